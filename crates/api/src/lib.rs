@@ -1,0 +1,15 @@
+//! The contract of `/v1`: requests, answers, events and errors, as they travel.
+//!
+//! Server and clients share these types and nothing else. Fields are only ever added. Times are RFC 3339 in UTC with
+//! milliseconds. The OpenAPI document is made from this crate and checked in as `openapi.json`.
+#![forbid(unsafe_code)]
+
+pub mod error;
+pub mod event;
+pub mod frame;
+pub mod run;
+pub mod server;
+
+pub use error::{ApiError, Code, ErrorBody};
+pub use event::Event;
+pub use run::{Run, RunList, RunQuery, RunRequest};

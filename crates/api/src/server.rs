@@ -1,0 +1,68 @@
+//! The server itself: who it is, how it is, and its end.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// `GET /v1/server`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Server {
+    pub version: String,
+    pub pid: u32,
+    pub state_dir: String,
+    pub run_dir: String,
+    pub started_at: String,
+    pub boot: String,
+    /// `whole`, or `degraded`: one of the keepers is alone just now.
+    pub guard: String,
+    /// `full` or `fast`.
+    pub durability: String,
+    pub elder_pid: Option<u32>,
+    pub keeper_pid: Option<u32>,
+    pub front_pid: Option<u32>,
+    pub live_runs: u64,
+    pub ledger: String,
+}
+
+/// `GET /v1/server/doctor`: each thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Doctor {
+    pub guard: String,
+    pub checks: Vec<Check>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Check {
+    pub name: String,
+    /// ok, warning, failed
+    pub result: String,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub hint: Option<String>,
+}
+
+/// `POST /v1/server/shutdown`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct ShutdownRequest {
+    /// `leave` (default) or `stop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runs: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ShutdownAnswer {
+    /// Runs that go on without a server, by id.
+    pub left: Vec<String>,
+    /// Runs that are being stopped.
+    pub stopping: Vec<String>,
+    /// Of runs not yet started, those that wait for the next server.
+    pub waiting: Vec<String>,
+}
+
+/// `POST /v1/server/upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeRequest {
+    /// The new program's path.
+    pub program: String,
+}

@@ -1,0 +1,35 @@
+//! The rules of kin: what a run is, what may happen to it, and what follows.
+//!
+//! Nothing here does anything. The crate is told *wishes* (which may be refused) and *facts* (which may not), each with
+//! the time it is, and answers with what to record and what to do. It is `no_std` so that clocks, files, threads and
+//! random hash order are not merely discouraged but absent.
+#![no_std]
+#![forbid(unsafe_code)]
+
+extern crate alloc;
+#[cfg(test)]
+extern crate std;
+
+pub mod id;
+pub mod outcome;
+pub mod run;
+
+pub use id::{JobName, Mint, RunId, RunNo};
+pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
+pub use run::{Run, RunState, Trigger};
+
+/// Nanoseconds since the Unix epoch, by the wall clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Time(pub i64);
+
+impl Time {
+    pub const fn from_millis(ms: i64) -> Time {
+        Time(ms.saturating_mul(1_000_000))
+    }
+    pub const fn millis(self) -> i64 {
+        self.0.div_euclid(1_000_000)
+    }
+    pub const fn plus(self, ns: i64) -> Time {
+        Time(self.0.saturating_add(ns))
+    }
+}

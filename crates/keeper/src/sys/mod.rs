@@ -1,0 +1,4 @@
+//! The system calls that no safe crate offers, and nothing else. Each `unsafe` block says why it is sound.
+#![expect(unsafe_code, reason = "the one place for it")]
+
+pub mod map;
