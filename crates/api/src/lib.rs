@@ -7,6 +7,7 @@
 pub mod error;
 pub mod event;
 pub mod frame;
+pub mod home;
 pub mod run;
 pub mod server;
 

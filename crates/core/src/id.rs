@@ -142,9 +142,15 @@ impl fmt::Display for BadName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BadName::Empty => f.write_str("a job's name may not be empty"),
-            BadName::Long { len } => write!(f, "a job's name has at most {} characters, this one has {len}", JobName::MAX),
-            BadName::Start { found } => write!(f, "a job's name starts with a letter, a digit or '_', not with {found:?}"),
-            BadName::Char { found } => write!(f, "a job's name has only letters, digits, '_', '.' and '-', not {found:?}"),
+            BadName::Long { len } => {
+                write!(f, "a job's name has at most {} characters, this one has {len}", JobName::MAX)
+            }
+            BadName::Start { found } => {
+                write!(f, "a job's name starts with a letter, a digit or '_', not with {found:?}")
+            }
+            BadName::Char { found } => {
+                write!(f, "a job's name has only letters, digits, '_', '.' and '-', not {found:?}")
+            }
         }
     }
 }
@@ -198,7 +204,8 @@ mod tests {
 
     #[test]
     fn a_program_gives_its_name() {
-        for (program, name) in [("/usr/bin/sleep", "sleep"), ("./a b", "a_b"), ("-x", "_x"), ("/", "run"), ("é", "_")] {
+        for (program, name) in [("/usr/bin/sleep", "sleep"), ("./a b", "a_b"), ("-x", "_x"), ("/", "run"), ("é", "_")]
+        {
             assert_eq!(JobName::from_program(program).as_str(), name);
         }
     }
@@ -215,7 +222,7 @@ mod tests {
         #[test]
         fn every_program_gives_a_good_name(program in "\\PC{0,300}") {
             let name = JobName::from_program(&program);
-            prop_assert_eq!(JobName::parse(name.as_str()), Ok(name.clone()));
+            prop_assert_eq!(JobName::parse(name.as_str()).as_ref(), Ok(&name));
         }
     }
 }

@@ -13,15 +13,22 @@ pub enum Exit {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Ok,
-    Failed { code: u8 },
-    Signaled { signal: u8 },
+    Failed {
+        code: u8,
+    },
+    Signaled {
+        signal: u8,
+    },
     TimedOut,
     OomKilled,
     /// Somebody asked for it, and it was so.
     Stopped,
     /// The caller's INT or TERM was passed on, and the run ended by it.
     Interrupted,
-    SpawnFailed { step: SpawnStep, errno: i32 },
+    SpawnFailed {
+        step: SpawnStep,
+        errno: i32,
+    },
     /// Never started, and never will be.
     Skipped(SkipWhy),
     /// Ended before it was started, because somebody asked.
@@ -166,7 +173,9 @@ impl fmt::Display for Outcome {
             Outcome::Failed { code } => write!(f, "failed({code})"),
             Outcome::Signaled { signal } => write!(f, "signaled({signal})"),
             Outcome::SpawnFailed { step, errno } => write!(f, "spawn-failed({}, {errno})", step.word()),
-            Outcome::Skipped(_) | Outcome::Lost(_) => write!(f, "{}({})", self.word(), self.reason().unwrap_or_default()),
+            Outcome::Skipped(_) | Outcome::Lost(_) => {
+                write!(f, "{}({})", self.word(), self.reason().unwrap_or_default())
+            }
             Outcome::Ok
             | Outcome::TimedOut
             | Outcome::OomKilled

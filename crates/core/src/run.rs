@@ -25,18 +25,30 @@ pub enum Trigger {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
     /// At a latch, until it is released.
-    Held { latch: String },
+    Held {
+        latch: String,
+    },
     /// For a place in its serial group.
     Queued,
     /// Decided to start; no keeper has said yet that it lives. `generation` is the keeper it was given to, if it was.
-    Starting { generation: Option<u64> },
+    Starting {
+        generation: Option<u64>,
+    },
     /// `unowned`: both keepers died at once and it lives on without them.
-    Running { unowned: bool },
+    Running {
+        unowned: bool,
+    },
     /// Somebody wants its end; the keeper climbs the ladder.
-    Stopping { why: StopWhy },
+    Stopping {
+        why: StopWhy,
+    },
     /// The leader is dead; its pipes are not.
-    Draining { why: Option<StopWhy> },
-    Ended { outcome: Outcome },
+    Draining {
+        why: Option<StopWhy>,
+    },
+    Ended {
+        outcome: Outcome,
+    },
 }
 
 /// Who wanted the end.

@@ -24,9 +24,17 @@ pub enum Stream {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Item {
     /// At that time the stream had that many bytes.
-    Grew { stream: Stream, at_us: u64, end: u64 },
+    Grew {
+        stream: Stream,
+        at_us: u64,
+        end: u64,
+    },
     /// At that offset so many bytes were not kept.
-    Gap { stream: Stream, offset: u64, dropped: u64 },
+    Gap {
+        stream: Stream,
+        offset: u64,
+        dropped: u64,
+    },
     End(End),
 }
 
@@ -70,7 +78,9 @@ pub fn end(end: &End) -> [u8; END] {
         EndExit::SpawnFailed { step, errno } => (2, errno, step),
     };
     let mut out = [0; END];
-    for (i, long) in [end.ended_us << 2 | 3, end.run, end.started_us, end.out_bytes, end.err_bytes].into_iter().enumerate() {
+    for (i, long) in
+        [end.ended_us << 2 | 3, end.run, end.started_us, end.out_bytes, end.err_bytes].into_iter().enumerate()
+    {
         out[8 * i..8 * i + 8].copy_from_slice(&long.to_le_bytes());
     }
     for (i, word) in [kind, value as u32, end.flags, step].into_iter().enumerate() {
@@ -98,7 +108,9 @@ pub fn items(bytes: &[u8]) -> impl Iterator<Item = Item> {
             2 => Item::Gap { stream: stream(b), offset: b >> 1, dropped: a >> 2 },
             _ => {
                 let record = rest.get(..END)?;
-                let word = |i: usize| record.get(40 + 4 * i..44 + 4 * i).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes);
+                let word = |i: usize| {
+                    record.get(40 + 4 * i..44 + 4 * i).and_then(|b| b.try_into().ok()).map(u32::from_le_bytes)
+                };
                 if long(7)? != sum(&record[..56]) {
                     return None;
                 }

@@ -166,7 +166,9 @@ impl Spec {
             user.map_or(0, |u| u.uid),
             user.map_or(0, |u| u.gid),
             self.umask,
-            u32::from(self.nice.is_some()) | u32::from(self.oom_score_adj.is_some()) << 1 | u32::from(self.no_new_privileges) << 2,
+            u32::from(self.nice.is_some())
+                | u32::from(self.oom_score_adj.is_some()) << 1
+                | u32::from(self.no_new_privileges) << 2,
             self.nice.unwrap_or(0) as u32,
             self.oom_score_adj.unwrap_or(0) as u32,
             match self.stdin {
@@ -236,7 +238,11 @@ impl<'a> SpecView<'a> {
             return Err(BadSpec("cut short"));
         }
         let counts = (view.word(0) as u64) + (view.word(1) as u64) + (view.word(2) as u64) + 3;
-        if view.word(0) == 0 || view.word(1) == 0 || view.word(4) as usize > RLIMITS || counts != u64::from(view.u32_at(12)) {
+        if view.word(0) == 0
+            || view.word(1) == 0
+            || view.word(4) as usize > RLIMITS
+            || counts != u64::from(view.u32_at(12))
+        {
             return Err(BadSpec("counts disagree"));
         }
         let groups = (view.word(3) as usize).checked_mul(4).ok_or(BadSpec("counts disagree"))?;

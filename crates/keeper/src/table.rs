@@ -263,7 +263,10 @@ impl Table {
         let mut table = Table { map, file, slots: 0 };
         let header = table.header();
         let slots = header.slots.load(Ordering::Relaxed) as usize;
-        if header.magic.load(Ordering::Acquire) != MAGIC || header.layout.load(Ordering::Relaxed) != LAYOUT || len != HEADER + slots * SLOT {
+        if header.magic.load(Ordering::Acquire) != MAGIC
+            || header.layout.load(Ordering::Relaxed) != LAYOUT
+            || len != HEADER + slots * SLOT
+        {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not a run table of this layout"));
         }
         table.slots = slots;
@@ -314,7 +317,8 @@ impl Table {
     pub fn place(&self, run: u64) -> Option<u32> {
         let slots = self.slots();
         let home = (run % self.slots as u64) as usize;
-        let step = (0..self.slots).find(|step| slots[(home + step) % self.slots].state.load(Ordering::Relaxed) == FREE)?;
+        let step =
+            (0..self.slots).find(|step| slots[(home + step) % self.slots].state.load(Ordering::Relaxed) == FREE)?;
         self.header().reach.fetch_max(step as u32, Ordering::Release);
         Some(((home + step) % self.slots) as u32)
     }

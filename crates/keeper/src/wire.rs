@@ -27,6 +27,8 @@ pub enum Ask {
     Shutdown { leave: bool },
     /// From a front: see to it that there is a daemon.
     WantDaemon,
+    /// From a daemon: it serves.
+    Ready,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,8 @@ pub enum Tell {
     DaemonReady { pid: u32 },
     /// The keeper is about to end after a shutdown.
     Bye,
+    /// To a second front: there is one already.
+    Busy { pid: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,11 +132,14 @@ impl Ask {
             Ask::Hello { protocol, role } => record(1, role as u16, protocol, [0; 3]),
             Ask::Start { run } => record(2, 0, 0, [run, 0, 0]),
             Ask::Stop { run, why } => record(3, why as u16, 0, [run, 0, 0]),
-            Ask::Signal { run, signal, leader_only } => record(4, u16::from(leader_only), u32::from(signal), [run, 0, 0]),
+            Ask::Signal { run, signal, leader_only } => {
+                record(4, u16::from(leader_only), u32::from(signal), [run, 0, 0])
+            }
             Ask::Forget { run } => record(5, 0, 0, [run, 0, 0]),
             Ask::Upgrade => record(6, 0, 0, [0; 3]),
             Ask::Shutdown { leave } => record(7, u16::from(leave), 0, [0; 3]),
             Ask::WantDaemon => record(8, 0, 0, [0; 3]),
+            Ask::Ready => record(9, 0, 0, [0; 3]),
         }
     }
 
@@ -159,11 +166,14 @@ impl Ask {
                     _ => return None,
                 },
             },
-            4 => Ask::Signal { run, signal: u8::try_from(p.word).ok().filter(|s| *s <= 64)?, leader_only: p.small != 0 },
+            4 => {
+                Ask::Signal { run, signal: u8::try_from(p.word).ok().filter(|s| *s <= 64)?, leader_only: p.small != 0 }
+            }
             5 => Ask::Forget { run },
             6 => Ask::Upgrade,
             7 => Ask::Shutdown { leave: p.small != 0 },
             8 => Ask::WantDaemon,
+            9 => Ask::Ready,
             _ => return None,
         })
     }
@@ -180,6 +190,7 @@ impl Tell {
             Tell::DaemonGaveUp { code } => record(106, 0, code, [0; 3]),
             Tell::DaemonReady { pid } => record(107, 0, pid, [0; 3]),
             Tell::Bye => record(108, 0, 0, [0; 3]),
+            Tell::Busy { pid } => record(109, 0, pid, [0; 3]),
         }
     }
 
@@ -212,6 +223,7 @@ impl Tell {
             106 => Tell::DaemonGaveUp { code: p.word },
             107 => Tell::DaemonReady { pid: p.word },
             108 => Tell::Bye,
+            109 => Tell::Busy { pid: p.word },
             _ => return None,
         })
     }
@@ -239,6 +251,7 @@ mod tests {
             Ask::Upgrade,
             Ask::Shutdown { leave: true },
             Ask::WantDaemon,
+            Ask::Ready,
         ] {
             assert_eq!(Ask::decode(&ask.encode()), Some(ask));
         }
@@ -251,6 +264,7 @@ mod tests {
             Tell::DaemonGaveUp { code: 2 },
             Tell::DaemonReady { pid: 3 },
             Tell::Bye,
+            Tell::Busy { pid: 8 },
         ] {
             assert_eq!(Tell::decode(&tell.encode()), Some(tell));
         }
