@@ -384,7 +384,7 @@ impl World {
 
     pub fn fact(&mut self, now: Time, fact: Fact, fx: &mut Effects) {
         match fact {
-            Fact::Slot { run, seen } => self.slot(now, run, seen, fx),
+            Fact::Slot { run, seen } => self.slot(now, run, &seen, fx),
             Fact::Refused { run, generation, why } => self.refused(now, run, generation, why, fx),
             Fact::Room => self.room(fx),
             Fact::KeeperGone { generation } => {
@@ -405,7 +405,7 @@ impl World {
         }
     }
 
-    fn slot(&mut self, now: Time, no: RunNo, seen: Seen, fx: &mut Effects) {
+    fn slot(&mut self, now: Time, no: RunNo, seen: &Seen, fx: &mut Effects) {
         let Some(run) = self.live.get(&no) else { return };
         self.roomless.remove(&no);
         match &seen.phase {
@@ -439,17 +439,13 @@ impl World {
             Phase::Exited(close) => {
                 if !matches!(run.state, RunState::Draining { .. }) {
                     let why = wanted_end(&run.state);
-                    let (close, seen) = (close.clone(), seen.clone());
                     self.change(now, no, fx, |run| {
                         run.state = RunState::Draining { why };
-                        close_of(run, &seen, &close);
+                        close_of(run, seen, close);
                     });
                 }
             }
-            Phase::Drained(close) => {
-                let close = close.clone();
-                self.ended_by(now, no, &seen, &close, fx);
-            }
+            Phase::Drained(close) => self.ended_by(now, no, seen, close, fx),
         }
     }
 
