@@ -126,9 +126,9 @@ impl Places {
 }
 
 impl World {
-    /// The world as the ledger last recorded it. Nothing is started before `Fact::Settled`.
-    pub fn load(live: impl IntoIterator<Item = Run>) -> World {
-        let mut world = World::default();
+    /// The world as the ledger last recorded it, in the boot that it is. Nothing is started before `Fact::Settled`.
+    pub fn load(boot: String, live: impl IntoIterator<Item = Run>) -> World {
+        let mut world = World { boot, ..World::default() };
         for run in live {
             if run.outcome().is_none() {
                 world.put(run);
@@ -393,7 +393,7 @@ impl World {
                 }
             }
             Fact::Settled(settled) => self.settled(now, &settled, fx),
-            Fact::Booted { boot } => self.booted(now, boot, fx),
+            Fact::Booted => self.booted(now, fx),
             Fact::Survivor { run, seen } => self.survivor(now, run, &seen, fx),
             Fact::SurvivorGone { run, close } => {
                 let seen = Seen::bare(Phase::Drained(close.clone()));
@@ -545,9 +545,8 @@ impl World {
         }
     }
 
-    fn booted(&mut self, now: Time, boot: String, fx: &mut Effects) {
-        let others: Vec<RunNo> = self.live.values().filter(|run| run.boot != boot).map(|run| run.no).collect();
-        self.boot = boot;
+    fn booted(&mut self, now: Time, fx: &mut Effects) {
+        let others: Vec<RunNo> = self.live.values().filter(|run| run.boot != self.boot).map(|run| run.no).collect();
         for no in others {
             self.lose(now, no, LostWhy::Reboot, fx);
         }
