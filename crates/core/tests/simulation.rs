@@ -53,6 +53,8 @@ struct Slot {
 struct Generation {
     slots: BTreeMap<RunNo, Slot>,
     inbox: VecDeque<Act>,
+    /// What an earlier daemon had said, on a connection of its own: it may be read before or after anything later.
+    late: VecDeque<Act>,
     /// The process that serves it; none: nobody does any more.
     owner: Option<u64>,
 }
@@ -177,6 +179,7 @@ impl Host {
             if generation.owner == Some(keeper) {
                 generation.owner = Some(elder);
                 generation.inbox.clear();
+                generation.late.clear();
                 generation.slots.retain(|_, slot| slot.phase != SlotPhase::Intent);
                 self.tells.push_back(Tell::HungUp(*id));
             }
@@ -191,6 +194,7 @@ impl Host {
             if generation.owner == Some(elder) {
                 generation.owner = Some(keeper);
                 generation.inbox.clear();
+                generation.late.clear();
                 self.tells.push_back(Tell::HungUp(*id));
             }
         }
@@ -203,6 +207,7 @@ impl Host {
         for generation in self.generations.values_mut() {
             generation.owner = None;
             generation.inbox.clear();
+            generation.late.clear();
         }
         (self.elder, self.keeper, self.current) = (None, None, None);
         self.tells.push_back(Tell::Chain);
@@ -235,7 +240,11 @@ impl Host {
         if generation.owner.is_none() {
             return;
         }
-        let Some(ask) = generation.inbox.pop_front() else { return };
+        let late_first = self.dice.one_in(2);
+        let next = if late_first { generation.late.pop_front() } else { None };
+        let Some(ask) = next.or_else(|| generation.inbox.pop_front()).or_else(|| generation.late.pop_front()) else {
+            return;
+        };
         match ask {
             Act::Start { run, .. } => {
                 let why = if generation.slots.contains_key(&run) {
@@ -339,6 +348,9 @@ impl Host {
 
     fn daemon_dies(&mut self) {
         self.say(|| format!("the daemon is killed, with {} acts undone", self.acts.len()));
+        for generation in self.generations.values_mut() {
+            generation.late.append(&mut generation.inbox);
+        }
         self.daemon_starts();
     }
 
@@ -415,8 +427,13 @@ impl Host {
         if self.commit(fx) { answer } else { Err(Refusal::Unavailable { why: "the disk is full".into() }) }
     }
 
+    /// The table that has the run: one that is served before one that is not, where an old intent means nothing.
     fn table_of(&self, run: RunNo) -> Option<u64> {
-        self.generations.iter().find(|(_, g)| g.slots.contains_key(&run)).map(|(id, _)| *id)
+        let having = || self.generations.iter().filter(|(_, g)| g.slots.contains_key(&run));
+        having().find(|(_, g)| g.owner.is_some()).or_else(|| having().next()).map(|(id, _)| *id)
+    }
+    fn served_table_of(&self, run: RunNo) -> Option<u64> {
+        self.table_of(run).filter(|id| self.generations[id].owner.is_some())
     }
 
     fn perform(&mut self, act: &Act) {
@@ -508,7 +525,7 @@ impl Host {
             .collect();
         for no in doubtful {
             self.specs.remove(&no);
-            if self.table_of(no).is_some_and(|id| self.generations[&id].owner.is_some()) {
+            if self.served_table_of(no).is_some() {
                 found.insert(no);
             }
         }
@@ -529,14 +546,11 @@ impl Host {
                     self.fact(Fact::Slot { run, seen });
                 }
             }
-            Some(Tell::Refused(run, generation, why)) => {
-                if self.table_of(run).is_none() {
-                    self.fact(Fact::Refused { run, generation, why });
-                    if self.world.keeper().is_none() {
-                        self.settled = false;
-                    }
-                }
+            Some(Tell::Refused(run, generation, why)) if self.served_table_of(run).is_none() => {
+                self.fact(Fact::Refused { run, generation, why });
+                self.settled &= self.world.keeper().is_some();
             }
+            Some(Tell::Refused(..)) => {}
             Some(Tell::HungUp(generation)) => {
                 self.fact(Fact::KeeperGone { generation });
                 self.settled = false;
@@ -648,7 +662,7 @@ impl Host {
             97 if self.dice.one_in(10) => self.reboot(),
             97 => {
                 if let Some(run) = self.dice.pick(&self.children.keys().copied().collect::<Vec<_>>())
-                    && self.table_of(run).is_none_or(|id| self.generations[&id].owner.is_none())
+                    && self.served_table_of(run).is_none()
                 {
                     self.children.get_mut(&run).expect("picked").alive = false;
                 }
@@ -677,9 +691,6 @@ impl Host {
         }
         for _ in 0..40 {
             self.round();
-            let lost_stops: Vec<&RunNo> =
-                self.stories.iter().filter(|(_, s)| s.stop_accepted && s.ended.is_none()).map(|(no, _)| no).collect();
-            let _still_ending = lost_stops.len();
         }
         let unhonoured: Vec<RunNo> =
             self.stories.iter().filter(|(_, s)| s.stop_accepted && s.ended.is_none()).map(|(no, _)| *no).collect();
@@ -704,9 +715,10 @@ impl Host {
         while !self.acts.is_empty() || !self.tells.is_empty() || !self.settled {
             self.daemon_steps();
         }
-        // The engine's timer, while runs wait for room; and a survivor's pidfd.
-        self.fact(Fact::Room);
-        self.settled = false;
+        // The engine's timer, while runs wait for room.
+        if self.world.wants_room() {
+            self.fact(Fact::Room);
+        }
         let generations: Vec<u64> = self.generations.keys().copied().collect();
         for id in generations {
             for _ in 0..50 {
@@ -717,11 +729,19 @@ impl Host {
                 self.run_moves(id, run);
             }
         }
-        let unserved: Vec<RunNo> =
-            self.generations.values().filter(|g| g.owner.is_none()).flat_map(|g| g.slots.keys().copied()).collect();
+        // What survived both keepers ends too, and its pidfd says so.
+        let unserved: Vec<RunNo> = self
+            .generations
+            .values()
+            .filter(|g| g.owner.is_none())
+            .flat_map(|g| g.slots.iter().filter(|(_, slot)| slot.phase == SlotPhase::Running).map(|(no, _)| *no))
+            .collect();
         for run in unserved {
-            if let Some(child) = self.children.get_mut(&run) {
-                child.alive &= child.endless;
+            let Some(child) = self.children.get_mut(&run) else { continue };
+            child.alive &= child.endless;
+            if !child.alive {
+                let close = Close { how: How::Unknown, at: self.now, timed_out: false, oom: false };
+                self.fact(Fact::SurvivorGone { run, close });
             }
         }
     }
@@ -745,7 +765,7 @@ impl Host {
             };
             assert!(fine, "run {no} is said to be {ended}, but {story:?}");
         }
-        for generation in self.generations.values() {
+        for generation in self.generations.values().filter(|g| g.owner.is_some()) {
             assert!(generation.slots.is_empty(), "slots were not given back: {:?}", generation.slots);
         }
         assert!(self.specs.is_empty(), "specs were left behind: {:?}", self.specs);
