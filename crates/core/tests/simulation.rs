@@ -796,7 +796,7 @@ fn nothing_is_lost_and_nothing_runs_twice() {
     if let Some(seed) = number("KIN_SIM_SEED") {
         return live_a_life(seed, true);
     }
-    for seed in 1..=number("KIN_SIM_SEEDS").unwrap_or(1_500) {
+    for seed in 1..=number("KIN_SIM_SEEDS").unwrap_or(700) {
         let life = std::panic::catch_unwind(|| live_a_life(seed, false));
         if life.is_err() {
             panic!("the life of seed {seed} went wrong: KIN_SIM_SEED={seed} shows its steps");
