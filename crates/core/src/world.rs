@@ -418,13 +418,7 @@ impl World {
                     RunState::Running { interrupted, .. } => {
                         RunState::Running { unowned: false, interrupted: *interrupted }
                     }
-                    RunState::Stopping { why } => {
-                        // The wish came before the process: said once more, now that there is one.
-                        if run.started_at.is_none() {
-                            fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
-                        }
-                        RunState::Stopping { why: *why }
-                    }
+                    RunState::Stopping { why } => RunState::Stopping { why: *why },
                     RunState::Draining { .. } | RunState::Ended { .. } => return,
                 };
                 let started_at = seen.started_at.or(run.started_at).unwrap_or(now);
