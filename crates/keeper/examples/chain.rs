@@ -21,15 +21,35 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(|a| a.to_str()) {
         Some("keep") => kin_keeper::main(args),
-        Some("daemon") => loop {
-            std::thread::park();
-        },
+        Some("daemon") => {
+            // A stand-in: it only lives, until the torture ends it.
+            let run = args.skip_while(|a| a != "--run").nth(1).map(PathBuf::from).unwrap_or_default();
+            std::fs::write(run.join("daemon.pid"), std::process::id().to_string()).expect("written");
+            loop {
+                std::thread::park();
+            }
+        }
         kills => {
             let kills = kills.and_then(|k| k.parse().ok()).unwrap_or(200);
             let seed = args.next().and_then(|s| s.to_str()?.parse().ok()).unwrap_or(1);
             torture(kills, seed)
         }
     }
+}
+
+/// Ends what we started, by pid: the stand-in daemons, then whoever still serves a table.
+fn end_all(run: &Path, dir: &Path) {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        if line.contains(&*dir.to_string_lossy())
+            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        {
+            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+        }
+    }
+    drop(std::fs::remove_file(run.join("daemon.pid")));
 }
 
 struct Rng(u64);
@@ -117,6 +137,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let mut next_kill = Instant::now() + Duration::from_millis(20);
     let mut chain = (0u64, 0u64, false);
     let mut adopted = 0;
+    let mut dead: BTreeSet<u64> = BTreeSet::new();
     let mut unknown = 0;
     loop {
         // Connect to every generation there is.
@@ -137,7 +158,11 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 None => gone.push(*id),
                 Some(tells) => {
                     for tell in tells {
-                        if let Tell::Chain { elder, keeper, guard } = tell {
+                        // One that was said before the last kill may still lie in a socket.
+                        if let Tell::Chain { elder, keeper, guard } = tell
+                            && !dead.contains(&elder)
+                            && !dead.contains(&keeper)
+                        {
                             fresh = (elder, keeper, guard == kin_keeper::wire::Guard::Whole);
                         }
                     }
@@ -225,6 +250,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                     && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
                 {
                     killed += 1;
+                    dead.insert(id);
                     elder_kills += u64::from(id == chain.0);
                     last_kill = Some(Instant::now());
                     chain.2 = false;
@@ -242,6 +268,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 println!("  {} known {}", RunNo::new(*no).expect("a number"), known.contains(no));
             }
             println!("state kept in {}", dir.display());
+            end_all(&run, &dir);
             return ExitCode::FAILURE;
         }
         std::thread::sleep(Duration::from_micros(300));
@@ -287,9 +314,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     for link in links.values() {
         link.ask(Ask::Shutdown { leave: true });
     }
-    if let Ok(text) = std::fs::read_to_string(run.join("daemon.pid")) {
-        println!("{text}");
-    }
+    end_all(&run, &dir);
     if bad > 0 {
         println!("state kept in {}", dir.display());
         return ExitCode::FAILURE;
