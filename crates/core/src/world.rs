@@ -157,10 +157,23 @@ impl World {
     pub const fn is_closing(&self) -> bool {
         self.closing
     }
-    /// Some run waits for a slot, or for a keeper.
+    /// Some run is decided to start, and no keeper is known that could.
     pub fn wants_a_keeper(&self) -> bool {
-        !self.roomless.is_empty()
-            || self.live.values().any(|run| matches!(run.state, RunState::Starting { generation: None }))
+        self.keeper.is_none()
+            && self.live.values().any(|run| matches!(run.state, RunState::Starting { generation: None }))
+    }
+    /// Whether an `Act::Start` still stands: effects of several inputs are performed together, and a later one may have
+    /// taken the run from that keeper again.
+    pub fn may_start(&self, run: RunNo, generation: u64) -> bool {
+        self.given.get(&run) == Some(&generation)
+            && self
+                .live
+                .get(&run)
+                .is_some_and(|run| matches!(run.state, RunState::Starting { .. } | RunState::Stopping { .. }))
+    }
+    /// Nothing is accepted or started any more.
+    pub fn close(&mut self) {
+        self.closing = true;
     }
     /// Whether starts were refused for want of a slot.
     pub fn wants_room(&self) -> bool {
@@ -359,7 +372,11 @@ impl World {
                 RunState::Held { .. } | RunState::Queued | RunState::Starting { generation: None } => {
                     farewell.waiting.push(id);
                 }
-                RunState::Starting { generation: Some(_) } if self.roomless.contains(&no) => farewell.waiting.push(id),
+                RunState::Starting { generation: Some(_) } if self.roomless.remove(&no) => {
+                    self.given.remove(&no);
+                    self.change(now, no, fx, |run| run.state = RunState::Starting { generation: None });
+                    farewell.waiting.push(id);
+                }
                 RunState::Starting { .. }
                 | RunState::Running { .. }
                 | RunState::Stopping { .. }
@@ -518,6 +535,7 @@ impl World {
                         fx.acts.push(Act::Start { run: no, generation });
                     } else {
                         self.roomless.remove(&no);
+                        self.given.remove(&no);
                         self.change(now, no, fx, |run| run.state = RunState::Starting { generation: None });
                         self.give(now, no, fx);
                     }
