@@ -283,7 +283,7 @@ impl Host {
                     generation.slots.remove(&run);
                 }
             }
-            Act::RemoveSpec { .. } => unreachable!("no keeper is asked to remove a spec"),
+            Act::RemoveSpec { .. } | Act::Withdraw { .. } => unreachable!("specs are the daemon's"),
         }
     }
 
@@ -503,6 +503,21 @@ impl Host {
             Act::RemoveSpec { run } => {
                 self.specs.remove(run);
             }
+            Act::Withdraw { run } => {
+                let had = self.specs.remove(run);
+                // An intent in a table that nobody serves proves that nothing ran; anything else means that it did.
+                let having = self.generations.values().find(|g| {
+                    g.slots.get(run).is_some_and(|slot| g.owner.is_some() || slot.phase != SlotPhase::Intent)
+                });
+                match having {
+                    None => self.fact(Fact::Withdrawn { run: *run }),
+                    Some(_) if had => {
+                        self.specs.insert(*run);
+                        self.tells.push_back(Tell::Changed(*run));
+                    }
+                    Some(_) => {}
+                }
+            }
         }
     }
 
@@ -550,19 +565,6 @@ impl Host {
             }
         }
         self.facts(facts);
-        // A stop that came while it was starting: the spec goes first, then the tables are looked at again.
-        let doubtful: Vec<RunNo> = self
-            .world
-            .live()
-            .filter(|run| matches!(run.state, RunState::Stopping { .. }) && !found.contains(&run.no))
-            .map(|run| run.no)
-            .collect();
-        for no in doubtful {
-            self.specs.remove(&no);
-            if self.served_table_of(no).is_some() {
-                found.insert(no);
-            }
-        }
         let settled = Settled { keeper: self.current, found, unproven: BTreeSet::new() };
         self.say(|| format!("{settled:?}"));
         self.facts([Fact::Settled(settled)]);
