@@ -116,12 +116,20 @@ impl House {
         let out = read_all(&started.out);
         let err = read_all(&started.err);
         let zombie = await_end(&started.pidfd);
-        let Waited::Zombie { si_code, si_status, .. } = zombie else { panic!("not a zombie: {zombie:?}") };
-        assert_eq!(reap(&started.pidfd), zombie);
+        let (si_code, si_status) = end_of(zombie);
+        assert_eq!(end_of(reap(&started.pidfd)), (si_code, si_status));
         let slot = self.slot(started.slot);
         let step = SpawnStep::from_number(slot.step.load(Ordering::Acquire) as u8);
         let failed = step.map(|step| (step, slot.errno.load(Ordering::Relaxed)));
         Ended { out, err, si_code, si_status, failed }
+    }
+}
+
+/// Code and status. The usage of a zombie may still grow by the microseconds in which it left the processor.
+pub(crate) fn end_of(waited: Waited) -> (i32, i32) {
+    match waited {
+        Waited::Zombie { si_code, si_status, .. } => (si_code, si_status),
+        Waited::Alive | Waited::NotOurs => panic!("not a zombie: {waited:?}"),
     }
 }
 
