@@ -882,7 +882,7 @@ mod tests {
             submit(&mut world, n, NewRun { serial: serial.clone(), ..new_run() });
         }
         let (_, fx) = wish(&mut world, Wish::Stop { run: no(1), kind: StopKind::Ladder, why: StopWhy::Asked });
-        assert_eq!(fx.acts, [Act::Withdraw { run: no(1) }]);
+        assert_eq!(fx.acts[0], Act::Withdraw { run: no(1) });
         let fx = fact(&mut world, Fact::Withdrawn { run: no(1) });
         assert_eq!(fx.changed[&no(1)].outcome(), Some(&Outcome::Cancelled));
         assert_eq!(fx.changed[&no(2)].state.word(), "starting");
