@@ -34,7 +34,7 @@ fn image() -> Image {
     let mut ledger = open(work.path());
     for n in 60..120 {
         let name = ["backup", "web", "new"][(n % 3) as usize];
-        write(&mut ledger, &[live(name, n, RunState::Running { unowned: false })]);
+        write(&mut ledger, &[live(name, n, RunState::Running { unowned: false, interrupted: false })]);
         if n < 115 {
             write(&mut ledger, &[if n % 7 == 0 { failed(name, n) } else { ok(name, n) }]);
         }
