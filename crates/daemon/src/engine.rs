@@ -321,7 +321,7 @@ impl Engine {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Waited {
-        if !self.later.is_empty() {
+        if !self.later.is_empty() || self.look != Look::Nothing {
             return Waited::Time;
         }
         let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];
@@ -566,7 +566,6 @@ impl Engine {
         for answer in batch.answers.into_iter().chain(batch.done) {
             answer(Some(&refusal));
         }
-        self.told_again();
         self.stalled = Some(Instant::now() + AGAIN);
         self.publish(false);
     }

@@ -112,8 +112,8 @@ impl Survivors {
     }
 
     /// Its end is in the ledger.
-    pub(super) fn forget(&mut self, no: RunNo) {
-        self.runs.remove(&no);
+    pub(super) fn forget(&mut self, no: RunNo) -> bool {
+        self.runs.remove(&no).is_some()
     }
 
     pub(super) fn stop(&mut self, dirs: &Dirs, no: RunNo, kind: StopKind) {
