@@ -157,6 +157,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         stalled: None,
         room_at: None,
         chain_at: None,
+        orphaned: false,
         care: care::Care::default(),
         config,
     };
@@ -218,6 +219,8 @@ struct Engine {
     room_at: Option<Instant>,
     /// When to look again for a chain, while there is none.
     chain_at: Option<Instant>,
+    /// It was said that both keepers are gone.
+    orphaned: bool,
     care: care::Care,
 }
 
@@ -556,15 +559,16 @@ impl Engine {
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
-        let refusal = Refusal::Unavailable { why: why.to_string() };
-        for no in batch.specs {
-            // A commit may fail after it succeeded: what is there after all was accepted, though nobody was told.
-            if self.world.get(no).is_none() {
+        // A commit may fail after all of it was written: then it is true, and is answered so.
+        let is_there = batch.specs.iter().any(|no| self.world.get(*no).is_some());
+        if !is_there {
+            for no in batch.specs {
                 self.remove_spec(no);
             }
         }
+        let refusal = Refusal::Unavailable { why: why.to_string() };
         for answer in batch.answers.into_iter().chain(batch.done) {
-            answer(Some(&refusal));
+            answer((!is_there).then_some(&refusal));
         }
         self.stalled = Some(Instant::now() + AGAIN);
         self.publish(false);

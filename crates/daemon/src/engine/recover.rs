@@ -81,6 +81,7 @@ impl Engine {
             }
             Tell::Reread => self.look = Look::All,
             Tell::Chain { elder, keeper, guard } => {
+                self.orphaned = false;
                 let told = Told { elder, keeper, guard };
                 if self.told.map(|t| t.guard) != Some(guard) {
                     let words = match guard {
@@ -227,7 +228,10 @@ impl Engine {
             return;
         }
         self.chain_at = Some(Instant::now() + AGAIN);
-        self.note("server.guard", "both keepers are gone; a new elder is made".into(), batch);
+        if !self.orphaned {
+            self.orphaned = true;
+            self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
+        }
         if let Err(e) = (self.config.new_elder)() {
             eprintln!("kin daemon: cannot make an elder: {e}");
         }
@@ -345,6 +349,10 @@ impl Engine {
         match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
             Ok(Fate::Alive) => {
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
+                Unserved::Said
+            }
+            Ok(Fate::Ended(close)) => {
+                self.fact(Fact::SurvivorGone { run: no, close }, batch);
                 Unserved::Said
             }
             Ok(Fate::Gone) => {
