@@ -83,8 +83,17 @@ impl Survivors {
             return Ok(Fate::Gone);
         }
         let number = link.watch_survivor(&pidfd)?;
-        let survivor =
-            Survivor { generation, number, pidfd, pid: s.pid, ticks, flags: s.flags, kill_at: None, look_at: None };
+        let survivor = Survivor {
+            generation,
+            number,
+            pidfd,
+            pid: s.pid,
+            ticks,
+            flags: s.flags,
+            kill_at: None,
+            look_at: None,
+            close: None,
+        };
         self.runs.insert(no, survivor);
         Ok(Fate::Alive)
     }
