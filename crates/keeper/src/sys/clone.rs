@@ -125,7 +125,7 @@ fn clone3(
     let blocked = Blocked::all();
     // SAFETY: `args` is whole and its pointers are ours or the slot's; a child that shares our memory has the arena's
     // stack for itself while we wait for it; `child::run` never returns.
-    let result = check(unsafe { raw_clone3(&raw const args, plan) });
+    let result = check(unsafe { raw_clone3(&raw const args, child::run, plan) });
     drop(blocked);
     result?;
     // SAFETY: the kernel has just made it for us.
@@ -143,10 +143,13 @@ fn clone(plan: &Plan<'_>, slot_pid: u64) -> Result<OwnedFd, i32> {
     super::wait::pidfd_open(result? as u32).map_err(|e| e.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
+/// What a child runs, in its memory or ours.
+type Entry<T> = extern "C" fn(*const T) -> !;
+
 /// # Safety
 /// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "x86_64")]
-unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
     let result: isize;
     // SAFETY: in the parent this is a plain call. In the child rax is 0 and all but rax, rcx, r11 and rsp are as they
     // were; it calls `run` and never comes back here.
@@ -164,7 +167,7 @@ unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
             in("rdi") args,
             in("rsi") size_of::<CloneArgs>(),
             in("r8") plan,
-            in("r9") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            in("r9") run,
             out("rcx") _,
             out("r11") _,
         );
@@ -206,7 +209,7 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
 /// # Safety
 /// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "aarch64")]
-unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
     let result: isize;
     // SAFETY: in the parent this is a plain call. In the child x0 is 0 and all but x0 and sp are as they were; it
     // calls `run` and never comes back here.
@@ -224,7 +227,7 @@ unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
             inlateout("x0") args => result,
             in("x1") size_of::<CloneArgs>(),
             in("x9") plan,
-            in("x10") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            in("x10") run,
             out("x30") _,
         );
     }
@@ -259,6 +262,40 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
         );
     }
     result
+}
+
+/// The least that can be done to run a program in a session of its own, for measuring the rest against: shared memory,
+/// setsid, exec, and nothing else. Its standard streams are ours.
+pub fn floor(arena: &Arena, program: &std::ffi::CStr) -> std::io::Result<OwnedFd> {
+    extern "C" fn run(program: *const libc::c_char) -> ! {
+        let argv = [program, std::ptr::null()];
+        let env = [std::ptr::null::<libc::c_char>()];
+        let args = [program as usize, argv.as_ptr() as usize, env.as_ptr() as usize, 0, 0, 0];
+        // SAFETY: strings and arrays end as exec wants them; the last call ends this process.
+        unsafe {
+            call(libc::SYS_setsid, [0; 6]);
+            call(libc::SYS_execve, args);
+            loop {
+                call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]);
+            }
+        }
+    }
+    let mut pidfd = -1i32;
+    let args = CloneArgs {
+        flags: PIDFD | VM | VFORK,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: arena.stack.start().as_ptr() as u64,
+        stack_size: arena.stack.len() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: the program's name outlives the child's need of it: we wait until it has been run.
+    let program = unsafe { &*program.as_ptr() };
+    // SAFETY: as in `clone3`.
+    let result = check(unsafe { raw_clone3(&raw const args, run, program) });
+    result.map_err(std::io::Error::from_raw_os_error)?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
 }
 
 /// Whether a process may be made inside the cgroup of this directory. Makes one that ends at once, and reaps it.
