@@ -15,12 +15,17 @@ use std::time::Instant;
 
 const ROUNDS: usize = 7;
 const RUNS: usize = 300;
+/// As many descriptors as a thousand runs keep open.
+const OPEN: usize = 7_000;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut programs: Vec<String> = std::env::args().skip(1).collect();
     if programs.is_empty() {
         programs.push("/bin/true".to_string());
     }
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: limit.maximum, maximum: limit.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most)?;
     let dir = tempfile::tempdir()?;
     let table = Table::create(&dir.path().join("tab"), 1, "boot")?;
     let cgroups = Cgroups::open(dir.path());
@@ -55,7 +60,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             spawn(arena, p).map_err(|(step, errno)| std::io::Error::other(format!("{}: {errno}", step.word())))
         };
         let is_root = rustix::process::geteuid().is_root();
-        let mut times: [Vec<f64>; 5] = Default::default();
+        let mut times: [Vec<f64>; 6] = Default::default();
         for _ in 0..ROUNDS {
             times[0].push(time(|| floor(&arena, &name))?);
             times[1].push(time(|| run(&mut arena, &prepared(&plain)?))?);
@@ -74,9 +79,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                     Ok(pidfd)
                 })?);
             }
+            let many = (0..OPEN).map(|_| null.try_clone()).collect::<Result<Vec<_>, _>>()?;
+            times[5].push(time(|| run(&mut arena, &prepared(&plain)?))?);
+            drop(many);
         }
         let floor_us = median(&mut times[0]);
-        let names = ["floor", "spawn", "spawn, other user (copied memory)", "spawn, old clone", "spawn, own cgroup"];
+        let names = [
+            "floor",
+            "spawn",
+            "spawn, other user (copied memory)",
+            "spawn, old clone",
+            "spawn, own cgroup",
+            "spawn, 7,000 descriptors open",
+        ];
         for (name, times) in names.into_iter().zip(&mut times) {
             let us = median(times);
             println!("  {name:36} {us:8.1}  {:+7.1}  x{:.2}", us - floor_us, us / floor_us);
