@@ -5,7 +5,8 @@
 //! ours must not run in the child, which may share our memory.
 //!
 //! ```text
-//!   shared   CLONE_VM|VFORK: the keeper stands still until exec; no page tables to copy; on a stack of its own
+//!   shared   CLONE_VM|FILES|VFORK: the keeper stands still until exec; neither page tables nor descriptors are copied;
+//!            on a stack of its own
 //!   copied   the keeper goes on at once: for children that may hang (remote directories) or that change the user
 //! ```
 
@@ -21,6 +22,7 @@ use std::arch::asm;
 
 const PIDFD: u64 = 0x1000;
 const VM: u64 = 0x100;
+const FILES: u64 = 0x400;
 const VFORK: u64 = 0x4000;
 const PARENT_SETTID: u64 = 0x0010_0000;
 const INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -54,15 +56,24 @@ pub enum Memory {
 /// Makes the child of `p` and gives its pidfd. Its pid is then in the slot; what it could not do will be there too.
 pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
     arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
-    let stdin = p.stdin.map_or(arena.null.as_raw_fd(), |fd| fd.as_raw_fd());
+    if memory == Memory::Copied || arena.way == Way::Clone {
+        return make(arena, p, arena.streams(p).map(|fd| fd.as_raw_fd()), Memory::Copied);
+    }
+    let made = match arena.lend(p) {
+        Ok(stdio) => make(arena, p, stdio, Memory::Shared),
+        Err(e) => Err((SpawnStep::Stdio, e.raw_os_error())),
+    };
+    arena.take_back();
+    made
+}
+
+fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
     let mut plan = Plan {
         lists: arena.lists(&p.view),
         directory: p.view.directory(),
-        stdio: match p.tty_slave {
-            Some(tty) => [tty.as_raw_fd(); 3],
-            None => [stdin, p.out.as_raw_fd(), p.err.as_raw_fd()],
-        },
-        tty: p.tty_slave.map(|fd| fd.as_raw_fd()),
+        stdio,
+        shares_files: memory == Memory::Shared,
+        tty: p.tty_slave.map(|_| stdio[0]),
         join: None,
         umask: p.view.umask(),
         nice: p.view.nice(),
@@ -82,6 +93,7 @@ pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Resu
             Err(e) => return Err((refused_step(e, p.cgroup), e)),
         }
     }
+    plan.shares_files = false;
     plan.join = p.cgroup.map(|fd| fd.as_raw_fd());
     clone(&plan, slot_pid).map_err(|e| (SpawnStep::Fork, e))
 }
@@ -118,7 +130,7 @@ fn clone3(
         args.cgroup = directory.as_raw_fd() as u64;
     }
     if memory == Memory::Shared {
-        args.flags |= VM | VFORK;
+        args.flags |= VM | VFORK | FILES;
         args.stack = stack.start().as_ptr() as u64;
         args.stack_size = stack.len() as u64;
     }
