@@ -58,7 +58,7 @@ impl Arena {
             limits: Buffer::with_capacity(16)?,
             null,
             way: Way::Clone3,
-            locality: Locality::new()?,
+            locality: Locality::open(),
             user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         })
     }

@@ -336,23 +336,3 @@ pub fn probe_cgroup(directory: BorrowedFd<'_>) -> std::io::Result<()> {
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     super::wait::wait_for_end(&pidfd)
 }
-
-/// Which side of a `fork` this is.
-#[derive(Debug)]
-pub enum Forked {
-    Child,
-    Parent { pid: u32, pidfd: OwnedFd },
-}
-
-/// A copy of this process, without exec: how an elder makes a keeper.
-///
-/// The caller must be the only thread: the copy has only this one, and locks held by others would stay locked.
-pub fn fork() -> std::io::Result<Forked> {
-    // SAFETY: single-threaded by contract; libc's own handlers keep its state whole in the child.
-    let pid = unsafe { libc::fork() };
-    match u32::try_from(pid) {
-        Err(_) => Err(std::io::Error::last_os_error()),
-        Ok(0) => Ok(Forked::Child),
-        Ok(pid) => Ok(Forked::Parent { pid, pidfd: super::wait::pidfd_open(pid)? }),
-    }
-}

@@ -46,7 +46,7 @@ fn a_dead_file_server_hangs_its_own_run_only() {
     let Some(hung) = Hung::mount(&path) else { return not_run("no FUSE to mount") };
     let text = path.to_str().expect("text");
 
-    let mut locality = Locality::new().expect("a locality");
+    let mut locality = Locality::open();
     assert!(!locality.is_local(&CString::new(text).expect("no NUL")));
     assert!(!locality.is_local(&CString::new(format!("{text}/x")).expect("no NUL")));
     assert!(locality.is_local(c"/bin/sh"));
