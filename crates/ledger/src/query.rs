@@ -10,7 +10,7 @@
 //! | alive, or one state of a living run | the living | state, job |
 //! | failures, or one outcome other than ok | one for each outcome, or for each job and outcome | – |
 //! | a tag | as above, for the jobs that ever had a run with it | tag |
-//! | since, until | the same, between the numbers of those hours (hour.rs) | time |
+//! | since, until | the same, between the numbers of those periods (period.rs) | time |
 //!
 //! What remains slow is a listing whose every run must be looked at and nearly none wanted, as the few good runs of a job
 //! that always fails. There the ledger looks at [`LOOKED_AT_MAX`] runs, answers with what it found, and says where to go on.
@@ -18,7 +18,7 @@
 use crate::class::Class;
 use crate::row::Row;
 use crate::shelf::{Shelf, damage, job_sum};
-use crate::{Damaged, OutcomeKind, ReadError, Stage, hour};
+use crate::{Damaged, OutcomeKind, ReadError, Stage, period};
 use kin_core::{JobName, Run, RunNo, Time};
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
 use std::ops::RangeInclusive;
@@ -186,7 +186,7 @@ impl Shelf {
         let _moment = self.moment()?;
         let mut page = Page::default();
         let jobs = self.jobs_of(query)?;
-        let Some(between) = hour::between(self, query.since, query.until)? else {
+        let Some(between) = period::between(self, query.since, query.until)? else {
             return Ok(page);
         };
         let classes = query.classes();
@@ -256,10 +256,10 @@ impl Shelf {
 
     /// `None`: every job's name matches.
     fn jobs_named(&self, glob: &str) -> Result<Option<Vec<i64>>, ReadError> {
-        if let Ok(name) = JobName::parse(glob) {
-            if let Some(id) = self.job_id(&name)? {
-                return Ok(Some(vec![id]));
-            }
+        if let Ok(name) = JobName::parse(glob)
+            && let Some(id) = self.job_id(&name)?
+        {
+            return Ok(Some(vec![id]));
         }
         // Every name is looked at, for a damaged one is a job that would be missing here without a word.
         let mut select = self.conn.prepare_cached("SELECT id, name, sum, name GLOB ?1 FROM job")?;

@@ -5,7 +5,7 @@ use kin_ledger::{LOOKED_AT_MAX, OutcomeIs, OutcomeKind, Query};
 
 #[test]
 fn pages_give_each_run_once_while_new_ones_come() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let runs: Vec<_> = (0..100).map(|n| ok(["a", "b", "c"][(n % 3) as usize], 10 * n)).collect();
     put(&mut ledger, &runs);
@@ -25,7 +25,7 @@ fn pages_give_each_run_once_while_new_ones_come() {
 
 #[test]
 fn a_page_looks_at_so_many_runs_and_says_where_to_go_on() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     // One good run, and above it more bad ones than one page looks at.
     let bad = LOOKED_AT_MAX as u64 + 500;
