@@ -11,9 +11,8 @@ pub struct Cli<'a> {
     env: Vec<(String, String)>,
 }
 
-/// What a command said. Either look at it or assert its success.
+/// What a command said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[must_use = "look at the output or assert the exit code"]
 pub struct Said {
     /// 128 + n for a signal.
     pub code: i32,
@@ -36,11 +35,13 @@ impl<'a> Cli<'a> {
         command.envs(self.env.iter().cloned()).args(args);
         command
     }
+    #[must_use = "look at the output or assert the exit code"]
     pub fn run(&self, args: &[&str]) -> Said {
         let output = self.command(args).output().expect("kin starts");
         self.said(output)
     }
     /// With this on its standard input.
+    #[must_use = "look at the output or assert the exit code"]
     pub fn run_with(&self, args: &[&str], input: &[u8]) -> Said {
         let mut command = self.command(args);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -230,10 +230,7 @@ fn ignore_term(args: &Args) -> io::Result<u8> {
     }
     use std::os::unix::process::CommandExt as _;
     let me = std::env::current_exe()?;
-    Err(Command::new("/bin/sh")
-        .args(["-c", r#"trap "" TERM INT HUP; exec "$0" ignore-term deaf=1"#])
-        .arg(me)
-        .exec())
+    Err(Command::new("/bin/sh").args(["-c", r#"trap "" TERM INT HUP; exec "$0" ignore-term deaf=1"#]).arg(me).exec())
 }
 
 fn tree(args: &Args) -> io::Result<u8> {
@@ -242,8 +239,9 @@ fn tree(args: &Args) -> io::Result<u8> {
     for i in 0..n {
         // A third stay plain children, a third leave the session, a third leave it and are orphans.
         let mode = if i % 3 == 2 { "twig" } else { "leaf" };
-        let mut child =
-            Command::new(&me).args([mode, &format!("pids={pids}"), &format!("session={}", u8::from(i % 3 != 0))]).spawn()?;
+        let mut child = Command::new(&me)
+            .args([mode, &format!("pids={pids}"), &format!("session={}", u8::from(i % 3 != 0))])
+            .spawn()?;
         if mode == "twig" {
             child.wait()?;
         }
@@ -324,9 +322,7 @@ fn probe() -> io::Result<u8> {
     let limits: BTreeMap<String, Vec<String>> = std::fs::read_to_string("/proc/self/limits")?
         .lines()
         .skip(1)
-        .map(|l| {
-            (l[..25].trim().to_string(), l[25..].split_whitespace().take(2).map(String::from).collect())
-        })
+        .map(|l| (l[..25].trim().to_string(), l[25..].split_whitespace().take(2).map(String::from).collect()))
         .collect();
     let id = |pid: Result<rustix::process::Pid, rustix::io::Errno>| pid.map(|p| p.as_raw_nonzero().get());
     let json = serde_json::json!({

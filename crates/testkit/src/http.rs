@@ -93,7 +93,8 @@ impl Http {
         let until = Instant::now() + deadline;
         let mut last = None;
         let answer = crate::wait::within(deadline, || {
-            self.patience = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)).min(PATIENCE);
+            self.patience =
+                until.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)).min(PATIENCE);
             match self.send(request) {
                 Ok(answer) => Some(answer),
                 Err(error) => {
@@ -144,8 +145,7 @@ impl Http {
         bytes.extend_from_slice(request.body.as_deref().unwrap_or_default());
         reader.get_mut().write_all(&bytes)?;
         let status = line(&mut reader)?;
-        let status =
-            status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| garbled(&status))?;
+        let status = status.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| garbled(&status))?;
         let mut headers = Vec::new();
         loop {
             let line = line(&mut reader)?;

@@ -38,6 +38,9 @@ use std::process::Command;
 /// Says by name what could not be shown on this machine, in one form, so that `cargo xtask check` can count it.
 pub fn not_run(why: &str) {
     eprintln!("not run: {why}");
+    if let Some(list) = std::env::var_os("KIN_NOT_RUN_LIST") {
+        witness::append(Path::new(&list), why).expect("the list of what was not run");
+    }
 }
 
 /// Whether the test runs as root, as some need to (they mount a file system, or change the user).

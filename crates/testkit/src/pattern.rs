@@ -31,11 +31,7 @@ pub fn wrong(seed: u64, which: u8, want_len: u64, got: &[u8]) -> Option<String> 
         return None;
     }
     let same = got.iter().zip(&want).take_while(|(a, b)| a == b).count();
-    Some(format!(
-        "{} bytes instead of {want_len}; the first {same} are right{}",
-        got.len(),
-        shifted(&want, got, same)
-    ))
+    Some(format!("{} bytes instead of {want_len}; the first {same} are right{}", got.len(), shifted(&want, got, same)))
 }
 
 /// Where the bytes after the first wrong one belong, if they are of the stream at all: tells a loss from a repeat.

@@ -184,8 +184,7 @@ mod tests {
     #[test]
     fn a_marked_child_is_found_and_killed_and_no_other() {
         let mark = format!("t{}", std::process::id());
-        let mut child =
-            Command::new("/bin/sleep").arg("60").env(MARK, &mark).spawn().expect("sleep starts");
+        let mut child = Command::new("/bin/sleep").arg("60").env(MARK, &mark).spawn().expect("sleep starts");
         let pid = child.id();
         crate::eventually("the child is the program", Duration::from_secs(5), || {
             (marked(&mark) == [pid]).then_some(())

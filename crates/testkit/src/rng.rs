@@ -26,13 +26,13 @@ impl Rng {
         assert_eq!(got, Ok(8), "the kernel gives eight random bytes");
         u64::from_le_bytes(bytes)
     }
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
     /// In `0..n`.
     pub fn below(&mut self, n: u64) -> u64 {
-        if n == 0 { 0 } else { self.next() % n }
+        if n == 0 { 0 } else { self.draw() % n }
     }
     /// In `low..=high`.
     pub fn between(&mut self, low: u64, high: u64) -> u64 {

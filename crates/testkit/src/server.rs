@@ -186,6 +186,13 @@ impl Server {
         *front = Some(child.expect("kin serve starts"));
     }
 
+    /// Starts again on the same state, and waits until it serves.
+    #[track_caller]
+    pub fn start_again(&self) {
+        self.start_front();
+        self.wait_whole(DEADLINE);
+    }
+
     /// A new front if there is none that lives. True when one was started.
     pub fn ensure_front(&self) -> bool {
         let lives = match self.front.lock().expect("no thread fell over with the front").as_mut() {
@@ -229,11 +236,7 @@ impl Server {
     }
 
     pub fn pids(&self) -> Option<Pids> {
-        Some(Pids {
-            elder: self.pid(Role::Elder)?,
-            keeper: self.pid(Role::Keeper)?,
-            daemon: self.pid(Role::Daemon)?,
-        })
+        Some(Pids { elder: self.pid(Role::Elder)?, keeper: self.pid(Role::Keeper)?, daemon: self.pid(Role::Daemon)? })
     }
 
     /// Kills one process of this server by SIGKILL. The pid, if there was one to kill.
@@ -361,6 +364,12 @@ impl Server {
     /// Ends the server, its runs too, and shows that nothing is left: no process, no spec, no run table, no socket.
     #[track_caller]
     pub fn shutdown(self) {
+        self.stop();
+    }
+
+    /// As `shutdown`, but the state stays, for another start.
+    #[track_caller]
+    pub fn stop(&self) {
         let stop = Request::post("/v1/server/shutdown", &json!({"runs": "stop"}));
         let answer = self.http().insist(&stop, DEADLINE).expect("an answer to the shutdown");
         assert_eq!(answer.status / 100, 2, "{}", String::from_utf8_lossy(&answer.body));

@@ -187,7 +187,7 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
     let mut result = field.verdict();
     let mut server = field.into_server();
     if result.is_ok() {
-        result = last_look(&server, before);
+        result = last_look(&server, &before);
     }
     match result {
         Ok(()) => {
@@ -208,10 +208,10 @@ fn descriptor_counts(server: &Server) -> BTreeMap<&'static str, usize> {
 }
 
 /// When all runs have ended: none is live, no spec lies about, and nobody holds more descriptors than before.
-fn last_look(server: &Server, before: BTreeMap<&'static str, usize>) -> Result<(), String> {
+fn last_look(server: &Server, before: &BTreeMap<&'static str, usize>) -> Result<(), String> {
     let mut why = String::new();
     let looked = within(Duration::from_secs(20), || {
-        why = leftovers(server, &before)?;
+        why = leftovers(server, before)?;
         why.is_empty().then_some(())
     });
     looked.ok_or_else(|| format!("left over at the end: {why}"))

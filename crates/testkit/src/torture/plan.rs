@@ -54,7 +54,7 @@ impl Plan {
         let latch = rng.percent(15).then(|| format!("latch-{index}"));
         Plan {
             index,
-            pattern: rng.next() >> 1,
+            pattern: rng.draw() >> 1,
             out,
             err,
             chunk,

@@ -1,0 +1,4 @@
+//! stub
+pub(crate) fn main(_words: &[String]) -> Result<(), String> {
+    Err("not yet".into())
+}
