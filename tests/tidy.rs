@@ -88,8 +88,7 @@ fn inv_17_the_arrows_of_the_house_are_those_in_the_architecture() {
 
 #[test]
 fn inv_18_only_main_becomes_daemon_or_keeper() {
-    let face: Vec<String> =
-        files(".rs").into_iter().filter(|f| f.starts_with("src/") && f != "src/main.rs").collect();
+    let face: Vec<String> = files(".rs").into_iter().filter(|f| f.starts_with("src/") && f != "src/main.rs").collect();
     let names = ["kin_daemon", "kin_keeper", "kin_ledger", "kin_core"];
     let found: Vec<_> =
         lines(&face).filter(|(_, line)| names.iter().any(|name| line.contains(name))).map(|(at, _)| at).collect();
@@ -102,7 +101,9 @@ fn inv_19_unsafe_stands_in_one_place() {
     let word = ["un", "safe "].concat();
     let found: Vec<_> = lines(&others)
         .filter(|(_, line)| !line.trim_start().starts_with("//"))
-        .filter(|(_, line)| ["{", "fn ", "impl ", "trait ", "extern "].iter().any(|w| line.contains(&format!("{word}{w}"))))
+        .filter(|(_, line)| {
+            ["{", "fn ", "impl ", "trait ", "extern "].iter().any(|w| line.contains(&format!("{word}{w}")))
+        })
         .map(|(at, _)| at)
         .collect();
     assert!(found.is_empty(), "outside crates/keeper/src/sys: {found:?}");
@@ -110,12 +111,11 @@ fn inv_19_unsafe_stands_in_one_place() {
 
 #[test]
 fn inv_20_sql_stands_in_the_ledger_alone() {
-    let others: Vec<String> = files(".rs")
-        .into_iter()
-        .filter(|f| !f.starts_with("crates/ledger/") && f != "tests/tidy.rs")
-        .collect();
+    let others: Vec<String> =
+        files(".rs").into_iter().filter(|f| !f.starts_with("crates/ledger/") && f != "tests/tidy.rs").collect();
     let words = ["SELECT ", "INSERT INTO", "DELETE FROM", "CREATE TABLE", "CREATE INDEX", "PRAGMA ", "rusqlite"];
-    let found: Vec<_> = lines(&others).filter(|(_, line)| words.iter().any(|w| line.contains(w))).map(|(at, _)| at).collect();
+    let found: Vec<_> =
+        lines(&others).filter(|(_, line)| words.iter().any(|w| line.contains(w))).map(|(at, _)| at).collect();
     assert!(found.is_empty(), "SQL outside crates/ledger: {found:?}");
 }
 
@@ -146,10 +146,8 @@ fn no_leftovers_and_no_sleeping_tests() {
         .filter_map(|(at, line)| Some(format!("{at}: {}", words.iter().find(|w| line.contains(*w))?)))
         .collect();
     assert!(found.is_empty(), "{found:#?}");
-    let swallowed: Vec<_> = lines(&sources)
-        .filter(|(_, line)| line.trim_start().starts_with("let _ ="))
-        .map(|(at, _)| at)
-        .collect();
+    let swallowed: Vec<_> =
+        lines(&sources).filter(|(_, line)| line.trim_start().starts_with("let _ =")).map(|(at, _)| at).collect();
     assert!(swallowed.is_empty(), "results that nobody looks at: {swallowed:#?}");
 }
 
