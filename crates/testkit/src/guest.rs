@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `run index witness seed out err chunk spread_us end` | writes seeded patterns to both streams, tells the witness, ends as told (`exit:3`, `signal:9`, `forever`) |
 //! | `lines n over_ms` | `line 1` … `line n`, evenly over that time; `index` and `witness` as above |
+//! | `clock n every_ms` | the time, n times, a line each |
 //! | `pattern seed bytes chunk to` | only output, to `out` or `err` |
 //! | `exit code`, `signal n` | ends so |
 //! | `ignore-term` | says `ready`, and stays whatever TERM, INT and HUP say |
@@ -45,6 +46,7 @@ fn dispatch(mode: &str, args: &Args) -> io::Result<u8> {
     match mode {
         "run" => run(args),
         "lines" => lines(args),
+        "clock" => clock(args),
         "pattern" => emit_pattern(args),
         "exit" => Ok(args.number("code")? as u8),
         "signal" => die(args.number("n")? as i32),
@@ -204,6 +206,15 @@ fn emit_pattern(args: &Args) -> io::Result<u8> {
         pattern::fill(seed, which, at, &mut buf[..n]);
         write_to(which, &buf[..n])?;
         at += n as u64;
+    }
+    Ok(0)
+}
+
+fn clock(args: &Args) -> io::Result<u8> {
+    let every = Duration::from_millis(args.number("every_ms")?);
+    for _ in 0..args.number("n")? {
+        wait::let_time_pass(every);
+        say(&witness::unix_ns().to_string())?;
     }
     Ok(0)
 }
