@@ -21,15 +21,36 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next().as_deref().and_then(|a| a.to_str()) {
         Some("keep") => kin_keeper::main(args),
-        Some("daemon") => loop {
-            std::thread::park();
-        },
+        Some("daemon") => {
+            // A stand-in: it only lives, until the torture ends it.
+            let run = args.skip_while(|a| a != "--run").nth(1).map(PathBuf::from).unwrap_or_default();
+            std::fs::write(run.join("daemon.pid"), std::process::id().to_string()).expect("written");
+            loop {
+                std::thread::park();
+            }
+        }
         kills => {
             let kills = kills.and_then(|k| k.parse().ok()).unwrap_or(200);
             let seed = args.next().and_then(|s| s.to_str()?.parse().ok()).unwrap_or(1);
             torture(kills, seed)
         }
     }
+}
+
+/// Ends what we started, by pid: the stand-in daemons, then whoever still serves a table.
+fn end_all(run: &Path, dir: &Path) {
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        let ours = line.contains(&*dir.to_string_lossy());
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| ours)
+            && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_err()
+        {
+            println!("{pid:?} was gone already");
+        }
+    }
+    drop(std::fs::remove_file(run.join("daemon.pid")));
 }
 
 struct Rng(u64);
@@ -100,6 +121,8 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let log = std::fs::File::create(state.join("server.log")).expect("a log");
     let mut command = Command::new(me);
     command.args(["keep", "--elder", "--state"]).arg(&state).arg("--run").arg(&run);
+    std::fs::write(run.join("upgrade"), std::env::current_exe().expect("a program").to_str().expect("text"))
+        .expect("written");
     let status = command.arg("--lock-fd").arg(lock.as_raw_fd().to_string()).stderr(log).status().expect("started");
     assert!(status.success(), "the elder stands");
     drop(lock);
@@ -116,7 +139,8 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let mut deadline = Instant::now() + Duration::from_secs(60);
     let mut next_kill = Instant::now() + Duration::from_millis(20);
     let mut chain = (0u64, 0u64, false);
-    let mut adopted = 0;
+    let (mut adopted, mut upgrades) = (0, 0);
+    let mut dead: BTreeSet<u64> = BTreeSet::new();
     let mut unknown = 0;
     loop {
         // Connect to every generation there is.
@@ -137,7 +161,11 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 None => gone.push(*id),
                 Some(tells) => {
                     for tell in tells {
-                        if let Tell::Chain { elder, keeper, guard } = tell {
+                        // One that was said before the last kill may still lie in a socket.
+                        if let Tell::Chain { elder, keeper, guard } = tell
+                            && !dead.contains(&elder)
+                            && !dead.contains(&keeper)
+                        {
                             fresh = (elder, keeper, guard == kin_keeper::wire::Guard::Whole);
                         }
                     }
@@ -188,7 +216,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             let base = state.join(format!("logs/t/t-{no}"));
             let mut spec = Spec::new(b"/", base.to_str().expect("text").as_bytes());
             let last = if want.code >= 128 {
-                format!("kill -{} $$", if want.code % 2 == 0 { 9 } else { 15 })
+                format!("kill -{} $$", if want.code.is_multiple_of(2) { 9 } else { 15 })
             } else {
                 format!("exit {}", want.code)
             };
@@ -219,12 +247,18 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         if killed < kills && chain.2 && last_kill.is_none() && Instant::now() >= next_kill {
             let id = if rng.below(5) < 2 { chain.0 } else { chain.1 };
             let path = run.join(format!("keeper.{id:016x}.tab"));
-            if let Ok(table) = Table::open(&path) {
+            if rng.below(6) == 0 {
+                // Now and then it becomes its own program anew, which nobody may notice; and is killed all the same.
+                if let Some(link) = links.get(&id) {
+                    upgrades += u64::from(link.ask(Ask::Upgrade));
+                }
+            } else if let Ok(table) = Table::open(&path) {
                 let pid = table.header().owner.load(std::sync::atomic::Ordering::Relaxed);
                 if let Some(pid) = rustix::process::Pid::from_raw(pid as i32)
                     && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
                 {
                     killed += 1;
+                    dead.insert(id);
                     elder_kills += u64::from(id == chain.0);
                     last_kill = Some(Instant::now());
                     chain.2 = false;
@@ -242,6 +276,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 println!("  {} known {}", RunNo::new(*no).expect("a number"), known.contains(no));
             }
             println!("state kept in {}", dir.display());
+            end_all(&run, &dir);
             return ExitCode::FAILURE;
         }
         std::thread::sleep(Duration::from_micros(300));
@@ -256,7 +291,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         let end = &ended[no];
         adopted += u64::from(end.flags & flag::ADOPTED != 0);
         let code = match want.code {
-            c if c >= 128 => (2, if c % 2 == 0 { 9 } else { 15 }),
+            c if c >= 128 => (2, if c.is_multiple_of(2) { 9 } else { 15 }),
             c => (1, c as i32),
         };
         if end.flags & flag::STATUS_UNKNOWN != 0 {
@@ -281,15 +316,13 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let middle = whole_after.get(whole_after.len() / 2).copied().unwrap_or_default();
     let most = whole_after.last().copied().unwrap_or_default();
     println!(
-        "{} runs, {killed} kills ({elder_kills} of the elder), {adopted} adopted, {unknown} unknown, {bad} bad; whole again after {middle:?}, at most {most:?}",
+        "{} runs, {killed} kills ({elder_kills} of the elder), {upgrades} upgrades, {adopted} adopted, {unknown} unknown, {bad} bad; whole again after {middle:?}, at most {most:?}",
         wanted.len()
     );
     for link in links.values() {
         link.ask(Ask::Shutdown { leave: true });
     }
-    if let Ok(text) = std::fs::read_to_string(run.join("daemon.pid")) {
-        println!("{text}");
-    }
+    end_all(&run, &dir);
     if bad > 0 {
         println!("state kept in {}", dir.display());
         return ExitCode::FAILURE;

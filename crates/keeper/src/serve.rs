@@ -51,10 +51,10 @@ impl Keeper {
             Token::Conn { at, check } => self.hear(usize::from(at), check, flags),
             Token::Exit { generation, slot, check } => self.leader_ended(usize::from(generation), slot, check),
             Token::Out { generation, slot, check } => {
-                self.look(usize::from(generation), slot, check, crate::index::Stream::Out)
+                self.look(usize::from(generation), slot, check, crate::index::Stream::Out);
             }
             Token::Err { generation, slot, check } => {
-                self.look(usize::from(generation), slot, check, crate::index::Stream::Err)
+                self.look(usize::from(generation), slot, check, crate::index::Stream::Err);
             }
             Token::Hand => self.hand_accept(),
             Token::HandConn { at, check } => self.hand_hear(usize::from(at), check),
@@ -95,6 +95,8 @@ impl Keeper {
         }
         if self.strangers_at != 0 && now >= self.strangers_at {
             self.strangers_at = 0;
+            let once = EventFlags::IN | EventFlags::ONESHOT;
+            arm(&self.epoll, &self.children, Token::Children, once, true);
             self.reap_strangers();
         }
         if self.daemon.wake_at() <= now {
@@ -186,7 +188,7 @@ impl Keeper {
         let chain = self.chain();
         let generation = self.conns[at].as_ref().map_or(0, |c| c.generation);
         let id = self.generation_id(generation);
-        let ready = self.daemon.ready_pid();
+        let (ready, gave_up) = (self.daemon.ready_pid(), self.daemon.gave_up());
         let Some(conn) = self.conns[at].as_mut() else { return };
         if let (wire::Role::Front, Some(pid)) = (role, front) {
             conn.tell(Tell::Busy { pid });
@@ -200,6 +202,9 @@ impl Keeper {
             wire::Role::Front => {
                 if let Some(pid) = ready {
                     conn.tell(Tell::DaemonReady { pid });
+                }
+                if let Some(code) = gave_up {
+                    conn.tell(Tell::DaemonGaveUp { code });
                 }
             }
             wire::Role::Watcher => {}
@@ -260,7 +265,8 @@ impl Keeper {
 
     fn child_changed(&mut self) {
         let mut buffer = [0u8; 128 * 8];
-        // The signals themselves say nothing: they merge. What changed is asked of the kernel, a little later.
+        // The signals themselves say nothing: they merge. What changed is asked of the kernel, a little later; until then
+        // the descriptor stays silent, or each run's end would wake us twice.
         while let Ok(n) = rustix::io::read(&self.children, &mut buffer) {
             if n == 0 {
                 break;
