@@ -3,6 +3,7 @@
 //! | mode | what it does |
 //! |---|---|
 //! | `spawn n program` | starts a program and waits for it, n times; prints wall and processor time in ns |
+//! | `spawn-pipes n program` | the same, with two pipes read to their end |
 //! | `spawn-sync n program file` | the same, and a line written and synced to a file each time, as a record would be |
 //! | `spawn-two n program` | two threads share the n |
 //! | `serve socket program` | the smallest daemon: for each byte it reads from its one client it starts the program, and answers with the byte once the program runs; reaps at the end |
@@ -21,9 +22,10 @@ pub fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let result = match words[..] {
-        ["spawn", n, program] => spawn(n, program, 1, None),
-        ["spawn-two", n, program] => spawn(n, program, 2, None),
-        ["spawn-sync", n, program, file] => spawn(n, program, 1, Some(Path::new(file))),
+        ["spawn", n, program] => one_by_one(n, || quiet(program).status().map(drop)),
+        ["spawn-pipes", n, program] => one_by_one(n, || Command::new(program).output().map(drop)),
+        ["spawn-two", n, program] => two_abreast(n, program),
+        ["spawn-sync", n, program, file] => synced(n, program, Path::new(file)),
         ["serve", socket, program] => serve(Path::new(socket), program),
         ["write", bytes, line] => write(bytes, line),
         ["stamp", path] => witness::append(Path::new(path), &witness::unix_ns().to_string()),
@@ -48,29 +50,39 @@ fn quiet(program: &str) -> Command {
     command
 }
 
-fn spawn(n: &str, program: &str, threads: u64, sync: Option<&Path>) -> io::Result<()> {
-    let n = number(n)?;
-    let mut record = sync.map(|path| OpenOptions::new().create(true).append(true).open(path)).transpose()?;
+/// Does the work, then prints what it cost: wall and processor time in ns.
+fn costed(work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
     let start = Instant::now();
-    if threads == 1 {
-        for i in 0..n {
-            quiet(program).status()?;
-            if let Some(file) = &mut record {
-                file.write_all(format!("{i:063}\n").as_bytes())?;
-                file.sync_data()?;
-            }
-        }
-    } else {
-        std::thread::scope(|scope| {
-            let lane = || (0..n / threads).try_for_each(|_| quiet(program).status().map(drop));
-            let lanes: Vec<_> = (0..threads).map(|_| scope.spawn(lane)).collect();
-            lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| io::Error::other("a lane fell over"))?)
-        })?;
-    }
+    work()?;
     let wall = start.elapsed();
     let cpu = procfs::cpu(std::process::id()).unwrap_or_default();
     println!("{} {}", wall.as_nanos(), cpu.total().as_nanos());
     Ok(())
+}
+
+fn one_by_one(n: &str, mut each: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let n = number(n)?;
+    costed(|| (0..n).try_for_each(|_| each()))
+}
+
+fn synced(n: &str, program: &str, path: &Path) -> io::Result<()> {
+    let mut record = OpenOptions::new().create(true).append(true).open(path)?;
+    one_by_one(n, || {
+        quiet(program).status()?;
+        record.write_all(&[b'r'; 64])?;
+        record.sync_data()
+    })
+}
+
+fn two_abreast(n: &str, program: &str) -> io::Result<()> {
+    let each = number(n)? / 2;
+    let lane = || (0..each).try_for_each(|_| quiet(program).status().map(drop));
+    costed(|| {
+        std::thread::scope(|scope| {
+            let lanes = [scope.spawn(lane), scope.spawn(lane)];
+            lanes.into_iter().try_for_each(|lane| lane.join().map_err(|_| io::Error::other("a lane fell over"))?)
+        })
+    })
 }
 
 fn serve(socket: &Path, program: &str) -> io::Result<()> {

@@ -26,9 +26,10 @@ fn held(rig: &Rig) -> Held {
     Held { elder, keeper, all: elder + keeper + of(rig.pids.daemon) + front }
 }
 
-fn quiet_runs(rig: &mut Rig, n: usize) {
+/// Starts more of them, until so many run.
+fn quiet_runs(rig: &mut Rig, from: usize, to: usize) {
     let request = rig.request(&["/bin/sleep", "100000"]);
-    let mut left = n;
+    let mut left = to - from;
     while left > 0 {
         let now = left.min(250);
         rig.submit_batch(&request, now);
@@ -36,7 +37,7 @@ fn quiet_runs(rig: &mut Rig, n: usize) {
     }
     testkit::eventually("all of them run", Duration::from_secs(120), || {
         let list = rig.http.get("/v1/runs?state=running&limit=10000").json();
-        (list["runs"].as_array().map(Vec::len) == Some(n)).then_some(())
+        (list["runs"].as_array().map(Vec::len) == Some(to)).then_some(())
     });
 }
 
@@ -45,9 +46,9 @@ pub(super) fn run(bench: &Bench) -> Vec<Figure> {
     let mut at = Vec::new();
     let before_kernel = settled_kernel();
     at.push((0, held(&rig)));
-    quiet_runs(&mut rig, 100);
+    quiet_runs(&mut rig, 0, 100);
     at.push((100, held(&rig)));
-    quiet_runs_more(&mut rig, 900);
+    quiet_runs(&mut rig, 100, 1000);
     at.push((1000, held(&rig)));
     let kernel = settled_kernel() - before_kernel;
     rig.server.shutdown();
@@ -75,17 +76,6 @@ pub(super) fn run(bench: &Bench) -> Vec<Figure> {
         );
     }
     figures
-}
-
-fn quiet_runs_more(rig: &mut Rig, more: usize) {
-    let request = rig.request(&["/bin/sleep", "100000"]);
-    for _ in 0..more / 225 {
-        rig.submit_batch(&request, 225);
-    }
-    testkit::eventually("all of them run", Duration::from_secs(120), || {
-        let list = rig.http.get("/v1/runs?state=running&limit=10000").json();
-        (list["runs"].as_array().map(Vec::len) == Some(100 + more)).then_some(())
-    });
 }
 
 /// Slab is freed lazily: the least of a few looks.
@@ -117,7 +107,7 @@ fn sleeping_floor(n: usize) -> f64 {
 /// Twenty seconds in which nothing happens.
 pub(super) fn idle(bench: &Bench) -> Vec<Figure> {
     let mut rig = Rig::of(Options::new(&bench.kin).start());
-    quiet_runs(&mut rig, 100);
+    quiet_runs(&mut rig, 0, 100);
     let_time_pass(Duration::from_secs(2));
     let pids = [rig.pids.elder, rig.pids.keeper, rig.pids.daemon];
     let look = || pids.map(|pid| (procfs::switches(pid).expect("it lives"), procfs::cpu(pid).expect("it lives").own));
