@@ -1,1 +1,5 @@
-//! stub
+//! The hands: engine, recovery, output, HTTP.
+#![forbid(unsafe_code)]
+
+pub mod output;
+pub mod place;
