@@ -7,8 +7,15 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+pub mod boot;
+pub mod cgroup;
 pub mod index;
+pub mod locality;
+pub mod pty;
+pub mod spawn;
 pub mod spec;
 pub mod sys;
 pub mod table;
+pub mod text;
+pub mod tree;
 pub mod wire;
