@@ -7,18 +7,15 @@
 use super::growth::Growth;
 use super::merged::{BUDGET, Merged, Progress, Upto};
 use super::segments::{Found, Segments};
+use crate::endings::Ending;
 use bytes::Bytes;
 use kin_api::frame::{self, Kind};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
 
 /// Bytes that no index entry covers after so long are sent without one: their keeper is dead.
 const UNCOVERED: Duration = Duration::from_millis(200);
-
-/// Becomes the run when it has ended.
-pub type Ending = watch::Receiver<Option<Arc<kin_api::Run>>>;
 
 /// What is read.
 #[derive(Debug)]
@@ -81,7 +78,7 @@ impl Follower {
     /// The next piece of the answer; `None` when it is complete.
     pub async fn next(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            let run = self.ending.borrow().clone();
+            let run = self.ending.now();
             match &mut self.stage {
                 Stage::Follow { .. } if run.is_some() => {
                     let ends = self.look(None).await?.ends;
@@ -131,7 +128,7 @@ impl Follower {
         };
         tokio::select! {
             () = growth.changed() => false,
-            () = ended(&mut self.ending) => false,
+            _ = self.ending.wait() => false,
             () = patience => true,
         }
     }
@@ -161,13 +158,6 @@ impl Follower {
         .map_err(io::Error::other)?;
         self.source = Some(source);
         look
-    }
-}
-
-async fn ended(ending: &mut Ending) {
-    if ending.wait_for(Option::is_some).await.is_err() {
-        // Whoever would tell is gone, and the server with it.
-        std::future::pending::<()>().await;
     }
 }
 
@@ -220,6 +210,7 @@ mod tests {
     use std::fs::OpenOptions;
     use std::io::Write;
     use std::path::Path;
+    use tokio::sync::watch;
 
     fn append(path: &Path, bytes: &[u8]) {
         let mut file = OpenOptions::new().create(true).append(true).open(path).expect("opens");
@@ -247,7 +238,7 @@ mod tests {
             (files.with(".out"), Watcher::new().expect("a watcher").listen(files.base()).expect("listens"));
         let (say, ending) = watch::channel(None);
         let source = Source::Both(Merged::new(&files, [0; 2]));
-        let mut follower = Follower::new(source, Some(growth), ending);
+        let mut follower = Follower::new(source, Some(growth), Ending::told_by(ending));
         append(&out, b"one");
         append(&files.index(), &index::grew(Stream::Out, 1, 3));
         assert_eq!(&piece(&mut follower).await.expect("a frame")[frame::HEAD..], b"one");
@@ -273,7 +264,7 @@ mod tests {
         for (at, end, follow, want) in [(2, 5, true, "234"), (4, u64::MAX, false, "456789"), (10, 99, false, "")] {
             let source = Source::One(One { segments: files.stream(Stream::Out), at, end });
             let growth = follow.then(|| watcher.listen(files.base()).expect("listens"));
-            let mut follower = Follower::new(source, growth, ending.clone());
+            let mut follower = Follower::new(source, growth, Ending::told_by(ending.clone()));
             let mut got = Vec::new();
             while let Some(bytes) = piece(&mut follower).await {
                 got.extend_from_slice(&bytes);
@@ -282,7 +273,7 @@ mod tests {
         }
         let source = Source::One(One { segments: files.stream(Stream::Out), at: 9, end: u64::MAX });
         let growth = watcher.listen(files.base()).expect("listens");
-        let mut follower = Follower::new(source, Some(growth), ending);
+        let mut follower = Follower::new(source, Some(growth), Ending::told_by(ending));
         assert_eq!(piece(&mut follower).await.as_deref(), Some(&b"9"[..]));
         say.send_replace(an_ended_run());
         assert_eq!(piece(&mut follower).await, None);
