@@ -4,7 +4,6 @@ use crate::seen::{Close, Seen};
 use crate::{Run, RunNo};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
-use alloc::string::String;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -18,8 +17,8 @@ pub enum Fact {
     KeeperGone { generation: u64 },
     /// The chain stands still: every generation was connected to, and every table read.
     Settled(Settled),
-    /// The machine, or the container, is in this boot now. Rows of another one did not survive it.
-    Booted { boot: String },
+    /// All that could be learned of an earlier boot has been said: its rows did not survive it.
+    Booted,
     /// Both keepers are dead, and this run lives on without them.
     Survivor { run: RunNo, seen: Seen },
     /// A survivor is gone; `close` says how, if anybody could learn it.

@@ -7,5 +7,6 @@ pub mod clone;
 pub mod map;
 pub mod misc;
 pub mod pages;
+pub mod process;
 mod raw;
 pub mod wait;
