@@ -43,10 +43,11 @@ fn end_all(run: &Path, dir: &Path) {
         let Some(pid) = entry.file_name().to_str().and_then(|n| n.parse::<i32>().ok()) else { continue };
         let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
-        if line.contains(&*dir.to_string_lossy())
-            && let Some(pid) = rustix::process::Pid::from_raw(pid)
+        let ours = line.contains(&*dir.to_string_lossy());
+        if let Some(pid) = rustix::process::Pid::from_raw(pid).filter(|_| ours)
+            && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_err()
         {
-            drop(rustix::process::kill_process(pid, rustix::process::Signal::KILL));
+            println!("{pid:?} was gone already");
         }
     }
     drop(std::fs::remove_file(run.join("daemon.pid")));
@@ -120,6 +121,8 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let log = std::fs::File::create(state.join("server.log")).expect("a log");
     let mut command = Command::new(me);
     command.args(["keep", "--elder", "--state"]).arg(&state).arg("--run").arg(&run);
+    std::fs::write(run.join("upgrade"), std::env::current_exe().expect("a program").to_str().expect("text"))
+        .expect("written");
     let status = command.arg("--lock-fd").arg(lock.as_raw_fd().to_string()).stderr(log).status().expect("started");
     assert!(status.success(), "the elder stands");
     drop(lock);
@@ -136,7 +139,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let mut deadline = Instant::now() + Duration::from_secs(60);
     let mut next_kill = Instant::now() + Duration::from_millis(20);
     let mut chain = (0u64, 0u64, false);
-    let mut adopted = 0;
+    let (mut adopted, mut upgrades) = (0, 0);
     let mut dead: BTreeSet<u64> = BTreeSet::new();
     let mut unknown = 0;
     loop {
@@ -213,7 +216,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             let base = state.join(format!("logs/t/t-{no}"));
             let mut spec = Spec::new(b"/", base.to_str().expect("text").as_bytes());
             let last = if want.code >= 128 {
-                format!("kill -{} $$", if want.code % 2 == 0 { 9 } else { 15 })
+                format!("kill -{} $$", if want.code.is_multiple_of(2) { 9 } else { 15 })
             } else {
                 format!("exit {}", want.code)
             };
@@ -244,7 +247,12 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         if killed < kills && chain.2 && last_kill.is_none() && Instant::now() >= next_kill {
             let id = if rng.below(5) < 2 { chain.0 } else { chain.1 };
             let path = run.join(format!("keeper.{id:016x}.tab"));
-            if let Ok(table) = Table::open(&path) {
+            if rng.below(6) == 0 {
+                // Now and then it becomes its own program anew, which nobody may notice; and is killed all the same.
+                if let Some(link) = links.get(&id) {
+                    upgrades += u64::from(link.ask(Ask::Upgrade));
+                }
+            } else if let Ok(table) = Table::open(&path) {
                 let pid = table.header().owner.load(std::sync::atomic::Ordering::Relaxed);
                 if let Some(pid) = rustix::process::Pid::from_raw(pid as i32)
                     && rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
@@ -283,7 +291,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         let end = &ended[no];
         adopted += u64::from(end.flags & flag::ADOPTED != 0);
         let code = match want.code {
-            c if c >= 128 => (2, if c % 2 == 0 { 9 } else { 15 }),
+            c if c >= 128 => (2, if c.is_multiple_of(2) { 9 } else { 15 }),
             c => (1, c as i32),
         };
         if end.flags & flag::STATUS_UNKNOWN != 0 {
@@ -308,7 +316,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let middle = whole_after.get(whole_after.len() / 2).copied().unwrap_or_default();
     let most = whole_after.last().copied().unwrap_or_default();
     println!(
-        "{} runs, {killed} kills ({elder_kills} of the elder), {adopted} adopted, {unknown} unknown, {bad} bad; whole again after {middle:?}, at most {most:?}",
+        "{} runs, {killed} kills ({elder_kills} of the elder), {upgrades} upgrades, {adopted} adopted, {unknown} unknown, {bad} bad; whole again after {middle:?}, at most {most:?}",
         wanted.len()
     );
     for link in links.values() {

@@ -88,7 +88,7 @@ impl Keeper {
         self.announce();
     }
 
-    fn announce(&mut self) {
+    pub(crate) fn announce(&mut self) {
         let (elder, keeper) = match &self.role {
             Role::Elder { younger, .. } => (self.own, younger.as_ref().map_or(self.own, |y| y.generation)),
             Role::Keeper { .. } => return,
@@ -206,9 +206,16 @@ impl Keeper {
                 u64::from_le_bytes(b)
             };
             let (kind, id, slot, run) = (long(0), long(1), long(2), long(3));
-            if kind == 2 {
-                self.hands.keep(run, received.fds);
-                continue;
+            match kind {
+                2 => {
+                    self.hands.keep(run, received.fds);
+                    continue;
+                }
+                3 => {
+                    self.hands.take(run);
+                    continue;
+                }
+                _ => {}
             }
             let Some(generation) = self.generation(at).filter(|g| g.id == id) else { continue };
             let Some(state) = generation
@@ -392,6 +399,28 @@ impl Keeper {
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);
                 slot.state.store(EXITED, Ordering::Release);
                 self.serve_streams(at, live);
+            }
+        }
+    }
+
+    /// After an exec: the same runs, with the descriptors we have kept.
+    pub(crate) fn serve_again(&mut self, at: usize) {
+        let slots = self.generations[at].as_ref().map_or(0, |g| g.table.slots().len());
+        for slot_at in 0..slots as u16 {
+            let Some(mut live) = self.generation(at).and_then(|g| g.lives.remove(slot_at)) else { continue };
+            if let Some(spec) = self.place.spec(live.run)
+                && let Ok(view) = spec.view()
+            {
+                live.learn(&view);
+            }
+            if let Some(generation) = self.generations[at].as_ref() {
+                let slot = &generation.table.slots()[usize::from(slot_at)];
+                live.out.at = slot.out_len.load(Ordering::Relaxed);
+                live.err.at = slot.err_len.load(Ordering::Relaxed);
+            }
+            match live.pidfd.take() {
+                Some(pidfd) => self.serve_run(at, live, pidfd),
+                None => self.serve_streams(at, live),
             }
         }
     }

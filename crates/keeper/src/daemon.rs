@@ -71,6 +71,12 @@ impl Daemon {
     pub(crate) fn lives(&self) -> bool {
         matches!(self.state, State::Living { .. } | State::Resting { .. })
     }
+    pub(crate) fn gave_up(&self) -> Option<u32> {
+        match self.state {
+            State::GaveUp { code } => Some(code),
+            State::Absent | State::Living { .. } | State::Resting { .. } => None,
+        }
+    }
     pub(crate) fn ready_pid(&self) -> Option<u32> {
         match self.state {
             State::Living { pid, ready: true, .. } => Some(pid),

@@ -66,6 +66,9 @@ impl Hands {
             self.held.push(Hand { key, fds, until: clock::mono() + PATIENCE });
         }
     }
+    pub(crate) fn held(&self) -> impl Iterator<Item = (u64, &[Option<OwnedFd>; FDS])> {
+        self.held.iter().map(|hand| (hand.key, &hand.fds))
+    }
     /// What was handed in under a key; it is gone then.
     pub(crate) fn take(&mut self, key: u64) -> Option<[Option<OwnedFd>; FDS]> {
         let at = self.held.iter().position(|hand| hand.key == key)?;
@@ -172,6 +175,16 @@ impl Keeper {
             }
         }
         None
+    }
+
+    /// The child has them: a duplicate kept at the elder would keep a writer from ever hearing that its reader is gone.
+    pub(crate) fn hand_used(&mut self, key: u64) {
+        let Role::Keeper { backup, .. } = &self.role else { return };
+        let told = packet::send(backup, &backup_head(3, 0, 0, key), &[]);
+        let woken = rustix::io::write(&self.kick, &1u64.to_ne_bytes());
+        if let Some(errno) = told.err().or(woken.err()) {
+            crate::say(format_args!("the elder keeps a descriptor a minute longer: {errno}"));
+        }
     }
 
     fn back_up_hand(&mut self, key: u64, fds: &[Option<OwnedFd>; FDS]) {

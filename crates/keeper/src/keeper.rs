@@ -81,6 +81,7 @@ pub(crate) struct Keeper {
     pub(crate) hands: Hands,
     /// The API's listening socket, which the daemon accepts on.
     pub(crate) api: OwnedFd,
+    /// Held, never read: while it is open the server's lock is taken.
     pub(crate) lock: OwnedFd,
     /// Wakes the elder to take backups.
     pub(crate) kick: OwnedFd,
@@ -94,6 +95,8 @@ pub(crate) struct Keeper {
     pub(crate) strangers_at: u64,
     /// The server ends: no new runs, and we go when the last has ended.
     pub(crate) closing: bool,
+    /// The kernel tells how a process ended that was not our child (6.15).
+    pub(crate) learns_exits: bool,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.

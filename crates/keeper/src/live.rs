@@ -134,6 +134,9 @@ impl Lives {
         }
         Some(gone)
     }
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Live> {
+        self.list.iter()
+    }
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Live> {
         self.list.iter_mut()
     }

@@ -51,10 +51,10 @@ impl Keeper {
             Token::Conn { at, check } => self.hear(usize::from(at), check, flags),
             Token::Exit { generation, slot, check } => self.leader_ended(usize::from(generation), slot, check),
             Token::Out { generation, slot, check } => {
-                self.look(usize::from(generation), slot, check, crate::index::Stream::Out)
+                self.look(usize::from(generation), slot, check, crate::index::Stream::Out);
             }
             Token::Err { generation, slot, check } => {
-                self.look(usize::from(generation), slot, check, crate::index::Stream::Err)
+                self.look(usize::from(generation), slot, check, crate::index::Stream::Err);
             }
             Token::Hand => self.hand_accept(),
             Token::HandConn { at, check } => self.hand_hear(usize::from(at), check),
@@ -186,7 +186,7 @@ impl Keeper {
         let chain = self.chain();
         let generation = self.conns[at].as_ref().map_or(0, |c| c.generation);
         let id = self.generation_id(generation);
-        let ready = self.daemon.ready_pid();
+        let (ready, gave_up) = (self.daemon.ready_pid(), self.daemon.gave_up());
         let Some(conn) = self.conns[at].as_mut() else { return };
         if let (wire::Role::Front, Some(pid)) = (role, front) {
             conn.tell(Tell::Busy { pid });
@@ -200,6 +200,9 @@ impl Keeper {
             wire::Role::Front => {
                 if let Some(pid) = ready {
                     conn.tell(Tell::DaemonReady { pid });
+                }
+                if let Some(code) = gave_up {
+                    conn.tell(Tell::DaemonGaveUp { code });
                 }
             }
             wire::Role::Watcher => {}

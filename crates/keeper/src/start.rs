@@ -146,6 +146,9 @@ impl Keeper {
         };
         fault::point("start-cloned");
         alive(slot);
+        if view.hand_key() != 0 {
+            self.hand_used(view.hand_key());
+        }
         self.serve_run(self.own, live, pidfd);
         Ok(())
     }
@@ -154,8 +157,10 @@ impl Keeper {
     pub(crate) fn serve_run(&mut self, at: usize, mut live: Live, pidfd: OwnedFd) {
         let (slot, run) = (live.slot, live.run);
         let (generation, check) = (at as u16, check_of(run));
-        // A leader that is not our child is heard of when it is reaped, and only then is its exit to be had.
-        let flags = if live.ours { EventFlags::IN | EventFlags::ONESHOT } else { EventFlags::ONESHOT };
+        // A leader that is not our child is heard of when it is reaped (HUP, which always comes), since only then is its
+        // exit to be had; where the kernel never tells, its zombie is all there is to hear of.
+        let flags =
+            if live.ours || !self.learns_exits { EventFlags::IN | EventFlags::ONESHOT } else { EventFlags::ONESHOT };
         arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, flags, false);
         live.pidfd = Some(pidfd);
         let once = EventFlags::IN | EventFlags::ONESHOT;

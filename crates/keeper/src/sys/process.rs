@@ -1,6 +1,6 @@
 //! Forks of ourselves, and the signals a keeper does not want.
 
-use rustix::fd::{FromRawFd, OwnedFd};
+use rustix::fd::{BorrowedFd, FromRawFd, OwnedFd};
 use std::io;
 
 /// Which side of a fork we are.
@@ -63,6 +63,12 @@ pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     let fd = unsafe { OwnedFd::from_raw_fd(number) };
     rustix::io::fcntl_setfd(&fd, rustix::io::FdFlags::CLOEXEC)?;
     Ok(fd)
+}
+
+/// Borrows a descriptor of ours by its number.
+pub fn with_fd<T>(number: i32, then: impl FnOnce(BorrowedFd<'_>) -> T) -> T {
+    // SAFETY: the caller holds the owner of this number for as long as this call lasts.
+    then(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 /// Ends the process at once: no destructors, no flushing of what a fork has copied.
