@@ -169,7 +169,7 @@ impl Keeper {
         let Some(own) = self.generations[at].as_ref() else { return Ok(()) };
         own.table.header().owner.store(std::process::id(), Ordering::Relaxed);
         arm(&self.epoll, &own.listener, Token::Listener { generation: at as u16 }, EventFlags::IN, false);
-        arm(&self.epoll, &self.children, Token::Children, EventFlags::IN, false);
+        arm(&self.epoll, &self.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
         arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
         let pidfd = wait::pidfd_open(elder)?;
         arm(&self.epoll, &pidfd, Token::Elder, EventFlags::IN, false);

@@ -93,15 +93,10 @@ impl Mover {
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
         if feed.file.is_none() {
             // A file is made for the first byte, not for the first look.
-            match rustix::io::ioctl_fionread(pipe) {
-                Ok(0) => {
-                    return match peek_end(pipe) {
-                        true => Look::End,
-                        false => Look::Empty,
-                    };
-                }
-                Ok(_) => {}
-                Err(_) => return Look::Empty,
+            match waits(pipe) {
+                Waits::Bytes => {}
+                Waits::Nothing => return Look::Empty,
+                Waits::End => return Look::End,
             }
             if let Err(errno) = open_next(place, run, stream, feed) {
                 return self.full(slot, stream, feed, on_full, now, errno);
@@ -204,13 +199,27 @@ fn dropped(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
     }
 }
 
-/// Whether an empty pipe has no writer left.
-fn peek_end(pipe: &OwnedFd) -> bool {
+enum Waits {
+    Bytes,
+    Nothing,
+    /// No byte, and no writer left.
+    End,
+}
+
+fn waits(pipe: &OwnedFd) -> Waits {
     let mut fds = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::IN)];
     let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
-    let ready = rustix::event::poll(&mut fds, Some(&zero)).unwrap_or(0) > 0;
+    if rustix::event::poll(&mut fds, Some(&zero)).is_err() {
+        return Waits::Nothing;
+    }
     let seen = fds[0].revents();
-    ready && seen.contains(rustix::event::PollFlags::HUP) && !seen.contains(rustix::event::PollFlags::IN)
+    if seen.contains(rustix::event::PollFlags::IN) {
+        Waits::Bytes
+    } else if seen.contains(rustix::event::PollFlags::HUP) {
+        Waits::End
+    } else {
+        Waits::Nothing
+    }
 }
 
 /// Opens the segment in which the stream goes on, which is what the files say, not what we remember.

@@ -95,6 +95,8 @@ impl Keeper {
         }
         if self.strangers_at != 0 && now >= self.strangers_at {
             self.strangers_at = 0;
+            let once = EventFlags::IN | EventFlags::ONESHOT;
+            arm(&self.epoll, &self.children, Token::Children, once, true);
             self.reap_strangers();
         }
         if self.daemon.wake_at() <= now {
@@ -263,7 +265,8 @@ impl Keeper {
 
     fn child_changed(&mut self) {
         let mut buffer = [0u8; 128 * 8];
-        // The signals themselves say nothing: they merge. What changed is asked of the kernel, a little later.
+        // The signals themselves say nothing: they merge. What changed is asked of the kernel, a little later; until then
+        // the descriptor stays silent, or each run's end would wake us twice.
         while let Ok(n) = rustix::io::read(&self.children, &mut buffer) {
             if n == 0 {
                 break;

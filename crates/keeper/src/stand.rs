@@ -177,7 +177,7 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     if let Some(own) = keeper.generations[keeper.own].as_ref() {
         arm(&keeper.epoll, &own.listener, Token::Listener { generation: keeper.own as u16 }, EventFlags::IN, false);
     }
-    arm(&keeper.epoll, &keeper.children, Token::Children, EventFlags::IN, false);
+    arm(&keeper.epoll, &keeper.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
     arm(&keeper.epoll, &keeper.kick, Token::Kick, EventFlags::IN, false);
     keeper.watch_place();
     name_role(&keeper.place, "elder", id)?;

@@ -284,7 +284,7 @@ impl Keeper {
         use crate::keeper::arm;
         use crate::token::Token;
         use rustix::event::epoll::EventFlags;
-        arm(&self.epoll, self.children.as_fd(), Token::Children, EventFlags::IN, false);
+        arm(&self.epoll, self.children.as_fd(), Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
         for (at, generation) in self.generations.iter().enumerate() {
             if let Some(generation) = generation
                 && generation.serving == Serving::Mine
