@@ -30,6 +30,7 @@ pub fn examine(about: &About, chain: &ChainInfo, counters: Answer<Counters>) -> 
     Doctor { guard: guard_word(chain.guard).into(), checks }
 }
 
+#[derive(Clone, Copy)]
 enum Verdict {
     Ok,
     Warning(&'static str),

@@ -71,7 +71,7 @@ impl Feed {
     /// `None` ends the answer: the listener comes back with the last number it has.
     async fn next(&mut self) -> Option<Bytes> {
         if std::mem::take(&mut self.greeting) {
-            return Some(Bytes::from_static(b": kin\n\n"));
+            return Some(self.sign_of_life());
         }
         loop {
             self.committed.borrow_and_update();
@@ -89,11 +89,16 @@ impl Feed {
                     Ok(Err(_)) => return None,
                     Err(_) => {
                         self.said = Instant::now();
-                        return Some(Bytes::from_static(b":\n\n"));
+                        return Some(self.sign_of_life());
                     }
                 }
             }
         }
+    }
+
+    /// A comment, and where the listener stands: one that has heard nothing yet comes back to the right place all the same.
+    fn sign_of_life(&self) -> Bytes {
+        format!(":\nid: {}\n\n", self.after).into()
     }
 
     fn text(&self, events: &[Event]) -> String {

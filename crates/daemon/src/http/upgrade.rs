@@ -91,12 +91,12 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let patience = Duration::from_millis(300);
         for (text, want) in [
-            (format!("[ \"$1 $2\" = 'keep --probe' ] && echo kin-layout $3"), None),
-            ("echo kin-layout 4711".into(), Some("layout 4711")),
-            ("echo hello".into(), Some("does not answer")),
-            ("exec sleep 60".into(), Some("could not be asked")),
+            ("[ \"$1 $2\" = 'keep --probe' ] && echo kin-layout $3", None),
+            ("echo kin-layout 4711", Some("layout 4711")),
+            ("echo hello", Some("does not answer")),
+            ("exec sleep 60", Some("could not be asked")),
         ] {
-            let said = probe(&program(dir.path(), &text), patience);
+            let said = probe(&program(dir.path(), text), patience);
             match want {
                 None => assert_eq!(said, Ok(())),
                 Some(words) => assert!(said.clone().is_err_and(|e| e.contains(words)), "{text}: {said:?}"),

@@ -24,7 +24,8 @@ pub enum Source {
     Both(Merged),
 }
 
-/// One stream, byte for byte; holes in it are passed over.
+/// One stream, byte for byte. It has no room for a word about a hole, so the answer is broken off there; whoever asks
+/// again from where it was is told where the stream goes on.
 #[derive(Debug)]
 pub struct One {
     pub segments: Segments,
@@ -193,7 +194,8 @@ impl One {
             let room = usize::try_from(end - self.at).unwrap_or(BUDGET).min(BUDGET - into.len());
             match self.segments.read(self.at, room, into)? {
                 Found::Bytes(n) => self.at += n as u64,
-                Found::Missing { until } => self.at = until,
+                Found::Missing { .. } if into.is_empty() => return Err(io::Error::other("not kept from here on")),
+                Found::Missing { .. } => return Ok(Progress::More),
                 Found::End => return Ok(Progress::Dry),
             }
         }

@@ -123,7 +123,7 @@ impl Merged {
                 Piece::Short => drop(self.pending.pop_front()),
             },
             Item::Gap { stream, offset, dropped } => {
-                put_gap(into, stream, offset, dropped);
+                put_gap(into, stream, offset, Gap::Dropped(dropped));
                 self.pending.pop_front();
             }
             Item::End(_) => {}
@@ -146,7 +146,7 @@ impl Merged {
                 }
                 Found::Missing { until } => {
                     into.truncate(head);
-                    put_gap(into, stream, self.at[i], until - self.at[i]);
+                    put_gap(into, stream, self.at[i], Gap::Hole(until - self.at[i]));
                     self.at[i] = until;
                 }
                 Found::End => {
@@ -171,10 +171,24 @@ impl Merged {
     }
 }
 
-fn put_gap(into: &mut Vec<u8>, stream: Stream, offset: u64, dropped: u64) {
-    into.extend_from_slice(&frame::head(Kind::Gap, offset, 9));
-    into.extend_from_slice(&dropped.to_le_bytes());
+/// Bytes that are not there.
+#[derive(Clone, Copy)]
+enum Gap {
+    /// They were kept, and removed later: the stream's offsets go on behind them.
+    Hole(u64),
+    /// They were never kept, so they have no offsets: the stream goes on at the same one.
+    Dropped(u64),
+}
+
+fn put_gap(into: &mut Vec<u8>, stream: Stream, offset: u64, gap: Gap) {
+    let (hole, dropped) = match gap {
+        Gap::Hole(count) => (count, 0),
+        Gap::Dropped(count) => (0, count),
+    };
+    into.extend_from_slice(&frame::head(Kind::Gap, offset, frame::GAP));
+    into.extend_from_slice(&hole.to_le_bytes());
     into.push(stream_word(stream));
+    into.extend_from_slice(&dropped.to_le_bytes());
 }
 
 #[cfg(test)]
@@ -256,8 +270,8 @@ mod tests {
                         self.order.extend(std::iter::repeat_n(kind as u8, payload.len()));
                     }
                     Kind::Gap => {
-                        let dropped = u64::from_le_bytes(payload[..8].try_into().expect("a count"));
-                        self.gaps.push((payload[8], offset, dropped));
+                        let hole = u64::from_le_bytes(payload[..8].try_into().expect("a count"));
+                        self.gaps.push((payload[8], offset, hole));
                     }
                     Kind::End => panic!("nothing here ends"),
                 }
@@ -380,7 +394,7 @@ mod tests {
             rest = &after[len as usize..];
         }
         let want =
-            [(Kind::Out, 10, 54), (Kind::Gap, 64, 9), (Kind::Out, 128, 64), (Kind::Out, 192, 8), (Kind::Gap, 200, 9)];
+            [(Kind::Out, 10, 54), (Kind::Gap, 64, 17), (Kind::Out, 128, 64), (Kind::Out, 192, 8), (Kind::Gap, 200, 17)];
         assert_eq!(kinds, want);
     }
 }
