@@ -1,6 +1,9 @@
-//! What can go wrong between the ledger and its disk: a full disk, damage, the rest.
+//! What can go wrong between the ledger and its disk: no room, damage, the rest.
 
 use kin_core::RunNo;
+use rusqlite::ErrorCode;
+use std::io::Write;
+use std::path::Path;
 
 /// A run whose row is there and not to be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +18,7 @@ pub struct Damaged {
 pub enum Error {
     #[error("the disk is full")]
     Full(#[source] rusqlite::Error),
+    /// The next [`crate::Ledger::open`] looks at everything, sets the file aside if need be and saves what is true in it.
     #[error("the ledger is damaged: {what}")]
     Damage { what: String },
     /// The key stands for another run already; ask [`crate::Ledger::key`] first.
@@ -33,4 +37,86 @@ pub enum ReadError {
     Damage { what: String },
     #[error("the ledger could not be read")]
     Sqlite(#[source] rusqlite::Error),
+    #[error("the copy could not be written")]
+    Copy(#[source] std::io::Error),
+}
+
+/// What an error of SQLite means for the ledger.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Full,
+    Damage,
+    /// The disk did not do as told; whether for want of room must be asked.
+    Disk,
+    Other,
+}
+
+impl Meaning {
+    pub(crate) fn of(error: &rusqlite::Error) -> Meaning {
+        match error {
+            rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::DiskFull => Meaning::Full,
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Meaning::Damage,
+                ErrorCode::SystemIoFailure => match failure.extended_code {
+                    // A checksum of the file system, and short reads inside the file.
+                    rusqlite::ffi::SQLITE_IOERR_CORRUPTFS | rusqlite::ffi::SQLITE_IOERR_DATA => Meaning::Damage,
+                    _ => Meaning::Disk,
+                },
+                _ => Meaning::Other,
+            },
+            // A column holds what its table does not allow.
+            rusqlite::Error::InvalidColumnType(..)
+            | rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::Utf8Error(..) => Meaning::Damage,
+            _ => Meaning::Other,
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        match Meaning::of(&error) {
+            Meaning::Full => Error::Full(error),
+            Meaning::Damage => Error::Damage { what: error.to_string() },
+            Meaning::Disk | Meaning::Other => Error::Sqlite(error),
+        }
+    }
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> ReadError {
+        match Meaning::of(&error) {
+            Meaning::Damage => ReadError::Damage { what: error.to_string() },
+            Meaning::Full | Meaning::Disk | Meaning::Other => ReadError::Sqlite(error),
+        }
+    }
+}
+
+impl From<ReadError> for Error {
+    fn from(error: ReadError) -> Error {
+        match error {
+            ReadError::Damaged(damaged) => Error::Damage { what: damaged.to_string() },
+            ReadError::Damage { what } => Error::Damage { what },
+            ReadError::Sqlite(error) => Error::from(error),
+            ReadError::Copy(error) => Error::Damage { what: error.to_string() },
+        }
+    }
+}
+
+/// SQLite names a full disk only when a write met it; a failed sync or a quota it calls an I/O error. So the disk is asked.
+pub(crate) fn is_full(dir: &Path) -> bool {
+    let path = dir.join("kin.db.probe");
+    let probe = || {
+        let mut file = std::fs::File::create(&path)?;
+        file.write_all(&[1; 1 << 16])?;
+        file.sync_all()
+    };
+    let full = probe().is_err_and(|error| no_room(&error));
+    // A probe that stays behind is made anew by the next.
+    std::fs::remove_file(&path).is_ok() && full
+}
+
+pub(crate) fn no_room(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)
 }
