@@ -157,15 +157,15 @@ fn decimal(number: i32, text: &mut [u8; 12]) -> &[u8] {
 }
 
 fn limits(plan: &Plan<'_>) -> Result<(), i32> {
-    let set = |resource: u32, soft: u64, hard: u64| {
+    let set = |resource: usize, soft: u64, hard: u64| {
         let limit = [soft, hard];
-        sys(libc::SYS_prlimit64, [0, resource as usize, limit.as_ptr() as usize, 0, 0, 0]).map(|_| ())
+        sys(libc::SYS_prlimit64, [0, resource, limit.as_ptr() as usize, 0, 0, 0]).map(|_| ())
     };
     if let Some((soft, hard)) = plan.nofile {
-        set(libc::RLIMIT_NOFILE as u32, soft, hard)?;
+        set(libc::RLIMIT_NOFILE as usize, soft, hard)?;
     }
     for limit in plan.lists.limits {
-        set(limit.resource, limit.soft, limit.hard)?;
+        set(limit.resource as usize, limit.soft, limit.hard)?;
     }
     Ok(())
 }

@@ -14,7 +14,8 @@ use std::mem::MaybeUninit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
     Alive,
-    /// Ended; `si_code` is one of CLD_EXITED, CLD_KILLED and CLD_DUMPED, the usage is its own and its waited children's.
+    /// Ended; `si_code` is one of CLD_EXITED, CLD_KILLED and CLD_DUMPED. The usage is its own and its waited children's;
+    /// a second look may find some microseconds more, for a zombie may still be leaving the processor.
     Zombie {
         si_code: i32,
         si_status: i32,

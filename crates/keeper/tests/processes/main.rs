@@ -1,0 +1,8 @@
+//! The system-call modules with real processes, one test a promise.
+
+mod cgroup;
+mod descriptors;
+mod spawn;
+mod support;
+mod tree;
+mod wait;
