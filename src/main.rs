@@ -25,7 +25,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     match args.next() {
-        Some(role) if role == "keep" => kin_keeper::main(&args.collect::<Vec<_>>()),
+        Some(role) if role == "keep" => kin_keeper::main(args),
         Some(role) if role == "daemon" => kin_daemon::daemon::main(&args.collect::<Vec<_>>()),
         Some(_) | None => cli::main(),
     }

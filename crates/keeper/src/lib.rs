@@ -7,14 +7,45 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+pub mod boot;
+pub mod cgroup;
+mod chain;
+mod clock;
+mod conn;
+mod daemon;
+pub mod fault;
+mod generation;
+mod hand;
 pub mod index;
+mod keeper;
+mod live;
+pub mod locality;
+pub mod output;
+mod over;
+mod packet;
+mod place;
+pub mod pty;
+mod serve;
+pub mod spawn;
 pub mod spec;
+mod stand;
+mod start;
+mod stop;
 pub mod sys;
 pub mod table;
+pub mod text;
+mod token;
+pub mod tree;
+mod upgrade;
+mod vanish;
+mod watch;
 pub mod wire;
 
-/// Elder or keeper, by its arguments. Stands in until the real one is merged.
-pub fn main(args: &[std::ffi::OsString]) -> std::process::ExitCode {
-    eprintln!("kin: no keeper yet: {args:?}");
-    std::process::ExitCode::from(1)
+pub use stand::main;
+
+/// A line for `server.log`, which is where our standard error goes. A keeper must never end because it cannot speak.
+fn say(what: std::fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut line = std::io::stderr().lock();
+    drop(writeln!(line, "kin keep[{}]: {what}", std::process::id()));
 }

@@ -1,4 +1,12 @@
 //! The system calls that no safe crate offers, and nothing else. Each `unsafe` block says why it is sound.
 #![expect(unsafe_code, reason = "the one place for it")]
 
+pub mod arena;
+mod child;
+pub mod clone;
 pub mod map;
+pub mod misc;
+pub mod pages;
+pub mod process;
+mod raw;
+pub mod wait;

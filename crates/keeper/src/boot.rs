@@ -1,0 +1,78 @@
+//! Which boot this is, and when a process started: together with a pid, the name of a process that is never used twice.
+
+use crate::text::{Text, number, read_start};
+use std::ffi::CStr;
+use std::fmt::Write as _;
+
+/// The identity of this boot of this machine or container: the kernel's boot id, which a restarted container keeps, and
+/// the start of process 1 of our pid namespace, which it does not. The file named by `KIN_BOOT_ID_FILE` replaces all.
+pub fn identity() -> String {
+    if let Some(path) = std::env::var_os("KIN_BOOT_ID_FILE")
+        && let Ok(text) = std::fs::read_to_string(path)
+    {
+        return text.trim().to_string();
+    }
+    // Where /proc hides either, the other still tells boots apart.
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    format!("{}:{}", boot.trim(), start_ticks(1).unwrap_or(0))
+}
+
+/// When a process started, in clock ticks since boot; `None` when there is no such process.
+pub fn start_ticks(pid: u32) -> Option<u64> {
+    let mut path = Text::<32>::new();
+    write!(path, "/proc/{pid}/stat").ok()?;
+    Stat::read(path.as_cstr()).map(|stat| stat.start_ticks)
+}
+
+/// The fields of /proc/PID/stat that kin looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    pub(crate) state: u8,
+    pub(crate) ppid: u32,
+    pub(crate) pgid: u32,
+    pub(crate) sid: u32,
+    pub(crate) start_ticks: u64,
+}
+
+impl Stat {
+    fn read(path: &CStr) -> Option<Stat> {
+        let mut buffer = [0; 1024];
+        Stat::parse(read_start(path, &mut buffer).ok()?)
+    }
+
+    /// The name may hold anything, also `)` and blanks; what follows its last `)` never does.
+    pub(crate) fn parse(line: &[u8]) -> Option<Stat> {
+        let after_name = line.iter().rposition(|b| *b == b')')? + 1;
+        let mut fields = line[after_name..].split(|b| *b == b' ').filter(|field| !field.is_empty());
+        let state = *fields.next()?.first()?;
+        let mut next = || fields.next().and_then(number);
+        let (ppid, pgid, sid) = (next()? as u32, next()? as u32, next()? as u32);
+        let start_ticks = fields.nth(15).and_then(number)?;
+        Some(Stat { state, ppid, pgid, sid, start_ticks })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_of_a_process_is_field_22_whatever_its_name() {
+        let line = b"77 (a) S 1) (x) S 5 6 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
+        let stat = Stat::parse(line).expect("parses");
+        assert_eq!(stat, Stat { state: b'S', ppid: 5, pgid: 6, sid: 7, start_ticks: 987_654 });
+        assert_eq!(Stat::parse(b"77 (a"), None);
+    }
+
+    #[test]
+    fn this_process_has_started_and_the_last_one_has_not() {
+        assert!(start_ticks(std::process::id()).is_some_and(|ticks| ticks > 0));
+        assert_eq!(start_ticks(u32::MAX), None);
+    }
+
+    #[test]
+    fn the_identity_fits_into_a_table() {
+        let identity = identity();
+        assert!(identity.len() <= 64 && identity.len() > 36, "{identity}");
+    }
+}

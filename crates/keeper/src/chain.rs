@@ -1,0 +1,454 @@
+//! The chain of two: *if my younger dies I keep its runs and make a new one; if my elder dies I become it.*
+//!
+//! What makes it whole is that nobody ever has to be asked. The elder makes the keeper's table before it forks it, maps
+//! it, and is sent a duplicate of every pipe before the child that writes into it exists. The keeper is forked without
+//! exec, so it has a duplicate of everything the elder serves. Orphans of a keeper fall to the elder, a subreaper.
+//!
+//! ```text
+//!   keeper dies:  elder takes the backups still in the socket ▸ serves the keeper's generation ▸ forks a new keeper
+//!   elder dies:   keeper serves the generations it inherited ▸ forks a new keeper ▸ watches the daemon
+//! ```
+//! Takeover is finished before the new chain is announced, so whoever hears of a new keeper may trust all tables.
+
+use crate::clock::{self, MS, SECOND};
+use crate::generation::{Generation, Serving};
+use crate::keeper::{Keeper, Role, Younger, arm, disarm};
+use crate::live::{Live, Lives, Tty};
+use crate::packet;
+use crate::place::Place;
+use crate::start::{BACKUP, alive};
+use crate::sys::process::{self, Side};
+use crate::sys::wait::{self, Waited};
+use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
+use crate::token::Token;
+use rustix::event::epoll::{self, EventFlags};
+use rustix::fd::OwnedFd;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::io;
+use std::sync::atomic::Ordering;
+
+const SIGKILL: i32 = 9;
+
+/// A new generation: its table, locked for as long as anybody of this chain lives, and its socket.
+pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io::Result<Generation> {
+    let mut bytes = [0u8; 8];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())?;
+    let id = u64::from_le_bytes(bytes).max(1);
+    let table = Table::create(&place.table_path(id), id, boot)?;
+    table.lock()?;
+    let listener = listen(place, &Place::socket_name(id))?;
+    Ok(Generation { id, table, listener, serving, lives: Lives::with_room(SLOTS) })
+}
+
+/// Binds a SEQPACKET socket in the runtime directory. The path may be too long for an address; the descriptor's never is.
+pub(crate) fn listen(place: &Place, name: &str) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    bind(place, name, &socket)?;
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket)
+}
+
+pub(crate) fn bind(place: &Place, name: &str, socket: &OwnedFd) -> io::Result<()> {
+    use rustix::fd::AsRawFd;
+    match rustix::fs::unlinkat(place.run_dir(), name, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    let path = format!("/proc/self/fd/{}/{name}", place.run_dir().as_raw_fd());
+    rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
+    Ok(())
+}
+
+/// Points a role's name at a generation's socket, in one step.
+pub(crate) fn name_role(place: &Place, role: &str, generation: u64) -> io::Result<()> {
+    let link = format!(".{role}.{}", std::process::id());
+    match rustix::fs::unlinkat(place.run_dir(), &link, rustix::fs::AtFlags::empty()) {
+        Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    rustix::fs::symlinkat(Place::socket_name(generation), place.run_dir(), &link)?;
+    rustix::fs::renameat(place.run_dir(), &link, place.run_dir(), role)?;
+    Ok(())
+}
+
+impl Keeper {
+    /// Makes a keeper. When that cannot be, starts are served here, and it is tried again each second.
+    pub(crate) fn raise_younger(&mut self) {
+        match self.fork_younger() {
+            Ok(Side::Parent { .. }) => {}
+            Ok(Side::Child) => return,
+            Err(e) => {
+                crate::say(format_args!("cannot make a keeper, serving alone: {e}"));
+                if let Role::Elder { fork_at, .. } = &mut self.role {
+                    *fork_at = clock::mono() + SECOND;
+                }
+            }
+        }
+        self.announce();
+    }
+
+    pub(crate) fn announce(&mut self) {
+        let (elder, keeper) = match &self.role {
+            Role::Elder { younger, .. } => (self.own, younger.as_ref().map_or(self.own, |y| y.generation)),
+            Role::Keeper { .. } => return,
+        };
+        for (role, at) in [("elder", elder), ("keeper", keeper)] {
+            if let Err(e) = name_role(&self.place, role, self.generation_id(at)) {
+                crate::say(format_args!("cannot name the {role}: {e}"));
+            }
+        }
+        let chain = self.chain();
+        self.tell_all(chain);
+    }
+
+    fn fork_younger(&mut self) -> io::Result<Side> {
+        let generation = new_generation(&self.place, &self.boot, Serving::Backup)?;
+        let id = generation.id;
+        let elder = std::process::id();
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        let at = self.add_generation(generation);
+        let side = match process::fork() {
+            Ok(side) => side,
+            Err(e) => {
+                self.generations[at] = None;
+                for name in [self.place.table_path(id), self.place.run.join(Place::socket_name(id))] {
+                    if let Err(e) = std::fs::remove_file(&name) {
+                        crate::say(format_args!("cannot remove {}: {e}", name.display()));
+                    }
+                }
+                return Err(e);
+            }
+        };
+        match side {
+            Side::Parent { child } => {
+                drop(theirs);
+                let pidfd = wait::pidfd_open(child as u32)?;
+                self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
+                let check = self.serial;
+                arm(&self.epoll, &pidfd, Token::Younger { check }, EventFlags::IN, false);
+                let younger =
+                    Younger { pid: child as u32, pidfd, backup: ours, generation: at, born: clock::mono(), check };
+                if let Some(generation) = self.generations[at].as_ref() {
+                    generation.table.header().owner.store(child as u32, Ordering::Relaxed);
+                }
+                self.role = Role::Elder { younger: Some(younger), fork_at: 0 };
+            }
+            Side::Child => {
+                drop(ours);
+                if let Err(e) = self.become_younger(elder, at, theirs) {
+                    crate::say(format_args!("cannot become a keeper: {e}"));
+                    process::exit_now(1);
+                }
+            }
+        }
+        Ok(side)
+    }
+
+    /// Right after the fork, in the child: what is the elder's stays the elder's.
+    fn become_younger(&mut self, elder: u32, at: usize, backup: OwnedFd) -> io::Result<()> {
+        crate::stand::settle_in(c"kin-keeper")?;
+        self.epoch = self.epoch.wrapping_add(1);
+        self.watch = None;
+        self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        self.children = process::children_changed()?;
+        self.forget_conns();
+        self.hands.forget_conns();
+        self.daemon.forget();
+        self.soon.clear();
+        self.later.clear();
+        self.due = u64::MAX;
+        self.strangers_at = 0;
+        let elder_generation = self.generation_id(self.own);
+        self.own = at;
+        for (i, generation) in self.generations.iter_mut().enumerate() {
+            let Some(generation) = generation else { continue };
+            generation.serving = if i == at { Serving::Mine } else { Serving::Dormant };
+        }
+        let Some(own) = self.generations[at].as_ref() else { return Ok(()) };
+        own.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        arm(&self.epoll, &own.listener, Token::Listener { generation: at as u16 }, EventFlags::IN, false);
+        arm(&self.epoll, &self.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
+        arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
+        let pidfd = wait::pidfd_open(elder)?;
+        arm(&self.epoll, &pidfd, Token::Elder, EventFlags::IN, false);
+        self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
+        // If it died before we could look, the number may already be another's.
+        let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get() as u32);
+        if parent != elder {
+            self.elder_died();
+        }
+        Ok(())
+    }
+
+    /// Takes what the keeper has sent, and lets go of what is no longer needed.
+    pub(crate) fn take_backups(&mut self) {
+        let mut count = [0u8; 8];
+        // Only resets the counter: how often does not matter.
+        while rustix::io::read(&self.kick, &mut count).is_ok_and(|n| n == 8) {}
+        self.drain_backups();
+        self.sweep();
+    }
+
+    fn drain_backups(&mut self) {
+        loop {
+            let Role::Elder { younger: Some(younger), .. } = &self.role else { return };
+            let at = younger.generation;
+            let mut head = [0u8; BACKUP];
+            let Ok(received) = packet::receive(&younger.backup, &mut head) else { return };
+            if received.len != BACKUP {
+                return;
+            }
+            let long = |i: usize| {
+                let mut b = [0; 8];
+                b.copy_from_slice(&head[8 * i..8 * i + 8]);
+                u64::from_le_bytes(b)
+            };
+            let (kind, id, slot, run) = (long(0), long(1), long(2), long(3));
+            match kind {
+                2 => {
+                    self.hands.keep(run, received.fds);
+                    continue;
+                }
+                3 => {
+                    self.hands.take(run);
+                    continue;
+                }
+                _ => {}
+            }
+            let Some(generation) = self.generation(at).filter(|g| g.id == id) else { continue };
+            let Some(state) = generation
+                .table
+                .slots()
+                .get(slot as usize)
+                .map(|s| (s.run.load(Ordering::Relaxed), s.state.load(Ordering::Acquire)))
+            else {
+                continue;
+            };
+            if state.0 != run || state.1 == FREE || state.1 == DRAINED {
+                continue;
+            }
+            let mut live = Live::new(slot as u16, run);
+            let [first, second, third] = received.fds;
+            live.out.pipe = first;
+            match third {
+                Some(pipe_in) => live.tty = second.map(|master| Tty { master, pipe_in, typed: 0, ended: false }),
+                None => live.err.pipe = second,
+            }
+            generation.lives.insert(live);
+        }
+    }
+
+    /// Lets go of descriptors of runs that have ended in the hands of another.
+    pub(crate) fn sweep(&mut self) {
+        for place in &mut self.generations {
+            let Some(generation) = place else { continue };
+            if generation.serving == Serving::Mine {
+                continue;
+            }
+            let slots = generation.table.slots();
+            let mut i = 0;
+            while let Some(slot_at) = generation.lives.slot_at(i) {
+                let slot = &slots[usize::from(slot_at)];
+                let (state, run) = (slot.state.load(Ordering::Acquire), slot.run.load(Ordering::Relaxed));
+                let over = state == FREE || (state == DRAINED && !slot.has_flag(flag::LEAKY));
+                let same = generation.lives.get(slot_at).is_some_and(|live| live.run == run);
+                if over || !same {
+                    generation.lives.remove(slot_at);
+                } else {
+                    i += 1;
+                }
+            }
+            // Its owner removed it: every run in it is forgotten.
+            if generation.serving == Serving::Dormant && generation.table.header().owner.load(Ordering::Relaxed) == 0 {
+                *place = None;
+            }
+        }
+    }
+
+    /// The keeper we made is dead.
+    pub(crate) fn younger_died(&mut self, check: u32) {
+        let Role::Elder { younger, .. } = &mut self.role else { return };
+        if younger.as_ref().is_none_or(|y| y.check != check) {
+            return;
+        }
+        self.drain_backups();
+        let Role::Elder { younger, .. } = &mut self.role else { return };
+        let Some(gone) = younger.take() else { return };
+        disarm(&self.epoll, &gone.pidfd);
+        let end = wait::reap(&gone.pidfd);
+        let by_kill = matches!(end, Waited::Zombie { si_code: 2, si_status: SIGKILL, .. });
+        let orderly = self.closing && matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
+        if !by_kill && !orderly {
+            crate::say(format_args!("the keeper (pid {}) ended by itself: {end:?}", gone.pid));
+        }
+        self.take_over(gone.generation, true);
+        let now = clock::mono();
+        if orderly {
+            self.announce();
+        } else if !by_kill && now.saturating_sub(gone.born) < 100 * MS {
+            if let Role::Elder { fork_at, .. } = &mut self.role {
+                *fork_at = now + SECOND;
+            }
+            self.announce();
+        } else {
+            self.raise_younger();
+        }
+    }
+
+    /// The elder is dead: we are it now.
+    pub(crate) fn elder_died(&mut self) {
+        let Role::Keeper { pidfd, .. } = &self.role else { return };
+        disarm(&self.epoll, pidfd);
+        self.role = Role::Elder { younger: None, fork_at: 0 };
+        if let Err(e) = crate::stand::settle_in(c"kin-elder") {
+            crate::say(format_args!("cannot settle in as the elder: {e}"));
+        }
+        arm(&self.epoll, &self.kick, Token::Kick, EventFlags::IN, false);
+        self.watch_place();
+        for at in 0..self.generations.len() {
+            if self.generations[at].as_ref().is_some_and(|g| g.serving == Serving::Dormant) {
+                self.take_over(at, false);
+            }
+        }
+        self.raise_younger();
+        if self.is_elder() {
+            self.adopt_daemon();
+        }
+    }
+
+    /// Serves a dead process's generation from now on. `children`: its orphans have fallen to us.
+    fn take_over(&mut self, at: usize, children: bool) {
+        let Some(generation) = self.generations[at].as_mut() else { return };
+        generation.serving = Serving::Mine;
+        generation.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        let token = Token::Listener { generation: at as u16 };
+        arm(&self.epoll, &generation.listener, token, EventFlags::IN, false);
+        for slot_at in 0..generation.table.slots().len() {
+            self.take_over_run(at, slot_at as u16, children);
+        }
+        // Its leaders' zombies, and strangers', may be ours now.
+        self.strangers_at = clock::mono();
+        self.due = 0;
+        self.retire();
+    }
+
+    fn take_over_run(&mut self, at: usize, slot_at: u16, children: bool) {
+        let Some(generation) = self.generations[at].as_mut() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let state = slot.state.load(Ordering::Acquire);
+        let run = slot.run.load(Ordering::Relaxed);
+        let pid = slot.pid.load(Ordering::Relaxed);
+        let mut live = match generation.lives.remove(slot_at) {
+            Some(live) if live.run == run => live,
+            Some(_) | None => Live::new(slot_at, run),
+        };
+        match state {
+            FREE => return,
+            INTENT if pid == 0 => {
+                // Nothing ran, and we are the only one who could start it: whoever wants it asks again.
+                slot.state.store(FREE, Ordering::Release);
+                self.drop_cgroup(run);
+                return;
+            }
+            DRAINED => {
+                if !live.is_dry() {
+                    // A survivor still writes; its pipe stays ours until it is done, and the slot with it.
+                    live.forgotten = false;
+                    self.serve_streams(at, live);
+                }
+                return;
+            }
+            INTENT => alive(slot),
+            _ => {}
+        }
+        let Some(generation) = self.generations[at].as_mut() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        slot.set_flag(flag::ADOPTED);
+        // What was opened elsewhere is not ours; the files say where they go on.
+        live.out.file = None;
+        live.err.file = None;
+        live.out.at = slot.out_len.load(Ordering::Relaxed);
+        live.err.at = slot.err_len.load(Ordering::Relaxed);
+        (live.out.paced, live.err.paced) = (false, false);
+        live.index = crate::live::Index::default();
+        if let Some(spec) = self.place.spec(run)
+            && let Ok(view) = spec.view()
+        {
+            live.learn(&view);
+        }
+        if slot.state.load(Ordering::Relaxed) == EXITED {
+            // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
+            // already be another's, so it is not asked for.
+            live.pidfd = None;
+            self.serve_streams(at, live);
+            return;
+        }
+        live.ours = children;
+        let pidfd = match live.pidfd.take() {
+            Some(pidfd) if !children => Some(pidfd),
+            // Not reaped before it was noted, so the number is still its own.
+            Some(_) | None if children => wait::pidfd_open(pid).ok(),
+            Some(_) | None => None,
+        };
+        match pidfd {
+            Some(pidfd) => self.serve_run(at, live, pidfd),
+            None => {
+                slot.set_flag(flag::STATUS_UNKNOWN);
+                slot.t_exit.store(clock::wall(), Ordering::Relaxed);
+                slot.state.store(EXITED, Ordering::Release);
+                self.serve_streams(at, live);
+            }
+        }
+    }
+
+    /// After an exec: the same runs, with the descriptors we have kept.
+    pub(crate) fn serve_again(&mut self, at: usize) {
+        let slots = self.generations[at].as_ref().map_or(0, |g| g.table.slots().len());
+        for slot_at in 0..slots as u16 {
+            let Some(mut live) = self.generation(at).and_then(|g| g.lives.remove(slot_at)) else { continue };
+            if let Some(spec) = self.place.spec(live.run)
+                && let Ok(view) = spec.view()
+            {
+                live.learn(&view);
+            }
+            if let Some(generation) = self.generations[at].as_ref() {
+                let slot = &generation.table.slots()[usize::from(slot_at)];
+                live.out.at = slot.out_len.load(Ordering::Relaxed);
+                live.err.at = slot.err_len.load(Ordering::Relaxed);
+            }
+            match live.pidfd.take() {
+                Some(pidfd) => self.serve_run(at, live, pidfd),
+                None => self.serve_streams(at, live),
+            }
+        }
+    }
+
+    /// A run whose leader is dead, but whose streams go on.
+    fn serve_streams(&mut self, at: usize, live: Live) {
+        let (slot, run) = (live.slot, live.run);
+        let check = crate::token::check_of(run);
+        let once = EventFlags::IN | EventFlags::ONESHOT;
+        let generation_at = at as u16;
+        let out = match &live.tty {
+            Some(tty) => Some(&tty.master),
+            None => live.out.pipe.as_ref(),
+        };
+        if let Some(pipe) = out {
+            arm(&self.epoll, pipe, Token::Out { generation: generation_at, slot, check }, once, false);
+        }
+        if let Some(pipe) = live.err.pipe.as_ref() {
+            arm(&self.epoll, pipe, Token::Err { generation: generation_at, slot, check }, once, false);
+        }
+        if let Some(generation) = self.generation(at) {
+            generation.lives.insert(live);
+        }
+        self.look_both(at, slot, run);
+        self.perhaps_finish(at, slot, check);
+    }
+
+    pub(crate) fn is_younger(&self, pid: u32) -> bool {
+        matches!(&self.role, Role::Elder { younger: Some(y), .. } if y.pid == pid)
+    }
+}

@@ -1,0 +1,241 @@
+//! The daemon's life, as the elder sees it: started when there is none, started again when it dies.
+//!
+//! ```text
+//!   Absent ──wanted──▶ Living ──died──▶ Resting until a time ──▶ Living …
+//!                        │ ended by itself with 2 or 5 before it was ready
+//!                        ▼
+//!                      GaveUp
+//! ```
+//! At most one daemon lives, because it holds `daemon.lock`; a new elder finds the one of the old elder by that.
+
+use crate::clock::{self, MS, SECOND};
+use crate::keeper::{Keeper, Role, arm, disarm};
+use crate::sys::wait::{self, Waited};
+use crate::token::Token;
+use crate::wire::{self, Tell};
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
+
+const REST_FIRST: u64 = 50 * MS;
+const REST_MOST: u64 = 5 * SECOND;
+/// A daemon that lived so long starts with a clean record.
+const HEALTHY: u64 = 60 * SECOND;
+
+#[derive(Debug)]
+enum State {
+    Absent,
+    Living { pid: u32, pidfd: OwnedFd, check: u32, ours: bool, ready: bool, born: u64 },
+    Resting { until: u64 },
+    GaveUp { code: u32 },
+}
+
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    state: State,
+    /// Ends by itself within its first minute, in a row.
+    falls: u32,
+}
+
+/// Who holds `daemon.lock`.
+enum Holder {
+    Nobody,
+    Somebody {
+        pid: u32,
+        pidfd: OwnedFd,
+    },
+    /// It is held, but its holder has not written who it is yet.
+    Unsaid,
+}
+
+impl Daemon {
+    pub(crate) fn new() -> Daemon {
+        Daemon { state: State::Absent, falls: 0 }
+    }
+    /// In a keeper: the daemon is the elder's business.
+    pub(crate) fn forget(&mut self) {
+        self.state = State::Absent;
+        self.falls = 0;
+    }
+    pub(crate) fn wake_at(&self) -> u64 {
+        match self.state {
+            State::Resting { until } => until,
+            State::Absent | State::Living { .. } | State::GaveUp { .. } => u64::MAX,
+        }
+    }
+    pub(crate) fn is(&self, by_pid: u32) -> bool {
+        matches!(self.state, State::Living { pid, .. } if pid == by_pid)
+    }
+    pub(crate) fn lives(&self) -> bool {
+        matches!(self.state, State::Living { .. } | State::Resting { .. })
+    }
+    pub(crate) fn gave_up(&self) -> Option<u32> {
+        match self.state {
+            State::GaveUp { code } => Some(code),
+            State::Absent | State::Living { .. } | State::Resting { .. } => None,
+        }
+    }
+    pub(crate) fn ready_pid(&self) -> Option<u32> {
+        match self.state {
+            State::Living { pid, ready: true, .. } => Some(pid),
+            State::Absent | State::Living { .. } | State::Resting { .. } | State::GaveUp { .. } => None,
+        }
+    }
+}
+
+impl Keeper {
+    /// Sees to it that there is a daemon.
+    pub(crate) fn want_daemon(&mut self) {
+        match self.daemon.state {
+            State::Absent | State::GaveUp { .. } => self.want_daemon_now(),
+            State::Living { .. } | State::Resting { .. } => {}
+        }
+    }
+
+    /// A new elder: the daemon of the old one most likely lives.
+    pub(crate) fn adopt_daemon(&mut self) {
+        if !self.closing {
+            self.want_daemon_now();
+        }
+    }
+
+    pub(crate) fn want_daemon_now(&mut self) {
+        if !self.is_elder() || self.closing {
+            self.daemon.state = State::Absent;
+            return;
+        }
+        match self.holder() {
+            Holder::Somebody { pid, pidfd } => self.daemon_lives(pid, pidfd, false),
+            Holder::Unsaid => self.daemon.state = State::Resting { until: clock::mono() + 20 * MS },
+            Holder::Nobody => match self.spawn_daemon() {
+                Ok((pid, pidfd)) => self.daemon_lives(pid, pidfd, true),
+                Err(e) => {
+                    crate::say(format_args!("cannot start the daemon, trying again in a second: {e}"));
+                    self.daemon.state = State::Resting { until: clock::mono() + SECOND };
+                }
+            },
+        }
+    }
+
+    fn daemon_lives(&mut self, pid: u32, pidfd: OwnedFd, ours: bool) {
+        self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
+        let check = self.serial;
+        arm(&self.epoll, &pidfd, Token::Daemon { check }, EventFlags::IN | EventFlags::ONESHOT, false);
+        let ready = self.conns.iter().flatten().any(|c| c.role == Some(wire::Role::Daemon) && c.pid == pid);
+        self.daemon.state = State::Living { pid, pidfd, check, ours, ready: ready && !ours, born: clock::mono() };
+    }
+
+    fn holder(&self) -> Holder {
+        let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let Ok(file) = rustix::fs::openat(self.place.run_dir(), "daemon.lock", flags, Mode::empty()) else {
+            return Holder::Nobody;
+        };
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            return Holder::Nobody;
+        }
+        let mut text = [0u8; 64];
+        let said = rustix::io::pread(&file, &mut text, 0).ok().and_then(|n| {
+            let mut words = std::str::from_utf8(&text[..n]).ok()?.split_whitespace();
+            Some((words.next()?.parse::<u32>().ok()?, words.next()?.parse::<u64>().ok()?))
+        });
+        let Some((pid, ticks)) = said else { return Holder::Unsaid };
+        match wait::pidfd_open(pid) {
+            // Its number could have been given to another since, but not with the same start.
+            Ok(pidfd) if crate::boot::start_ticks(pid) == Some(ticks) => Holder::Somebody { pid, pidfd },
+            Ok(_) | Err(_) => Holder::Unsaid,
+        }
+    }
+
+    fn spawn_daemon(&mut self) -> std::io::Result<(u32, OwnedFd)> {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("kin").arg("daemon").arg("--state").arg(&self.place.state).arg("--run").arg(&self.place.run);
+        command.arg("--listen-fd").arg(self.api.as_raw_fd().to_string());
+        if let Some((soft, _hard)) = self.restore.nofile {
+            command.env("KIN_NOFILE_SOFT", soft.to_string());
+        }
+        command.stdin(Stdio::null());
+        // It is to inherit this one descriptor, and nothing else of ours is without CLOEXEC.
+        rustix::io::fcntl_setfd(&self.api, rustix::io::FdFlags::empty())?;
+        let spawned = command.spawn();
+        rustix::io::fcntl_setfd(&self.api, rustix::io::FdFlags::CLOEXEC)?;
+        let pid = spawned?.id();
+        Ok((pid, wait::pidfd_open(pid)?))
+    }
+
+    /// Its listening socket has lost its name: it starts again with the new one.
+    pub(crate) fn restart_daemon(&mut self) {
+        if let State::Living { pidfd, .. } = &self.daemon.state
+            && let Err(e) = wait::pidfd_send_signal(pidfd, 9, false)
+        {
+            crate::say(format_args!("cannot restart the daemon: {e}"));
+        }
+    }
+
+    pub(crate) fn daemon_ready(&mut self, conn: usize) {
+        let by = self.conns.get(conn).and_then(Option::as_ref).map_or(0, |c| c.pid);
+        match &mut self.daemon.state {
+            State::Living { pid, ready, .. } if *pid == by => *ready = true,
+            // One we do not know yet: the old elder's.
+            State::Absent | State::Resting { .. } | State::GaveUp { .. } | State::Living { .. } => return,
+        }
+        for conn in self.conns.iter_mut().flatten().filter(|c| c.role == Some(wire::Role::Front)) {
+            conn.tell(Tell::DaemonReady { pid: by });
+        }
+    }
+
+    pub(crate) fn daemon_died(&mut self, of: u32) {
+        let State::Living { pidfd, check, ours, ready, born, .. } = &self.daemon.state else { return };
+        if *check != of {
+            return;
+        }
+        let (ready, born, ours) = (*ready, *born, *ours);
+        let end = if ours { wait::reap(pidfd) } else { Waited::NotOurs };
+        if matches!(end, Waited::Alive) {
+            arm(&self.epoll, pidfd, Token::Daemon { check: of }, EventFlags::IN | EventFlags::ONESHOT, true);
+            return;
+        }
+        disarm(&self.epoll, pidfd);
+        self.daemon.state = State::Absent;
+        if self.closing {
+            return;
+        }
+        let now = clock::mono();
+        let code = match end {
+            Waited::Zombie { si_code: 1, si_status, .. } => Some(si_status),
+            Waited::Zombie { .. } | Waited::Alive | Waited::NotOurs => None,
+        };
+        if let Some(code @ (2 | 5)) = code
+            && !ready
+            && matches!(self.holder(), Holder::Nobody)
+        {
+            return self.give_up(code as u32);
+        }
+        let killed = matches!(end, Waited::Zombie { si_code: 2, si_status: 9, .. } | Waited::NotOurs);
+        self.daemon.falls =
+            if (killed && ready) || now.saturating_sub(born) >= HEALTHY { 0 } else { self.daemon.falls + 1 };
+        if self.daemon.falls <= 1 {
+            return self.want_daemon_now();
+        }
+        let rest = (REST_FIRST << (self.daemon.falls - 2).min(10)).min(REST_MOST);
+        crate::say(format_args!("the daemon ended ({end:?}); started again in {} ms", rest / MS));
+        self.daemon.state = State::Resting { until: now + rest };
+    }
+
+    /// It cannot start as things are, and has said why. A server without a run ends with it.
+    fn give_up(&mut self, code: u32) {
+        self.daemon.state = State::GaveUp { code };
+        for conn in self.conns.iter_mut().flatten().filter(|c| c.role == Some(wire::Role::Front)) {
+            conn.tell(Tell::DaemonGaveUp { code });
+        }
+        if self.is_quiet() {
+            self.close();
+            if let Role::Elder { younger: Some(younger), .. } = &self.role
+                && let Err(e) = wait::pidfd_send_signal(&younger.pidfd, 9, false)
+            {
+                crate::say(format_args!("cannot end the keeper: {e}"));
+            }
+        }
+    }
+}

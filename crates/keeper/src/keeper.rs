@@ -1,0 +1,208 @@
+//! A keeper: one thread, one epoll, and everything it holds.
+//!
+//! Elder and keeper are the same program in two roles. *If my younger dies I keep its runs and make a new one; if my
+//! elder dies I become it.* The parts: `serve` (the loop), `start` (a run's beginning), `watch` (its output and its end),
+//! `stop` (the ladder), `chain` (elder and keeper), `daemon` (the daemon's life), `hand` (the small door).
+
+use crate::cgroup::Cgroups;
+use crate::conn::Conn;
+use crate::daemon::Daemon;
+use crate::generation::{Generation, Serving};
+use crate::hand::Hands;
+use crate::output::Mover;
+use crate::place::Place;
+use crate::spawn::{Arena, Restore};
+use crate::stop::Kills;
+use crate::token::Token;
+use crate::tree::Processes;
+use crate::wire::{Guard, Tell};
+use rustix::event::epoll;
+use rustix::fd::{AsFd, OwnedFd};
+use std::collections::VecDeque;
+
+/// Who made us, or whom we made.
+#[derive(Debug)]
+pub(crate) enum Role {
+    Elder {
+        younger: Option<Younger>,
+        /// When to try again to make one; zero: not wanted.
+        fork_at: u64,
+    },
+    Keeper {
+        elder: u32,
+        elder_generation: u64,
+        pidfd: OwnedFd,
+        /// Duplicates of our runs' descriptors go here.
+        backup: OwnedFd,
+        /// Sent since the elder was last told to take them.
+        unkicked: u32,
+    },
+}
+
+/// The keeper an elder made.
+#[derive(Debug)]
+pub(crate) struct Younger {
+    pub(crate) pid: u32,
+    pub(crate) pidfd: OwnedFd,
+    pub(crate) backup: OwnedFd,
+    pub(crate) generation: usize,
+    pub(crate) born: u64,
+    pub(crate) check: u32,
+}
+
+/// A feed that is looked at again when its time has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Paced {
+    pub(crate) generation: u16,
+    pub(crate) slot: u16,
+    pub(crate) check: u32,
+    pub(crate) stream: crate::index::Stream,
+    pub(crate) due: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) place: Place,
+    pub(crate) boot: String,
+    pub(crate) epoll: OwnedFd,
+    pub(crate) mover: Mover,
+    pub(crate) arena: Arena,
+    pub(crate) restore: Restore,
+    pub(crate) cgroups: Cgroups,
+    pub(crate) processes: Processes,
+    pub(crate) kills: Kills,
+    pub(crate) generations: Vec<Option<Generation>>,
+    /// Our own: where our starts go.
+    pub(crate) own: usize,
+    pub(crate) role: Role,
+    pub(crate) daemon: Daemon,
+    pub(crate) conns: Vec<Option<Conn>>,
+    pub(crate) serial: u32,
+    pub(crate) hands: Hands,
+    /// The API's listening socket, which the daemon accepts on.
+    pub(crate) api: OwnedFd,
+    /// Held, never read: while it is open the server's lock is taken.
+    pub(crate) lock: OwnedFd,
+    /// Wakes the elder to take backups.
+    pub(crate) kick: OwnedFd,
+    pub(crate) children: OwnedFd,
+    /// Looked at soon, and in a second.
+    pub(crate) soon: VecDeque<Paced>,
+    pub(crate) later: VecDeque<Paced>,
+    /// The earliest deadline of any run; `u64::MAX`: none.
+    pub(crate) due: u64,
+    /// When to reap strangers; zero: no child has changed.
+    pub(crate) strangers_at: u64,
+    /// The server ends: no new runs, and we go when the last has ended.
+    pub(crate) closing: bool,
+    /// The kernel tells how a process ended that was not our child (6.15).
+    pub(crate) learns_exits: bool,
+    /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
+    pub(crate) epoch: u32,
+    /// Says when the runtime directory goes; the elder's.
+    pub(crate) watch: Option<OwnedFd>,
+}
+
+/// Registers, or registers anew, what an event on `fd` means.
+pub(crate) fn arm(epoll: &OwnedFd, fd: impl AsFd, token: Token, flags: epoll::EventFlags, known: bool) {
+    let data = epoll::EventData::new_u64(token.encode());
+    let done = if known { epoll::modify(epoll, fd, data, flags) } else { epoll::add(epoll, fd, data, flags) };
+    if let Err(errno) = done {
+        crate::say(format_args!("cannot watch a descriptor ({token:?}): {errno}"));
+    }
+}
+
+/// Takes a descriptor out of the epoll; always before it is closed, since a duplicate elsewhere would keep it in.
+pub(crate) fn disarm(epoll: &OwnedFd, fd: impl AsFd) {
+    // ENOENT: it was never in, which is as good.
+    if let Err(errno) = epoll::delete(epoll, fd)
+        && errno != rustix::io::Errno::NOENT
+    {
+        crate::say(format_args!("cannot forget a descriptor: {errno}"));
+    }
+}
+
+impl Keeper {
+    pub(crate) fn is_elder(&self) -> bool {
+        matches!(self.role, Role::Elder { .. })
+    }
+
+    /// Whether new runs are started here, in our own generation.
+    pub(crate) fn takes_starts(&self) -> bool {
+        match &self.role {
+            Role::Elder { younger, .. } => younger.is_none(),
+            Role::Keeper { .. } => true,
+        }
+    }
+
+    pub(crate) fn generation(&mut self, at: usize) -> Option<&mut Generation> {
+        self.generations.get_mut(at).and_then(Option::as_mut)
+    }
+
+    pub(crate) fn generation_id(&self, at: usize) -> u64 {
+        self.generations.get(at).and_then(Option::as_ref).map_or(0, |g| g.id)
+    }
+
+    pub(crate) fn add_generation(&mut self, generation: Generation) -> usize {
+        match self.generations.iter().position(Option::is_none) {
+            Some(at) => {
+                self.generations[at] = Some(generation);
+                at
+            }
+            None => {
+                self.generations.push(Some(generation));
+                self.generations.len() - 1
+            }
+        }
+    }
+
+    /// To everybody who came to this generation's socket.
+    pub(crate) fn tell_generation(&mut self, generation: usize, tell: Tell) {
+        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.generation == generation && conn.role.is_some())
+        {
+            conn.tell(tell);
+        }
+    }
+
+    pub(crate) fn tell_all(&mut self, tell: Tell) {
+        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.role.is_some()) {
+            conn.tell(tell);
+        }
+    }
+
+    pub(crate) fn chain(&self) -> Tell {
+        match &self.role {
+            Role::Elder { younger: Some(younger), .. } => Tell::Chain {
+                elder: self.generation_id(self.own),
+                keeper: self.generation_id(younger.generation),
+                guard: Guard::Whole,
+            },
+            Role::Elder { younger: None, .. } => {
+                let own = self.generation_id(self.own);
+                Tell::Chain { elder: own, keeper: own, guard: Guard::Degraded }
+            }
+            Role::Keeper { elder_generation, .. } => {
+                Tell::Chain { elder: *elder_generation, keeper: self.generation_id(self.own), guard: Guard::Whole }
+            }
+        }
+    }
+
+    /// An earlier deadline than the one we sleep towards.
+    pub(crate) fn due_by(&mut self, at: u64) {
+        self.due = self.due.min(at);
+    }
+
+    /// Closes what others own now; called right after a fork, in the child.
+    pub(crate) fn forget_conns(&mut self) {
+        for conn in &mut self.conns {
+            *conn = None;
+        }
+    }
+
+    pub(crate) fn mine(&self) -> impl Iterator<Item = usize> + use<> {
+        let mine: Vec<usize> = (0..self.generations.len())
+            .filter(|at| self.generations[*at].as_ref().is_some_and(|g| g.serving == Serving::Mine))
+            .collect();
+        mine.into_iter()
+    }
+}

@@ -1,0 +1,316 @@
+//! From a pipe into a file, in one system call, so that SIGKILL cannot fall between.
+//!
+//! A feed's file is its truth: where it goes on is the file's size, whoever asks. Bytes leave the pipe by splice; where a
+//! file system has none, they are copied without being taken (`tee`), written at their offset, and only then taken.
+//!
+//! A disk that is full leaves the bytes in the pipe and the child waiting. After a minute (unless the run says `block`)
+//! they are taken and counted, and the index says where they are missing.
+
+use crate::clock::SECOND;
+use crate::index::{self, Stream};
+use crate::live::{Feed, Live};
+use crate::place::Place;
+use crate::spec::OnFull;
+use crate::table::{Slot, flag};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+use rustix::pipe::SpliceFlags;
+use std::sync::atomic::Ordering;
+
+/// Every segment but the last is exactly so long.
+pub const SEGMENT: u64 = 64 << 20;
+const TURN: usize = 1 << 20;
+const PATIENCE: u64 = 60 * SECOND;
+
+/// What one look at a feed found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Nothing there now.
+    Empty,
+    /// So many bytes were moved; there may be more.
+    Moved(usize),
+    /// Every writer has closed it.
+    End,
+    /// The disk is full: look again in a second.
+    Blocked,
+}
+
+/// What all feeds share: the way around file systems without splice.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    null: OwnedFd,
+    /// A pipe to look at bytes without taking them.
+    peek: (OwnedFd, OwnedFd),
+}
+
+impl Mover {
+    pub(crate) fn new() -> std::io::Result<Mover> {
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
+        Ok(Mover { null, peek: rustix::pipe::pipe_with(flags)? })
+    }
+
+    pub(crate) fn null(&self) -> BorrowedFd<'_> {
+        self.null.as_fd()
+    }
+
+    /// Moves what a stream of a run has, at most a turn's worth.
+    pub(crate) fn look(&self, place: &Place, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
+        if stream == Stream::Out && live.tty.is_some() {
+            return self.look_at_tty(place, slot, live, now);
+        }
+        self.feed(place, slot, live, stream, now)
+    }
+
+    /// A terminal: master into the pipe, pipe into the file; each step one system call.
+    fn look_at_tty(&self, place: &Place, slot: &Slot, live: &mut Live, now: u64) -> Look {
+        let waiting = self.feed(place, slot, live, Stream::Out, now);
+        if waiting != Look::Empty {
+            return waiting;
+        }
+        let Some(tty) = live.tty.as_mut() else { return Look::Empty };
+        let taken = match rustix::pipe::splice(&tty.master, None, &tty.pipe_in, None, TURN, SpliceFlags::NONBLOCK) {
+            Ok(n) => n,
+            Err(Errno::AGAIN | Errno::INTR) => return Look::Empty,
+            // EIO: nobody has the other end any more.
+            Err(_) => 0,
+        };
+        if taken == 0 {
+            tty.ended = true;
+            return Look::End;
+        }
+        self.feed(place, slot, live, Stream::Out, now)
+    }
+
+    fn feed(&self, place: &Place, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
+        let run = live.run;
+        let (keep, on_full) = (live.keep_bytes, live.on_full);
+        let feed = match stream {
+            Stream::Out => &mut live.out,
+            Stream::Err => &mut live.err,
+        };
+        let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
+        if feed.file.is_none() {
+            // A file is made for the first byte, not for the first look.
+            match waits(pipe) {
+                Waits::Bytes => {}
+                Waits::Nothing => return Look::Empty,
+                Waits::End => return Look::End,
+            }
+            if let Err(errno) = open_next(place, run, stream, feed) {
+                return self.full(slot, stream, feed, on_full, now, errno);
+            }
+        }
+        if feed.at >= u64::from(feed.segment) * SEGMENT
+            && let Err(errno) = open_next(place, run, stream, feed)
+        {
+            return self.full(slot, stream, feed, on_full, now, errno);
+        }
+        let (Some(pipe), Some(file)) = (feed.pipe.as_ref(), feed.file.as_ref()) else { return Look::Empty };
+        let begin = u64::from(feed.segment - 1) * SEGMENT;
+        let room = (u64::from(feed.segment) * SEGMENT - feed.at).min(TURN as u64) as usize;
+        let mut offset = feed.at - begin;
+        let moved = match rustix::pipe::splice(pipe, None, file, Some(&mut offset), room, SpliceFlags::NONBLOCK) {
+            Err(Errno::INVAL) => self.copy(pipe, file, feed.at - begin, room),
+            other => other,
+        };
+        match moved {
+            Ok(0) => Look::End,
+            Ok(n) => {
+                if feed.blocked_since != 0 {
+                    feed.blocked_since = 0;
+                    slot.clear_flag(flag::OUTPUT_BLOCKED);
+                }
+                let lost = std::mem::take(&mut feed.gap);
+                let before = feed.at;
+                feed.at += n as u64;
+                let (len, at) = (length(slot, stream), feed.at);
+                len.store(at, Ordering::Release);
+                let first_of_segment = before == begin && feed.segment > 1;
+                let segment = feed.segment;
+                note(place, slot, live, stream, at, (lost > 0).then_some((before, lost)));
+                if first_of_segment {
+                    cut(place, slot, live, stream, segment, keep);
+                }
+                Look::Moved(n)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Look::Empty,
+            Err(errno) => self.full(slot, stream, feed, on_full, now, errno),
+        }
+    }
+
+    /// For file systems without splice. Killed at any step, the same bytes are written again at the same offset.
+    fn copy(&self, pipe: &OwnedFd, file: &OwnedFd, offset: u64, room: usize) -> rustix::io::Result<usize> {
+        let mut buffer = [0u8; 16 << 10];
+        let want = room.min(buffer.len());
+        let seen = match rustix::pipe::tee(pipe, &self.peek.1, want, SpliceFlags::NONBLOCK) {
+            Ok(0) => return Ok(0),
+            Ok(n) => rustix::io::read(&self.peek.0, &mut buffer[..n])?,
+            Err(errno) => return Err(errno),
+        };
+        let mut written = 0;
+        while written < seen {
+            match rustix::io::pwrite(file, &buffer[written..seen], offset + written as u64) {
+                Ok(n) => written += n,
+                Err(_) if written > 0 => break,
+                Err(errno) => return Err(errno),
+            }
+        }
+        let mut taken = 0;
+        while taken < written {
+            taken += rustix::pipe::splice(pipe, None, &self.null, None, written - taken, SpliceFlags::NONBLOCK)?;
+        }
+        Ok(written)
+    }
+
+    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, _why: Errno) -> Look {
+        if feed.blocked_since == 0 {
+            feed.blocked_since = now;
+            slot.set_flag(flag::OUTPUT_BLOCKED);
+        }
+        if on_full == OnFull::Block || now.saturating_sub(feed.blocked_since) < PATIENCE {
+            return Look::Blocked;
+        }
+        let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
+        match rustix::pipe::splice(pipe, None, &self.null, None, TURN, SpliceFlags::NONBLOCK) {
+            Ok(0) => Look::End,
+            Ok(n) => {
+                feed.gap += n as u64;
+                dropped(slot, stream).fetch_add(n as u64, Ordering::Relaxed);
+                Look::Blocked
+            }
+            Err(_) => Look::Blocked,
+        }
+    }
+}
+
+fn length(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
+    match stream {
+        Stream::Out => &slot.out_len,
+        Stream::Err => &slot.err_len,
+    }
+}
+
+fn dropped(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
+    match stream {
+        Stream::Out => &slot.out_dropped,
+        Stream::Err => &slot.err_dropped,
+    }
+}
+
+enum Waits {
+    Bytes,
+    Nothing,
+    /// No byte, and no writer left.
+    End,
+}
+
+fn waits(pipe: &OwnedFd) -> Waits {
+    let mut fds = [rustix::event::PollFd::new(pipe, rustix::event::PollFlags::IN)];
+    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    if rustix::event::poll(&mut fds, Some(&zero)).is_err() {
+        return Waits::Nothing;
+    }
+    let seen = fds[0].revents();
+    if seen.contains(rustix::event::PollFlags::IN) {
+        Waits::Bytes
+    } else if seen.contains(rustix::event::PollFlags::HUP) {
+        Waits::End
+    } else {
+        Waits::Nothing
+    }
+}
+
+/// Opens the segment in which the stream goes on, which is what the files say, not what we remember.
+fn open_next(place: &Place, run: u64, stream: Stream, feed: &mut Feed) -> rustix::io::Result<()> {
+    feed.file = None;
+    let mut segment = (feed.at / SEGMENT) as u32 + 1;
+    loop {
+        let file = place.open_log(run, extension(stream), segment)?;
+        let size = rustix::fs::fstat(&file)?.st_size as u64;
+        if size >= SEGMENT {
+            segment += 1;
+            continue;
+        }
+        feed.at = u64::from(segment - 1) * SEGMENT + size;
+        feed.segment = segment;
+        feed.file = Some(file);
+        return Ok(());
+    }
+}
+
+pub(crate) fn extension(stream: Stream) -> &'static str {
+    match stream {
+        Stream::Out => "out",
+        Stream::Err => "err",
+    }
+}
+
+/// Writes down when the stream had grown to `end`. What cannot be written costs times, never bytes.
+fn note(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, end: u64, gap: Option<(u64, u64)>) {
+    let now_us = crate::clock::wall() / 1_000;
+    if live.index.file.is_none() {
+        let Ok(file) = place.open_log(live.run, "idx", 1) else { return };
+        let size = rustix::fs::fstat(&file).map_or(0, |s| s.st_size as u64);
+        live.index.len = size - size % index::ENTRY as u64;
+        live.index.file = Some(file);
+    }
+    let index = &mut live.index;
+    let Some(file) = index.file.as_ref() else { return };
+    if let Some((offset, lost)) = gap {
+        if rustix::io::pwrite(file, &index::gap(stream, offset, lost), index.len).is_ok() {
+            index.len += index::ENTRY as u64;
+        }
+        index.last = None;
+    }
+    let young = now_us.saturating_sub(slot.t_start.load(Ordering::Relaxed) / 1_000) < 10_000_000;
+    let window = if young { 1_000 } else { 10_000 };
+    match index.last {
+        Some((last, began)) if last == stream as u8 && now_us.saturating_sub(began) < window => {
+            let at = index.len - index::ENTRY as u64;
+            let Ok(_written) = rustix::io::pwrite(file, &index::grew(stream, began, end), at) else { return };
+        }
+        Some(_) | None => {
+            if rustix::io::pwrite(file, &index::grew(stream, now_us, end), index.len).is_ok() {
+                index.len += index::ENTRY as u64;
+                index.last = Some((stream as u8, now_us));
+            }
+        }
+    }
+}
+
+/// Beyond the cap the oldest segment goes, but never the first; its bytes become a gap.
+fn cut(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, segment: u32, keep: u64) {
+    let most = (keep / SEGMENT).max(2) as u32;
+    if keep == 0 || segment <= most {
+        return;
+    }
+    let victim = segment - most + 1;
+    if place.remove_log(live.run, extension(stream), victim).is_ok() {
+        dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
+        let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
+        if let Some(file) = live.index.file.as_ref()
+            && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
+        {
+            live.index.len += index::ENTRY as u64;
+            live.index.last = None;
+        }
+    }
+}
+
+/// Notes what was dropped last, when the run ends in the middle of it.
+pub(crate) fn settle(live: &mut Live) {
+    for stream in [Stream::Out, Stream::Err] {
+        let feed = match stream {
+            Stream::Out => &mut live.out,
+            Stream::Err => &mut live.err,
+        };
+        let (lost, at) = (std::mem::take(&mut feed.gap), feed.at);
+        if let (true, Some(file)) = (lost > 0, live.index.file.as_ref())
+            && rustix::io::pwrite(file, &index::gap(stream, at, lost), live.index.len).is_ok()
+        {
+            live.index.len += index::ENTRY as u64;
+        }
+    }
+}

@@ -1,0 +1,282 @@
+//! A run's beginning: every step leaves behind what the next keeper needs if this one dies right after it.
+//!
+//! ```text
+//!   slot INTENT ▸ pipes ▸ duplicates to the elder ▸ cgroup ▸ clone3 (the kernel writes the pid) ▸ slot RUNNING
+//! ```
+//! Until the pid stands in the slot nothing ran, and whoever takes over may start it; after that nobody may.
+
+use crate::clock;
+use crate::fault;
+use crate::generation::Serving;
+use crate::index::Stream;
+use crate::keeper::{Keeper, Role, arm};
+use crate::live::{Live, Tty};
+use crate::packet;
+use crate::place::SpecFile;
+use crate::spawn::{Prepared, spawn};
+use crate::spec::{Output, Stdin};
+use crate::table::{DRAINED, INTENT, RUNNING, Slot, flag};
+use crate::token::{Token, check_of};
+use crate::wire::{Refusal, Tell};
+use kin_core::SpawnStep;
+use rustix::event::epoll::EventFlags;
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::pipe::PipeFlags;
+use std::sync::atomic::Ordering;
+
+/// Why a run got no child.
+type NoChild = (SpawnStep, i32);
+
+/// The child's ends, which we close as soon as it has them.
+#[derive(Debug, Default)]
+struct Ends {
+    stdin: Option<OwnedFd>,
+    out: Option<OwnedFd>,
+    err: Option<OwnedFd>,
+    slave: Option<OwnedFd>,
+}
+
+/// Says which run's descriptors a backup packet holds.
+pub(crate) const BACKUP: usize = 32;
+
+pub(crate) fn backup_head(kind: u64, generation: u64, slot: u64, run: u64) -> [u8; BACKUP] {
+    let mut head = [0; BACKUP];
+    for (i, long) in [kind, generation, slot, run].into_iter().enumerate() {
+        head[8 * i..8 * i + 8].copy_from_slice(&long.to_le_bytes());
+    }
+    head
+}
+
+impl Keeper {
+    pub(crate) fn start(&mut self, conn: usize, generation: usize, run: u64) {
+        if let Some((at, slot)) = self.find(run) {
+            self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot) });
+            return;
+        }
+        if self.closing {
+            return self.refuse(conn, run, Refusal::Closing);
+        }
+        if !self.takes_starts() || generation != self.own {
+            return self.refuse(conn, run, Refusal::NotCurrent);
+        }
+        let Some(spec) = self.place.spec(run) else { return self.refuse(conn, run, Refusal::NoSpec) };
+        let Some(own) = self.generations[self.own].as_ref() else { return };
+        let Some(at) = own.table.place(run) else { return self.refuse(conn, run, Refusal::Full) };
+        let slot = &own.table.slots()[at as usize];
+        slot.clear();
+        slot.run.store(run, Ordering::Relaxed);
+        slot.t_intent.store(clock::wall(), Ordering::Relaxed);
+        slot.state.store(INTENT, Ordering::Release);
+        fault::point("start-intent");
+        if let Err((step, errno)) = self.bring_up(at as u16, run, &spec) {
+            self.no_child(at as u16, run, step, errno);
+        }
+        self.tell_generation(self.own, Tell::Changed { run, slot: at });
+    }
+
+    /// Where a run is, in any generation we know.
+    pub(crate) fn find(&self, run: u64) -> Option<(usize, u16)> {
+        self.generations.iter().enumerate().find_map(|(at, generation)| {
+            let slot = generation.as_ref()?.table.find(run)?;
+            Some((at, slot as u16))
+        })
+    }
+
+    fn bring_up(&mut self, at: u16, run: u64, spec: &SpecFile) -> Result<(), NoChild> {
+        let view = spec.view().map_err(|_| (SpawnStep::Spec, Errno::INVAL.raw_os_error()))?;
+        let mut live = Live::new(at, run);
+        live.learn(&view);
+        let mut ends = self.make_ends(&mut live, view.output(), view.user())?;
+        if view.stdin() == Stdin::Handed || view.output() == Output::Bypass {
+            let bypass = view.output() == Output::Bypass;
+            let fds = self.hands.take(view.hand_key()).ok_or((SpawnStep::Stdio, Errno::BADF.raw_os_error()))?;
+            let [stdin, out, err] = fds;
+            ends.stdin = stdin;
+            if bypass {
+                if out.is_none() || err.is_none() {
+                    return Err((SpawnStep::Stdio, Errno::BADF.raw_os_error()));
+                }
+                (ends.out, ends.err) = (out, err);
+            }
+        }
+        fault::point("start-piped");
+        let backed = self.back_up(&live);
+        fault::point("start-backed-up");
+        let name = crate::stop::cgroup_name(run);
+        let cgroup = if view.cgroup().is_empty() { None } else { self.cgroups.create(&name).ok() };
+        let Some(own) = self.generations[self.own].as_ref() else { return Ok(()) };
+        let slot = &own.table.slots()[usize::from(at)];
+        if cgroup.is_some() {
+            slot.set_flag(flag::CGROUP);
+        }
+        if live.tty.is_some() {
+            slot.set_flag(flag::TTY);
+        }
+        if !backed {
+            slot.set_flag(flag::DEGRADED);
+        }
+        if view.timeout_ms() > 0 {
+            let deadline = clock::mono().saturating_add(view.timeout_ms().saturating_mul(clock::MS));
+            slot.timeout_deadline.store(deadline, Ordering::Relaxed);
+            self.due = self.due.min(deadline);
+        }
+        let null = self.mover.null();
+        let prepared = Prepared {
+            view,
+            stdin: ends.stdin.as_ref().map(AsFd::as_fd),
+            out: ends.out.as_ref().map_or(null, AsFd::as_fd),
+            err: ends.err.as_ref().map_or(null, AsFd::as_fd),
+            tty_slave: ends.slave.as_ref().map(AsFd::as_fd),
+            cgroup: cgroup.as_ref().map(AsFd::as_fd),
+            slot,
+            restore: &self.restore,
+        };
+        let spawned = spawn(&mut self.arena, &prepared);
+        drop(ends);
+        let pidfd = match spawned {
+            Ok(pidfd) => pidfd,
+            Err(why) => {
+                if cgroup.is_some() {
+                    drop(cgroup);
+                    self.drop_cgroup(run);
+                }
+                return Err(why);
+            }
+        };
+        fault::point("start-cloned");
+        alive(slot);
+        if view.hand_key() != 0 {
+            self.hand_used(view.hand_key());
+        }
+        self.serve_run(self.own, live, pidfd);
+        Ok(())
+    }
+
+    /// Watches a run that lives: its leader, and whatever streams it has.
+    pub(crate) fn serve_run(&mut self, at: usize, mut live: Live, pidfd: OwnedFd) {
+        let (slot, run) = (live.slot, live.run);
+        let (generation, check) = (at as u16, check_of(run));
+        // A leader that is not our child is heard of when it is reaped (HUP, which always comes), since only then is its
+        // exit to be had; where the kernel never tells, its zombie is all there is to hear of.
+        let flags =
+            if live.ours || !self.learns_exits { EventFlags::IN | EventFlags::ONESHOT } else { EventFlags::ONESHOT };
+        arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, flags, false);
+        live.pidfd = Some(pidfd);
+        let once = EventFlags::IN | EventFlags::ONESHOT;
+        let out = live.tty.as_ref().map(|tty| tty.master.as_fd()).or(live.out.pipe.as_ref().map(AsFd::as_fd));
+        if let Some(pipe) = out {
+            arm(&self.epoll, pipe, Token::Out { generation, slot, check }, once, false);
+        }
+        if let Some(pipe) = live.err.pipe.as_ref() {
+            arm(&self.epoll, pipe, Token::Err { generation, slot, check }, once, false);
+        }
+        if let Some(generation) = self.generation(at) {
+            generation.lives.insert(live);
+        }
+    }
+
+    fn make_ends(&mut self, live: &mut Live, output: Output, user: Option<(u32, u32)>) -> Result<Ends, NoChild> {
+        let mut ends = Ends::default();
+        match output {
+            Output::Pipes => {
+                let (out, child_out) = pipe(user)?;
+                let (err, child_err) = pipe(user)?;
+                (live.out.pipe, live.err.pipe) = (Some(out), Some(err));
+                (ends.out, ends.err) = (Some(child_out), Some(child_err));
+            }
+            Output::Bypass => {}
+            Output::Tty { rows, cols } => {
+                let failed = |e: std::io::Error| (SpawnStep::Session, e.raw_os_error().unwrap_or(0));
+                let crate::pty::Pty { master, slave } = crate::pty::open(rows, cols).map_err(failed)?;
+                if let Some((uid, gid)) = user {
+                    crate::pty::give(&slave, uid, gid).map_err(failed)?;
+                }
+                let (read, write) = pipe(None)?;
+                live.out.pipe = Some(read);
+                live.tty = Some(Tty { master, pipe_in: write, typed: 0, ended: false });
+                ends.slave = Some(slave);
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Gives the elder a duplicate of everything the run's output comes through. `false`: it could not take it now.
+    fn back_up(&mut self, live: &Live) -> bool {
+        let generation = self.generation_id(self.own);
+        let Role::Keeper { backup, unkicked, .. } = &mut self.role else { return true };
+        let head = backup_head(1, generation, u64::from(live.slot), live.run);
+        let fds: [Option<BorrowedFd<'_>>; 3] = match &live.tty {
+            Some(tty) => [live.out.pipe.as_ref().map(AsFd::as_fd), Some(tty.master.as_fd()), Some(tty.pipe_in.as_fd())],
+            None => [live.out.pipe.as_ref().map(AsFd::as_fd), live.err.pipe.as_ref().map(AsFd::as_fd), None],
+        };
+        let mut list = [backup.as_fd(); 3];
+        let mut count = 0;
+        for fd in fds.into_iter().flatten() {
+            list[count] = fd;
+            count += 1;
+        }
+        if count == 0 {
+            return true;
+        }
+        let sent = packet::send(&*backup, &head, &list[..count]).is_ok();
+        *unkicked += 1;
+        if *unkicked >= 64 || !sent {
+            *unkicked = 0;
+            // Full counters still wake the elder; nothing else can fail here.
+            if let Err(errno) = rustix::io::write(&self.kick, &1u64.to_ne_bytes()) {
+                crate::say(format_args!("cannot wake the elder: {errno}"));
+            }
+        }
+        sent
+    }
+
+    fn no_child(&mut self, at: u16, run: u64, step: SpawnStep, errno: i32) {
+        let Some(own) = self.generations[self.own].as_mut() else { return };
+        let slot = &own.table.slots()[usize::from(at)];
+        let now = clock::wall();
+        slot.step.store(step as u32, Ordering::Relaxed);
+        slot.errno.store(errno, Ordering::Relaxed);
+        slot.set_flag(flag::SPAWN_FAILED);
+        slot.t_exit.store(now, Ordering::Relaxed);
+        slot.t_drained.store(now, Ordering::Relaxed);
+        slot.state.store(DRAINED, Ordering::Release);
+        self.record_end(self.own, at, run);
+    }
+
+    /// Whether a generation is served by us.
+    pub(crate) fn serves(&self, at: usize) -> bool {
+        self.generations.get(at).and_then(Option::as_ref).is_some_and(|g| g.serving == Serving::Mine)
+    }
+
+    /// Looks at a stream right away, whatever woke us.
+    pub(crate) fn look_both(&mut self, at: usize, slot: u16, run: u64) {
+        self.look(at, slot, check_of(run), Stream::Out);
+        self.look(at, slot, check_of(run), Stream::Err);
+    }
+}
+
+/// The child is there: say so in its slot.
+pub(crate) fn alive(slot: &Slot) {
+    let pid = slot.pid.load(Ordering::Relaxed);
+    slot.t_start.store(clock::wall(), Ordering::Relaxed);
+    slot.start_ticks.store(crate::boot::start_ticks(pid).unwrap_or(0), Ordering::Relaxed);
+    slot.state.store(RUNNING, Ordering::Release);
+}
+
+/// The eight characters of a run, as the name of its cgroup.
+pub(crate) fn run_name(run: u64) -> String {
+    kin_core::RunNo::new(run).map_or_else(|| format!("{run:x}"), |no| no.to_string())
+}
+
+/// A pipe whose read end never blocks us, and whose write end belongs to the run's user, who may open it by name.
+fn pipe(user: Option<(u32, u32)>) -> Result<(OwnedFd, OwnedFd), NoChild> {
+    let failed = |errno: Errno| (SpawnStep::Pipe, errno.raw_os_error());
+    let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    rustix::io::ioctl_fionbio(&read, true).map_err(failed)?;
+    if let Some((uid, gid)) = user {
+        let (uid, gid) = (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid));
+        rustix::fs::fchown(&write, Some(uid), Some(gid)).map_err(failed)?;
+    }
+    Ok((read, write))
+}

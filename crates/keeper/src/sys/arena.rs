@@ -1,0 +1,112 @@
+//! What a spawn needs, made ready beforehand: the child's stack and the arrays of pointers that exec reads.
+
+use super::child::Plan;
+use super::pages::{Buffer, Pages};
+use crate::locality::Locality;
+use crate::spec::{Rlimit, SpecView};
+use rustix::fd::OwnedFd;
+use rustix::fs::{Mode, OFlags};
+use std::io;
+use std::ptr;
+
+/// Enough for the child's few calls, in a debug build too.
+const STACK: usize = 64 * 1024;
+/// Pointers that fit without growing; the environment of a busy login has some hundred.
+const POINTERS: usize = 1024;
+
+/// How processes can be made here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// `clone3`: a pidfd, and into the cgroup, in one step.
+    Clone3,
+    /// `clone`, then `pidfd_open`: where `clone3` is missing or forbidden.
+    Clone,
+}
+
+/// The preallocated memory of spawning. It grows, by pages of its own, with the longest argument list seen.
+#[derive(Debug)]
+pub struct Arena {
+    pub(super) stack: Pages,
+    /// Programs, then argv and a null, then the environment and a null.
+    pointers: Buffer<*const libc::c_char>,
+    groups: Buffer<u32>,
+    limits: Buffer<Rlimit>,
+    /// Opened once: descriptor 0 of runs that read nothing.
+    pub(crate) null: OwnedFd,
+    pub(super) way: Way,
+    pub(crate) locality: Locality,
+    /// The keeper's own uid and gid.
+    pub(crate) user: (u32, u32),
+}
+
+// SAFETY: the pointers are only read between `load` and the end of the same spawn.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    pub fn new() -> io::Result<Arena> {
+        Ok(Arena {
+            stack: Pages::stack(STACK)?,
+            pointers: Buffer::with_capacity(POINTERS)?,
+            groups: Buffer::with_capacity(64)?,
+            limits: Buffer::with_capacity(16)?,
+            null: rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+            way: Way::Clone3,
+            locality: Locality::new()?,
+            user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+        })
+    }
+
+    /// The way processes are made; a first refusal of `clone3` changes it for good.
+    pub fn way(&self) -> Way {
+        self.way
+    }
+    /// Takes another way than would be found.
+    pub fn force(&mut self, way: Way) {
+        self.way = way;
+    }
+
+    /// Puts the strings and lists of `view` where the child finds them.
+    pub(super) fn load(&mut self, view: &SpecView<'_>) -> io::Result<()> {
+        self.pointers.clear();
+        self.pointers.reserve(view.program_count() + view.argv_count() + view.env_count() + 2)?;
+        let argv_ends = view.program_count() + view.argv_count();
+        for (i, string) in view.programs_argv_env().enumerate() {
+            if i == argv_ends {
+                self.pointers.push(ptr::null())?;
+            }
+            self.pointers.push(string.as_ptr())?;
+        }
+        if view.env_count() == 0 {
+            self.pointers.push(ptr::null())?;
+        }
+        self.pointers.push(ptr::null())?;
+        self.groups.clear();
+        for group in view.groups() {
+            self.groups.push(group)?;
+        }
+        self.limits.clear();
+        for limit in view.rlimits() {
+            self.limits.push(limit)?;
+        }
+        Ok(())
+    }
+
+    /// The loaded lists, as the child reads them.
+    pub(super) fn lists(&self, view: &SpecView<'_>) -> Lists<'_> {
+        let (programs, rest) = self.pointers.as_slice().split_at(view.program_count());
+        let (argv, env) = rest.split_at(view.argv_count() + 1);
+        Lists { programs, argv, env, groups: self.groups.as_slice(), limits: self.limits.as_slice() }
+    }
+}
+
+/// The loaded lists. `argv` and `env` end in a null.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lists<'a> {
+    pub(super) programs: &'a [*const libc::c_char],
+    pub(super) argv: &'a [*const libc::c_char],
+    pub(super) env: &'a [*const libc::c_char],
+    pub(super) groups: &'a [u32],
+    pub(super) limits: &'a [Rlimit],
+}
+
+const _: () = assert!(size_of::<Plan<'_>>() < STACK);

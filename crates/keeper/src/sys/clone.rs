@@ -1,0 +1,309 @@
+//! Making a process: `clone3` where it is, `clone` where it is not.
+//!
+//! Either way the kernel itself writes the child's pid into the run's slot before the child first runs, so there is no
+//! instant at which a child exists that its table does not know. All signals are blocked around the call: a handler of
+//! ours must not run in the child, which may share our memory.
+//!
+//! ```text
+//!   shared   CLONE_VM|VFORK: the keeper stands still until exec; no page tables to copy; on a stack of its own
+//!   copied   the keeper goes on at once: for children that may hang (remote directories) or that change the user
+//! ```
+
+use super::arena::{Arena, Way};
+use super::child::{self, Plan};
+use super::misc::Blocked;
+use super::pages::Pages;
+use super::raw::{call, check};
+use crate::spawn::Prepared;
+use kin_core::SpawnStep;
+use rustix::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::arch::asm;
+
+const PIDFD: u64 = 0x1000;
+const VM: u64 = 0x100;
+const VFORK: u64 = 0x4000;
+const PARENT_SETTID: u64 = 0x0010_0000;
+const INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// `struct clone_args`, 88 bytes since 5.7.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Whose memory the child runs in until exec.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    /// The keeper's, which waits.
+    Shared,
+    /// Its own copy; the keeper goes on.
+    Copied,
+}
+
+/// Makes the child of `p` and gives its pidfd. Its pid is then in the slot; what it could not do will be there too.
+pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
+    arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
+    let stdin = p.stdin.map_or(arena.null.as_raw_fd(), |fd| fd.as_raw_fd());
+    let mut plan = Plan {
+        lists: arena.lists(&p.view),
+        directory: p.view.directory(),
+        stdio: match p.tty_slave {
+            Some(tty) => [tty.as_raw_fd(); 3],
+            None => [stdin, p.out.as_raw_fd(), p.err.as_raw_fd()],
+        },
+        tty: p.tty_slave.map(|fd| fd.as_raw_fd()),
+        join: None,
+        umask: p.view.umask(),
+        nice: p.view.nice(),
+        oom_score_adj: p.view.oom_score_adj().or(p.restore.oom_score_adj),
+        nofile: p.restore.nofile,
+        user: p.view.user(),
+        no_new_privileges: p.view.no_new_privileges(),
+        step: &p.slot.step,
+        errno: &p.slot.errno,
+    };
+    let slot_pid = p.slot.pid.as_ptr() as u64;
+    if arena.way == Way::Clone3 {
+        match clone3(&arena.stack, &plan, slot_pid, p.cgroup, memory) {
+            Ok(pidfd) => return Ok(pidfd),
+            // Missing, or forbidden by a filter; or by a cgroup, which the child will then hear itself.
+            Err(libc::ENOSYS | libc::EPERM) => {}
+            Err(e) => return Err((refused_step(e, p.cgroup), e)),
+        }
+    }
+    plan.join = p.cgroup.map(|fd| fd.as_raw_fd());
+    clone(&plan, slot_pid).map_err(|e| (SpawnStep::Fork, e))
+}
+
+/// Which part of the call an errno of `clone3` speaks of.
+fn refused_step(errno: i32, cgroup: Option<BorrowedFd<'_>>) -> SpawnStep {
+    match errno {
+        libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::ENOENT | libc::EOPNOTSUPP
+            if cgroup.is_some() =>
+        {
+            SpawnStep::Cgroup
+        }
+        _ => SpawnStep::Fork,
+    }
+}
+
+fn clone3(
+    stack: &Pages,
+    plan: &Plan<'_>,
+    slot_pid: u64,
+    cgroup: Option<BorrowedFd<'_>>,
+    memory: Memory,
+) -> Result<OwnedFd, i32> {
+    let mut pidfd = -1i32;
+    let mut args = CloneArgs {
+        flags: PIDFD | PARENT_SETTID,
+        pidfd: (&raw mut pidfd) as u64,
+        parent_tid: slot_pid,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(directory) = cgroup {
+        args.flags |= INTO_CGROUP;
+        args.cgroup = directory.as_raw_fd() as u64;
+    }
+    if memory == Memory::Shared {
+        args.flags |= VM | VFORK;
+        args.stack = stack.start().as_ptr() as u64;
+        args.stack_size = stack.len() as u64;
+    }
+    let blocked = Blocked::all();
+    // SAFETY: `args` is whole and its pointers are ours or the slot's; a child that shares our memory has the arena's
+    // stack for itself while we wait for it; `child::run` never returns.
+    let result = check(unsafe { raw_clone3(&raw const args, plan) });
+    drop(blocked);
+    result?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
+/// The old call: a copy of our memory, the pid in the slot, and a pidfd opened afterwards (the child cannot be reaped
+/// by anybody else in between).
+fn clone(plan: &Plan<'_>, slot_pid: u64) -> Result<OwnedFd, i32> {
+    let flags = PARENT_SETTID | libc::SIGCHLD as u64;
+    let blocked = Blocked::all();
+    // SAFETY: the child has a copy of our memory and stack; `slot_pid` lies in the shared table.
+    let result = check(unsafe { raw_clone(flags, slot_pid, plan) });
+    drop(blocked);
+    super::wait::pidfd_open(result? as u32).map_err(|e| e.raw_os_error().unwrap_or(libc::EINVAL))
+}
+
+/// # Safety
+/// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
+#[cfg(target_arch = "x86_64")]
+unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+    let result: isize;
+    // SAFETY: in the parent this is a plain call. In the child rax is 0 and all but rax, rcx, r11 and rsp are as they
+    // were; it calls `run` and never comes back here.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r8",
+            "call r9",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 as isize => result,
+            in("rdi") args,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r8") plan,
+            in("r9") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+/// # Safety
+/// `pid` must be good for the kernel to write a pid to.
+#[cfg(target_arch = "x86_64")]
+unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
+    let result: isize;
+    // SAFETY: as in `raw_clone3`, on a copy of this very stack.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r9",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone as isize => result,
+            in("rdi") flags,
+            in("rsi") 0usize,
+            in("rdx") pid,
+            in("r10") 0usize,
+            in("r8") 0usize,
+            in("r12") plan,
+            in("r9") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    result
+}
+
+/// # Safety
+/// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
+#[cfg(target_arch = "aarch64")]
+unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+    let result: isize;
+    // SAFETY: in the parent this is a plain call. In the child x0 is 0 and all but x0 and sp are as they were; it
+    // calls `run` and never comes back here.
+    unsafe {
+        asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x9",
+            "blr x10",
+            "brk #1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") args => result,
+            in("x1") size_of::<CloneArgs>(),
+            in("x9") plan,
+            in("x10") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            out("x30") _,
+        );
+    }
+    result
+}
+
+/// # Safety
+/// `pid` must be good for the kernel to write a pid to.
+#[cfg(target_arch = "aarch64")]
+unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
+    let result: isize;
+    // SAFETY: as in `raw_clone3`, on a copy of this very stack.
+    unsafe {
+        asm!(
+            "svc #0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x9",
+            "blr x10",
+            "brk #1",
+            "2:",
+            in("x8") libc::SYS_clone,
+            inlateout("x0") flags => result,
+            in("x1") 0usize,
+            in("x2") pid,
+            in("x3") 0usize,
+            in("x4") 0usize,
+            in("x9") plan,
+            in("x10") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            out("x30") _,
+        );
+    }
+    result
+}
+
+/// Whether a process may be made inside the cgroup of this directory. Makes one that ends at once, and reaps it.
+pub fn probe_cgroup(directory: BorrowedFd<'_>) -> std::io::Result<()> {
+    let mut pidfd = -1i32;
+    let args = CloneArgs {
+        flags: PIDFD | INTO_CGROUP,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        cgroup: directory.as_raw_fd() as u64,
+        ..CloneArgs::default()
+    };
+    let blocked = Blocked::all();
+    let at = (&raw const args) as usize;
+    // SAFETY: a copy of our memory, as by fork.
+    let result = check(unsafe { call(libc::SYS_clone3, [at, size_of::<CloneArgs>(), 0, 0, 0, 0]) });
+    if result == Ok(0) {
+        loop {
+            // SAFETY: the child: ends, and touches no memory.
+            unsafe { call(libc::SYS_exit_group, [0; 6]) };
+        }
+    }
+    drop(blocked);
+    result.map_err(std::io::Error::from_raw_os_error)?;
+    // SAFETY: the kernel has just made it for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    super::wait::wait_for_end(&pidfd)
+}
+
+/// Which side of a `fork` this is.
+#[derive(Debug)]
+pub enum Forked {
+    Child,
+    Parent { pid: u32, pidfd: OwnedFd },
+}
+
+/// A copy of this process, without exec: how an elder makes a keeper.
+///
+/// The caller must be the only thread: the copy has only this one, and locks held by others would stay locked.
+pub fn fork() -> std::io::Result<Forked> {
+    // SAFETY: single-threaded by contract; libc's own handlers keep its state whole in the child.
+    let pid = unsafe { libc::fork() };
+    match u32::try_from(pid) {
+        Err(_) => Err(std::io::Error::last_os_error()),
+        Ok(0) => Ok(Forked::Child),
+        Ok(pid) => Ok(Forked::Parent { pid, pidfd: super::wait::pidfd_open(pid)? }),
+    }
+}

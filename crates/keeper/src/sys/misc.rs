@@ -1,0 +1,226 @@
+//! Small calls around descriptors and signals, none of which allocates or blocks. Most only give a safe crate's call
+//! the shape the keeper wants; the rest have no safe crate.
+
+use super::raw::{call, check};
+use rustix::event::epoll;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fs::MemfdFlags;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+};
+use rustix::pipe::SpliceFlags;
+use std::ffi::CStr;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::time::Duration;
+
+/// All signals, held back until this is dropped (except KILL and STOP, which nobody can hold back).
+#[derive(Debug)]
+pub struct Blocked {
+    before: u64,
+}
+
+impl Blocked {
+    pub fn all() -> Blocked {
+        Blocked { before: set_mask(u64::MAX) }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        set_mask(self.before);
+    }
+}
+
+/// Sets this thread's mask, one bit a signal from 1 on, and gives the one before. Straight to the kernel: the C library
+/// would keep two signals of its own out of it.
+pub fn set_mask(mask: u64) -> u64 {
+    let mut before = 0u64;
+    let args = [libc::SIG_SETMASK as usize, (&raw const mask) as usize, (&raw mut before) as usize, 8, 0, 0];
+    // SAFETY: two sets of the size given, both ours.
+    let result = check(unsafe { call(libc::SYS_rt_sigprocmask, args) });
+    debug_assert_eq!(result, Ok(0), "setting a mask fails only for bad addresses");
+    before
+}
+
+/// Orphans among our descendants become our children.
+pub fn set_subreaper() -> io::Result<()> {
+    Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
+}
+
+/// The name that `ps -o comm` shows; 15 bytes of it count.
+pub fn set_name(name: &CStr) -> io::Result<()> {
+    Ok(rustix::thread::set_name(name)?)
+}
+
+/// A file without a place.
+pub fn memfd(name: &CStr) -> io::Result<OwnedFd> {
+    Ok(rustix::fs::memfd_create(name, MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?)
+}
+
+/// What moving bytes out of a pipe came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Moved {
+    Bytes(usize),
+    /// The pipe is empty, and somebody may still write.
+    Empty,
+    /// The pipe is empty, and nobody can write any more.
+    End,
+}
+
+fn moved(result: Result<usize, Errno>) -> Result<Moved, Errno> {
+    match result {
+        Ok(0) => Ok(Moved::End),
+        Ok(count) => Ok(Moved::Bytes(count)),
+        Err(Errno::AGAIN | Errno::INTR) => Ok(Moved::Empty),
+        Err(e) => Err(e),
+    }
+}
+
+/// Moves at most `len` bytes from a pipe into a file at `offset` in one call, so that no death of ours can fall between
+/// taking and writing. The file must not be O_APPEND. EINVAL: this file system cannot; use `tee_to`.
+pub fn splice(pipe: impl AsFd, file: impl AsFd, offset: u64, len: usize) -> Result<Moved, Errno> {
+    let mut at = offset;
+    moved(rustix::pipe::splice(pipe, None, file, Some(&mut at), len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE))
+}
+
+/// Duplicates at most `len` bytes of one pipe into another, and takes none away.
+pub fn tee(pipe: impl AsFd, copy: impl AsFd, len: usize) -> Result<Moved, Errno> {
+    moved(rustix::pipe::tee(pipe, copy, len, SpliceFlags::NONBLOCK))
+}
+
+/// Takes `len` bytes out of a pipe and throws them away.
+pub fn discard(pipe: impl AsFd, null: impl AsFd, len: usize) -> Result<Moved, Errno> {
+    moved(rustix::pipe::splice(pipe, None, null, None, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE))
+}
+
+/// For files that splice cannot write: copies what the pipe holds to the file at `offset` through `scratch` and `aux`
+/// (a pipe of our own, empty before and after), and only then takes it out of the pipe by way of `null` (/dev/null).
+///
+/// Killed in between, the bytes are still in the pipe, and the next one to serve it writes the same bytes to the same
+/// offset, as long as it takes its offset from the slot and not from the file's size.
+pub fn tee_to(
+    pipe: impl AsFd,
+    aux: (&OwnedFd, &OwnedFd),
+    null: impl AsFd,
+    file: impl AsFd,
+    offset: u64,
+    scratch: &mut [u8],
+) -> Result<Moved, Errno> {
+    let (aux_out, aux_in) = aux;
+    let count = match tee(&pipe, aux_in, scratch.len())? {
+        Moved::Bytes(count) => count,
+        other @ (Moved::Empty | Moved::End) => return Ok(other),
+    };
+    let mut held = 0;
+    while held < count {
+        held += rustix::io::retry_on_intr(|| rustix::io::read(aux_out, &mut scratch[held..count]))?;
+    }
+    let mut written = 0;
+    while written < count {
+        let at = offset + written as u64;
+        written += rustix::io::retry_on_intr(|| rustix::io::pwrite(&file, &scratch[written..count], at))?;
+    }
+    let mut taken = 0;
+    while taken < count {
+        match discard(&pipe, &null, count - taken)? {
+            Moved::Bytes(more) => taken += more,
+            Moved::Empty | Moved::End => break,
+        }
+    }
+    Ok(Moved::Bytes(taken))
+}
+
+/// Makes a pipe hold `bytes`; gives what it holds then.
+pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> io::Result<usize> {
+    Ok(rustix::pipe::fcntl_setpipe_size(pipe, bytes)?)
+}
+pub fn pipe_size(pipe: impl AsFd) -> io::Result<usize> {
+    Ok(rustix::pipe::fcntl_getpipe_size(pipe)?)
+}
+/// How many bytes wait in a pipe.
+pub fn waiting_bytes(pipe: impl AsFd) -> io::Result<u64> {
+    Ok(rustix::io::ioctl_fionread(pipe)?)
+}
+
+/// The most descriptors that travel in one packet.
+pub const FDS_MAX: usize = 3;
+
+/// What came in one packet.
+#[derive(Debug)]
+pub struct Packet {
+    pub len: usize,
+    pub fds: [Option<OwnedFd>; FDS_MAX],
+    /// It was longer than the buffer, or held more descriptors than may come; what did not fit is gone.
+    pub cut: bool,
+}
+
+/// Sends one packet with up to `FDS_MAX` descriptors. Never waits: EAGAIN when the other side does not read.
+pub fn send(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> Result<usize, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    if !fds.is_empty() && !control.push(SendAncillaryMessage::ScmRights(fds)) {
+        return Err(Errno::INVAL);
+    }
+    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+    rustix::io::retry_on_intr(|| rustix::net::sendmsg(&socket, &[IoSlice::new(bytes)], &mut control, flags))
+}
+
+/// Takes one packet. Never waits. A length of zero is the other side's end.
+pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Packet, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+    let mut parts = [IoSliceMut::new(buffer)];
+    let got = loop {
+        match rustix::net::recvmsg(&socket, &mut parts, &mut control, flags) {
+            Err(Errno::INTR) => {}
+            other => break other?,
+        }
+    };
+    let cut = rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC;
+    let mut packet = Packet { len: got.bytes, fds: [None, None, None], cut: got.flags.intersects(cut) };
+    let mut places = packet.fds.iter_mut();
+    for message in control.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = message {
+            for fd in rights {
+                match places.next() {
+                    Some(place) => *place = Some(fd),
+                    None => packet.cut = true,
+                }
+            }
+        }
+    }
+    Ok(packet)
+}
+
+/// Who is at the other end of a local socket: pid and uid, as they were when it connected.
+pub fn peer(socket: impl AsFd) -> io::Result<(u32, u32)> {
+    let who = rustix::net::sockopt::socket_peercred(socket)?;
+    Ok((who.pid.as_raw_nonzero().get() as u32, who.uid.as_raw()))
+}
+
+/// Waits for events, at most for `timeout` (`None`: for ever), to the nanosecond where the kernel can (5.11) and to the
+/// millisecond, rounded up, where not. A signal ends the wait with no events.
+pub fn epoll_wait(epoll: impl AsFd, events: &mut [epoll::Event], timeout: Option<Duration>) -> io::Result<usize> {
+    let fd = epoll.as_fd().as_raw_fd() as usize;
+    let (at, room) = (events.as_mut_ptr() as usize, events.len().min(i32::MAX as usize));
+    let time = timeout.map(|t| libc::timespec {
+        tv_sec: t.as_secs().min(i64::MAX as u64) as libc::time_t,
+        tv_nsec: libc::c_long::from(t.subsec_nanos()),
+    });
+    let time_at = time.as_ref().map_or(0, |time| std::ptr::from_ref(time) as usize);
+    // SAFETY: the events are the kernel's own struct, `room` of them; the time is ours or none.
+    let mut result = check(unsafe { call(libc::SYS_epoll_pwait2, [fd, at, room, time_at, 0, 8]) });
+    if result == Err(libc::ENOSYS) || result == Err(libc::EPERM) {
+        let ms = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
+        // SAFETY: as above.
+        result = check(unsafe { call(libc::SYS_epoll_pwait, [fd, at, room, ms as isize as usize, 0, 8]) });
+    }
+    match result {
+        Ok(count) => Ok(count),
+        Err(libc::EINTR) => Ok(0),
+        Err(e) => Err(io::Error::from_raw_os_error(e)),
+    }
+}
