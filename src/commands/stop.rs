@@ -39,7 +39,15 @@ pub(crate) async fn end(face: &Face, what: &[String], request: &StopRequest, wai
             tally.say(run, &format!("has ended already ({})", verdict::outcome(run)))?;
             continue;
         }
-        let asked = tally.take(run, face.client.stop(&run.id, request).await)?;
+        let answer = face.client.stop(&run.id, request).await;
+        if matches!(answer, Err(Error::Refused(_))) {
+            let now = face.client.run(&run.id).await?;
+            if now.state == "ended" {
+                tally.say(&now, &format!("has ended already ({})", verdict::outcome(&now)))?;
+                continue;
+            }
+        }
+        let asked = tally.take(run, answer)?;
         if let Some(asked) = asked {
             let ended = if wait { face.client.wait(&run.id, None).await? } else { None };
             tally.say(run, &verdict::words(&ended.unwrap_or(asked)))?;

@@ -155,11 +155,25 @@ impl Inner {
         let patience = self.patience + ask.allowance;
         let mut deadline = begun + patience;
         let mut pause = Pause::new();
+        let mut looked = false;
         loop {
             let Some(connection) = self.connection(&mut deadline, patience, ask.may_start).await? else {
                 return Err(self.silent(begun));
             };
-            match timeout_at(deadline, attempt(connection, ask.request()?)).await {
+            let mut answered = std::pin::pin!(attempt(connection, ask.request()?));
+            let mut in_time = timeout_at(deadline.min(Instant::now() + door::LOOK_AFTER), &mut answered).await;
+            if in_time.is_err() && Instant::now() < deadline {
+                if ask.may_start
+                    && !looked
+                    && let Some(said) = door::look_after(&self.home, &self.start).await?
+                {
+                    looked = true;
+                    self.notice(said);
+                    deadline = Instant::now() + patience;
+                }
+                in_time = timeout_at(deadline, &mut answered).await;
+            }
+            match in_time {
                 Ok(Attempt::Answered(answer)) => return Ok(answer),
                 Ok(Attempt::Broken) if Instant::now() < deadline => pause.take().await,
                 Ok(Attempt::Broken) | Err(_) => return Err(self.silent(begun)),

@@ -43,8 +43,8 @@ pub struct DaemonProcess {
 const PATH_MAX: usize = 107;
 /// Between two attempts to connect.
 const PAUSE_MAX: Duration = Duration::from_millis(50);
-/// How long a held lock with a dead socket is believed to be a restart before `serve` is asked to look after it.
-const ATTACH_AFTER: Duration = Duration::from_secs(2);
+/// How long a daemon that cannot be reached is believed to be restarting before a front is asked to look after it.
+pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
 /// A new server says within this time that it serves, or is given up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// More attempts than this mean that a server ends as soon as it has started.
@@ -120,14 +120,24 @@ pub(crate) async fn connect(
             Err(error) => Err(error),
         };
         match tried {
-            Ok(stream) => return Ok(Some(Way { stream, started })),
+            Ok(stream) if !was_shut_down(home) => return Ok(Some(Way { stream, started })),
+            Ok(_) => match start {
+                Start::Never => return Err(Error::NoServer { state: home.state.clone() }),
+                Start::With(program) if starts < STARTS_MAX => {
+                    starts += 1;
+                    started = Some(run_server(home, program).await?);
+                    deadline = Instant::now() + patience;
+                    continue;
+                }
+                Start::With(_) => {}
+            },
             Err(error) if is_pause(&error) => {}
             Err(source) => return Err(Error::Unreachable { socket, source }),
         }
         let refused_since = *refused_since.get_or_insert_with(Instant::now);
         match (start, lock(&home.lock())?) {
             (Start::Never, Lock::Free) => return Err(Error::NoServer { state: home.state.clone() }),
-            (Start::With(program), lock) if lock == Lock::Free || refused_since.elapsed() >= ATTACH_AFTER => {
+            (Start::With(program), lock) if lock == Lock::Free || refused_since.elapsed() >= LOOK_AFTER => {
                 // Several clients may start one at the same moment; all but one are told that it runs already.
                 if starts < STARTS_MAX && (lock == Lock::Free || starts == 0) {
                     starts += 1;
@@ -163,6 +173,24 @@ fn lock(path: &Path) -> Result<Lock, Error> {
     }
 }
 
+/// Whether the server was shut down while its runs went on: then the keepers live, and keep the socket, but nobody will
+/// ever answer at it. The daemon leaves this file when it ends so, and the next one removes it.
+fn was_shut_down(home: &Home) -> bool {
+    home.run_link().join("closed").exists() && !daemon_lives(home)
+}
+
+fn daemon_lives(home: &Home) -> bool {
+    !matches!(lock(&daemon_lock(home)), Ok(Lock::Free))
+}
+
+/// Somebody took the request and does not answer: where no daemon lives, a front is asked to see to it that one does.
+pub(crate) async fn look_after(home: &Home, start: &Start) -> Result<Option<String>, Error> {
+    match start {
+        Start::With(program) if !daemon_lives(home) => run_server(home, program).await.map(Some),
+        Start::With(_) | Start::Never => Ok(None),
+    }
+}
+
 /// Whether some process of a server lives for this state.
 pub(crate) fn server_lives(home: &Home) -> Result<bool, Error> {
     Ok(lock(&home.lock())? == Lock::Held)
@@ -184,7 +212,7 @@ pub(crate) fn daemon_lock(home: &Home) -> PathBuf {
 /// Who holds the daemon's lock, and what the kernel says it is doing; `None` when nobody does.
 pub(crate) fn daemon_process(home: &Home) -> Option<DaemonProcess> {
     let path = daemon_lock(home);
-    if matches!(lock(&path), Ok(Lock::Free)) {
+    if !daemon_lives(home) {
         return None;
     }
     let text = std::fs::read_to_string(path).ok()?;

@@ -37,7 +37,8 @@ impl HandKey {
         let mut bytes = [0u8; 8];
         rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
             .map_err(|e| Error::System { what: "could not make a key", source: e.into() })?;
-        Ok(HandKey(u64::from_le_bytes(bytes)))
+        // Zero means that there is none.
+        Ok(HandKey(u64::from_le_bytes(bytes).max(1)))
     }
 }
 

@@ -16,8 +16,10 @@ fn client_of(home: &Path, start: Start, patience: Duration) -> Client {
     Client::with_patience(home, start, patience, patience * 3)
 }
 
+const PATIENCE: Duration = Duration::from_secs(10);
+
 fn client(fake: &Fake) -> Client {
-    client_of(&fake.home(), Start::Never, Duration::from_secs(10))
+    client_of(&fake.home(), Start::Never, PATIENCE)
 }
 
 fn request() -> RunRequest {
@@ -108,6 +110,30 @@ fn without_a_server_only_who_may_starts_one() {
     fake.let_go();
     let error = block_on(client(&fake).server()).expect("a runtime").expect_err("no server");
     assert!(matches!(error, Error::NoServer { .. }), "{error:?}");
+}
+
+#[test]
+fn a_server_that_was_shut_down_and_left_its_runs_is_started_again() {
+    let fake = Fake::new(|_, _| Act::Answer(200, run_json("a-00000001", "running", None)));
+    let home = fake.home();
+    std::fs::write(home.join("run/closed"), "").expect("a mark");
+    let error = block_on(client(&fake).server()).expect("a runtime").expect_err("no server");
+    assert!(matches!(error, Error::NoServer { .. }), "{error:?}");
+    let client = client_of(&home, script(&home, &format!("rm {}/run/closed", home.display())), PATIENCE);
+    block_on(client.run("a-00000001")).expect("a runtime").expect("a run");
+}
+
+#[test]
+fn where_no_daemon_answers_a_front_is_asked_to_look_after_it() {
+    let fake = Fake::new(|_, before| match before {
+        0 => Act::Silence,
+        _ => Act::Answer(200, run_json("a-00000001", "running", None)),
+    });
+    let home = fake.home();
+    let client = client_of(&home, script(&home, "echo here >&2"), Duration::from_millis(2300));
+    let error = block_on(client.run("a-00000001")).expect("a runtime").expect_err("silent");
+    assert!(matches!(error, Error::Silent { .. }), "{error:?}");
+    assert_eq!(client.take_notices(), ["here"]);
 }
 
 fn script(directory: &Path, text: &str) -> Start {
