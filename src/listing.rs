@@ -81,7 +81,7 @@ pub(crate) fn log(runs: &[Run], screen: &Screen) -> String {
     ]);
     for run in runs {
         let status = Status::of(run);
-        let minute = |t: Option<Timestamp>| t.map(|t| when::minute(t, &screen.zone)).unwrap_or_default();
+        let minute = |t: Option<Timestamp>| t.map(|t| when::minute(t, screen.zone())).unwrap_or_default();
         let start = minute(began(run));
         table.row([
             Cell::from(marked(run)),
@@ -104,7 +104,7 @@ pub(crate) fn log_wide(runs: &[Run], screen: &Screen) -> String {
     let mut table = Table::new(titles.map(Column::new));
     for run in runs {
         let status = Status::of(run);
-        let second = |t: Option<Timestamp>| t.map(|t| when::second(t, &screen.zone)).unwrap_or_default();
+        let second = |t: Option<Timestamp>| t.map(|t| when::second(t, screen.zone())).unwrap_or_default();
         table.row([
             Cell::from(marked(run)),
             Cell::painted(status.letters(), status.colour()),
@@ -133,7 +133,7 @@ pub(crate) fn ps(runs: &[Run], screen: &Screen) -> String {
             "held" | "queued" | "starting" => Colour::Blue,
             _ => Colour::Yellow,
         };
-        let start = at(run.started_at.as_ref()).map(|t| when::minute(t, &screen.zone));
+        let start = at(run.started_at.as_ref()).map(|t| when::minute(t, screen.zone()));
         table.row([
             Cell::from(marked(run)),
             Cell::painted(verdict::words(run), colour),
@@ -181,7 +181,7 @@ mod tests {
     fn screen(width: Option<usize>) -> Screen {
         let now: Timestamp = "2026-11-20T14:56:04.500Z".parse().expect("a time");
         let zone = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
-        Screen { out_terminal: width.is_some(), err_terminal: false, colour: false, width, zone, now }
+        Screen::of_test(width, zone, now)
     }
 
     fn runs() -> Vec<Run> {

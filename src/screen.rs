@@ -5,6 +5,7 @@ use crate::report::Failure;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use std::io::{IsTerminal, Write};
+use std::sync::OnceLock;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Screen {
@@ -14,7 +15,8 @@ pub(crate) struct Screen {
     pub(crate) colour: bool,
     /// Columns of the terminal; `None` where there is none, and nothing is cut.
     pub(crate) width: Option<usize>,
-    pub(crate) zone: TimeZone,
+    /// Found when a time is shown: looking for it costs more than all else that a small command does.
+    zone: OnceLock<TimeZone>,
     pub(crate) now: Timestamp,
 }
 
@@ -33,9 +35,20 @@ impl Screen {
             err_terminal,
             colour: out_terminal && !dumb && !said("NO_COLOR"),
             width: width.flatten(),
-            zone: TimeZone::system(),
+            zone: OnceLock::new(),
             now: Timestamp::now(),
         }
+    }
+
+    /// A screen of a test's own: colourless, in a zone and at an instant.
+    #[cfg(test)]
+    pub(crate) fn of_test(width: Option<usize>, zone: TimeZone, now: Timestamp) -> Screen {
+        let (out_terminal, err_terminal, colour) = (width.is_some(), false, false);
+        Screen { out_terminal, err_terminal, colour, width, zone: OnceLock::from(zone), now }
+    }
+
+    pub(crate) fn zone(&self) -> &TimeZone {
+        self.zone.get_or_init(TimeZone::system)
     }
 
     /// Data, whole, on stdout.

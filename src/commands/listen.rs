@@ -41,7 +41,7 @@ impl ListenArgs {
 
 /// `2026-11-20 23:11:35.673 backup-NeP8nb4q -> running`
 pub(crate) fn line(event: &Event, screen: &Screen) -> String {
-    let at = when::from_wire(&event.at).map_or_else(|| event.at.clone(), |at| when::millisecond(at, &screen.zone));
+    let at = when::from_wire(&event.at).map_or_else(|| event.at.clone(), |at| when::millisecond(at, screen.zone()));
     let what = match (&event.run, &event.state) {
         (Some(run), Some(state)) => format!("{run} -> {state}{}", outcome(event)),
         (Some(run), None) => format!("{run} {}", event.kind),
@@ -68,8 +68,7 @@ mod tests {
     #[test]
     fn a_line_says_when_who_and_what() {
         let now = "2026-11-20T13:54:01.120Z".parse().expect("a time");
-        let (out_terminal, err_terminal, colour, width) = (false, false, false, None);
-        let screen = Screen { out_terminal, err_terminal, colour, width, zone: TimeZone::UTC, now };
+        let screen = Screen::of_test(None, TimeZone::UTC, now);
         let event = Event {
             seq: 1,
             at: "2026-11-20T13:54:01.120Z".into(),

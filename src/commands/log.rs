@@ -68,7 +68,7 @@ impl LogArgs {
     }
 
     fn query(&self, face: &Face) -> Result<RunQuery, Failure> {
-        let now = face.screen.now.to_zoned(face.screen.zone.clone());
+        let now = face.screen.now.to_zoned(face.screen.zone().clone());
         let time = |text: &Option<String>| {
             let parsed = text.as_ref().map(|text| when::parse(text, &now)).transpose();
             parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
