@@ -44,7 +44,7 @@ fn a_lost_ledger_is_not_a_new_one() {
 fn the_backup_and_the_end_records_bring_it_back() {
     let dir = scratch();
     let mut ledger = open(dir.path());
-    let running = live("web", 2, RunState::Running { unowned: false });
+    let running = live("web", 2, RunState::Running { unowned: false, interrupted: false });
     put(&mut ledger, &[ok("a", 1), running]);
     ledger.backup_to(&dir.path().join(BACKUP)).expect("a copy");
     // After the backup one ends and one comes; then the disk eats the ledger.

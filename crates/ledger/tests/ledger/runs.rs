@@ -124,7 +124,7 @@ fn state() -> impl Strategy<Value = RunState> {
         "\\PC{0,20}".prop_map(|latch| RunState::Held { latch }),
         Just(RunState::Queued),
         any::<Option<u64>>().prop_map(|generation| RunState::Starting { generation }),
-        any::<bool>().prop_map(|unowned| RunState::Running { unowned }),
+        any::<(bool, bool)>().prop_map(|(unowned, interrupted)| RunState::Running { unowned, interrupted }),
         why.clone().prop_map(|why| RunState::Stopping { why }),
         prop::option::of(why).prop_map(|why| RunState::Draining { why }),
         outcome().prop_map(|outcome| RunState::Ended { outcome }),

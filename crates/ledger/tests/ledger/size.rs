@@ -52,7 +52,7 @@ fn a_run_takes_at_most_80_bytes_when_it_has_lived() {
     for n in 0..batches.len() {
         quiet(&mut ledger, &in_state(&batches[n], RunState::Queued));
         quiet(&mut ledger, &in_state(&batches[n], RunState::Starting { generation: Some(u64::MAX / 3) }));
-        quiet(&mut ledger, &in_state(&batches[n], RunState::Running { unowned: false }));
+        quiet(&mut ledger, &in_state(&batches[n], RunState::Running { unowned: false, interrupted: false }));
         if let Some(before) = n.checked_sub(5) {
             quiet(&mut ledger, &batches[before]);
         }

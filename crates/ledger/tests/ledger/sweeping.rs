@@ -29,7 +29,9 @@ fn the_oldest_go_and_those_that_live_stay() {
     let dir = scratch();
     let mut ledger = open(dir.path());
     let living = |n: u64| n % 10 == 3;
-    let run = |n| if living(n) { live("web", n, RunState::Running { unowned: false }) } else { ok("job", n) };
+    let run = |n| {
+        if living(n) { live("web", n, RunState::Running { unowned: false, interrupted: false }) } else { ok("job", n) }
+    };
     put(&mut ledger, &(0..100).map(run).collect::<Vec<_>>());
     let retention = Retention { max_count: Some(20), ..Retention::default() };
     let swept = sweep_all(&mut ledger, &retention, NOON, 7);
@@ -94,7 +96,7 @@ fn events_go_and_their_numbers_go_on() {
 fn a_key_stays_a_day_or_until_its_run_has_ended() {
     let dir = scratch();
     let mut ledger = open(dir.path());
-    let (short, long) = (ok("short", 1), live("long", 2, RunState::Running { unowned: false }));
+    let (short, long) = (ok("short", 1), live("long", 2, RunState::Running { unowned: false, interrupted: false }));
     let key = |run: &kin_core::Run| NewKey { key: run.job.to_string(), content: 5, run: run.no, at: NOON };
     let batch = Batch { runs: vec![&short, &long], keys: vec![key(&short), key(&long)], ..Batch::default() };
     ledger.apply(&batch, Durability::Full).expect("a commit");
