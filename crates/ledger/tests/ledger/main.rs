@@ -1,0 +1,12 @@
+//! The ledger as the daemon sees it, and as a broken disk leaves it.
+
+mod counting;
+mod damage;
+mod disk;
+mod history;
+mod listing;
+mod rebuilding;
+mod runs;
+mod size;
+mod sweeping;
+mod versions;
