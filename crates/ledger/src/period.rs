@@ -9,7 +9,7 @@ use crate::shelf::Shelf;
 use crate::sum::Sum;
 use kin_core::{RunNo, Time};
 use rusqlite::OptionalExtension;
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 const PERIOD_NS: i64 = 600_000_000_000;
 
@@ -51,9 +51,9 @@ pub(crate) fn between(
     shelf: &Shelf,
     since: Option<Time>,
     until: Option<Time>,
-) -> Result<Option<RangeInclusive<i64>>, ReadError> {
+) -> Result<Option<Range<i64>>, ReadError> {
     if since.is_none() && until.is_none() {
-        return Ok(Some(0..=i64::MAX));
+        return Ok(Some(0..i64::MAX));
     }
     let first = since.map_or(i64::MIN, of);
     let last = until.map_or(i64::MAX, |until| of(until.plus(-1)));
@@ -64,12 +64,12 @@ pub(crate) fn between(
     while let Some(row) = rows.next()? {
         let (period, lo, hi) = (row.get(0)?, row.get(1)?, row.get(2)?);
         if row.get::<_, i64>(3)? != sum(period, lo, hi) {
-            return Ok(Some(0..=i64::MAX));
+            return Ok(Some(0..i64::MAX));
         }
         let (least, greatest) = numbers.unwrap_or((lo, hi));
         numbers = Some((least.min(lo), greatest.max(hi)));
     }
-    Ok(numbers.map(|(lo, hi)| lo..=hi))
+    Ok(numbers.map(|(lo, hi)| lo..hi.saturating_add(1)))
 }
 
 /// Forgets periods all of whose runs are gone.

@@ -209,7 +209,10 @@ impl Work<'_> {
             conn.prepare_cached("UPDATE run SET body = ?2 WHERE no = ?1")?.execute((row.no.get(), &row.body))?;
         }
         if row.making() != before.making() {
-            self.use_making(before, -1);
+            // A damaged row may name a making that it never had, and would take it from those who do.
+            if self.shelf.unpack(before)?.is_ok() {
+                self.use_making(before, -1);
+            }
             self.use_making(&row, 1);
         }
         self.book.count(before.class, -1);

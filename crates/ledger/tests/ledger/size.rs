@@ -6,7 +6,7 @@ use kin_ledger::Ledger;
 use std::path::Path;
 
 const BULK: u64 = 200_000;
-const LIVED: u64 = 40_000;
+const LIVED: u64 = 80_000;
 
 /// A second apart, a thousand jobs by turns in no order, one in twenty failing.
 fn nth(n: u64) -> Run {
