@@ -70,12 +70,37 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// What a handle asks of the engine.
 #[derive(Debug)]
 pub(super) enum Call {
-    Submit { submits: Vec<Submit>, reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>> },
-    Stop { no: RunNo, kind: StopKind, why: StopWhy, reply: Reply<Run> },
-    Signal { no: RunNo, signal: u8, leader_only: bool, interrupt: bool, reply: Reply<Run> },
-    Release { latch: String, reply: Reply<Vec<RunId>> },
-    Shutdown { stop_runs: bool, reply: Reply<Farewell> },
-    Upgrade { program: PathBuf, reply: Reply<()> },
+    Submit {
+        submits: Vec<Submit>,
+        reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
+    },
+    Stop {
+        no: RunNo,
+        kind: StopKind,
+        why: StopWhy,
+        reply: Reply<Run>,
+    },
+    Signal {
+        no: RunNo,
+        signal: u8,
+        leader_only: bool,
+        interrupt: bool,
+        reply: Reply<Run>,
+    },
+    Release {
+        latch: String,
+        reply: Reply<Vec<RunId>>,
+    },
+    Shutdown {
+        stop_runs: bool,
+        reply: Reply<Farewell>,
+    },
+    Upgrade {
+        program: PathBuf,
+        reply: Reply<()>,
+    },
+    /// The daemon accepts callers.
+    Ready,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +150,12 @@ impl Handle {
     /// The engine ends with `Ended::Upgrade`; whoever started it then becomes the new program.
     pub async fn upgrade(&self, program: PathBuf) -> Result<(), Refusal> {
         self.ask(|reply| Call::Upgrade { program, reply }).await
+    }
+
+    /// The daemon accepts callers: the keepers are told now, and each time one of them is new.
+    pub fn ready(&self) {
+        // An engine that has ended has nobody to tell any more.
+        drop(self.inputs.send(Input::Call(Call::Ready)));
     }
 
     /// Changes after each commit; the ledger may then be read.

@@ -307,7 +307,9 @@ fn listen(ear: &Ear, inputs: &mpsc::Sender<Input>) {
         let was_empty = shared.heard.is_empty();
         if shared.heard.len() + heard.len() > MAILBOX {
             // Tells are hints and may go; what only we can know may not.
-            shared.heard.retain(|h| !matches!(h, Heard::Tell { tell: Tell::Changed { .. } | Tell::Refused { .. }, .. }));
+            shared
+                .heard
+                .retain(|h| !matches!(h, Heard::Tell { tell: Tell::Changed { .. } | Tell::Refused { .. }, .. }));
             shared.heard.push(Heard::Overflow);
         }
         shared.heard.append(&mut heard);
@@ -326,9 +328,10 @@ fn hear(ear: &Ear, number: u64, flags: EventFlags, heard: &mut Vec<Heard>) {
             let mut reader = inotify::Reader::new(&ear.names, &mut space);
             let mut news = false;
             while let Ok(event) = reader.next() {
-                news |= event.file_name().and_then(|name| name.to_str().ok()).is_some_and(|name| {
-                    matches!(dirs::parse(Path::new(name)), Some(dirs::Name::Socket(_)))
-                });
+                news |= event
+                    .file_name()
+                    .and_then(|name| name.to_str().ok())
+                    .is_some_and(|name| matches!(dirs::parse(Path::new(name)), Some(dirs::Name::Socket(_))));
             }
             if news {
                 heard.push(Heard::Names);
