@@ -578,11 +578,12 @@ impl Engine {
     fn publish(&mut self, settles: bool) {
         let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
         let before = *self.chain.borrow();
+        let settled = self.told.is_some() && self.stalled.is_none() && (settles || before.settled);
         let info = ChainInfo {
-            guard: self.told.map_or(Guard::Degraded, |told| told.guard),
+            guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
-            settled: self.told.is_some() && self.stalled.is_none() && (settles || before.settled),
+            settled,
         };
         if info != before {
             self.chain.send_replace(info);

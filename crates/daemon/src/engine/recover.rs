@@ -143,7 +143,10 @@ impl Engine {
     }
 
     fn publish_unsettled(&mut self) {
-        self.chain.send_if_modified(|info| std::mem::replace(&mut info.settled, false));
+        self.chain.send_if_modified(|info| {
+            info.guard = Guard::Degraded;
+            std::mem::replace(&mut info.settled, false)
+        });
     }
 
     pub(super) fn is_served(&self, generation: u64) -> bool {
