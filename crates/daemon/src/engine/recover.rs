@@ -358,9 +358,10 @@ impl Engine {
         }
         let Some(seen) = slot::seen(snapshot) else { return Unserved::Unclear };
         let id = self.world.get(no).map(kin_core::Run::id);
-        let now = self.now();
-        match self.survivors.look(&self.dirs, &mut self.link, now, generation, no, id.as_ref(), snapshot) {
+        match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
             Ok(Fate::Alive) => {
+                let now = self.now();
+                self.survivors.limit(&self.dirs, no, snapshot, now);
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
                 Unserved::Said
             }

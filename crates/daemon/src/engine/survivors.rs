@@ -68,9 +68,7 @@ impl Survivors {
     /// Looks whether the run of this slot lives, and watches it if so.
     pub(super) fn look(
         &mut self,
-        dirs: &Dirs,
         link: &mut Link,
-        now: Time,
         generation: u64,
         no: RunNo,
         id: Option<&RunId>,
@@ -94,13 +92,22 @@ impl Survivors {
             pid: s.pid,
             ticks,
             flags: s.flags,
-            timeout_at: timeout(dirs, no, s, now),
+            timeout_at: None,
             kill_at: None,
             look_at: None,
             close: None,
         };
         self.runs.insert(no, survivor);
         Ok(Fate::Alive)
+    }
+
+    /// Its keepers are dead, and with them the clock of its timeout: it is ours now.
+    pub(super) fn limit(&mut self, dirs: &Dirs, no: RunNo, s: &Snapshot, now: Time) {
+        if let Some(survivor) = self.runs.get_mut(&no)
+            && survivor.kill_at.is_none()
+        {
+            survivor.timeout_at = timeout(dirs, no, s, now);
+        }
     }
 
     /// A pidfd spoke: its run, and how it ended if it is quite gone.
