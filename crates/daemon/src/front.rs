@@ -255,6 +255,7 @@ impl Front {
                 | Tell::Changed { .. }
                 | Tell::Reread
                 | Tell::Chain { .. }
+                | Tell::Front { .. }
                 | Tell::Bye => {}
             }
         }
@@ -287,7 +288,8 @@ impl Front {
                             | Tell::Refused { .. }
                             | Tell::Changed { .. }
                             | Tell::Reread
-                            | Tell::Chain { .. } => {}
+                            | Tell::Chain { .. }
+                            | Tell::Front { .. } => {}
                         }
                     },
                     Err(_) => return Ok(After::Lost),

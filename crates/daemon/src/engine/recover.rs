@@ -80,8 +80,10 @@ impl Engine {
                 }
             }
             Tell::Reread => self.look = Look::All,
-            Tell::Chain { elder, keeper, guard } => {
-                let told = Told { elder, keeper, guard };
+            // Said by an elder that has died since; its word was overtaken.
+            Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
+            Tell::Chain { elder, keeper, guard, turn } => {
+                let told = Told { elder, keeper, guard, turn };
                 if self.told.map(|t| t.guard) != Some(guard) {
                     let words = match guard {
                         Guard::Whole => "both keepers are there",
@@ -92,8 +94,15 @@ impl Engine {
                 if self.told != Some(told) || !self.chain.borrow().settled {
                     self.look = Look::All;
                 }
+                if self.told.is_some_and(|before| before.elder != elder) {
+                    self.front = None;
+                }
                 self.told = Some(told);
             }
+            Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
+                self.front = (pid != 0).then_some(pid)
+            }
+            Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
         }
     }
