@@ -1,15 +1,11 @@
-//! The hands. Stands in until the real one is merged.
+//! The hands: engine, recovery, output, HTTP.
+#![forbid(unsafe_code)]
 
-pub mod daemon {
-    pub fn main(args: &[std::ffi::OsString]) -> std::process::ExitCode {
-        eprintln!("kin: no daemon yet: {args:?}");
-        std::process::ExitCode::from(1)
-    }
-}
-
-pub mod front {
-    pub fn serve(args: &[std::ffi::OsString]) -> std::process::ExitCode {
-        eprintln!("kin: no front yet: {args:?}");
-        std::process::ExitCode::from(1)
-    }
-}
+pub mod clock;
+pub mod daemon;
+pub mod endings;
+pub mod engine;
+pub mod front;
+pub mod http;
+pub mod output;
+pub mod place;
