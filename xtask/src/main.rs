@@ -1,1 +1,69 @@
-fn main() {}
+//! `cargo xtask`: everything that is done with this repository by a command.
+//!
+//! ```text
+//!   check     everything that must hold: what CI runs, word for word
+//!   gen       writes the generated files anew (--check: only says whether they are fresh)
+//!   torture   kills kin's processes while runs are going on, and judges what is left
+//!   bench     what kin costs, as ratios to floors measured in the same minutes
+//! ```
+
+mod bench;
+mod check;
+mod generated;
+mod options;
+mod step;
+mod torture;
+
+use std::process::ExitCode;
+
+const HELP: &str = "cargo xtask COMMAND
+
+  check [--quick]
+      fmt, clippy, tests (the short torture among them), docs, generated files, dependencies.
+      --quick: without the tests that start servers.
+  gen [--check]
+      writes openapi.json anew, or only says whether it is fresh.
+  torture [--kills N] [--victims front,elder,keeper,daemon] [--jobs J] [--seed S] [--minutes M]
+          [--faults PERCENT] [--pairs] [--no-pidfd-info] [--release] [--story]
+      kills N processes (default 5000), the next one when the guard is whole again.
+      --faults: so many kills of a hundred are aimed between two steps (default 20).
+      --pairs: two at a time, within 5 ms. --no-pidfd-info: as on a kernel before 6.15.
+      --story: instead, 200 jobs of 100 lines over 20 s while the daemon is killed 50 times.
+  bench [SECTION…] [--rounds R] [--gate] [--full]
+      sections: spawn end-to-end output memory idle history. Prints a table for docs/performance.md.
+      --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
+";
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // The bench of the keeper has an elder of this very program, which starts a daemon of this very program.
+    match args.next().as_deref().and_then(std::ffi::OsStr::to_str) {
+        Some("keep") => return kin_keeper::main(args),
+        Some("daemon") => loop {
+            std::thread::park();
+        },
+        _ => {}
+    }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let result = match words.split_first() {
+        Some((command, rest)) => match command.as_str() {
+            "check" => check::main(rest),
+            "gen" => generated::main(rest),
+            "torture" => torture::main(rest),
+            "bench" => bench::main(rest),
+            "help" | "--help" | "-h" => {
+                print!("{HELP}");
+                Ok(())
+            }
+            other => Err(format!("no such command: {other}\n\n{HELP}")),
+        },
+        None => Err(HELP.to_string()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::FAILURE
+        }
+    }
+}

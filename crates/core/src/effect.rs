@@ -63,6 +63,11 @@ pub enum Act {
         run: RunNo,
         generation: u64,
     },
+    /// Take its spec away, and then look whether any table has it; if none does, say `Fact::Withdrawn`, else put it
+    /// back. After that no start that is still on its way can find anything to start.
+    Withdraw {
+        run: RunNo,
+    },
     /// To whoever has it.
     Stop {
         run: RunNo,

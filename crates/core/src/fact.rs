@@ -11,6 +11,8 @@ pub enum Fact {
     Slot { run: RunNo, seen: Seen },
     /// The keeper of that generation will not start the run, and has not.
     Refused { run: RunNo, generation: u64, why: StartRefusal },
+    /// Its spec is gone, and no table had it afterwards: it never ran, and never will.
+    Withdrawn { run: RunNo },
     /// A slot may have become free: those that waited for one are started.
     Room,
     /// The keeper that took the starts does not answer.

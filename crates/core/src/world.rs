@@ -14,7 +14,7 @@
 //!   └──▶ starting, when neither latch nor group     │  └──── Stop ─────┐       │   │ Slot: Exited
 //!                                                   │                  ▼       ▼   ▼
 //!              ended(spawn-failed) ◀─ Slot: Drained ┘              stopping ─▶ draining ─▶ ended(verdict)
-//!                                                                      │ Settled without it, never seen alive
+//!                                                                      │ Withdrawn
 //!                                                                      ▼
 //!                                                                 ended(cancelled)
 //! ```
@@ -27,8 +27,9 @@
 //! | starting: no generation → a generation | `Fact::Settled`, and at once when a keeper is known |
 //! | starting → no generation | `Fact::Refused(NotCurrent)`: it proves that nothing ran |
 //! | starting → starting, other generation | `Fact::Settled` without it: no table has it, so nothing ran |
-//! | held, queued, starting without generation or room → ended(cancelled) | `Wish::Stop` |
+//! | held, queued → ended(cancelled) | `Wish::Stop` |
 //! | starting, running → stopping | `Wish::Stop`, and `Wish::Signal` as an interrupt of one that is only starting |
+//! | stopping, never seen alive → ended(cancelled) | `Fact::Withdrawn`, asked for by `Act::Withdraw` when nobody seems to have it |
 //! | any but ended → running, draining, ended | `Fact::Slot`: what a keeper has written is the truth |
 //! | any but ended → ended(lost) | `Fact::Booted` (another boot), `Fact::Settled` (a going run that no table has) |
 //! | starting, running → running, unowned | `Fact::Survivor` |
@@ -157,10 +158,18 @@ impl World {
     pub const fn is_closing(&self) -> bool {
         self.closing
     }
-    /// Some run waits for a slot, or for a keeper.
-    pub fn wants_a_keeper(&self) -> bool {
-        !self.roomless.is_empty()
-            || self.live.values().any(|run| matches!(run.state, RunState::Starting { generation: None }))
+    /// Whether an `Act::Start` still stands: effects of several inputs are performed together, and a later one may have
+    /// taken the run from that keeper again.
+    pub fn may_start(&self, run: RunNo, generation: u64) -> bool {
+        self.given.get(&run) == Some(&generation)
+            && self
+                .live
+                .get(&run)
+                .is_some_and(|run| matches!(run.state, RunState::Starting { .. } | RunState::Stopping { .. }))
+    }
+    /// Nothing is accepted or started any more.
+    pub fn close(&mut self) {
+        self.closing = true;
     }
     /// Whether starts were refused for want of a slot.
     pub fn wants_room(&self) -> bool {
@@ -259,15 +268,18 @@ impl World {
     ) -> Result<Granted, Refusal> {
         let run = self.live.get(&no).ok_or(Refusal::Unknown { run: no })?;
         match &run.state {
-            RunState::Held { .. } | RunState::Queued | RunState::Starting { generation: None } => {
+            RunState::Held { .. } | RunState::Queued => {
                 fx.promises = true;
                 return Ok(Granted::Run(Box::new(self.end(now, run.clone(), Outcome::Cancelled, fx))));
             }
-            RunState::Starting { generation: Some(_) } if self.roomless.contains(&no) => {
+            // Nobody has it as far as we know. But a start that an earlier daemon said may still be on its way.
+            RunState::Starting { generation } if generation.is_none() || self.roomless.contains(&no) => {
+                self.roomless.remove(&no);
                 fx.promises = true;
-                return Ok(Granted::Run(Box::new(self.end(now, run.clone(), Outcome::Cancelled, fx))));
+                self.change(now, no, fx, |run| run.state = RunState::Stopping { why });
+                fx.acts.push(Act::Withdraw { run: no });
             }
-            RunState::Starting { generation: Some(_) } | RunState::Running { .. } => {
+            RunState::Starting { .. } | RunState::Running { .. } => {
                 fx.promises = true;
                 self.change(now, no, fx, |run| run.state = RunState::Stopping { why });
             }
@@ -359,7 +371,11 @@ impl World {
                 RunState::Held { .. } | RunState::Queued | RunState::Starting { generation: None } => {
                     farewell.waiting.push(id);
                 }
-                RunState::Starting { generation: Some(_) } if self.roomless.contains(&no) => farewell.waiting.push(id),
+                RunState::Starting { generation: Some(_) } if self.roomless.remove(&no) => {
+                    self.given.remove(&no);
+                    self.change(now, no, fx, |run| run.state = RunState::Starting { generation: None });
+                    farewell.waiting.push(id);
+                }
                 RunState::Starting { .. }
                 | RunState::Running { .. }
                 | RunState::Stopping { .. }
@@ -386,6 +402,7 @@ impl World {
         match fact {
             Fact::Slot { run, seen } => self.slot(now, run, &seen, fx),
             Fact::Refused { run, generation, why } => self.refused(now, run, generation, why, fx),
+            Fact::Withdrawn { run } => self.withdrawn(now, run, fx),
             Fact::Room => self.room(fx),
             Fact::KeeperGone { generation } => {
                 if self.keeper == Some(generation) {
@@ -418,7 +435,13 @@ impl World {
                     RunState::Running { interrupted, .. } => {
                         RunState::Running { unowned: false, interrupted: *interrupted }
                     }
-                    RunState::Stopping { why } => RunState::Stopping { why: *why },
+                    RunState::Stopping { why } => {
+                        // A start that was late met a stop that was early: said once more, now that there is a process.
+                        if run.started_at.is_none() {
+                            fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
+                        }
+                        RunState::Stopping { why: *why }
+                    }
                     RunState::Draining { .. } | RunState::Ended { .. } => return,
                 };
                 let started_at = seen.started_at.or(run.started_at).unwrap_or(now);
@@ -475,15 +498,22 @@ impl World {
                     self.end(now, run.clone(), outcome, fx);
                 }
             },
-            RunState::Stopping { .. } if run.started_at.is_none() => {
-                self.end(now, run.clone(), Outcome::Cancelled, fx);
-            }
+            RunState::Stopping { .. } if run.started_at.is_none() => fx.acts.push(Act::Withdraw { run: no }),
             RunState::Held { .. }
             | RunState::Queued
             | RunState::Running { .. }
             | RunState::Stopping { .. }
             | RunState::Draining { .. }
             | RunState::Ended { .. } => {}
+        }
+    }
+
+    fn withdrawn(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        if let Some(run) = self.live.get(&no)
+            && matches!(run.state, RunState::Stopping { .. })
+            && run.started_at.is_none()
+        {
+            self.end(now, run.clone(), Outcome::Cancelled, fx);
         }
     }
 
@@ -518,13 +548,14 @@ impl World {
                         fx.acts.push(Act::Start { run: no, generation });
                     } else {
                         self.roomless.remove(&no);
+                        self.given.remove(&no);
                         self.change(now, no, fx, |run| run.state = RunState::Starting { generation: None });
                         self.give(now, no, fx);
                     }
                 }
                 RunState::Stopping { .. } if found => fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder }),
                 RunState::Stopping { .. } if run.started_at.is_none() && !unproven => {
-                    self.end(now, run.clone(), Outcome::Cancelled, fx);
+                    fx.acts.push(Act::Withdraw { run: no });
                 }
                 RunState::Running { .. } | RunState::Draining { .. } if found => {}
                 RunState::Running { .. } | RunState::Stopping { .. } | RunState::Draining { .. } => {
@@ -845,8 +876,10 @@ mod tests {
         for n in 1..=3 {
             submit(&mut world, n, NewRun { serial: serial.clone(), ..new_run() });
         }
-        let (answer, fx) = wish(&mut world, Wish::Stop { run: no(1), kind: StopKind::Ladder, why: StopWhy::Asked });
-        assert!(matches!(answer, Ok(Granted::Run(run)) if run.outcome() == Some(&Outcome::Cancelled)));
+        let (_, fx) = wish(&mut world, Wish::Stop { run: no(1), kind: StopKind::Ladder, why: StopWhy::Asked });
+        assert_eq!(fx.acts[0], Act::Withdraw { run: no(1) });
+        let fx = fact(&mut world, Fact::Withdrawn { run: no(1) });
+        assert_eq!(fx.changed[&no(1)].outcome(), Some(&Outcome::Cancelled));
         assert_eq!(fx.changed[&no(2)].state.word(), "starting");
         assert_eq!(world.get(no(3)).expect("lives").state, RunState::Queued);
     }
@@ -904,6 +937,7 @@ mod tests {
             4 => (run.clone(), seen.clone()).prop_map(|(run, seen)| Fact::Slot { run, seen }),
             2 => (run.clone(), 1u64..4, why).prop_map(|(run, generation, why)| Fact::Refused { run, generation, why }),
             1 => Just(Fact::Room),
+            1 => run.clone().prop_map(|run| Fact::Withdrawn { run }),
             1 => Just(Fact::Booted),
             1 => (1u64..4).prop_map(|generation| Fact::KeeperGone { generation }),
             2 => (proptest::option::of(1u64..4), runs.clone(), runs)

@@ -107,6 +107,10 @@ struct Host {
     children: BTreeMap<RunNo, Child>,
     // The daemon.
     world: World,
+    /// What several inputs come to, until it is committed.
+    batch: Effects,
+    /// Runs whose stop is granted once the batch is committed.
+    promised: Vec<RunNo>,
     acts: VecDeque<Act>,
     tells: VecDeque<Tell>,
     settled: bool,
@@ -132,6 +136,8 @@ impl Host {
             next_id: 1,
             children: BTreeMap::new(),
             world: World::default(),
+            batch: Effects::default(),
+            promised: Vec::new(),
             acts: VecDeque::new(),
             tells: VecDeque::new(),
             settled: false,
@@ -277,7 +283,7 @@ impl Host {
                     generation.slots.remove(&run);
                 }
             }
-            Act::RemoveSpec { .. } => unreachable!("no keeper is asked to remove a spec"),
+            Act::RemoveSpec { .. } | Act::Withdraw { .. } => unreachable!("specs are the daemon's"),
         }
     }
 
@@ -339,6 +345,8 @@ impl Host {
     fn daemon_starts(&mut self) {
         self.tells.clear();
         self.acts.clear();
+        self.batch = Effects::default();
+        self.promised.clear();
         let boot = format!("boot-{}", self.boot);
         self.world = World::load(boot, self.ledger.values().filter(|run| run.outcome().is_none()).cloned());
         self.settled = false;
@@ -355,15 +363,19 @@ impl Host {
     }
 
     /// All or nothing. A failed commit is a small death: the world is loaded again, and the facts are said again.
-    fn commit(&mut self, fx: Effects) -> bool {
-        if fx.is_empty() {
-            return true;
-        }
-        if self.disk_full {
+    fn commit(&mut self) {
+        let fx = std::mem::take(&mut self.batch);
+        let promised = std::mem::take(&mut self.promised);
+        if self.disk_full && !fx.is_empty() {
             self.say(|| "the disk is full".into());
-            self.daemon_starts();
-            return false;
+            return self.daemon_starts();
         }
+        let waited: Vec<(RunNo, Option<String>)> = self
+            .ledger
+            .values()
+            .filter(|run| run.state == RunState::Queued)
+            .map(|run| (run.no, run.group.clone()))
+            .collect();
         for (no, run) in fx.changed {
             let before = self.ledger.get(&no);
             self.say(|| format!("run {} is {:?}", no.get(), run.state));
@@ -380,20 +392,21 @@ impl Host {
                 && let Some(group) = &run.group
                 && before.is_none_or(|run| !run.state.is_going())
             {
-                let older = self.ledger.values().find(|other| {
-                    other.no < no
-                        && other.group.as_ref() == Some(group)
-                        && other.state == RunState::Queued
-                        && self.world.get(other.no).is_some_and(|run| run.state == RunState::Queued)
+                let older = waited.iter().find(|(other, of)| {
+                    *other < no
+                        && of.as_ref() == Some(group)
+                        && self.world.get(*other).is_some_and(|run| run.state == RunState::Queued)
                 });
-                assert!(older.is_none(), "run {no} went before {:?}", older.map(|run| run.no));
+                assert!(older.is_none(), "run {no} went before {older:?}");
             }
             story.ended = run.outcome().cloned();
             self.ledger.insert(no, run);
         }
+        for no in promised {
+            self.stories.get_mut(&no).expect("a live run has a story").stop_accepted = true;
+        }
         self.acts.extend(fx.acts);
         self.check_groups();
-        true
     }
 
     fn check_groups(&self) {
@@ -415,16 +428,42 @@ impl Host {
         }
     }
 
-    fn fact(&mut self, fact: Fact) -> bool {
-        let mut fx = Effects::default();
-        self.world.fact(self.now, fact, &mut fx);
-        self.commit(fx)
+    fn fact(&mut self, fact: Fact) {
+        self.world.fact(self.now, fact, &mut self.batch);
+        self.perhaps_commit();
+    }
+
+    /// All that one look at all tables came to is one batch.
+    fn facts(&mut self, facts: impl IntoIterator<Item = Fact>) {
+        for fact in facts {
+            self.world.fact(self.now, fact, &mut self.batch);
+        }
     }
 
     fn wish(&mut self, wish: Wish) -> Result<Granted, Refusal> {
-        let mut fx = Effects::default();
-        let answer = self.world.wish(self.now, wish, &mut fx);
-        if self.commit(fx) { answer } else { Err(Refusal::Unavailable { why: "the disk is full".into() }) }
+        self.wish_that_promises(wish, |_| None)
+    }
+
+    /// `end`: the run whose end the wish promises, once it is committed, given its state before.
+    fn wish_that_promises(
+        &mut self,
+        wish: Wish,
+        end: impl FnOnce(&World) -> Option<RunNo>,
+    ) -> Result<Granted, Refusal> {
+        let end = end(&self.world);
+        let answer = self.world.wish(self.now, wish, &mut self.batch);
+        if answer.is_ok() {
+            self.promised.extend(end);
+        }
+        self.perhaps_commit();
+        answer
+    }
+
+    /// Inputs that arrive together are committed together.
+    fn perhaps_commit(&mut self) {
+        if !self.dice.one_in(3) {
+            self.commit();
+        }
     }
 
     /// The table that has the run: one that is served before one that is not, where an old intent means nothing.
@@ -439,6 +478,7 @@ impl Host {
     fn perform(&mut self, act: &Act) {
         self.say(|| format!("does {act:?}"));
         match act {
+            Act::Start { run, generation } if !self.world.may_start(*run, *generation) => {}
             Act::Start { generation, .. } => {
                 if let Some(g) = self.generations.get_mut(generation).filter(|g| g.owner.is_some()) {
                     g.inbox.push_back(act.clone());
@@ -463,15 +503,28 @@ impl Host {
             Act::RemoveSpec { run } => {
                 self.specs.remove(run);
             }
+            Act::Withdraw { run } => {
+                let had = self.specs.remove(run);
+                // An intent in a table that nobody serves proves that nothing ran; anything else means that it did.
+                let having = self.generations.values().find(|g| {
+                    g.slots.get(run).is_some_and(|slot| g.owner.is_some() || slot.phase != SlotPhase::Intent)
+                });
+                match having {
+                    None => self.fact(Fact::Withdrawn { run: *run }),
+                    Some(_) if had => {
+                        self.specs.insert(*run);
+                        self.tells.push_back(Tell::Changed(*run));
+                    }
+                    Some(_) => {}
+                }
+            }
         }
     }
 
     /// Reads all tables, and says what it found.
     fn settle(&mut self) {
-        if !self.fact(Fact::Booted) {
-            return;
-        }
         self.settled = true;
+        self.facts([Fact::Booted]);
         let mut found = BTreeSet::new();
         let mut facts = Vec::new();
         for generation in self.generations.values_mut() {
@@ -511,27 +564,11 @@ impl Host {
                 }
             }
         }
-        for fact in facts {
-            if !self.fact(fact) {
-                return;
-            }
-        }
-        // A stop that came while it was starting: the spec goes first, then the tables are looked at again.
-        let doubtful: Vec<RunNo> = self
-            .world
-            .live()
-            .filter(|run| matches!(run.state, RunState::Stopping { .. }) && !found.contains(&run.no))
-            .map(|run| run.no)
-            .collect();
-        for no in doubtful {
-            self.specs.remove(&no);
-            if self.served_table_of(no).is_some() {
-                found.insert(no);
-            }
-        }
+        self.facts(facts);
         let settled = Settled { keeper: self.current, found, unproven: BTreeSet::new() };
         self.say(|| format!("{settled:?}"));
-        self.fact(Fact::Settled(settled));
+        self.facts([Fact::Settled(settled)]);
+        self.perhaps_commit();
     }
 
     fn daemon_hears(&mut self) {
@@ -562,6 +599,7 @@ impl Host {
     }
 
     fn daemon_steps(&mut self) {
+        self.commit();
         match self.acts.pop_front() {
             Some(act) => self.perform(&act),
             None => self.daemon_hears(),
@@ -595,11 +633,15 @@ impl Host {
             7 => {
                 let Some(run) = self.dice.pick(&live) else { return };
                 let interrupt = self.dice.one_in(2);
-                let before = self.world.get(run).map(|run| run.state.clone());
-                if self.wish(Wish::Signal { run, signal: 2, leader_only: false, interrupt }).is_ok()
-                    && !matches!(before, Some(RunState::Running { .. } | RunState::Stopping { .. }))
-                {
-                    self.stories.get_mut(&run).expect("a live run has a story").stop_accepted = true;
+                let signal = Wish::Signal { run, signal: 2, leader_only: false, interrupt };
+                // Before there is a process, an interrupt is a stop.
+                let answer = self.wish_that_promises(signal, |world| {
+                    let state = world.get(run).map(|run| &run.state);
+                    let has_process = matches!(state, Some(RunState::Running { .. } | RunState::Stopping { .. }));
+                    (!has_process).then_some(run)
+                });
+                if let Err(refusal) = answer {
+                    self.say(|| format!("refused: {refusal}"));
                 }
             }
             _ => {
@@ -629,8 +671,9 @@ impl Host {
     }
 
     fn stop(&mut self, run: RunNo, why: StopWhy) {
-        if self.wish(Wish::Stop { run, kind: StopKind::Ladder, why }).is_ok() {
-            self.stories.get_mut(&run).expect("a live run has a story").stop_accepted = true;
+        let wish = Wish::Stop { run, kind: StopKind::Ladder, why };
+        if let Err(refusal) = self.wish_that_promises(wish, |_| Some(run)) {
+            self.say(|| format!("refused: {refusal}"));
         }
     }
 
@@ -712,7 +755,7 @@ impl Host {
 
     fn round(&mut self) {
         self.now = self.now.plus(1);
-        while !self.acts.is_empty() || !self.tells.is_empty() || !self.settled {
+        while !self.batch.is_empty() || !self.acts.is_empty() || !self.tells.is_empty() || !self.settled {
             self.daemon_steps();
         }
         // The engine's timer, while runs wait for room.

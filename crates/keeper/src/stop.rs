@@ -126,16 +126,29 @@ impl Keeper {
     }
 
     fn signal_all(&mut self, at: usize, slot_at: u16, run: u64, signal: i32) {
+        if !self.has_cgroup(at, slot_at) {
+            let run_id = self.place.run_id(run);
+            let reapers = self.reapers();
+            let (leader, start_ticks, pipes) = self.marks(at, slot_at);
+            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
+            if tree::signal_tree(&mut self.processes, &reapers, &traces, signal).is_err() {
+                self.signal_leader(at, slot_at, signal, true);
+            }
+            return;
+        }
         self.signal_leader(at, slot_at, signal, true);
-        let mut pids = [0u32; 512];
+        let (mut pids, mut still) = ([0u32; 256], [0u32; 256]);
         let leader = self.marks(at, slot_at).0;
-        let known = self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0);
-        for pid in &pids[..known.min(pids.len())] {
+        let known = self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0).min(pids.len());
+        for pid in &pids[..known] {
             // The leader's group has it already; a second TERM means something to some programs.
             if *pid == leader || group_of(*pid) == Some(leader) {
                 continue;
             }
-            if let Ok(pidfd) = wait::pidfd_open(*pid)
+            let Ok(pidfd) = wait::pidfd_open(*pid) else { continue };
+            // Still of this run, now that its number is held: not another's who got the number meanwhile.
+            let there = self.tree_pids(at, slot_at, run, &mut still).unwrap_or(0).min(still.len());
+            if still[..there].contains(pid)
                 && let Err(e) = wait::pidfd_send_signal(&pidfd, signal, false)
                 && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
             {

@@ -97,7 +97,10 @@ impl Process {
 /// The processes of this machine as last seen, in order of their pids.
 #[derive(Debug)]
 pub struct Processes {
+    /// /proc, opened anew for each look: the place in it is shared with whoever inherits it by fork.
     proc: OwnedFd,
+    /// Who began the look; a copy of this in a forked process begins its own.
+    owner: u32,
     seen: Buffer<Process>,
     /// Grows with each look begun.
     look: u64,
@@ -109,9 +112,9 @@ pub struct Processes {
 
 impl Processes {
     pub fn new() -> io::Result<Processes> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         Ok(Processes {
-            proc: rustix::fs::open(c"/proc", flags, Mode::empty())?,
+            proc: open_proc()?,
+            owner: std::process::id(),
             seen: Buffer::with_capacity(1024)?,
             look: 0,
             complete: true,
@@ -121,7 +124,9 @@ impl Processes {
     }
 
     /// Begins a look at all processes. Orphans are the children of `reapers`.
-    fn begin(&mut self, reapers: &[u32]) {
+    fn begin(&mut self, reapers: &[u32]) -> io::Result<()> {
+        self.proc = open_proc()?;
+        self.owner = std::process::id();
         self.seen.clear();
         self.look += 1;
         self.complete = false;
@@ -130,6 +135,7 @@ impl Processes {
         for (to, from) in self.reapers.iter_mut().zip(reapers) {
             *to = *from;
         }
+        Ok(())
     }
 
     /// Goes on looking until all were seen or the time is over; gives whether all were seen.
@@ -160,7 +166,7 @@ impl Processes {
 
     /// A look at all, at once.
     fn look_now(&mut self, reapers: &[u32]) -> io::Result<()> {
-        self.begin(reapers);
+        self.begin(reapers)?;
         self.go_on(u64::MAX)?;
         Ok(())
     }
@@ -213,16 +219,16 @@ pub fn kill_tree(processes: &mut Processes, reapers: &[u32], run: &TreeRun<'_>, 
     // A look that was begun before this kill may have missed somebody.
     let mut last = *kill.look.get_or_insert(processes.look);
     loop {
-        if processes.complete && processes.look <= last {
-            processes.begin(reapers);
-        }
-        match processes.go_on(until) {
+        let stale = processes.complete && processes.look <= last || processes.owner != std::process::id();
+        let begun = if stale { processes.begin(reapers) } else { Ok(()) };
+        match begun.and_then(|()| processes.go_on(until)) {
             Ok(true) if processes.look > last => {}
             Ok(true) => continue,
-            // Out of time, or of memory for so many processes: what is not done now is done at the next call.
+            // Out of time, or of memory or descriptors: what is not done now is done at the next call.
             Ok(false) => return Swept::Again { living: kill.living },
             Err(_) => {
                 processes.complete = true;
+                kill.look = Some(processes.look);
                 return Swept::Again { living: kill.living };
             }
         }
@@ -283,6 +289,11 @@ fn signal(process: &Process, number: i32) -> bool {
     let Ok(pidfd) = pidfd_open(process.pid) else { return false };
     let same = crate::boot::start_ticks(process.pid) == Some(process.stat.start_ticks);
     same && pidfd_send_signal(&pidfd, number, false).is_ok()
+}
+
+fn open_proc() -> io::Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(c"/proc", flags, Mode::empty())?)
 }
 
 fn find(seen: &[Process], pid: u32) -> Option<usize> {

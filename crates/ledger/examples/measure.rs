@@ -85,7 +85,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ("timed out", Query { outcome: Some(OutcomeIs::Kind(OutcomeKind::TimedOut)), ..query.clone() }),
         ("living", Query { state: Some(StateIs::Live), ..query.clone() }),
         ("111 jobs", Query { job: Some("job-7*".into()), ..query.clone() }),
-        ("all jobs but one", Query { job: Some("job-[!z]*".into()), ..query.clone() }),
+        ("900 jobs", Query { job: Some("job-[^7]*".into()), ..query.clone() }),
         ("middle", Query { before: middle, ..query.clone() }),
         ("an hour", Query { since: at(runs / 3), until: at(runs / 3 + 3600), ..query.clone() }),
         ("a rare tag", Query { tag: Some("rare".into()), ..query.clone() }),

@@ -1,7 +1,7 @@
 //! What can go wrong between the ledger and its disk: no room, damage, the rest.
 
 use kin_core::RunNo;
-use rusqlite::ErrorCode;
+use rusqlite::{ErrorCode, ffi};
 use std::io::Write;
 use std::path::Path;
 
@@ -53,23 +53,26 @@ pub(crate) enum Meaning {
 
 impl Meaning {
     pub(crate) fn of(error: &rusqlite::Error) -> Meaning {
-        match error {
-            rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
-                ErrorCode::DiskFull => Meaning::Full,
-                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Meaning::Damage,
-                ErrorCode::SystemIoFailure => match failure.extended_code {
-                    // A checksum of the file system, and short reads inside the file.
-                    rusqlite::ffi::SQLITE_IOERR_CORRUPTFS | rusqlite::ffi::SQLITE_IOERR_DATA => Meaning::Damage,
-                    _ => Meaning::Disk,
-                },
-                _ => Meaning::Other,
-            },
-            // A column holds what its table does not allow.
+        // A column holds what its table does not allow.
+        let column = matches!(
+            error,
             rusqlite::Error::InvalidColumnType(..)
-            | rusqlite::Error::FromSqlConversionFailure(..)
-            | rusqlite::Error::IntegralValueOutOfRange(..)
-            | rusqlite::Error::Utf8Error(..) => Meaning::Damage,
-            _ => Meaning::Other,
+                | rusqlite::Error::FromSqlConversionFailure(..)
+                | rusqlite::Error::IntegralValueOutOfRange(..)
+                | rusqlite::Error::Utf8Error(..)
+        );
+        // The file system's own sums were wrong.
+        let sums = |code| matches!(code, ffi::SQLITE_IOERR_CORRUPTFS | ffi::SQLITE_IOERR_DATA);
+        match error.sqlite_error() {
+            Some(failure) if failure.code == ErrorCode::DiskFull => Meaning::Full,
+            Some(failure) if matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Meaning::Damage
+            }
+            Some(failure) if sums(failure.extended_code) => Meaning::Damage,
+            Some(failure) if failure.code == ErrorCode::SystemIoFailure => Meaning::Disk,
+            Some(_) => Meaning::Other,
+            None if column => Meaning::Damage,
+            None => Meaning::Other,
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::open::{BACKUP, DB, MADE};
 use crate::schema::{APPLICATION_ID, KNOWN};
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, PartialEq, Eq)]
@@ -49,29 +49,22 @@ pub(crate) fn beside(db: &Path, suffix: &str) -> PathBuf {
 
 pub(crate) fn look(dir: &Path) -> io::Result<Look> {
     let db = dir.join(DB);
-    let wal = read(&beside(&db, "-wal"))?.unwrap_or_default();
     let index = Index::read(&beside(&db, "-shm"))?;
-    let mut file = match File::open(&db) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return gone(dir, "it is missing", &wal),
-        Err(error) => return Err(error),
-    };
+    let Some(mut file) = open(&db)? else { return gone(dir, "it is missing") };
     let bytes = file.metadata()?.len();
     if bytes == 0 {
-        return gone(dir, "it is empty", &wal);
+        return gone(dir, "it is empty");
     }
     let mut header = [0; DB_HEADER];
-    match file.seek(SeekFrom::Start(0)).and_then(|_| file.read_exact(&mut header)) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return damaged("it is cut short"),
-        Err(error) => return Err(error),
+    if !fill(&mut file, &mut header)? {
+        return damaged("it is cut short");
     }
     let header = match Header::parse(&header) {
         Ok(header) => header,
         Err(why) => return damaged(why),
     };
     // What follows was said by the version that wrote it, so the version comes first.
-    let log = Log::read(&wal, header.page_size);
+    let log = Log::read(&beside(&db, "-wal"), header.page_size)?;
     let newest = log.first_page.as_ref().and_then(|page| Header::parse(page).ok()).unwrap_or(header);
     if let Some(newer) = [header.version, newest.version].into_iter().find(|version| *version > KNOWN) {
         return Ok(Look::Newer(newer));
@@ -79,7 +72,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Look> {
     if newest.version == 0 {
         return damaged("its tables are gone");
     }
-    if let Some(why) = log.trouble(&wal, index.as_ref()) {
+    if let Some(why) = log.trouble(index.as_ref()) {
         return damaged(why);
     }
     let pages = if log.pages > 0 { log.pages } else { newest.pages };
@@ -88,7 +81,7 @@ pub(crate) fn look(dir: &Path) -> io::Result<Look> {
     if missing {
         return damaged("it is cut short");
     }
-    Ok(Look::Good { bytes: bytes + wal.len() as u64 })
+    Ok(Look::Good { bytes: bytes + log.bytes })
 }
 
 fn damaged(why: &str) -> io::Result<Look> {
@@ -96,14 +89,15 @@ fn damaged(why: &str) -> io::Result<Look> {
 }
 
 /// There is no database to speak of. Was there one?
-fn gone(dir: &Path, how: &str, wal: &[u8]) -> io::Result<Look> {
+fn gone(dir: &Path, how: &str) -> io::Result<Look> {
+    let log = std::fs::metadata(beside(&dir.join(DB), "-wal")).is_ok_and(|found| found.len() > 0);
     let logs = match std::fs::read_dir(dir.join("logs")) {
         Ok(mut entries) => entries.next().transpose()?.is_some(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => false,
         Err(error) => return Err(error),
     };
     let witness = [
-        (!wal.is_empty(), "its write-ahead log is there"),
+        (log, "its write-ahead log is there"),
         (dir.join(MADE).exists(), "one was made here"),
         (dir.join(BACKUP).exists(), "its backup is there"),
         (logs, "there are logs of runs"),
@@ -113,10 +107,20 @@ fn gone(dir: &Path, how: &str, wal: &[u8]) -> io::Result<Look> {
     Ok(witness.map_or(Look::Nothing, |witness| Look::Damaged(format!("{how}, and {witness}"))))
 }
 
-fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
+/// A file that need not be there.
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Fills the buffer; false at the end of the file.
+fn fill(file: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+    match file.read_exact(buffer) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -176,9 +180,27 @@ fn sums(bytes: &[u8], big_endian: bool, from: (u32, u32)) -> (u32, u32) {
     })
 }
 
+/// Whether there is anything but zeros in a log beyond its header and that of one frame.
+fn has_content(rest: &mut impl BufRead) -> io::Result<bool> {
+    let (mut len, mut any) = (0, false);
+    loop {
+        let buffer = rest.fill_buf()?;
+        if buffer.is_empty() {
+            return Ok(any && len >= WAL_HEADER + FRAME_HEADER);
+        }
+        any |= buffer.iter().any(|b| *b != 0);
+        len += buffer.len();
+        let used = buffer.len();
+        rest.consume(used);
+    }
+}
+
 /// What SQLite will find in the log.
 #[derive(Debug, Default)]
 struct Log {
+    bytes: u64,
+    /// Its header says nothing, and there is something after it.
+    headless: bool,
     /// Its salts, if its header is whole.
     salts: Option<(u32, u32)>,
     /// Frames up to the last commit.
@@ -194,29 +216,47 @@ struct Log {
 }
 
 impl Log {
-    fn read(wal: &[u8], page_size: u32) -> Log {
+    fn read(path: &Path, page_size: u32) -> io::Result<Log> {
         let mut log = Log::default();
-        let Some(header) = wal.get(..WAL_HEADER) else { return log };
-        let word = |at: usize| big(header, at).unwrap_or_default();
+        let Some(file) = open(path)? else { return Ok(log) };
+        log.bytes = file.metadata()?.len();
+        let mut file = BufReader::with_capacity(1 << 16, file);
+        let mut header = [0; WAL_HEADER];
+        if !fill(&mut file, &mut header)? {
+            return Ok(log);
+        }
+        let word = |at: usize| big(&header, at).unwrap_or_default();
         let big_endian = word(0) & 1 == 1;
         let whole = word(0) & !1 == 0x377f_0682
             && word(4) == 3_007_000
             && word(8) == page_size
             && sums(&header[..24], big_endian, (0, 0)) == (word(24), word(28));
         if !whole {
-            return log;
+            log.headless = has_content(&mut file.chain(header.as_slice()))?;
+            return Ok(log);
         }
         let salts = (word(16), word(20));
         log.salts = Some(salts);
-        log.walk(&wal[WAL_HEADER..], page_size, salts, big_endian, (word(24), word(28)));
-        log
+        log.walk(&mut file, page_size, salts, big_endian, (word(24), word(28)))?;
+        Ok(log)
     }
 
-    fn walk(&mut self, frames: &[u8], page_size: u32, salts: (u32, u32), big_endian: bool, mut seed: (u32, u32)) {
+    fn walk(
+        &mut self,
+        file: &mut impl Read,
+        page_size: u32,
+        salts: (u32, u32),
+        big_endian: bool,
+        mut seed: (u32, u32),
+    ) -> io::Result<()> {
         let mut uncommitted = Vec::new();
+        let mut first_page = None;
         let mut broken = false;
-        for (n, frame) in (1..).zip(frames.chunks_exact(FRAME_HEADER + page_size as usize)) {
-            let word = |at: usize| big(frame, at).unwrap_or_default();
+        let mut n = 0;
+        let mut frame = vec![0; FRAME_HEADER + page_size as usize];
+        while fill(file, &mut frame)? {
+            n += 1;
+            let word = |at: usize| big(&frame, at).unwrap_or_default();
             let (page, commit) = (word(0), word(4));
             let ours = (word(8), word(12)) == salts && page != 0;
             let sum = sums(&frame[FRAME_HEADER..], big_endian, sums(&frame[..8], big_endian, seed));
@@ -231,24 +271,23 @@ impl Log {
                 self.hole |= commit != 0;
                 continue;
             }
-            uncommitted.push((page, frame));
+            uncommitted.push(u64::from(page));
+            if page == 1 {
+                first_page = Some(frame[FRAME_HEADER..].to_vec());
+            }
             if commit != 0 {
                 self.frames = n;
                 self.pages = commit;
-                for (page, frame) in uncommitted.drain(..) {
-                    self.holds.insert(u64::from(page));
-                    if page == 1 {
-                        self.first_page = Some(frame[FRAME_HEADER..].to_vec());
-                    }
-                }
+                self.holds.extend(uncommitted.drain(..));
+                self.first_page = first_page.take().or(self.first_page.take());
             }
         }
+        Ok(())
     }
 
     /// Why this is not how the last process left it.
-    fn trouble(&self, wal: &[u8], index: Option<&Index>) -> Option<&'static str> {
-        let header_lost = self.salts.is_none() && wal.len() >= WAL_HEADER + FRAME_HEADER && wal.iter().any(|b| *b != 0);
-        if header_lost {
+    fn trouble(&self, index: Option<&Index>) -> Option<&'static str> {
+        if self.headless {
             return Some("the header of its write-ahead log is damaged");
         }
         if self.hole {
@@ -274,10 +313,12 @@ struct Index {
 
 impl Index {
     fn read(path: &Path) -> io::Result<Option<Index>> {
-        Ok(read(path)?.and_then(|bytes| Index::parse(&bytes)))
+        let Some(mut file) = open(path)? else { return Ok(None) };
+        let mut bytes = [0; 96];
+        Ok(if fill(&mut file, &mut bytes)? { Index::parse(&bytes) } else { None })
     }
 
-    fn parse(bytes: &[u8]) -> Option<Index> {
+    fn parse(bytes: &[u8; 96]) -> Option<Index> {
         let first = bytes.get(..48)?;
         let sum = sums(&first[..40], cfg!(target_endian = "big"), (0, 0));
         let whole = bytes.get(48..96)? == first

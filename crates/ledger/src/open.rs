@@ -226,6 +226,7 @@ fn open(dir: &Path, now: Time) -> Result<Opened, Trouble> {
         Look::Newer(found) => return Err(Trouble::Newer(found)),
         Look::Nothing => {
             clean(dir)?;
+            mark::remove(&dir.join(DB))?;
             finish(create(dir, NEW)?, dir)?;
             replace(dir, now)?;
             return opened(connect(dir, 0)?, Found::Fresh);
@@ -270,10 +271,10 @@ fn connect(dir: &Path, bytes: u64) -> Result<Ledger, Trouble> {
     if living.runs.len() as u64 != ledger.book.live() {
         return Err(damage("living runs are missing, or counted twice").into());
     }
-    if bytes <= LOOK_AT_ALL_BYTES || mark::is_suspect(dir) {
-        if let Some(complaint) = ledger.shelf.check(Depth::Full)?.into_iter().next() {
-            return Err(Trouble::Damage(complaint));
-        }
+    if (bytes <= LOOK_AT_ALL_BYTES || mark::is_suspect(dir))
+        && let Some(complaint) = ledger.shelf.check(Depth::Full)?.into_iter().next()
+    {
+        return Err(Trouble::Damage(complaint));
     }
     Ok(ledger)
 }

@@ -10,7 +10,7 @@
 //! | alive, or one state of a living run | the living | state, job |
 //! | failures, or one outcome other than ok | one for each outcome, or for each job and outcome | – |
 //! | a tag | as above, for the jobs that ever had a run with it | tag |
-//! | since, until | the same, between the numbers of those hours (hour.rs) | time |
+//! | since, until | the same, between the numbers of those periods (period.rs) | time |
 //!
 //! What remains slow is a listing whose every run must be looked at and nearly none wanted, as the few good runs of a job
 //! that always fails. There the ledger looks at [`LOOKED_AT_MAX`] runs, answers with what it found, and says where to go on.
@@ -18,18 +18,21 @@
 use crate::class::Class;
 use crate::row::Row;
 use crate::shelf::{Shelf, damage, job_sum};
-use crate::{Damaged, OutcomeKind, ReadError, Stage, hour};
+use crate::{Damaged, OutcomeKind, ReadError, Stage, period};
 use kin_core::{JobName, Run, RunNo, Time};
 use std::collections::{BTreeSet, BinaryHeap, VecDeque};
-use std::ops::RangeInclusive;
+use std::ops::Range;
 
 /// So many runs are looked at for one page (some 50 ms), and no more.
 pub const LOOKED_AT_MAX: usize = 20_000;
 /// A page without a limit, and the most that one may ask for.
 const LIMIT_DEFAULT: usize = 50;
 const LIMIT_MAX: usize = 10_000;
-/// Each stream costs a search or two. Where a glob names more jobs than this, all runs are looked at instead.
-const STREAMS_MAX: usize = 2_048;
+/// Each stream costs a search or two. Where a glob needs more than a few, the newest runs of all jobs are tried first, so
+/// many of them; where it needs more than the most, nothing else is tried.
+const STREAMS_FEW: usize = 32;
+const STREAMS_MAX: usize = 4_096;
+const LOOKED_AT_FIRST: usize = 1_000;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
@@ -126,8 +129,8 @@ enum Of {
 struct Stream {
     of: Of,
     fetched: VecDeque<i64>,
-    below: i64,
-    least: i64,
+    /// What is left of it.
+    between: Range<i64>,
     dry: bool,
 }
 
@@ -140,10 +143,10 @@ impl Stream {
         let Some(no) = self.fetched.pop_front() else {
             return Ok(None);
         };
-        if no >= self.below || no < self.least {
+        if !self.between.contains(&no) {
             return Err(damage("an index of runs is out of order"));
         }
-        self.below = no;
+        self.between.end = no;
         Ok(Some(no))
     }
 
@@ -162,7 +165,7 @@ impl Stream {
         let limit = i64::try_from(chunk).unwrap_or(i64::MAX);
         let sql = format!("SELECT no FROM {source} AND no < ?3 AND no >= ?4 ORDER BY no DESC LIMIT ?5");
         let mut select = shelf.conn.prepare_cached(&sql)?;
-        let rows = select.query_map((job, class, self.below, self.least, limit), |row| row.get(0))?;
+        let rows = select.query_map((job, class, self.between.end, self.between.start, limit), |row| row.get(0))?;
         Ok(rows.collect::<Result<_, _>>()?)
     }
 }
@@ -186,35 +189,58 @@ impl Shelf {
         let _moment = self.moment()?;
         let mut page = Page::default();
         let jobs = self.jobs_of(query)?;
-        let Some(between) = hour::between(self, query.since, query.until)? else {
+        let Some(mut between) = period::between(self, query.since, query.until)? else {
             return Ok(page);
         };
+        if let Some(before) = query.before {
+            between.end = between.end.min(before.get().cast_signed());
+        }
         let classes = query.classes();
-        let limit = query.limit();
-        let mut streams = streams(jobs.as_deref(), &classes, &between, query.before);
-        let chunk = (2 * limit / streams.len().max(1)).clamp(1, 256);
-        let jobs: Option<BTreeSet<i64>> = jobs.map(|jobs| jobs.into_iter().collect());
+        let wanted: Option<BTreeSet<i64>> = jobs.as_ref().map(|jobs| jobs.iter().copied().collect());
+        let wants = |row: &Row, run: &Run| {
+            wanted.as_ref().is_none_or(|jobs| jobs.contains(&row.job))
+                && classes.contains(&Class::of(&run.state))
+                && query.wants(run)
+        };
+        for (of, look_at) in plans(jobs.as_deref(), &classes) {
+            page.next = self.merge(&of, look_at, between.clone(), query.limit(), &mut page, wants)?;
+            match page.next {
+                Some(next) if page.runs.len() + page.damaged.len() < query.limit() => {
+                    between.end = next.get().cast_signed();
+                }
+                None | Some(_) => break,
+            }
+        }
+        Ok(page)
+    }
 
+    /// Fills the page from these streams, but looks at so many runs only; where to go on, if there is more.
+    fn merge(
+        &self,
+        of: &[Of],
+        look_at: usize,
+        between: Range<i64>,
+        limit: usize,
+        page: &mut Page,
+        wants: impl Fn(&Row, &Run) -> bool,
+    ) -> Result<Option<RunNo>, ReadError> {
+        let stream = |of: &Of| Stream { of: *of, fetched: VecDeque::new(), between: between.clone(), dry: false };
+        let mut streams: Vec<Stream> = of.iter().map(stream).collect();
+        let chunk = (2 * limit / streams.len().max(1)).clamp(1, 256);
         let mut newest = BinaryHeap::new();
         for (i, stream) in streams.iter_mut().enumerate() {
             newest.extend(stream.next(self, chunk)?.map(|no| (no, i)));
         }
         let mut looked_at = 0;
         while let Some((no, i)) = newest.pop() {
-            let Some(stream) = streams.get_mut(i) else { break };
-            newest.extend(stream.next(self, chunk)?.map(|next| (next, i)));
-            self.look(no, stream.of, &mut page, |row, run| {
-                jobs.as_ref().is_none_or(|jobs| jobs.contains(&row.job))
-                    && classes.contains(&Class::of(&run.state))
-                    && query.wants(run)
-            })?;
+            newest.extend(streams[i].next(self, chunk)?.map(|next| (next, i)));
+            self.look(no, streams[i].of, page, &wants)?;
             looked_at += 1;
-            if page.runs.len() + page.damaged.len() >= limit || looked_at >= LOOKED_AT_MAX {
-                page.next = if newest.is_empty() { None } else { number(no) };
-                break;
+            if page.runs.len() + page.damaged.len() >= limit || looked_at >= look_at {
+                return Ok(if newest.is_empty() { None } else { number(no) });
             }
         }
-        Ok(page)
+        Ok(None)
     }
 
     /// Puts the run on the page if it is wanted. One whose record is damaged always is: nobody can tell any more.
@@ -256,10 +282,10 @@ impl Shelf {
 
     /// `None`: every job's name matches.
     fn jobs_named(&self, glob: &str) -> Result<Option<Vec<i64>>, ReadError> {
-        if let Ok(name) = JobName::parse(glob) {
-            if let Some(id) = self.job_id(&name)? {
-                return Ok(Some(vec![id]));
-            }
+        if let Ok(name) = JobName::parse(glob)
+            && let Some(id) = self.job_id(&name)?
+        {
+            return Ok(Some(vec![id]));
         }
         // Every name is looked at, for a damaged one is a job that would be missing here without a word.
         let mut select = self.conn.prepare_cached("SELECT id, name, sum, name GLOB ?1 FROM job")?;
@@ -308,26 +334,34 @@ impl Of {
     }
 }
 
-fn streams(
-    jobs: Option<&[i64]>,
-    classes: &BTreeSet<Class>,
-    between: &RangeInclusive<i64>,
-    before: Option<RunNo>,
-) -> Vec<Stream> {
-    let few = |streams: usize| streams <= STREAMS_MAX;
-    let of: Vec<Of> = match jobs {
-        _ if classes.is_empty() => Vec::new(),
-        Some(jobs) if classes.contains(&Class::OK) && few(jobs.len()) => jobs.iter().copied().map(Of::Job).collect(),
-        None | Some(_) if classes.contains(&Class::OK) => vec![Of::All],
-        Some(jobs) if !classes.contains(&Class::Live) && few(jobs.len() * classes.len()) => {
-            let of_job = |job: &i64| classes.iter().map(|class| Of::OddOfJob(*job, *class)).collect::<Vec<_>>();
-            jobs.iter().flat_map(of_job).collect()
-        }
-        None | Some(_) => classes.iter().copied().map(Of::Odd).collect(),
+/// From which streams a page is filled, and how many runs are looked at before the next plan is tried.
+///
+/// Where many jobs are wanted, the newest runs of all jobs are tried first: most likely they fill the page, and a search in
+/// the stream of each job would take longer.
+fn plans(jobs: Option<&[i64]>, classes: &BTreeSet<Class>) -> Vec<(Vec<Of>, usize)> {
+    if classes.is_empty() {
+        return Vec::new();
+    }
+    let (ok, live) = (classes.contains(&Class::OK), classes.contains(&Class::Live));
+    let of_all = || if ok { vec![Of::All] } else { classes.iter().copied().map(Of::Odd).collect() };
+    let of_job = |job: i64| match (ok, live) {
+        (true, _) => vec![Of::Job(job)],
+        (false, _) => classes.iter().map(|class| Of::OddOfJob(job, *class)).collect(),
     };
-    let below = between.end().saturating_add(1).min(before.map_or(i64::MAX, |no| no.get().cast_signed()));
-    let stream = |of| Stream { of, fetched: VecDeque::new(), below, least: *between.start(), dry: false };
-    of.into_iter().map(stream).collect()
+    match jobs {
+        // The living are few, and have no streams of their own for each job.
+        Some(jobs) if ok || !live => {
+            let of: Vec<Of> = jobs.iter().copied().flat_map(of_job).collect();
+            if of.len() <= STREAMS_FEW {
+                vec![(of, LOOKED_AT_MAX)]
+            } else if of.len() <= STREAMS_MAX {
+                vec![(of_all(), LOOKED_AT_FIRST), (of, LOOKED_AT_MAX)]
+            } else {
+                vec![(of_all(), LOOKED_AT_MAX)]
+            }
+        }
+        None | Some(_) => vec![(of_all(), LOOKED_AT_MAX)],
+    }
 }
 
 fn number(no: i64) -> Option<RunNo> {

@@ -3,10 +3,10 @@
 use crate::event::{self, Event};
 use crate::open::DB;
 use crate::shelf::{Shelf, damage};
-use crate::{OutcomeKind, Page, Query, ReadError};
+use crate::{OutcomeKind, Page, Query, ReadError, mark};
 use kin_core::{Run, RunId, RunNo};
 use rusqlite::{Connection, OpenFlags};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A read-only connection of its own. It may be sent to another thread, but not shared. Each answer is one moment of the
@@ -14,6 +14,7 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Reader {
     pub(crate) shelf: Shelf,
+    pub(crate) dir: PathBuf,
 }
 
 /// How many there are. Kept, never counted.
@@ -31,7 +32,13 @@ impl Reader {
         let conn = Connection::open_with_flags(dir.join(DB), flags)?;
         settle(&conn)?;
         conn.pragma_update(None, "query_only", true)?;
-        Ok(Reader { shelf: Shelf::new(conn) })
+        Ok(Reader { shelf: Shelf::new(conn), dir: dir.to_owned() })
+    }
+
+    /// To be called when an answer was a [`ReadError::Damage`], or had damaged runs: the next [`crate::Ledger::open`] looks at
+    /// everything, and sets aside and saves if need be. Until then the ledger goes on as well as it can.
+    pub fn suspect(&self, what: &str) -> std::io::Result<()> {
+        mark::suspect(&self.dir, what)
     }
 
     /// `None`: no such run. A damaged row is an error, never a `None`.

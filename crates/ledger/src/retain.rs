@@ -1,7 +1,7 @@
 //! Forgetting: old runs, events and keys, a small slice at a time, and never a run that lives.
 
 use crate::event;
-use crate::hour;
+use crate::period;
 use crate::row::Row;
 use crate::shelf::Shelf;
 use crate::write::Work;
@@ -76,7 +76,7 @@ impl Work<'_> {
             swept.more = true;
         }
         if !swept.runs.is_empty() {
-            hour::sweep(self.shelf)?;
+            period::sweep(self.shelf)?;
         }
         Ok((swept, broom))
     }

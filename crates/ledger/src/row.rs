@@ -223,7 +223,9 @@ fn pack_state(p: &mut Packer, state: &RunState) {
             p.number(u64::from(generation.is_some()));
             p.number(generation.unwrap_or(0));
         }
-        RunState::Running { unowned } => p.number(u64::from(*unowned)),
+        RunState::Running { unowned, interrupted } => {
+            p.number(u64::from(*unowned) | u64::from(*interrupted) << 1);
+        }
         RunState::Stopping { why } => p.number(pack_why(Some(*why))),
         RunState::Draining { why } => p.number(pack_why(*why)),
         RunState::Queued | RunState::Ended { .. } => {}
@@ -242,7 +244,10 @@ fn unpack_state(u: &mut Unpacker<'_>, class: Class) -> Option<RunState> {
             let generation = u.number()?;
             RunState::Starting { generation: known.then_some(generation) }
         }
-        Stage::Running => RunState::Running { unowned: u.number()? != 0 },
+        Stage::Running => {
+            let bits = u.number()?;
+            RunState::Running { unowned: bits & 1 != 0, interrupted: bits & 2 != 0 }
+        }
         Stage::Stopping => RunState::Stopping { why: unpack_why(u.number()?)?? },
         Stage::Draining => RunState::Draining { why: unpack_why(u.number()?)? },
         Stage::Ended => return None,

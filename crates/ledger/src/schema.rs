@@ -12,7 +12,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x6b69_6e31;
 ///
 /// `run`: one row a run (row.rs). `run_by_job` serves a job's listing; `run_odd` the few that are alive or did not end ok,
 /// `run_odd_by_job` a job's bad ones. An index on a run ends with its number by itself, so each is in order of time.
-/// `hour` knows between which numbers the runs created in one hour lie, so that a listing by time need not trust numbers.
+/// `period` knows between which numbers the runs created in ten minutes lie, so that a listing by time need not trust numbers.
 /// `tagged` has a row for each job that ever had a run with the tag: more than it need be, never less.
 pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE book (one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -25,7 +25,7 @@ pub(crate) const STEPS: &[&str] = &["
     CREATE INDEX run_by_job ON run (job);
     CREATE INDEX run_odd ON run (class) WHERE class <> 1;
     CREATE INDEX run_odd_by_job ON run (job, class) WHERE class > 1;
-    CREATE TABLE hour (hour INTEGER PRIMARY KEY, lo INTEGER NOT NULL, hi INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
+    CREATE TABLE period (period INTEGER PRIMARY KEY, lo INTEGER NOT NULL, hi INTEGER NOT NULL, sum INTEGER NOT NULL) STRICT;
     CREATE TABLE event (seq INTEGER PRIMARY KEY, run INTEGER, body BLOB NOT NULL) STRICT;
     CREATE INDEX event_by_run ON event (run) WHERE run IS NOT NULL;
     CREATE TABLE idem (key TEXT PRIMARY KEY, content INTEGER NOT NULL, run INTEGER NOT NULL, at INTEGER NOT NULL,

@@ -7,7 +7,7 @@ use crate::book::Book;
 use crate::error::{Meaning, is_full};
 use crate::row::{self, Row};
 use crate::shelf::{Shelf, job_sum};
-use crate::{Error, Ledger, NewEvent, event, hour, key, making, mark};
+use crate::{Error, Ledger, NewEvent, event, key, making, mark, period};
 use kin_core::{JobName, Run, RunNo, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
@@ -100,7 +100,7 @@ impl Ledger {
             numbers: &mut self.numbers,
             book: self.book.clone(),
             users: BTreeMap::new(),
-            hours: BTreeMap::new(),
+            periods: BTreeMap::new(),
         };
         let done = write(&mut work)?;
         let book = work.finish(&self.book)?;
@@ -143,8 +143,8 @@ pub(crate) struct Work<'a> {
     pub(crate) book: Book,
     /// By how much each making's users grow or shrink.
     users: BTreeMap<i64, i64>,
-    /// The least and the greatest number of new runs, by the hour of their creation.
-    hours: BTreeMap<i64, (RunNo, RunNo)>,
+    /// The least and the greatest number of new runs, by the period of their creation.
+    periods: BTreeMap<i64, (RunNo, RunNo)>,
 }
 
 impl Work<'_> {
@@ -183,7 +183,7 @@ impl Work<'_> {
         self.use_making(&row, 1);
         self.book.count(row.class, 1);
         self.book.mint_reserved = self.book.mint_reserved.max(run.no.get());
-        let (least, greatest) = self.hours.entry(hour::of(run.created_at)).or_insert((run.no, run.no));
+        let (least, greatest) = self.periods.entry(period::of(run.created_at)).or_insert((run.no, run.no));
         (*least, *greatest) = (run.no.min(*least), run.no.max(*greatest));
         Ok(())
     }
@@ -209,7 +209,10 @@ impl Work<'_> {
             conn.prepare_cached("UPDATE run SET body = ?2 WHERE no = ?1")?.execute((row.no.get(), &row.body))?;
         }
         if row.making() != before.making() {
-            self.use_making(before, -1);
+            // A damaged row may name a making that it never had, and would take it from those who do.
+            if self.shelf.unpack(before)?.is_ok() {
+                self.use_making(before, -1);
+            }
             self.use_making(&row, 1);
         }
         self.book.count(before.class, -1);
@@ -321,8 +324,8 @@ impl Work<'_> {
                 self.numbers.makings.retain(|_, id| *id != making);
             }
         }
-        for (hour, (least, greatest)) in self.hours {
-            hour::note(self.shelf, hour, least, greatest)?;
+        for (period, (least, greatest)) in self.periods {
+            period::note(self.shelf, period, least, greatest)?;
         }
         if self.book != *before {
             conn.prepare_cached("INSERT OR REPLACE INTO book (one, body) VALUES (1, ?1)")?

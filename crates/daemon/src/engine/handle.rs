@@ -50,7 +50,7 @@ pub struct Committed {
 /// The two keepers, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainInfo {
-    /// `Degraded` also while nobody has said anything yet.
+    /// `Degraded` also while nobody has said anything yet, or what was said is not yet recorded.
     pub guard: Guard,
     pub elder: Option<Link>,
     pub keeper: Option<Link>,
@@ -70,12 +70,37 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 /// What a handle asks of the engine.
 #[derive(Debug)]
 pub(super) enum Call {
-    Submit { submits: Vec<Submit>, reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>> },
-    Stop { no: RunNo, kind: StopKind, why: StopWhy, reply: Reply<Run> },
-    Signal { no: RunNo, signal: u8, leader_only: bool, interrupt: bool, reply: Reply<Run> },
-    Release { latch: String, reply: Reply<Vec<RunId>> },
-    Shutdown { stop_runs: bool, reply: Reply<Farewell> },
-    Upgrade { program: PathBuf, reply: Reply<()> },
+    Submit {
+        submits: Vec<Submit>,
+        reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
+    },
+    Stop {
+        no: RunNo,
+        kind: StopKind,
+        why: StopWhy,
+        reply: Reply<Run>,
+    },
+    Signal {
+        no: RunNo,
+        signal: u8,
+        leader_only: bool,
+        interrupt: bool,
+        reply: Reply<Run>,
+    },
+    Release {
+        latch: String,
+        reply: Reply<Vec<RunId>>,
+    },
+    Shutdown {
+        stop_runs: bool,
+        reply: Reply<Farewell>,
+    },
+    Upgrade {
+        program: PathBuf,
+        reply: Reply<()>,
+    },
+    /// The daemon accepts callers.
+    Ready,
 }
 
 #[derive(Clone, Debug)]
@@ -125,6 +150,12 @@ impl Handle {
     /// The engine ends with `Ended::Upgrade`; whoever started it then becomes the new program.
     pub async fn upgrade(&self, program: PathBuf) -> Result<(), Refusal> {
         self.ask(|reply| Call::Upgrade { program, reply }).await
+    }
+
+    /// The daemon accepts callers: the keepers are told now, and each time one of them is new.
+    pub fn ready(&self) {
+        // An engine that has ended has nobody to tell any more.
+        drop(self.inputs.send(Input::Call(Call::Ready)));
     }
 
     /// Changes after each commit; the ledger may then be read.

@@ -2,6 +2,7 @@
 
 mod cgroup;
 mod descriptors;
+mod locality;
 mod spawn;
 mod support;
 mod tree;

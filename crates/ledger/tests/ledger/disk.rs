@@ -67,6 +67,10 @@ fn a_full_disk_is_named_and_nothing_is_half_written() {
     put(&mut ledger, std::slice::from_ref(&late));
     assert_eq!(ledger.last_event(), events + 1);
     assert_eq!(ledger.run(late.no).expect("readable"), Some(late.clone()));
+    // What the full disk left in the log is not taken for damage, neither after a kill nor after a good end.
+    let image = scratch();
+    killed(dir.path(), image.path());
+    assert_eq!(open(image.path()).last_event(), events + 1);
     drop(ledger);
     let ledger = open(dir.path());
     assert_eq!(ledger.run(late.no).expect("readable"), Some(late));

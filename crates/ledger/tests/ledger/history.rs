@@ -9,7 +9,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
     fn every_run_comes_back_as_it_was(runs in prop::collection::vec(any_run(), 1..20)) {
-        let dir = tempfile::tempdir().expect("a directory");
+        let dir = scratch();
         let mut ledger = open(dir.path());
         let reader = ledger.reader().expect("a reader");
         let mut last = std::collections::BTreeMap::new();
@@ -49,7 +49,7 @@ fn words_are_those_of_the_rules() {
 
 #[test]
 fn events_have_no_gaps_and_an_empty_batch_has_none() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let run = ok("backup", 1);
     let two = Batch { runs: vec![&run], events: vec![event(&run), event(&run)], ..Batch::default() };
@@ -70,7 +70,7 @@ fn events_have_no_gaps_and_an_empty_batch_has_none() {
 
 #[test]
 fn a_key_finds_its_run_and_is_taken_once() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let run = ok("backup", 1);
     let key = NewKey { key: "k\0é".into(), content: u64::MAX - 7, run: run.no, at: NOON };
@@ -92,7 +92,7 @@ fn a_key_finds_its_run_and_is_taken_once() {
 
 #[test]
 fn a_commit_that_failed_gives_its_numbers_back() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let first = ok("backup", 1);
     let key = NewKey { key: "k".into(), content: 1, run: first.no, at: NOON };
@@ -110,7 +110,7 @@ fn a_commit_that_failed_gives_its_numbers_back() {
 #[test]
 fn what_was_committed_survives_a_kill() {
     for durability in [Durability::Full, Durability::Normal] {
-        let (dir, image) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+        let (dir, image) = (scratch(), scratch());
         let mut ledger = open(dir.path());
         let run = live("web", 1, RunState::Starting { generation: Some(7) });
         let batch = Batch { runs: vec![&run], mint_reserved: Some(FIRST + 4096), ..Batch::default() };
@@ -125,7 +125,7 @@ fn what_was_committed_survives_a_kill() {
 
 #[test]
 fn readers_see_whole_commits_while_the_writer_writes() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     put(&mut ledger, &[ok("a", 0), ok("b", 1)]);
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -161,7 +161,7 @@ fn readers_see_whole_commits_while_the_writer_writes() {
 #[test]
 fn only_the_owner_may_read() {
     use std::os::unix::fs::PermissionsExt;
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     put(&mut ledger, &[ok("a", 1)]);
     ledger.backup_to(&dir.path().join(kin_ledger::BACKUP)).expect("a copy");

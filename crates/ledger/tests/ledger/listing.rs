@@ -5,7 +5,7 @@ use kin_ledger::{LOOKED_AT_MAX, OutcomeIs, OutcomeKind, Query};
 
 #[test]
 fn pages_give_each_run_once_while_new_ones_come() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let runs: Vec<_> = (0..100).map(|n| ok(["a", "b", "c"][(n % 3) as usize], 10 * n)).collect();
     put(&mut ledger, &runs);
@@ -25,7 +25,7 @@ fn pages_give_each_run_once_while_new_ones_come() {
 
 #[test]
 fn a_page_looks_at_so_many_runs_and_says_where_to_go_on() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     // One good run, and above it more bad ones than one page looks at.
     let bad = LOOKED_AT_MAX as u64 + 500;
@@ -37,4 +37,32 @@ fn a_page_looks_at_so_many_runs_and_says_where_to_go_on() {
     let second = reader.runs(&Query { before: first.next, ..query }).expect("a page");
     assert_eq!(second.runs, [ok("a", 0)]);
     assert_eq!(second.next, None);
+}
+
+#[test]
+fn a_glob_of_many_jobs_finds_them_below_many_others() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    // A hundred jobs by turns, one run in five failing; above them more runs of another job than are tried first.
+    let old = (0..1_000).map(|n| {
+        let name = format!("job-{}", n % 100);
+        if n % 5 == 0 { failed(&name, n) } else { ok(&name, n) }
+    });
+    let new = (1_000..2_500).map(|n| failed("other", n));
+    ledger.bulk_insert(old.chain(new)).expect("a commit");
+    let reader = ledger.reader().expect("a reader");
+    for (outcome, step) in [(None, 1), (Some(OutcomeIs::Failure), 5)] {
+        let query = Query { job: Some("job-*".into()), outcome, limit: 7, ..Query::default() };
+        let (mut found, mut before) = (Vec::new(), None);
+        loop {
+            let page = reader.runs(&Query { before, ..query.clone() }).expect("a page");
+            assert!(page.runs.len() == 7 || page.next.is_none());
+            found.extend(page.runs.into_iter().map(|run| run.no.get() - FIRST));
+            before = page.next;
+            if before.is_none() {
+                break;
+            }
+        }
+        assert_eq!(found, (0..1_000).rev().filter(|n| n % step == 0).collect::<Vec<_>>());
+    }
 }

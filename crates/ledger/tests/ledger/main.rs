@@ -4,6 +4,7 @@ mod counting;
 mod damage;
 mod disk;
 mod history;
+mod killing;
 mod listing;
 mod rebuilding;
 mod runs;

@@ -13,21 +13,25 @@ fn aside(found: &Found) -> (bool, &str, u64) {
 
 #[test]
 fn a_lost_ledger_is_not_a_new_one() {
-    let lose: [(&str, fn(&std::path::Path)); 3] = [
-        ("it is missing, and one was made here", |dir| std::fs::remove_file(dir.join("kin.db")).expect("gone")),
-        ("it is empty, and one was made here", |dir| std::fs::write(dir.join("kin.db"), "").expect("emptied")),
-        ("it is missing, and there are logs of runs", |dir| {
-            std::fs::remove_file(dir.join("kin.db")).expect("gone");
-            std::fs::remove_file(dir.join("kin.db.made")).expect("gone");
-            std::fs::create_dir_all(dir.join("logs/backup")).expect("made");
-        }),
-    ];
-    for (expected, lose) in lose {
-        let dir = tempfile::tempdir().expect("a directory");
+    for expected in [
+        "it is missing, and one was made here",
+        "it is empty, and one was made here",
+        "it is missing, and there are logs of runs",
+    ] {
+        let dir = scratch();
         let mut ledger = open(dir.path());
         put(&mut ledger, &[ok("a", 1)]);
         drop(ledger);
-        lose(dir.path());
+        let db = dir.path().join("kin.db");
+        if expected.contains("missing") {
+            std::fs::remove_file(db).expect("gone");
+        } else {
+            std::fs::write(db, "").expect("emptied");
+        }
+        if expected.contains("logs") {
+            std::fs::remove_file(dir.path().join("kin.db.made")).expect("gone");
+            std::fs::create_dir_all(dir.path().join("logs/backup")).expect("made");
+        }
         let opened = Ledger::open(dir.path(), NOON).expect("a ledger");
         let (_, why, saved) = aside(&opened.found);
         assert_eq!((why, saved), (expected, 0));
@@ -38,9 +42,9 @@ fn a_lost_ledger_is_not_a_new_one() {
 
 #[test]
 fn the_backup_and_the_end_records_bring_it_back() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
-    let running = live("web", 2, RunState::Running { unowned: false });
+    let running = live("web", 2, RunState::Running { unowned: false, interrupted: false });
     put(&mut ledger, &[ok("a", 1), running]);
     ledger.backup_to(&dir.path().join(BACKUP)).expect("a copy");
     // After the backup one ends and one comes; then the disk eats the ledger.
@@ -69,7 +73,7 @@ fn the_backup_and_the_end_records_bring_it_back() {
 
 #[test]
 fn a_death_while_setting_aside_is_made_good_by_the_next_start() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     put(&mut ledger, &[ok("a", 1)]);
     drop(ledger);
@@ -92,7 +96,7 @@ fn a_death_while_setting_aside_is_made_good_by_the_next_start() {
 
 #[test]
 fn damage_that_was_met_is_looked_for_at_the_next_start() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     // More than is looked at without a reason.
     ledger.bulk_insert((0..80_000).map(|n| ok("a", n))).expect("a commit");

@@ -6,20 +6,20 @@ use kin_ledger::{Batch, Change, Durability, Found, Ledger, NewEvent, Stage};
 use proptest::prelude::*;
 use std::path::Path;
 
-pub const NOON: Time = Time::from_millis(1_795_176_000_000);
+pub(crate) const NOON: Time = Time::from_millis(1_795_176_000_000);
 /// The number of a run minted at `NOON`.
-pub const FIRST: u64 = (1_795_176_000_000 - 1_577_836_800_000) * 64;
+pub(crate) const FIRST: u64 = (1_795_176_000_000 - 1_577_836_800_000) * 64;
 
-pub fn no(n: u64) -> RunNo {
+pub(crate) fn no(n: u64) -> RunNo {
     RunNo::new(FIRST + n).expect("a number")
 }
 
-pub fn job(name: &str) -> JobName {
+pub(crate) fn job(name: &str) -> JobName {
     JobName::parse(name).expect("a name")
 }
 
 /// The n-th run of the day, ended ok.
-pub fn ok(name: &str, n: u64) -> Run {
+pub(crate) fn ok(name: &str, n: u64) -> Run {
     let at = NOON.plus(i64::try_from(n).expect("small") * 1_000_000 / 64);
     Run {
         no: no(n),
@@ -52,19 +52,19 @@ pub fn ok(name: &str, n: u64) -> Run {
     }
 }
 
-pub fn ended(name: &str, n: u64, outcome: Outcome) -> Run {
+pub(crate) fn ended(name: &str, n: u64, outcome: Outcome) -> Run {
     Run { state: RunState::Ended { outcome }, ..ok(name, n) }
 }
 
-pub fn failed(name: &str, n: u64) -> Run {
+pub(crate) fn failed(name: &str, n: u64) -> Run {
     Run { exit: Some(Exit::Code(3)), ..ended(name, n, Outcome::Failed { code: 3 }) }
 }
 
-pub fn live(name: &str, n: u64, state: RunState) -> Run {
+pub(crate) fn live(name: &str, n: u64, state: RunState) -> Run {
     Run { state, exit: None, ended_at: None, out_bytes: 0, max_rss_bytes: None, cpu_ms: None, ..ok(name, n) }
 }
 
-pub fn event(run: &Run) -> NewEvent {
+pub(crate) fn event(run: &Run) -> NewEvent {
     NewEvent {
         at: run.ended_at.unwrap_or(run.created_at),
         kind: "run.state".into(),
@@ -74,24 +74,24 @@ pub fn event(run: &Run) -> NewEvent {
     }
 }
 
-pub fn open(dir: &Path) -> Ledger {
+pub(crate) fn open(dir: &Path) -> Ledger {
     let opened = Ledger::open(dir, NOON).expect("a ledger");
     assert!(matches!(opened.found, Found::Fresh | Found::Good), "{:?}", opened.found);
     opened.ledger
 }
 
-pub fn put(ledger: &mut Ledger, runs: &[Run]) {
+pub(crate) fn put(ledger: &mut Ledger, runs: &[Run]) {
     let batch = Batch { runs: runs.iter().collect(), events: runs.iter().map(event).collect(), ..Batch::default() };
     ledger.apply(&batch, Durability::Normal).expect("a commit");
 }
 
 /// A directory in memory where there is one: these tests are about what is written, not how fast.
-pub fn scratch() -> tempfile::TempDir {
+pub(crate) fn scratch() -> tempfile::TempDir {
     tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a directory")
 }
 
 /// What is on the disk when the process is killed now.
-pub fn killed(from: &Path, to: &Path) {
+pub(crate) fn killed(from: &Path, to: &Path) {
     for entry in std::fs::read_dir(from).expect("a directory") {
         let entry = entry.expect("an entry");
         if entry.file_type().expect("a type").is_file() {
@@ -124,7 +124,7 @@ fn state() -> impl Strategy<Value = RunState> {
         "\\PC{0,20}".prop_map(|latch| RunState::Held { latch }),
         Just(RunState::Queued),
         any::<Option<u64>>().prop_map(|generation| RunState::Starting { generation }),
-        any::<bool>().prop_map(|unowned| RunState::Running { unowned }),
+        any::<(bool, bool)>().prop_map(|(unowned, interrupted)| RunState::Running { unowned, interrupted }),
         why.clone().prop_map(|why| RunState::Stopping { why }),
         prop::option::of(why).prop_map(|why| RunState::Draining { why }),
         outcome().prop_map(|outcome| RunState::Ended { outcome }),
@@ -133,7 +133,7 @@ fn state() -> impl Strategy<Value = RunState> {
 }
 
 /// Any run that can be, and many that cannot.
-pub fn any_run() -> impl Strategy<Value = Run> {
+pub(crate) fn any_run() -> impl Strategy<Value = Run> {
     let exit = prop_oneof![
         any::<u8>().prop_map(Exit::Code),
         any::<(u8, bool)>().prop_map(|(signal, core)| Exit::Signal { signal, core }),

@@ -5,7 +5,8 @@ use kin_core::{Run, RunState};
 use kin_ledger::Ledger;
 use std::path::Path;
 
-const RUNS: u64 = 200_000;
+const BULK: u64 = 200_000;
+const LIVED: u64 = 80_000;
 
 /// A second apart, a thousand jobs by turns in no order, one in twenty failing.
 fn nth(n: u64) -> Run {
@@ -15,17 +16,17 @@ fn nth(n: u64) -> Run {
     Run { cpu_ms: Some(n % 100), out_bytes: 50 + n % 5_000, ..run }
 }
 
-fn bytes_a_run(dir: &Path) -> u64 {
-    std::fs::metadata(dir.join("kin.db")).expect("there").len() / RUNS
+fn bytes_a_run(dir: &Path, runs: u64) -> u64 {
+    std::fs::metadata(dir.join("kin.db")).expect("there").len() / runs
 }
 
 #[test]
 fn a_run_takes_at_most_80_bytes_in_bulk() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
-    assert_eq!(ledger.bulk_insert((0..RUNS).map(nth)).expect("a commit"), RUNS);
+    assert_eq!(ledger.bulk_insert((0..BULK).map(nth)).expect("a commit"), BULK);
     ledger.close().expect("closed");
-    let bytes = bytes_a_run(dir.path());
+    let bytes = bytes_a_run(dir.path(), BULK);
     eprintln!("{bytes} bytes a run, in bulk");
     assert!(bytes <= 80, "{bytes} bytes a run");
 }
@@ -33,10 +34,10 @@ fn a_run_takes_at_most_80_bytes_in_bulk() {
 /// As a day leaves it: queued, running, ended, each in a commit of its own, and others in between.
 #[test]
 fn a_run_takes_at_most_80_bytes_when_it_has_lived() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let batches: Vec<Vec<Run>> =
-        (0..RUNS / 100).map(|batch| (100 * batch..100 * (batch + 1)).map(nth).collect()).collect();
+        (0..LIVED / 100).map(|batch| (100 * batch..100 * (batch + 1)).map(nth).collect()).collect();
     let in_state = |runs: &[Run], state: RunState| -> Vec<Run> {
         let started_at = |run: &Run| if state == RunState::Queued { None } else { run.started_at };
         let pid = |run: &Run| if state == RunState::Queued { None } else { run.pid };
@@ -51,13 +52,13 @@ fn a_run_takes_at_most_80_bytes_when_it_has_lived() {
     for n in 0..batches.len() {
         quiet(&mut ledger, &in_state(&batches[n], RunState::Queued));
         quiet(&mut ledger, &in_state(&batches[n], RunState::Starting { generation: Some(u64::MAX / 3) }));
-        quiet(&mut ledger, &in_state(&batches[n], RunState::Running { unowned: false }));
+        quiet(&mut ledger, &in_state(&batches[n], RunState::Running { unowned: false, interrupted: false }));
         if let Some(before) = n.checked_sub(5) {
             quiet(&mut ledger, &batches[before]);
         }
     }
     ledger.close().expect("closed");
-    let bytes = bytes_a_run(dir.path());
+    let bytes = bytes_a_run(dir.path(), LIVED);
     eprintln!("{bytes} bytes a run, lived");
     assert!(bytes <= 80, "{bytes} bytes a run");
 }

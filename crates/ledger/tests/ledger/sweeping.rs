@@ -26,10 +26,12 @@ fn left(ledger: &Ledger) -> Vec<u64> {
 
 #[test]
 fn the_oldest_go_and_those_that_live_stay() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     let living = |n: u64| n % 10 == 3;
-    let run = |n| if living(n) { live("web", n, RunState::Running { unowned: false }) } else { ok("job", n) };
+    let run = |n| {
+        if living(n) { live("web", n, RunState::Running { unowned: false, interrupted: false }) } else { ok("job", n) }
+    };
     put(&mut ledger, &(0..100).map(run).collect::<Vec<_>>());
     let retention = Retention { max_count: Some(20), ..Retention::default() };
     let swept = sweep_all(&mut ledger, &retention, NOON, 7);
@@ -44,7 +46,7 @@ fn the_oldest_go_and_those_that_live_stay() {
 
 #[test]
 fn age_is_counted_from_the_end() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     // Number 0 began first and ended last.
     let mut long = ok("long", 0);
@@ -60,7 +62,7 @@ fn age_is_counted_from_the_end() {
 
 #[test]
 fn each_job_keeps_its_newest() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     // Interleaved, and more jobs than one sweep counts.
     let runs: Vec<_> = (0..1_000u64).map(|n| ok(&format!("job{}", n % 100), n)).collect();
@@ -76,7 +78,7 @@ fn each_job_keeps_its_newest() {
 
 #[test]
 fn events_go_and_their_numbers_go_on() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     put(&mut ledger, &(0..100).map(|n| ok("a", n)).collect::<Vec<_>>());
     let retention = Retention { events_max_count: Some(30), ..Retention::default() };
@@ -92,9 +94,9 @@ fn events_go_and_their_numbers_go_on() {
 
 #[test]
 fn a_key_stays_a_day_or_until_its_run_has_ended() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
-    let (short, long) = (ok("short", 1), live("long", 2, RunState::Running { unowned: false }));
+    let (short, long) = (ok("short", 1), live("long", 2, RunState::Running { unowned: false, interrupted: false }));
     let key = |run: &kin_core::Run| NewKey { key: run.job.to_string(), content: 5, run: run.no, at: NOON };
     let batch = Batch { runs: vec![&short, &long], keys: vec![key(&short), key(&long)], ..Batch::default() };
     ledger.apply(&batch, Durability::Full).expect("a commit");

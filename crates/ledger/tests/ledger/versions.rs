@@ -16,7 +16,7 @@ fn bytes(dir: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn a_newer_ledger_is_refused_and_not_touched() {
-    let (dir, image) = (tempfile::tempdir().expect("one"), tempfile::tempdir().expect("two"));
+    let (dir, image) = (scratch(), scratch());
     let mut ledger = open(dir.path());
     put(&mut ledger, &[ok("a", 1)]);
     drop(ledger);
@@ -35,7 +35,7 @@ fn a_newer_ledger_is_refused_and_not_touched() {
 
 #[test]
 fn tables_that_are_not_ours_are_damage() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let dir = scratch();
     let mut ledger = open(dir.path());
     put(&mut ledger, &[ok("a", 1)]);
     drop(ledger);

@@ -1,0 +1,5 @@
+//! See `testkit::floor`.
+
+fn main() -> std::process::ExitCode {
+    testkit::floor::main()
+}

@@ -1,0 +1,5 @@
+//! See `testkit::guest`.
+
+fn main() -> std::process::ExitCode {
+    testkit::guest::main()
+}

@@ -1,0 +1,212 @@
+//! What the threads of a torture share.
+
+use super::plan::Plan;
+use super::{Options, Report};
+use crate::procfs;
+use crate::server::{Pids, Server};
+use crate::witness::{Story, Witness, unix_ns};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// A run that kin has said yes to.
+#[derive(Clone, Debug)]
+pub struct Accepted {
+    pub plan: Plan,
+    /// Just before it was first sent.
+    pub sent_at: u64,
+    /// Judged and found right: it must never change again.
+    pub judged: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Kill {
+    pub at: u64,
+    pub pid: u32,
+}
+
+#[derive(Debug)]
+pub struct Field {
+    pub options: Options,
+    pub guest: PathBuf,
+    pub faults: PathBuf,
+    server: Server,
+    next: AtomicU64,
+    /// By run id.
+    accepted: Mutex<BTreeMap<String, Accepted>>,
+    witness: Mutex<Witness>,
+    witness_path: PathBuf,
+    kills: Mutex<Vec<Kill>>,
+    /// Each whole guard that was seen, and when.
+    chains: Mutex<Vec<(u64, Pids)>>,
+    report: Mutex<Report>,
+    failure: Mutex<Option<String>>,
+    finishing: AtomicBool,
+}
+
+/// A thread that fell over has said why already; what it held is still of use for the report.
+fn open<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Field {
+    pub fn new(options: Options, server: Server, faults: PathBuf) -> Field {
+        let witness_path = server.home().join("witness");
+        let witness = Witness::open(&witness_path).expect("a witness");
+        let report = Report { seed: options.seed, ..Report::default() };
+        Field {
+            guest: crate::guest_path(),
+            faults,
+            server,
+            next: AtomicU64::new(1),
+            accepted: Mutex::default(),
+            witness: Mutex::new(witness),
+            witness_path,
+            kills: Mutex::default(),
+            chains: Mutex::default(),
+            report: Mutex::new(report),
+            failure: Mutex::default(),
+            finishing: AtomicBool::new(false),
+            options,
+        }
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+    pub fn into_server(self) -> Server {
+        self.server
+    }
+    pub fn witness_path(&self) -> &Path {
+        &self.witness_path
+    }
+    pub fn next_index(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// No new runs from here on.
+    pub fn finish(&self) {
+        self.finishing.store(true, Ordering::Relaxed);
+    }
+    pub fn is_finishing(&self) -> bool {
+        self.finishing.load(Ordering::Relaxed)
+    }
+    /// The kills are over and every accepted run has been judged.
+    pub fn is_done(&self) -> bool {
+        self.is_finishing() && (self.has_failed() || open(&self.accepted).values().all(|run| run.judged))
+    }
+
+    /// Does a thread's part; its first complaint, or its panic, ends the torture.
+    pub fn guarded(&self, who: &str, part: impl FnOnce() -> Result<(), String>) {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(part));
+        let complaint = match outcome {
+            Ok(Ok(())) => return,
+            Ok(Err(complaint)) => complaint,
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default()
+            }
+        };
+        open(&self.failure).get_or_insert(format!("{who}: {complaint}"));
+        self.finish();
+    }
+    pub fn has_failed(&self) -> bool {
+        open(&self.failure).is_some()
+    }
+    pub fn verdict(&self) -> Result<(), String> {
+        open(&self.failure).clone().map_or(Ok(()), Err)
+    }
+
+    pub fn accept(&self, id: &str, plan: &Plan, sent_at: u64) -> Result<(), String> {
+        let run = Accepted { plan: plan.clone(), sent_at, judged: false };
+        match open(&self.accepted).insert(id.into(), run) {
+            Some(other) if other.plan.index != plan.index => {
+                Err(format!("{id} is the answer to two wishes: {} and {}", other.plan.index, plan.index))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+    pub fn judged(&self, id: &str) {
+        if let Some(run) = open(&self.accepted).get_mut(id) {
+            run.judged = true;
+        }
+    }
+    pub fn accepted(&self, id: &str) -> Option<Accepted> {
+        open(&self.accepted).get(id).cloned()
+    }
+    /// Ids accepted before this instant and not judged yet.
+    pub fn open_before(&self, at: u64) -> Vec<String> {
+        let accepted = open(&self.accepted);
+        accepted.iter().filter(|(_, run)| !run.judged && run.sent_at < at).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn story(&self, index: u64) -> Result<Story, String> {
+        let mut witness = open(&self.witness);
+        witness.read_on().map_err(|e| e.to_string())?;
+        Ok(witness.story(index))
+    }
+
+    pub fn saw_chain(&self, pids: Pids) {
+        let mut chains = open(&self.chains);
+        if chains.last().map(|(_, last)| *last) != Some(pids) {
+            chains.push((unix_ns(), pids));
+        }
+    }
+    pub fn last_chain(&self) -> Option<Pids> {
+        open(&self.chains).last().map(|(_, pids)| *pids)
+    }
+    pub fn killed(&self, pid: u32, role: &'static str) {
+        open(&self.kills).push(Kill { at: unix_ns(), pid });
+        *open(&self.report).kills.entry(role).or_default() += 1;
+    }
+    pub fn kill_count(&self) -> u64 {
+        open(&self.report).kills_in_all()
+    }
+    pub fn recovered(&self, role: &'static str, took: Duration) {
+        open(&self.report).recovery.entry(role).or_default().push(took);
+    }
+
+    /// Whether the exit code of a run that lived in this span may be unknown on an old kernel: two of the keepers that
+    /// were there when it started have been killed before its end was recorded.
+    pub fn may_be_unknown(&self, sent_at: u64, started_at: u64, ended_at: u64) -> bool {
+        const SLACK: u64 = 1_000_000_000;
+        let chains = open(&self.chains);
+        // The chains that may have been there at its start: the last one seen before it was sent, and all until then.
+        let first = chains.iter().rposition(|(at, _)| *at <= sent_at).unwrap_or(0);
+        let there: Vec<u32> = chains[first..]
+            .iter()
+            .take_while(|(at, _)| *at <= started_at + SLACK)
+            .flat_map(|(_, pids)| [pids.elder, pids.keeper])
+            .collect();
+        let span = sent_at..ended_at + SLACK;
+        let mut dead: Vec<u32> = open(&self.kills)
+            .iter()
+            .filter(|kill| span.contains(&kill.at) && there.contains(&kill.pid))
+            .map(|kill| kill.pid)
+            .collect();
+        dead.sort_unstable();
+        dead.dedup();
+        dead.len() >= 2
+    }
+
+    pub fn note(&self, change: impl FnOnce(&mut Report)) {
+        change(&mut open(&self.report));
+    }
+    pub fn report(&self) -> Report {
+        open(&self.report).clone()
+    }
+    pub fn talk(&self, words: &str) {
+        if self.options.talk {
+            eprintln!("{words}");
+        }
+    }
+
+    /// Which of these processes is dead.
+    pub fn dead_of(&self, pids: Pids) -> Option<(u32, &'static str)> {
+        [(pids.elder, "elder"), (pids.keeper, "keeper"), (pids.daemon, "daemon")]
+            .into_iter()
+            .find(|(pid, _)| !procfs::is_alive(*pid))
+    }
+}

@@ -1,0 +1,78 @@
+//! The daemon may die at any time: runs do not notice, and commands hardly do.
+
+use serde_json::json;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use testkit::http::Request;
+use testkit::torture::story::{self, Size};
+use testkit::{Cli, Role, Server, procfs};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+#[test]
+fn inv_03_no_byte_of_output_is_lost_while_the_daemon_dies() {
+    let size = Size { jobs: 100, lines: 100, over: Duration::from_secs(8), kills: 20 };
+    assert_eq!(story::run(Path::new(KIN), size), 100);
+}
+
+#[test]
+fn inv_04_a_repeated_submit_never_starts_a_second_run() {
+    let server = Server::start(KIN);
+    let witness = server.home().join("witness");
+    let guest = testkit::guest_path();
+    let words = ["run", "seed=1", "out=10", "err=0", "chunk=10", "spread_us=200000", "end=exit:0", "index=1"];
+    let told = format!("witness={}", witness.display());
+    let argv: Vec<&str> = guest.to_str().into_iter().chain(words).chain([told.as_str()]).collect();
+    let body = server.request(&argv);
+    let request = Request::post("/v1/runs", &body).key("one");
+    let mut http = server.http();
+    let first = http.send(&request).expect("an answer");
+    assert_eq!(first.status, 201);
+    let id = first.json()["id"].as_str().expect("an id").to_string();
+    for _ in 0..5 {
+        server.kill(Role::Daemon).expect("a daemon to kill");
+        let again = http.insist(&request, Duration::from_secs(10)).expect("an answer");
+        assert_eq!((again.status, again.json()["id"].as_str()), (200, Some(id.as_str())));
+    }
+    let other = Request::post("/v1/runs", &server.request(&["true"])).key("one");
+    let refused = http.insist(&other, Duration::from_secs(10)).expect("an answer").expect(409).json();
+    assert_eq!(refused["error"]["code"], "key_reused", "{refused}");
+    assert_eq!(server.wait_end(&id)["outcome"], "ok");
+    let mut told = testkit::witness::Witness::open(&witness).expect("a witness");
+    assert_eq!(told.read_on().expect("reads")[&1].starts.len(), 1);
+    server.shutdown();
+}
+
+#[test]
+fn commands_typed_while_the_daemon_is_dead_succeed() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    for args in [&["exec", "--", "true"][..], &["ps"], &["log"]] {
+        server.kill(Role::Daemon).expect("a daemon to kill");
+        let start = Instant::now();
+        let said = cli.run(args).expect(0);
+        assert!(start.elapsed() < Duration::from_secs(2), "{args:?} took {:?}: {said:?}", start.elapsed());
+        server.wait_whole(testkit::server::DEADLINE);
+    }
+    server.shutdown();
+}
+
+#[test]
+fn inv_05_the_daemon_has_no_children_and_holds_no_pipe_of_a_run() {
+    let server = Server::start(KIN);
+    let run = server.submit(&server.request(&["sleep", "60"]));
+    let id = run["id"].as_str().expect("an id");
+    let run = server.wait_state(id, &["running"]);
+    let pid = u32::try_from(run["pid"].as_u64().expect("a pid")).expect("a pid");
+    let pids = server.pids().expect("all are there");
+    assert_eq!(procfs::children(pids.daemon), Vec::<u32>::new());
+    assert_eq!(procfs::parent(pid), Some(pids.keeper));
+    let of_run = procfs::descriptors(pid).expect("its descriptors");
+    let of_daemon = procfs::descriptors(pids.daemon).expect("its descriptors");
+    for pipe in of_run.values().filter(|target| target.starts_with("pipe:")) {
+        assert!(!of_daemon.values().any(|target| target == pipe), "{pipe} in {of_daemon:?}");
+    }
+    server.http().post(&format!("/v1/runs/{id}/stop"), &json!({"kill": true})).expect(200);
+    assert_eq!(server.wait_end(id)["outcome"], "stopped");
+    server.shutdown();
+}

@@ -1,0 +1,209 @@
+//! `kin exec` as its callers see it, and the walk of one run from the word to the listing.
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use testkit::{Cli, Server, eventually, guest_path, server};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+#[test]
+fn exit_codes_pass_through() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let cases: [(&[&str], i32); 8] = [
+        (&["exec", "--", "true"], 0),
+        (&["exec", "--", "sh", "-c", "exit 7"], 7),
+        (&["exec", "--", "sh", "-c", "kill -9 $$"], 137),
+        (&["exec", "--", "sh", "-c", "kill -TERM $$"], 143),
+        (&["exec", "--timeout", "0.3", "--", "sleep", "60"], 124),
+        (&["exec", "--", "/no/such/program"], 127),
+        (&["exec", "--", "no-such-program-anywhere"], 127),
+        (&["exec", "--", "/etc/hostname"], 126),
+    ];
+    for (args, code) in cases {
+        let said = cli.run(args);
+        assert_eq!(said.code, code, "{args:?}: {said:?}");
+    }
+    for args in [&["exec"][..], &["exec", "--no-such-option", "--", "true"], &["nonsense"]] {
+        let said = cli.run(args);
+        assert_eq!(said.code, 2, "{args:?}: {said:?}");
+        assert!(!said.errors().is_empty(), "{args:?} is told why");
+    }
+    let before = server.http().get("/v1/runs").json()["runs"].as_array().map(Vec::len);
+    cli.run(&["exec", "--timeout", "soon", "--", "true"]).expect(2);
+    assert_eq!(server.http().get("/v1/runs").json()["runs"].as_array().map(Vec::len), before, "nothing was changed");
+    cli.run(&["jl", "nobody-00000001"]).expect(4);
+    server.shutdown();
+}
+
+/// said → carried → received → decided → recorded → spawned → heard → ended → judged → told.
+#[test]
+fn the_walk_of_one_run() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let said = cli.run(&["exec", "--id", "walk", "--", "sh", "-c", "echo one; echo two >&2; exit 3"]).expect(3);
+    assert_eq!(said.text(), "one\n");
+    let rows = cli.run(&["log", "--json"]).expect(0).json();
+    let run = rows.as_array().and_then(|rows| rows.first()).cloned().expect("one row");
+    let id = run["id"].as_str().expect("an id").to_string();
+    assert!(id.starts_with("walk-") && id.len() == 13, "{id}");
+    let want = (Some("ended"), Some("failed"), Some(3), Some(4), Some(4));
+    let field = |name: &str| run[name].as_u64();
+    assert_eq!(
+        (run["state"].as_str(), run["outcome"].as_str(), field("exit_code"), field("out_bytes"), field("err_bytes")),
+        want
+    );
+    let table = cli.run(&["log"]).expect(0).text();
+    let mut lines = table.lines();
+    let head: Vec<&str> = lines.next().unwrap_or_default().split_whitespace().collect();
+    assert_eq!(head, ["job-id", "status", "start", "end", "pid", "duration"], "{table}");
+    assert!(lines.next().is_some_and(|dashes| !dashes.is_empty() && dashes.chars().all(|c| c == '-')), "{table}");
+    assert!(lines.next().is_some_and(|row| row.starts_with(&format!("ER: {id}"))), "stderr was not empty: {table}");
+    assert_eq!(cli.run(&["jl", "--out", &id]).expect(0).out, b"one\n");
+    assert_eq!(cli.run(&["jl", "--err", &id]).expect(0).out, b"two\n");
+    let why = cli.run(&["why", &id]).expect(0).text();
+    assert!(why.contains('3'), "the story names the code: {why}");
+    server.shutdown();
+}
+
+#[test]
+fn detach_prints_the_id_alone_and_wait_waits_for_it() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let said = cli.run(&["exec", "--detach", "--id", "later", "--", "sh", "-c", "sleep 0.4; exit 5"]).expect(0);
+    let id = said.line();
+    assert_eq!(said.text(), format!("{id}\n"));
+    assert!(id.starts_with("later-"), "{id}");
+    cli.run(&["wait", &id]).expect(0);
+    assert_eq!(server.show(&id)["exit_code"], 5);
+    server.shutdown();
+}
+
+#[test]
+fn a_run_at_a_latch_waits_for_its_release() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let id = cli.run(&["exec", "--detach", "--pending", "go", "--", "echo", "gone"]).expect(0).line();
+    assert_eq!(server.show(&id)["state"], "held");
+    assert_eq!(server.show(&id)["latch"], "go");
+    let said = cli.run(&["release", "go"]).expect(0).text();
+    assert!(said.contains(&id), "{said}");
+    assert_eq!(server.wait_end(&id)["outcome"], "ok");
+    let id = cli.run(&["exec", "--detach", "--pending", "go", "--", "echo", "gone"]).expect(0).line();
+    cli.run(&["stop", &id]).expect(0);
+    let run = server.wait_end(&id);
+    assert_eq!((run["outcome"].as_str(), &run["started_at"]), (Some("cancelled"), &Value::Null), "{run}");
+    server.shutdown();
+}
+
+#[test]
+fn a_full_job_is_refused() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let id = cli.run(&["exec", "--detach", "--id", "one", "--", "sleep", "60"]).expect(0).line();
+    server.wait_state(&id, &["running"]);
+    let said = cli.run(&["exec", "--no-overlap", "--id", "one", "--", "true"]).expect(5);
+    assert!(said.errors().contains(&id), "it names the run that lives: {}", said.errors());
+    cli.run(&["kill", &id]).expect(0);
+    server.wait_end(&id);
+    server.shutdown();
+}
+
+fn attached(server: &Server) -> (std::process::Child, String) {
+    let guest = guest_path();
+    let mut command = server.command();
+    command.args(["exec", "--id", "attached", "--"]).arg(guest).arg("forever").stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::null()).spawn().expect("kin exec starts");
+    let mut line = String::new();
+    let out = child.stdout.as_mut().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("its first line");
+    assert_eq!(line, "ready\n");
+    let live = server.http().get("/v1/runs?state=live").json();
+    let id = live["runs"][0]["id"].as_str().expect("one live run").to_string();
+    (child, id)
+}
+
+#[test]
+fn ctrl_c_interrupts_the_run() {
+    let server = Server::start(KIN);
+    let (mut client, id) = attached(&server);
+    kill_process(Pid::from_child(&client), Signal::INT).expect("interrupts it");
+    assert_eq!(client.wait().expect("it ends").code(), Some(130));
+    let run = server.wait_end(&id);
+    assert_eq!(run["outcome"], "interrupted", "{run}");
+    server.shutdown();
+}
+
+#[test]
+fn inv_13_the_death_of_a_client_does_not_end_its_run() {
+    let server = Server::start(KIN);
+    let (mut client, id) = attached(&server);
+    client.kill().expect("kills the client");
+    client.wait().expect("reaped");
+    let beside = server.submit(&server.request(&["true"]));
+    server.wait_end(beside["id"].as_str().expect("an id"));
+    assert_eq!(server.show(&id)["state"], "running");
+    let cli = Cli::new(&server);
+    let asked = Instant::now();
+    cli.run(&["stop", &id]).expect(0);
+    assert_eq!(server.wait_end(&id)["outcome"], "stopped");
+    assert!(asked.elapsed() < Duration::from_secs(5), "TERM was enough");
+    server.shutdown();
+}
+
+#[test]
+fn bypassed_output_goes_straight_to_the_caller_and_is_not_kept() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let said = cli.run(&["exec", "--bypass-output", "--id", "by", "--", "sh", "-c", "echo straight; exit 2"]).expect(2);
+    assert_eq!(said.text(), "straight\n");
+    let run = server.http().get("/v1/runs?job=by").json()["runs"][0].clone();
+    assert_eq!((run["out_bytes"].as_u64(), run["exit_code"].as_u64()), (Some(0), Some(2)), "{run}");
+    server.shutdown();
+}
+
+#[test]
+fn an_upgrade_in_place_is_noticed_by_nobody() {
+    let server = Server::start(KIN);
+    let guest = guest_path();
+    let words = [guest.to_str().expect("text"), "lines", "n=40", "over_ms=2000", "code=4"];
+    let id = server.submit(&server.request(&words))["id"].as_str().expect("an id").to_string();
+    server.wait_state(&id, &["running"]);
+    let before = server.pids().expect("all are there");
+    Cli::new(&server).run(&["upgrade"]).expect(0);
+    server.wait_whole(server::DEADLINE);
+    let after = server.pids().expect("all are there");
+    assert_eq!((before.elder, before.keeper), (after.elder, after.keeper), "they replaced themselves in place");
+    let run = server.wait_end(&id);
+    assert_eq!(run["exit_code"], 4, "{run}");
+    let want: String = (1..=40).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(String::from_utf8_lossy(&server.output(&id, "out")), want);
+    eventually("the next run starts", server::DEADLINE, || {
+        (Cli::new(&server).run(&["exec", "--", "true"]).code == 0).then_some(())
+    });
+    server.shutdown();
+}
+
+#[test]
+fn events_are_told_in_order_and_none_is_missed_after_a_break() {
+    let server = Server::start(KIN);
+    let run = server.submit(&server.request(&["true"]));
+    let id = run["id"].as_str().expect("an id");
+    server.wait_end(id);
+    let read = |after: u64, until: usize| -> Vec<Value> {
+        let mut http = server.http();
+        let request = testkit::http::Request::get(format!("/v1/events?after={after}"));
+        let stream = http.stream(&request).expect("a stream");
+        let lines = std::io::BufRead::lines(std::io::BufReader::new(stream));
+        let data = lines.map_while(Result::ok).filter_map(|l| serde_json::from_str(l.strip_prefix("data:")?).ok());
+        data.take(until).collect()
+    };
+    let all = read(0, 4);
+    let seqs: Vec<u64> = all.iter().filter_map(|e: &Value| e["seq"].as_u64()).collect();
+    assert!(seqs.len() == 4 && seqs.is_sorted_by(|a, b| a < b), "{all:?}");
+    let again = read(seqs[1], 2);
+    assert_eq!(again, all[2..4]);
+    server.shutdown();
+}

@@ -1,0 +1,154 @@
+//! Limits of the system: what cannot be done is named, and nothing else suffers.
+
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use testkit::server::Options;
+use testkit::{Server, is_root, not_run};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+/// A program that becomes kin under some limit.
+fn limited(how: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::Builder::new().prefix("kin-limit-").tempdir_in("/tmp").expect("a directory");
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).expect("a directory for all");
+    let kin = dir.path().join("kin");
+    std::fs::copy(KIN, &kin).expect("a copy that another user can read");
+    let script = dir.path().join("limited-kin");
+    std::fs::write(&script, format!("#!/bin/sh\n{how} \"{}\" \"$@\"\n", kin.display())).expect("a script");
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).expect("an executable one");
+    (dir, script)
+}
+
+/// Every accepted run either has its true end or says at which step it could not start.
+fn all_are_true(server: &Server, ids: &[String]) -> (usize, usize) {
+    let (mut ok, mut failed) = (0, 0);
+    for id in ids {
+        let run = server.wait_end(id);
+        match run["outcome"].as_str() {
+            Some("ok") => ok += 1,
+            Some("spawn-failed") => {
+                assert!(run["spawn"]["step"].is_string() && run["spawn"]["errno"].is_i64(), "{run}");
+                failed += 1;
+            }
+            _ => panic!("{run}"),
+        }
+    }
+    (ok, failed)
+}
+
+fn submit_many(server: &Server, n: usize) -> Vec<String> {
+    let runs = (0..n).map(|_| server.submit(&server.request(&["sleep", "0.5"])));
+    runs.map(|run: Value| run["id"].as_str().expect("an id").to_string()).collect()
+}
+
+#[test]
+fn sixty_four_descriptors_are_enough_to_stay_honest() {
+    let (_dir, script) = limited("exec prlimit --nofile=64:64");
+    let server = Options::new(script).start();
+    let ids = submit_many(&server, 40);
+    let (ok, failed) = all_are_true(&server, &ids);
+    assert_eq!(ok + failed, 40);
+    let again = submit_many(&server, 3);
+    assert_eq!(all_are_true(&server, &again), (3, 0), "with room again it goes on as before");
+    server.shutdown();
+}
+
+#[test]
+fn a_user_at_its_limit_of_processes_is_told_so() {
+    if !is_root() {
+        return not_run("the limit of processes needs root, to run as a user of its own");
+    }
+    let uid = 40_000 + std::process::id() % 10_000;
+    let as_user = format!("exec setpriv --reuid {uid} --regid {uid} --clear-groups prlimit --nproc=20:20");
+    let (_dir, script) = limited(&as_user);
+    let server = Options::new(script).prepare();
+    std::os::unix::fs::chown(server.home(), Some(uid), Some(uid)).expect("a home of its own");
+    server.start_again();
+    let ids = submit_many(&server, 30);
+    let (ok, failed) = all_are_true(&server, &ids);
+    assert!(failed > 0, "{ok} of 30 ran under a limit of 20");
+    let again = submit_many(&server, 2);
+    assert_eq!(all_are_true(&server, &again), (2, 0), "with room again it goes on as before");
+    server.shutdown();
+}
+
+#[test]
+fn what_cannot_be_executed_is_named() {
+    let server = Server::start(KIN);
+    let plain = server.home().join("plain");
+    std::fs::write(&plain, "no program").expect("a file");
+    std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o755)).expect("an executable one");
+    let long = "x".repeat(200_000);
+    let cases: [(&[&str], &str, &str, i64); 5] = [
+        (&["/no/such/program"], "/", "exec", 2),
+        (&["/etc/hostname"], "/", "exec", 13),
+        (&["true"], "/no/such/directory", "directory", 2),
+        (&["true"], "/etc/hostname", "directory", 20),
+        (&["/bin/echo", &long], "/", "exec", 7),
+    ];
+    for (argv, directory, step, errno) in cases {
+        let mut request = server.request(argv);
+        request["directory"] = directory.into();
+        let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+        let run = server.wait_end(&id);
+        assert_eq!(run["outcome"], "spawn-failed", "{run}");
+        assert_eq!((run["spawn"]["step"].as_str(), run["spawn"]["errno"].as_i64()), (Some(step), Some(errno)), "{run}");
+        assert!(run["spawn"]["message"].as_str().is_some_and(|m| !m.is_empty()), "in words too: {run}");
+    }
+    let run = server.submit(&server.request(&[plain.to_str().expect("text")]));
+    let run = server.wait_end(run["id"].as_str().expect("an id"));
+    assert_eq!((run["outcome"].as_str(), run["spawn"]["errno"].as_i64()), (Some("spawn-failed"), Some(8)), "{run}");
+    server.shutdown();
+}
+
+#[test]
+fn bad_requests_change_nothing_and_are_told_why() {
+    let server = Server::start(KIN);
+    let mut http = server.http();
+    let good = server.request(&["true"]);
+    let with = |name: &str, value: Value| {
+        let mut bad = good.clone();
+        bad[name] = value;
+        bad
+    };
+    for bad in [
+        with("argv", serde_json::json!([])),
+        with("directory", "relative".into()),
+        with("job", "../../etc".into()),
+        with("nonsense", 1.into()),
+        with("stop_signal", "NOSUCH".into()),
+        with("umask", 0o1777.into()),
+        with("argv", serde_json::json!(["a\u{0}b"])),
+        serde_json::json!("text"),
+    ] {
+        let answer = http.post("/v1/runs", &bad);
+        assert_eq!(answer.status, 400, "{bad}: {}", answer.json());
+        let said = answer.json();
+        assert_eq!(said["error"]["code"], "bad_request", "{said}");
+    }
+    assert_eq!(http.get("/v1/runs").json()["runs"], serde_json::json!([]));
+    assert_eq!(http.get("/v1/runs/nobody-00000001").status, 404);
+    assert_eq!(http.get("/v1/nonsense").status, 404);
+    server.shutdown();
+}
+
+/// Nothing happens in an idle server: no wake-up, no processor time.
+#[test]
+fn inv_16_an_idle_server_sleeps() {
+    let server = Server::start(KIN);
+    let run = server.submit(&server.request(&["sleep", "60"]));
+    server.wait_state(run["id"].as_str().expect("an id"), &["running"]);
+    let pids = server.pids().expect("all are there");
+    let of = |pid: u32| testkit::procfs::switches(pid).expect("its switches");
+    let all = [pids.elder, pids.keeper, pids.daemon];
+    // The last of the work above settles first: once nothing moved for a second, nothing may move for three.
+    let quiet = |seconds: u64| {
+        let before = all.map(of);
+        testkit::wait::let_time_pass(std::time::Duration::from_secs(seconds));
+        all.map(of) == before
+    };
+    testkit::eventually("a quiet second", testkit::server::DEADLINE, || quiet(1).then_some(()));
+    assert!(quiet(3), "woken without cause: elder, keeper, daemon {pids:?}");
+    server.shutdown();
+}

@@ -1,0 +1,162 @@
+//! Output: every byte, apart by stream, whatever the bytes are.
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+use testkit::http::Request;
+use testkit::{Cli, Server, guest_path, not_run, pattern, server};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+fn id_of(run: &serde_json::Value) -> String {
+    run["id"].as_str().expect("an id").to_string()
+}
+
+#[test]
+fn inv_07_bytes_are_exact_and_streams_stay_apart() {
+    let server = Server::start(KIN);
+    let guest = guest_path();
+    let guest = guest.to_str().expect("text");
+    for (seed, chunk) in [(1, 1), (2, 80), (3, 4096), (4, 70_000), (5, 1 << 20)] {
+        let size = if chunk == 1 { 20_000 } else { 3_000_000 };
+        let words: Vec<String> = ["run", "index=1", "spread_us=0", "end=exit:0"]
+            .map(String::from)
+            .into_iter()
+            .chain([
+                format!("seed={seed}"),
+                format!("out={size}"),
+                format!("err={}", size / 3),
+                format!("chunk={chunk}"),
+            ])
+            .collect();
+        let argv: Vec<&str> = std::iter::once(guest).chain(words.iter().map(String::as_str)).collect();
+        let id = id_of(&server.submit(&server.request(&argv)));
+        let run = server.wait_end(&id);
+        assert_eq!((run["out_bytes"].as_u64(), run["err_bytes"].as_u64()), (Some(size), Some(size / 3)), "{run}");
+        assert_eq!(pattern::wrong(seed, 0, size, &server.output(&id, "out")), None);
+        assert_eq!(pattern::wrong(seed, 1, size / 3, &server.output(&id, "err")), None);
+        let cli = Cli::new(&server);
+        assert_eq!(pattern::wrong(seed, 0, size, &cli.run(&["jl", "--out", &id]).expect(0).out), None);
+        assert_eq!(pattern::wrong(seed, 1, size / 3, &cli.run(&["jl", "--err", &id]).expect(0).out), None);
+    }
+    server.shutdown();
+}
+
+#[test]
+fn invalid_utf8_nul_and_a_line_of_a_mebibyte_pass_through_exec() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let said = cli.run(&["exec", "--", "printf", r"a\000b\377\376c"]).expect(0);
+    assert_eq!((said.out.as_slice(), said.err.as_slice()), (&b"a\0b\xff\xfec"[..], &b""[..]));
+    let said = cli.run(&["exec", "--", "head", "-c", "1048576", "/dev/zero"]).expect(0);
+    assert_eq!(said.out, vec![0; 1 << 20]);
+    let both = cli.run(&["exec", "--", "sh", "-c", "echo o; echo e >&2; exit 3"]).expect(3);
+    assert_eq!((both.text().as_str(), both.errors().contains('e')), ("o\n", true));
+    server.shutdown();
+}
+
+#[test]
+fn a_chatty_job_does_no_harm_to_a_quiet_one() {
+    let server = Server::start(KIN);
+    let guest = guest_path();
+    let chatty = id_of(&server.submit(&server.request(&["timeout", "5", "yes"])));
+    let quiet = server.request(&[guest.to_str().expect("text"), "lines", "n=50", "over_ms=4000"]);
+    let quiet = id_of(&server.submit(&quiet));
+    let mut http = server.http();
+    for _ in 0..20 {
+        let asked = Instant::now();
+        http.send(&Request::get("/v1/runs?limit=10")).expect("an answer").expect(200);
+        assert!(asked.elapsed() < Duration::from_secs(1), "a listing took {:?}", asked.elapsed());
+    }
+    let want: String = (1..=50).map(|n| format!("line {n}\n")).collect();
+    assert_eq!(server.wait_end(&quiet)["outcome"], "ok");
+    assert_eq!(String::from_utf8_lossy(&server.output(&quiet, "out")), want);
+    let run = server.wait_end(&chatty);
+    assert_eq!(run["exit_code"], 124, "{run}");
+    let kept: u64 = std::fs::read_dir(server.state().join("logs/timeout"))
+        .expect("its logs")
+        .filter_map(|file| file.ok()?.metadata().ok())
+        .map(|meta| meta.len())
+        .sum();
+    assert!(kept <= (1 << 30) + (128 << 20), "{kept} bytes are kept of one run");
+    let written = run["out_bytes"].as_u64().expect("a count");
+    assert!(written > 0 && written.is_multiple_of(2), "{run}");
+    server.shutdown();
+}
+
+#[test]
+fn a_child_that_closes_its_streams_goes_on() {
+    let server = Server::start(KIN);
+    let id = id_of(&server.submit(&server.request(&["sh", "-c", "exec >&- 2>&- <&-; sleep 0.3; exit 4"])));
+    assert_eq!(server.wait_end(&id)["exit_code"], 4);
+    server.shutdown();
+}
+
+#[test]
+fn output_after_the_leaders_end_is_still_taken() {
+    let server = Server::start(KIN);
+    let guest = guest_path();
+    let id = id_of(&server.submit(&server.request(&[guest.to_str().expect("text"), "hold", "ms=700", "code=6"])));
+    let draining = server.wait_state(&id, &["draining", "ended"]);
+    let run = server.wait_end(&id);
+    assert_eq!((run["exit_code"].as_u64(), draining["exit_code"].as_u64()), (Some(6), Some(6)), "{draining}");
+    assert_eq!(server.output(&id, "out"), b"early\nlate\n");
+    server.shutdown();
+}
+
+#[test]
+fn a_follower_gets_each_byte_once_over_the_daemons_deaths() {
+    let server = Server::start(KIN);
+    let guest = guest_path();
+    let request = server.request(&[guest.to_str().expect("text"), "lines", "n=60", "over_ms=3000"]);
+    let id = id_of(&server.submit(&request));
+    server.wait_state(&id, &["running"]);
+    let mut follower = server.command();
+    let follower = follower.args(["tail", "-f", &id]).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = follower.spawn().expect("tail starts");
+    for _ in 0..3 {
+        server.kill(testkit::Role::Daemon).expect("a daemon to kill");
+        server.wait_whole(server::DEADLINE);
+    }
+    let out = child.wait_with_output().expect("tail ends when the run has ended").stdout;
+    let text = String::from_utf8_lossy(&out).into_owned();
+    for n in 1..=60 {
+        let seen = text.lines().filter(|line| line.ends_with(&format!("line {n}"))).count();
+        assert_eq!(seen, 1, "line {n} in\n{text}");
+    }
+    server.shutdown();
+}
+
+/// `script` gives the command a terminal. Only colours may come through it.
+#[test]
+fn inv_08_a_terminal_never_gets_raw_control_sequences() {
+    if std::process::Command::new("script").arg("--version").output().is_err() {
+        return not_run("no script(1) to make a terminal");
+    }
+    let server = Server::start(KIN);
+    let wild = r"\033]0;title\007\033[2J\033[31mred\033[0m \302\233 2J \033P1$r\033\\ plain\n";
+    let id = id_of(&server.submit(&server.request(&["printf", wild])));
+    assert_eq!(server.wait_end(&id)["outcome"], "ok");
+    let raw = server.output(&id, "out");
+    assert!(raw.contains(&7) && raw.windows(4).any(|w| w == b"\x1b[2J"), "kept as it was written");
+    for verb in ["jl", "tail"] {
+        let typed = format!("{} {verb} {id}", KIN);
+        let out = on_a_terminal(&server, &typed);
+        let text = String::from_utf8_lossy(&out).into_owned();
+        assert!(text.contains("plain"), "{verb}: {text:?}");
+        let mut rest = text.as_str();
+        while let Some(at) = rest.find(['\u{1b}', '\u{7}', '\u{9b}']) {
+            let colour = rest[at..].strip_prefix("\u{1b}[").and_then(|r| {
+                let end = r.find(|c: char| !(c.is_ascii_digit() || c == ';' || c == ':'))?;
+                r[end..].strip_prefix('m')
+            });
+            rest = colour.unwrap_or_else(|| panic!("{verb}: raw control in {text:?}"));
+        }
+    }
+    server.shutdown();
+}
+
+fn on_a_terminal(server: &Server, typed: &str) -> Vec<u8> {
+    let mut command = std::process::Command::new("script");
+    command.args(["-qec", typed, "/dev/null"]).env_clear().envs(server.environment()).env("TERM", "xterm");
+    command.stdin(Stdio::null()).output().expect("script runs").stdout
+}
