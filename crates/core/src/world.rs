@@ -158,11 +158,6 @@ impl World {
     pub const fn is_closing(&self) -> bool {
         self.closing
     }
-    /// Some run is decided to start, and no keeper is known that could.
-    pub fn wants_a_keeper(&self) -> bool {
-        self.keeper.is_none()
-            && self.live.values().any(|run| matches!(run.state, RunState::Starting { generation: None }))
-    }
     /// Whether an `Act::Start` still stands: effects of several inputs are performed together, and a later one may have
     /// taken the run from that keeper again.
     pub fn may_start(&self, run: RunNo, generation: u64) -> bool {

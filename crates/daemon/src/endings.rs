@@ -9,10 +9,13 @@ use kin_core::{Run, RunNo};
 use kin_ledger::{ReadError, Stage};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// As many events are read at a time.
 const PAGE: u32 = 1000;
+/// A ledger that could not be read is read again after so long.
+const AGAIN: Duration = Duration::from_millis(200);
 
 type Said = Option<Arc<kin_api::Run>>;
 
@@ -114,18 +117,22 @@ async fn listen(waiting: Arc<Waiting>, engine: Handle, host: String) {
     let mut seen = committed.borrow_and_update().event_seq;
     while committed.changed().await.is_ok() {
         let newest = committed.borrow_and_update().event_seq;
-        let awaited: HashSet<RunNo> = waiting.runs().keys().copied().collect();
+        let awaited: Arc<HashSet<RunNo>> = Arc::new(waiting.runs().keys().copied().collect());
         if awaited.is_empty() {
             seen = newest;
             continue;
         }
-        let engine = engine.clone();
-        let read = tokio::task::spawn_blocking(move || ended(&engine, seen, &awaited)).await;
-        // What could not be read now is read with the next commit, from the same place.
-        if let Ok(Ok((runs, last))) = read {
-            runs.iter().for_each(|run| waiting.tell(run, &host));
-            seen = last;
-        }
+        seen = loop {
+            let (engine, awaited) = (engine.clone(), Arc::clone(&awaited));
+            match tokio::task::spawn_blocking(move || ended(&engine, seen, &awaited)).await {
+                Ok(Ok((runs, last))) => {
+                    runs.iter().for_each(|run| waiting.tell(run, &host));
+                    break last;
+                }
+                // No commit may follow that would make us look again.
+                Ok(Err(_)) | Err(_) => tokio::time::sleep(AGAIN).await,
+            }
+        };
     }
 }
 

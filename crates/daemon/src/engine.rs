@@ -158,6 +158,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         stalled: None,
         room_at: None,
         chain_at: None,
+        orphaned: false,
         care: care::Care::default(),
         config,
     };
@@ -221,6 +222,8 @@ struct Engine {
     room_at: Option<Instant>,
     /// When to look again for a chain, while there is none.
     chain_at: Option<Instant>,
+    /// It was said that both keepers are gone.
+    orphaned: bool,
     care: care::Care,
 }
 
@@ -324,7 +327,7 @@ impl Engine {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Waited {
-        if !self.later.is_empty() {
+        if !self.later.is_empty() || self.look != Look::Nothing {
             return Waited::Time;
         }
         let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];
@@ -559,17 +562,17 @@ impl Engine {
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
-        let refusal = Refusal::Unavailable { why: why.to_string() };
-        for no in batch.specs {
-            // A commit may fail after it succeeded: what is there after all was accepted, though nobody was told.
-            if self.world.get(no).is_none() {
+        // A commit may fail after all of it was written: then it is true, and is answered so.
+        let is_there = batch.specs.iter().any(|no| self.world.get(*no).is_some());
+        if !is_there {
+            for no in batch.specs {
                 self.remove_spec(no);
             }
         }
+        let refusal = Refusal::Unavailable { why: why.to_string() };
         for answer in batch.answers.into_iter().chain(batch.done) {
-            answer(Some(&refusal));
+            answer((!is_there).then_some(&refusal));
         }
-        self.told_again();
         self.stalled = Some(Instant::now() + AGAIN);
         self.publish(false);
     }
@@ -578,12 +581,13 @@ impl Engine {
     fn publish(&mut self, settles: bool) {
         let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
         let before = *self.chain.borrow();
+        let settled = self.told.is_some() && self.stalled.is_none() && (settles || before.settled);
         let info = ChainInfo {
-            guard: self.told.map_or(Guard::Degraded, |told| told.guard),
+            guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
             front: self.front,
-            settled: self.told.is_some() && self.stalled.is_none() && (settles || before.settled),
+            settled,
         };
         if info != before {
             self.chain.send_replace(info);

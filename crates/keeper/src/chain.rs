@@ -395,11 +395,7 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         slot.set_flag(flag::ADOPTED);
         // What was opened elsewhere is not ours; the files say where they go on.
-        live.out.file = None;
-        live.err.file = None;
-        live.out.at = slot.out_len.load(Ordering::Relaxed);
-        live.err.at = slot.err_len.load(Ordering::Relaxed);
-        (live.out.paced, live.err.paced) = (false, false);
+        crate::output::resync(&self.place, slot, &mut live);
         live.index = crate::live::Index::default();
         if let Some(spec) = self.place.spec(run)
             && let Ok(view) = spec.view()
@@ -442,9 +438,7 @@ impl Keeper {
                 live.learn(&view);
             }
             if let Some(generation) = self.generations[at].as_ref() {
-                let slot = &generation.table.slots()[usize::from(slot_at)];
-                live.out.at = slot.out_len.load(Ordering::Relaxed);
-                live.err.at = slot.err_len.load(Ordering::Relaxed);
+                crate::output::resync(&self.place, &generation.table.slots()[usize::from(slot_at)], &mut live);
             }
             match live.pidfd.take() {
                 Some(pidfd) => self.serve_run(at, live, pidfd),

@@ -50,7 +50,7 @@ pub struct Committed {
 /// The two keepers, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainInfo {
-    /// `Degraded` also while nobody has said anything yet.
+    /// `Degraded` also while nobody has said anything yet, or what was said is not yet recorded.
     pub guard: Guard,
     pub elder: Option<Link>,
     pub keeper: Option<Link>,

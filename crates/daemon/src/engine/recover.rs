@@ -83,6 +83,7 @@ impl Engine {
             // Said by an elder that has died since; its word was overtaken.
             Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
             Tell::Chain { elder, keeper, guard, turn } => {
+                self.orphaned = false;
                 let told = Told { elder, keeper, guard, turn };
                 if self.told.map(|t| t.guard) != Some(guard) {
                     let words = match guard {
@@ -151,7 +152,10 @@ impl Engine {
     }
 
     fn publish_unsettled(&mut self) {
-        self.chain.send_if_modified(|info| std::mem::replace(&mut info.settled, false));
+        self.chain.send_if_modified(|info| {
+            info.guard = Guard::Degraded;
+            std::mem::replace(&mut info.settled, false)
+        });
     }
 
     pub(super) fn is_served(&self, generation: u64) -> bool {
@@ -236,7 +240,10 @@ impl Engine {
             return;
         }
         self.chain_at = Some(Instant::now() + AGAIN);
-        self.note("server.guard", "both keepers are gone; a new elder is made".into(), batch);
+        if !self.orphaned {
+            self.orphaned = true;
+            self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
+        }
         if let Err(e) = (self.config.new_elder)() {
             eprintln!("kin daemon: cannot make an elder: {e}");
         }
@@ -354,6 +361,10 @@ impl Engine {
         match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
             Ok(Fate::Alive) => {
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
+                Unserved::Said
+            }
+            Ok(Fate::Ended(close)) => {
+                self.fact(Fact::SurvivorGone { run: no, close }, batch);
                 Unserved::Said
             }
             Ok(Fate::Gone) => {

@@ -33,6 +33,8 @@ struct Survivor {
     kill_at: Option<Instant>,
     /// It is dead, and not yet reaped.
     look_at: Option<Instant>,
+    /// How it ended; said again until it is recorded.
+    close: Option<Close>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +46,9 @@ pub(super) struct Survivors {
 #[derive(Debug)]
 pub(super) enum Fate {
     Alive,
+    /// It was watched until its end.
+    Ended(Close),
+    /// It was gone before anybody watched it.
     Gone,
 }
 
@@ -67,8 +72,8 @@ impl Survivors {
         id: Option<&RunId>,
         s: &Snapshot,
     ) -> io::Result<Fate> {
-        if self.has(no) {
-            return Ok(Fate::Alive);
+        if let Some(survivor) = self.runs.get(&no) {
+            return Ok(survivor.close.clone().map_or(Fate::Alive, Fate::Ended));
         }
         // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
         let Ok(pidfd) = pidfd_open(s.pid) else { return Ok(Fate::Gone) };
@@ -78,8 +83,17 @@ impl Survivors {
             return Ok(Fate::Gone);
         }
         let number = link.watch_survivor(&pidfd)?;
-        let survivor =
-            Survivor { generation, number, pidfd, pid: s.pid, ticks, flags: s.flags, kill_at: None, look_at: None };
+        let survivor = Survivor {
+            generation,
+            number,
+            pidfd,
+            pid: s.pid,
+            ticks,
+            flags: s.flags,
+            kill_at: None,
+            look_at: None,
+            close: None,
+        };
         self.runs.insert(no, survivor);
         Ok(Fate::Alive)
     }
@@ -91,7 +105,8 @@ impl Survivors {
     }
 
     fn ended(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<(RunNo, Close)> {
-        let survivor = self.runs.get_mut(&no)?;
+        let survivor = self.runs.get_mut(&no).filter(|survivor| survivor.close.is_none())?;
+        survivor.look_at = None;
         let how = match exit_info(&survivor.pidfd) {
             Some(info) => slot::exit(info.code, info.status).map_or(How::Unknown, How::Exit),
             // Dead, but its parent has not taken its exit yet; only then will the kernel tell us.
@@ -108,12 +123,14 @@ impl Survivors {
             oom: survivor.flags & flag::OOM != 0,
         };
         link.unwatch_survivor(survivor.number, &survivor.pidfd);
+        survivor.kill_at = None;
+        survivor.close = Some(close.clone());
         Some((no, close))
     }
 
     /// Its end is in the ledger.
-    pub(super) fn forget(&mut self, no: RunNo) {
-        self.runs.remove(&no);
+    pub(super) fn forget(&mut self, no: RunNo) -> bool {
+        self.runs.remove(&no).is_some()
     }
 
     pub(super) fn stop(&mut self, dirs: &Dirs, no: RunNo, kind: StopKind) {
