@@ -47,10 +47,7 @@ impl Engine {
                 Heard::Tell { generation, tell } => self.told(generation, tell, batch),
                 Heard::HungUp { generation, number } => {
                     if self.link.hung_up(generation, number) {
-                        if self.told.is_some_and(|told| told.keeper == generation) {
-                            self.fact(Fact::KeeperGone { generation }, batch);
-                        }
-                        self.told_again();
+                        self.hung_up(generation, batch);
                     }
                 }
                 Heard::Writable { generation, number } => self.link.writable(generation, number),
@@ -64,6 +61,18 @@ impl Engine {
                 Heard::Overflow => self.look = Look::All,
             }
         }
+    }
+
+    /// One of the chain's own connections: what was told of it is true no more. Whoever lives tells it anew, on the
+    /// connection that is made now, or on the other's.
+    fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
+        if self.told.is_some_and(|told| told.keeper == generation) {
+            self.fact(Fact::KeeperGone { generation }, batch);
+        }
+        if self.told.is_some_and(|told| told.keeper == generation || told.elder == generation) {
+            self.told = None;
+        }
+        self.told_again();
     }
 
     fn told(&mut self, generation: u64, tell: Tell, batch: &mut Batch) {
@@ -205,7 +214,7 @@ impl Engine {
             self.told = None;
             self.settle(None, batch);
             self.want_elder(batch);
-        } else if look == Look::All && keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
+        } else if keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
             self.settle(keeper, batch);
             self.upgrade_keepers();
         } else {
