@@ -81,7 +81,7 @@ impl Chain {
         command.args(["keep", "--elder", "--state"]).arg(&state).arg("--run").arg(&run);
         command.arg("--lock-fd").arg(lock.as_raw_fd().to_string());
         command.env(procfs::MARK, &mark).env("KIN_NO_CGROUP", if cgroups { "0" } else { "1" });
-        let status = command.stdin(Stdio::null()).stderr(log).status().expect("the elder starts");
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).status().expect("the elder starts");
         assert!(status.success(), "the elder stands");
         let (socket, table) = connect(&run);
         Chain { dir, mark, mint: Mint::after(0), cgroups, socket, table }
