@@ -1,2 +1,32 @@
-//! stub
-fn main() {}
+//! kin: run it, keep it running, know what happened.
+//!
+//! One program in four roles. The elder, the keeper and the daemon look at their first argument only and pay for nothing
+//! else; whatever is left is a command line for people.
+
+mod clean;
+mod cli;
+mod commands;
+mod durations;
+mod input;
+mod listing;
+mod printer;
+mod report;
+#[cfg(test)]
+mod sample;
+mod screen;
+mod select;
+mod signals;
+mod table;
+mod verdict;
+mod when;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    match args.next() {
+        Some(role) if role == "keep" => kin_keeper::main(args),
+        Some(role) if role == "daemon" => kin_daemon::daemon::main(&args.collect::<Vec<_>>()),
+        Some(_) | None => cli::main(),
+    }
+}

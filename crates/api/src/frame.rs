@@ -8,13 +8,16 @@
 pub enum Kind {
     Out = 0,
     Err = 1,
-    /// Bytes that were not kept: `offset` is where, the payload is a u64 count and a u8 stream.
+    /// Bytes that are not there: `offset` is where. The payload is a u64 (so many offsets are passed over: bytes that
+    /// were kept and removed later), a u8 stream, and a u64 (so many bytes were never kept, and have no offsets).
     Gap = 2,
     /// Nothing more will come: the payload is the run as JSON.
     End = 9,
 }
 
 pub const HEAD: usize = 16;
+/// The payload of a gap.
+pub const GAP: u32 = 17;
 /// No frame is longer; a longer one means that the connection carries something else.
 pub const MAX: u32 = 1 << 20;
 

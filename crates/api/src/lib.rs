@@ -13,4 +13,6 @@ pub mod server;
 
 pub use error::{ApiError, Code, ErrorBody};
 pub use event::Event;
+/// Names that both ends must read alike.
+pub use kin_core::{JobName, RunId, RunNo};
 pub use run::{Run, RunList, RunQuery, RunRequest};

@@ -10,13 +10,25 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
+pub mod effect;
+pub mod fact;
 pub mod id;
 pub mod outcome;
+pub mod refusal;
 pub mod run;
+pub mod seen;
+pub mod wish;
+pub mod world;
 
+pub use effect::{Act, Effects, Event, What};
+pub use fact::{Fact, Settled, StartRefusal};
 pub use id::{JobName, Mint, RunId, RunNo};
 pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
-pub use run::{Run, RunState, Trigger};
+pub use refusal::Refusal;
+pub use run::{Run, RunState, StopWhy, Trigger};
+pub use seen::{Close, How, Phase, Seen};
+pub use wish::{Farewell, Granted, NewRun, Serial, StopKind, Wish};
+pub use world::World;
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

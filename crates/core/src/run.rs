@@ -34,11 +34,14 @@ pub enum RunState {
     Starting {
         generation: Option<u64>,
     },
-    /// `unowned`: both keepers died at once and it lives on without them.
+    /// `unowned`: both keepers died at once and it lives on without them. `interrupted`: the caller's own INT or TERM was
+    /// passed on to it, which it may well survive; only a run that then ends otherwise than ok ends `interrupted`.
     Running {
         unowned: bool,
+        interrupted: bool,
     },
-    /// Somebody wants its end; the keeper climbs the ladder.
+    /// Somebody wants its end; the keeper climbs the ladder. Also a run whose stop came while it was starting: one that
+    /// was never seen alive (`started_at` is empty) and turns out to have no slot is cancelled.
     Stopping {
         why: StopWhy,
     },
@@ -117,6 +120,17 @@ impl Run {
 }
 
 impl RunState {
+    /// A keeper has it, or may have it: it counts in its serial group.
+    pub const fn is_going(&self) -> bool {
+        match self {
+            RunState::Starting { .. }
+            | RunState::Running { .. }
+            | RunState::Stopping { .. }
+            | RunState::Draining { .. } => true,
+            RunState::Held { .. } | RunState::Queued | RunState::Ended { .. } => false,
+        }
+    }
+
     pub const fn word(&self) -> &'static str {
         match self {
             RunState::Held { .. } => "held",

@@ -51,6 +51,9 @@ fn end_all(run: &Path, dir: &Path) {
         }
     }
     drop(std::fs::remove_file(run.join("daemon.pid")));
+    if let Some(path) = kin_keeper::cgroup::Cgroups::open(&dir.join("state")).path() {
+        drop(std::fs::remove_dir(path));
+    }
 }
 
 struct Rng(u64);

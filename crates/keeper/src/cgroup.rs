@@ -1,57 +1,378 @@
 //! The runs' cgroups: for counting and killing a whole tree at once, and for limits where controllers are offered.
 //!
-//! kin makes one directory below its own cgroup, and in it one for each run. Neither needs a controller, so this works
-//! on hybrid hierarchies too; the mount is looked up, never assumed.
+//! kin makes one directory below its own cgroup, and in it one for each run. Counting and killing need no controller, so
+//! this works on hybrid hierarchies too; the mount is looked up, never assumed.
+//!
+//! ```text
+//!   <own cgroup>/kin-<hash of the state directory>/<run>     anywhere
+//!   <unit>/r/<run>                                           where kin lives in <unit>/ctl (DelegateSubgroup=ctl)
+//! ```
+//! All but `open` is free of allocation, and none of it waits for a process.
 
-use rustix::fd::OwnedFd;
-use std::ffi::CStr;
+use crate::text::{Text, number, read_start_at};
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir};
+use rustix::io::Errno;
+use std::ffi::{CStr, OsStr};
+use std::fmt::Write as _;
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-/// The place of the runs' cgroups, if there is one.
+/// How deep below a run's cgroup its own ones are looked for.
+const DEPTH_MAX: usize = 8;
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+
+/// The place of the runs' cgroups, or why there is none.
 #[derive(Debug)]
-pub struct Cgroups {
-    base: Option<Base>,
+pub enum Cgroups {
+    At(Base),
+    None { why: &'static str },
 }
 
 #[derive(Debug)]
-struct Base {
+pub struct Base {
     directory: OwnedFd,
     path: PathBuf,
+    /// Each run's cgroup has memory counters.
     memory: bool,
 }
 
 impl Cgroups {
     /// None at all: trees are found by their traces.
     pub fn none() -> Cgroups {
-        Cgroups { base: None }
+        Cgroups::None { why: "switched off" }
     }
-    /// Finds and makes the place for this state directory's runs; `none` where that cannot be.
-    pub fn open(_state: &Path) -> Cgroups {
-        Cgroups::none()
+
+    /// Finds, makes and tries the place for the runs of this state directory. `KIN_NO_CGROUP=1` says there is none.
+    pub fn open(state: &Path) -> Cgroups {
+        if std::env::var_os("KIN_NO_CGROUP").is_some_and(|v| v == "1") {
+            return Cgroups::None { why: "KIN_NO_CGROUP is set" };
+        }
+        let read = |path: &str| std::fs::read(path).unwrap_or_default();
+        let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) else {
+            return Cgroups::None { why: "no cgroup2 file system is mounted where kin can see its own cgroup" };
+        };
+        let delegated = own.parent().filter(|_| own.file_name() == Some(OsStr::new("ctl"))).map(|unit| unit.join("r"));
+        let below = own.join(format!("kin-{:08x}", hash(state) as u32));
+        let mut why = "its own cgroup is not writable";
+        for path in delegated.into_iter().chain([below]) {
+            match Cgroups::at(&path) {
+                Ok(base) => match base.try_out() {
+                    Ok(()) => return Cgroups::At(base),
+                    Err(_) => why = "the kernel has no cgroup.kill (5.14), or refuses processes in kin's own cgroups",
+                },
+                Err(_) => continue,
+            }
+        }
+        Cgroups::None { why }
     }
+
+    /// The place at this very path, made if need be.
+    fn at(path: &Path) -> io::Result<Base> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let directory = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
+        let mut base = Base { directory, path: path.to_path_buf(), memory: false };
+        let mut buffer = [0; 256];
+        for (controller, enable) in [(&b"memory"[..], &b"+memory"[..]), (b"pids", b"+pids")] {
+            let offered = read_start_at(&base.directory, c"cgroup.controllers", &mut buffer)?;
+            if offered.split(u8::is_ascii_whitespace).any(|word| word == controller) {
+                let enabled = write_at(&base.directory, c"cgroup.subtree_control", enable).is_ok();
+                base.memory |= enabled && controller == b"memory";
+            }
+        }
+        Ok(base)
+    }
+
+    fn base(&self) -> io::Result<&Base> {
+        match self {
+            Cgroups::At(base) => Ok(base),
+            Cgroups::None { .. } => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
     pub fn is_some(&self) -> bool {
-        self.base.is_some()
+        self.base().is_ok()
     }
     pub fn path(&self) -> Option<&Path> {
-        self.base.as_ref().map(|base| base.path.as_path())
+        self.base().ok().map(|base| base.path.as_path())
     }
-    pub fn create(&self, _name: &CStr) -> io::Result<OwnedFd> {
-        Err(io::ErrorKind::Unsupported.into())
+
+    /// Makes the cgroup of a run and gives its directory, for `Prepared::cgroup`. One that is there already is taken:
+    /// a takeover finds the one its predecessor made.
+    pub fn create(&self, name: &CStr) -> io::Result<OwnedFd> {
+        let base = self.base()?;
+        plain(name)?;
+        match rustix::fs::mkdirat(&base.directory, name, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        Ok(rustix::fs::openat(&base.directory, name, DIRECTORY, Mode::empty())?)
     }
-    pub fn kill(&self, _name: &CStr) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+
+    /// Sends KILL to all in it and below, those it is just forking included. They are not gone yet when this returns.
+    pub fn kill(&self, name: &CStr) -> io::Result<()> {
+        match self.open_run(name)? {
+            Some(directory) => Ok(write_at(&directory, c"cgroup.kill", b"1")?),
+            None => Ok(()),
+        }
     }
-    pub fn pids(&self, _name: &CStr, _pids: &mut [u32]) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
+
+    /// Whether anybody alive is in it or below. Zombies do not count.
+    pub fn populated(&self, name: &CStr) -> io::Result<bool> {
+        let Some(directory) = self.open_run(name)? else { return Ok(false) };
+        let mut buffer = [0; 128];
+        let events = read_start_at(&directory, c"cgroup.events", &mut buffer)?;
+        Ok(value(events, b"populated") == Some(1))
     }
-    pub fn populated(&self, _name: &CStr) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
+
+    /// The pids in it and below, as many as fit; gives how many there are.
+    pub fn pids(&self, name: &CStr, pids: &mut [u32]) -> io::Result<usize> {
+        let Some(directory) = self.open_run(name)? else { return Ok(0) };
+        let mut count = 0;
+        collect(&directory, &mut count, pids, 0)?;
+        Ok(count)
     }
-    pub fn remove(&self, _name: &CStr) -> io::Result<bool> {
-        Err(io::ErrorKind::Unsupported.into())
+
+    /// Removes it and what the run made below; gives whether it is gone. Not while somebody is in it.
+    pub fn remove(&self, name: &CStr) -> io::Result<bool> {
+        let base = self.base()?;
+        plain(name)?;
+        remove_at(&base.directory, name, 0)
     }
-    pub fn oom_kills(&self, _name: &CStr) -> Option<u64> {
-        None
+
+    /// How many processes in it or below the kernel has killed for want of memory; `None` without that controller.
+    pub fn oom_kills(&self, name: &CStr) -> Option<u64> {
+        let base = self.base().ok().filter(|base| base.memory)?;
+        let directory = rustix::fs::openat(&base.directory, name, DIRECTORY, Mode::empty()).ok()?;
+        let mut buffer = [0; 512];
+        value(read_start_at(&directory, c"memory.events", &mut buffer).ok()?, b"oom_kill")
+    }
+
+    fn open_run(&self, name: &CStr) -> io::Result<Option<OwnedFd>> {
+        let base = self.base()?;
+        plain(name)?;
+        match rustix::fs::openat(&base.directory, name, DIRECTORY, Mode::empty()) {
+            Ok(directory) => Ok(Some(directory)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+impl Base {
+    /// Whether a process can be made in a cgroup here, and killed by it.
+    fn try_out(&self) -> io::Result<()> {
+        let mut name = Text::<32>::new();
+        write!(name, "probe-{}", std::process::id()).map_err(io::Error::other)?;
+        match rustix::fs::mkdirat(&self.directory, name.as_cstr(), Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        let tried = rustix::fs::openat(&self.directory, name.as_cstr(), DIRECTORY, Mode::empty())
+            .map_err(io::Error::from)
+            .and_then(|directory| {
+                match crate::sys::clone::probe_cgroup(directory.as_fd()) {
+                    // Where clone3 is forbidden the child joins by its own hand; that needs the file to be writable.
+                    Err(e) if matches!(e.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                        rustix::fs::openat(
+                            &directory,
+                            c"cgroup.procs",
+                            OFlags::WRONLY | OFlags::CLOEXEC,
+                            Mode::empty(),
+                        )?;
+                    }
+                    other => other?,
+                }
+                Ok(write_at(&directory, c"cgroup.kill", b"1")?)
+            });
+        let removed = remove_at(&self.directory, name.as_cstr(), 0);
+        tried.and(removed.map(|_| ()))
+    }
+}
+
+/// A name that stays below the directory it is looked up in.
+fn plain(name: &CStr) -> io::Result<()> {
+    let bytes = name.to_bytes();
+    if bytes.is_empty() || bytes == b"." || bytes == b".." || bytes.contains(&b'/') {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    Ok(())
+}
+
+fn write_at(directory: impl AsFd, file: &CStr, bytes: &[u8]) -> rustix::io::Result<()> {
+    let file = rustix::fs::openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::io::write(&file, bytes).map(|_| ())
+}
+
+/// The number beside a word in a file of `word number` lines.
+fn value(text: &[u8], word: &[u8]) -> Option<u64> {
+    text.split(|b| *b == b'\n').find_map(|line| number(line.strip_prefix(word)?.strip_prefix(b" ")?))
+}
+
+/// Calls `visit` with the name of each directory in `directory`.
+fn each_child(directory: &OwnedFd, mut visit: impl FnMut(&CStr) -> io::Result<()>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); 2048];
+    rustix::fs::seek(directory, rustix::fs::SeekFrom::Start(0))?;
+    let mut entries = RawDir::new(directory, &mut space);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            visit(name)?;
+        }
+    }
+    Ok(())
+}
+
+fn collect(directory: &OwnedFd, count: &mut usize, pids: &mut [u32], depth: usize) -> io::Result<()> {
+    let file = rustix::fs::openat(directory, c"cgroup.procs", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut buffer = [0u8; 1024];
+    let mut pid = 0u32;
+    loop {
+        let read = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut buffer[..]))?;
+        if read == 0 {
+            break;
+        }
+        for byte in &buffer[..read] {
+            if byte.is_ascii_digit() {
+                pid = pid.saturating_mul(10).saturating_add(u32::from(byte - b'0'));
+            } else if pid != 0 {
+                if let Some(place) = pids.get_mut(*count) {
+                    *place = pid;
+                }
+                *count += 1;
+                pid = 0;
+            }
+        }
+    }
+    if depth == DEPTH_MAX {
+        return Ok(());
+    }
+    each_child(directory, |name| match rustix::fs::openat(directory, name, DIRECTORY, Mode::empty()) {
+        Ok(child) => collect(&child, count, pids, depth + 1),
+        Err(Errno::NOENT) => Ok(()),
+        Err(e) => Err(e.into()),
+    })
+}
+
+/// Removes a cgroup and those below it; `false` when somebody is still in one of them.
+fn remove_at(parent: &OwnedFd, name: &CStr, depth: usize) -> io::Result<bool> {
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => return Ok(true),
+        Err(Errno::BUSY | Errno::NOTEMPTY) if depth < DEPTH_MAX => {}
+        Err(Errno::BUSY | Errno::NOTEMPTY) => return Ok(false),
+        Err(e) => return Err(e.into()),
+    }
+    let directory = match rustix::fs::openat(parent, name, DIRECTORY, Mode::empty()) {
+        Ok(directory) => directory,
+        Err(Errno::NOENT) => return Ok(true),
+        Err(e) => return Err(e.into()),
+    };
+    let mut all = true;
+    each_child(&directory, |child| {
+        all &= remove_at(&directory, child, depth + 1)?;
+        Ok(())
+    })?;
+    if !all {
+        return Ok(false);
+    }
+    match rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR) {
+        Ok(()) | Err(Errno::NOENT) => Ok(true),
+        Err(Errno::BUSY | Errno::NOTEMPTY) => Ok(false),
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// The directory of this process's own cgroup: where cgroup2 is mounted, and the `0::` line, less what the mount hides.
+fn own_directory(mountinfo: &[u8], cgroup: &[u8]) -> Option<PathBuf> {
+    let own = cgroup.split(|b| *b == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    let own = Path::new(OsStr::from_bytes(own));
+    mountinfo.split(|b| *b == b'\n').find_map(|line| {
+        if crate::locality::type_of(line)? != b"cgroup2" {
+            return None;
+        }
+        let mut fields = line.split(|b| *b == b' ').skip(3);
+        let root = PathBuf::from(OsStr::from_bytes(&unescape(fields.next()?)));
+        let mount = PathBuf::from(OsStr::from_bytes(&unescape(fields.next()?)));
+        // A cgroup above the namespace's root shows as `/..`: it cannot be reached.
+        let below = own.strip_prefix(&root).ok().filter(|path| !path.starts_with(".."))?;
+        Some(if below.as_os_str().is_empty() { mount } else { mount.join(below) })
+    })
+}
+
+/// Mountinfo writes blanks and backslashes as `\` and three octal digits.
+fn unescape(field: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((first, tail)) = rest.split_first() {
+        match (first, tail) {
+            (b'\\', [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7', more @ ..]) => {
+                out.push((a - b'0') << 6 | (b - b'0') << 3 | (c - b'0'));
+                rest = more;
+            }
+            _ => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// FNV-1a of the path: two states on one machine do not share a directory.
+fn hash(path: &Path) -> u64 {
+    crate::text::hash(path.as_os_str().as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_own_cgroup_is_found_on_unified_and_hybrid_hierarchies() {
+        let unified = b"30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw\n";
+        let own = own_directory(unified, b"0::/user.slice/kin.service/ctl\n");
+        assert_eq!(own, Some(PathBuf::from("/sys/fs/cgroup/user.slice/kin.service/ctl")));
+        let hybrid = b"31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n41 31 0:38 / /sys/fs/cgroup/unified rw shared:7 - cgroup2 cgroup2 rw\n";
+        assert_eq!(own_directory(hybrid, b"4:cpu:/x\n0::/\n"), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+    }
+
+    #[test]
+    fn a_mount_of_a_part_hides_that_part() {
+        let mount = b"30 23 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+        assert_eq!(own_directory(mount, b"0::/docker/abc/x\n"), Some(PathBuf::from("/sys/fs/cgroup/x")));
+        assert_eq!(own_directory(mount, b"0::/elsewhere\n"), None);
+        assert_eq!(own_directory(b"30 23 0:26 / /cg rw - cgroup2 c rw\n", b"0::/../x\n"), None);
+        assert_eq!(own_directory(b"", b"0::/\n"), None);
+    }
+
+    #[test]
+    fn escaped_blanks_are_read() {
+        assert_eq!(unescape(br"/a\040b\134c\"), br"/a b\c\");
+    }
+
+    #[test]
+    fn a_kill_for_want_of_memory_is_counted() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::create_dir(dir.path().join("run")).expect("made");
+        std::fs::write(dir.path().join("run/memory.events"), "low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
+            .expect("written");
+        std::fs::write(dir.path().join("cgroup.controllers"), "cpu memory\n").expect("written");
+        std::fs::write(dir.path().join("cgroup.subtree_control"), "").expect("written");
+        let cgroups = Cgroups::At(Cgroups::at(dir.path()).expect("a base"));
+        assert_eq!(cgroups.oom_kills(c"run"), Some(2));
+        assert_eq!(std::fs::read(dir.path().join("cgroup.subtree_control")).expect("read"), b"+memory");
+    }
+
+    #[test]
+    fn names_stay_below() {
+        for name in [c"", c".", c"..", c"a/b"] {
+            assert!(plain(name).is_err(), "{name:?}");
+        }
     }
 }

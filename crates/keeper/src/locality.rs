@@ -48,6 +48,8 @@ const REMEMBERED: usize = 64;
 #[derive(Debug)]
 pub struct Locality {
     mountinfo: Option<OwnedFd>,
+    /// Who opened it: its news and its place are shared with whoever inherits it by fork, so a copy opens its own.
+    owner: u32,
     /// Mount number, and whether it is local.
     known: [(u64, bool); REMEMBERED],
     count: usize,
@@ -65,11 +67,8 @@ enum Walked {
 }
 
 impl Locality {
-    pub fn new() -> std::io::Result<Locality> {
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        // Without /proc nothing is known to be local, and every child gets memory of its own.
-        let mountinfo = rustix::fs::open(c"/proc/self/mountinfo", flags, Mode::empty()).ok();
-        Ok(Locality { mountinfo, known: [(0, false); REMEMBERED], count: 0 })
+    pub fn open() -> Locality {
+        Locality { mountinfo: open_mountinfo(), owner: std::process::id(), known: [(0, false); REMEMBERED], count: 0 }
     }
 
     /// Whether the run's directory, and each program up to the one that will be run, can be reached without waiting
@@ -96,6 +95,9 @@ impl Locality {
     }
 
     fn forget_when_changed(&mut self) {
+        if self.owner != std::process::id() {
+            *self = Locality::open();
+        }
         let Some(mountinfo) = &self.mountinfo else { return };
         let mut fds = [PollFd::new(mountinfo, PollFlags::PRI)];
         let changed = rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }));
@@ -166,6 +168,11 @@ impl Locality {
     }
 }
 
+/// Without /proc nothing is known to be local, and every child gets memory of its own.
+fn open_mountinfo() -> Option<OwnedFd> {
+    rustix::fs::open(c"/proc/self/mountinfo", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
 /// The file system's type in a line of mountinfo: the first word after ` - `.
 pub(crate) fn type_of(line: &[u8]) -> Option<&[u8]> {
     let at = line.windows(3).position(|w| w == b" - ")?;
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_root_is_local_and_what_is_not_there_is_not() {
-        let mut locality = Locality::new().expect("a locality");
+        let mut locality = Locality::open();
         assert!(locality.is_local(c"/"));
         assert!(locality.is_local(c"/proc"));
         assert!(!locality.is_local(c"/no such thing"));

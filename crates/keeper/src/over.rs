@@ -50,6 +50,12 @@ impl Keeper {
                 crate::say(format_args!("cannot keep the ends of generation {:016x}: {e}", generation.id));
             }
         }
+        if let Some(path) = self.cgroups.path()
+            && let Err(e) = std::fs::remove_dir(path)
+        {
+            // A run that left somebody behind keeps its cgroup, and so this one.
+            crate::say(format_args!("leaving the cgroup {}: {e}", path.display()));
+        }
         if kept && let Err(e) = std::fs::remove_dir_all(&self.place.run) {
             crate::say(format_args!("cannot remove {}: {e}", self.place.run.display()));
         }

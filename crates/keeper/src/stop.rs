@@ -126,16 +126,29 @@ impl Keeper {
     }
 
     fn signal_all(&mut self, at: usize, slot_at: u16, run: u64, signal: i32) {
+        if !self.has_cgroup(at, slot_at) {
+            let run_id = self.place.run_id(run);
+            let reapers = self.reapers();
+            let (leader, start_ticks, pipes) = self.marks(at, slot_at);
+            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
+            if tree::signal_tree(&mut self.processes, &reapers, &traces, signal).is_err() {
+                self.signal_leader(at, slot_at, signal, true);
+            }
+            return;
+        }
         self.signal_leader(at, slot_at, signal, true);
-        let mut pids = [0u32; 512];
+        let (mut pids, mut still) = ([0u32; 256], [0u32; 256]);
         let leader = self.marks(at, slot_at).0;
-        let known = self.tree_pids(at, slot_at, run, &mut pids);
-        for pid in &pids[..known.min(pids.len())] {
+        let known = self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0).min(pids.len());
+        for pid in &pids[..known] {
             // The leader's group has it already; a second TERM means something to some programs.
             if *pid == leader || group_of(*pid) == Some(leader) {
                 continue;
             }
-            if let Ok(pidfd) = wait::pidfd_open(*pid)
+            let Ok(pidfd) = wait::pidfd_open(*pid) else { continue };
+            // Still of this run, now that its number is held: not another's who got the number meanwhile.
+            let there = self.tree_pids(at, slot_at, run, &mut still).unwrap_or(0).min(still.len());
+            if still[..there].contains(pid)
                 && let Err(e) = wait::pidfd_send_signal(&pidfd, signal, false)
                 && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
             {
@@ -144,15 +157,15 @@ impl Keeper {
         }
     }
 
-    /// The living processes of a run, as many as fit; how many there are.
-    fn tree_pids(&mut self, at: usize, slot_at: u16, run: u64, pids: &mut [u32]) -> usize {
+    /// The living processes of a run, as many as fit; how many there are, or `None` when that cannot be seen now.
+    fn tree_pids(&mut self, at: usize, slot_at: u16, run: u64, pids: &mut [u32]) -> Option<usize> {
         if self.has_cgroup(at, slot_at) {
-            return self.cgroups.pids(&cgroup_name(run), pids).unwrap_or(0);
+            return self.cgroups.pids(&cgroup_name(run), pids).ok();
         }
         let run_id = self.place.run_id(run);
         let reapers = self.reapers();
         let (leader, start_ticks, pipes) = self.marks(at, slot_at);
-        tree::pids_of(&mut self.processes, &reapers, &TreeRun { id: &run_id, leader, start_ticks, pipes }, pids)
+        tree::pids_of(&mut self.processes, &reapers, &TreeRun { id: &run_id, leader, start_ticks, pipes }, pids).ok()
     }
 
     /// Whether a stopped run's tree has nobody left (its leader's zombie does not count).
@@ -164,7 +177,7 @@ impl Keeper {
             return !self.cgroups.populated(&cgroup_name(run)).unwrap_or(false);
         }
         let mut pids = [0u32; 8];
-        self.tree_pids(at, slot_at, run, &mut pids) == 0
+        self.tree_pids(at, slot_at, run, &mut pids) == Some(0)
     }
 
     /// At a run's end: how many of its processes live on. Its cgroup goes if it is empty.
@@ -190,7 +203,7 @@ impl Keeper {
             return 0;
         }
         let mut pids = [0u32; 64];
-        self.tree_pids(at, slot_at, run, &mut pids) as u32
+        self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0) as u32
     }
 
     /// `true`: it is gone.

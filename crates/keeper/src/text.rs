@@ -69,6 +69,11 @@ pub fn number(bytes: &[u8]) -> Option<u64> {
     text.parse().ok()
 }
 
+/// FNV-1a, 64 bits: for names and marks, not against an enemy.
+pub fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

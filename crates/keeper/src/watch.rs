@@ -137,6 +137,11 @@ impl Keeper {
                         slot.user_us.store(user_us, Ordering::Relaxed);
                         slot.system_us.store(system_us, Ordering::Relaxed);
                         slot.max_rss_kib.store(max_rss_kib, Ordering::Relaxed);
+                        let killed = si_code != CLD_EXITED && si_status == 9 && slot.has_flag(flag::CGROUP);
+                        if killed && self.cgroups.oom_kills(&crate::stop::cgroup_name(live.run)).is_some_and(|n| n > 0)
+                        {
+                            slot.set_flag(flag::OOM);
+                        }
                         note(slot, si_code, si_status);
                     }
                     fault::point("exit-noted");

@@ -1,1 +1,50 @@
-//! stub
+//! The memory: SQLite, and every query.
+//!
+//! One process writes, through one [`Ledger`]; anybody in it reads, through [`Reader`]s of their own. Nothing here reads a
+//! clock, starts a thread or waits for anything but the disk.
+//!
+//! What holds, whatever dies and whatever breaks:
+//!
+//! 1. A batch is committed whole or not at all, and the next one may follow either way (write.rs).
+//! 2. Events are numbered from 1 without gaps, also over a rebuilding.
+//! 3. A run is shown as it was written, or named as damaged. Every row has a sum, and every answer checks it (row.rs).
+//! 4. A ledger that was there is never taken for one that never was: damage is set aside, said, and what can be proven is
+//!    carried over (open.rs, media.rs, salvage.rs).
+//! 5. A file of a newer kin is not touched.
+//! 6. Nothing is counted, sorted or scanned to fill a page (query.rs); forgetting goes in small slices (retain.rs).
+#![forbid(unsafe_code)]
+
+mod backup;
+mod book;
+mod bulk;
+mod check;
+mod class;
+mod error;
+mod event;
+mod key;
+mod making;
+mod mark;
+mod media;
+mod open;
+mod outcome;
+mod pack;
+mod period;
+mod query;
+mod read;
+mod retain;
+mod row;
+mod salvage;
+mod schema;
+mod shelf;
+mod sum;
+mod write;
+
+pub use class::{OutcomeKind, Stage};
+pub use error::{Damaged, Error, ReadError};
+pub use event::{Change, Event, NewEvent};
+pub use key::KEY_KEPT_MS;
+pub use open::{BACKUP, Found, Ledger, OpenError, Opened};
+pub use query::{LOOKED_AT_MAX, OutcomeIs, Page, Query, StateIs};
+pub use read::{Counters, Reader};
+pub use retain::{Retention, SLICE_MAX, Swept};
+pub use write::{Applied, Batch, Durability, NewKey};

@@ -3,9 +3,11 @@
 use super::child::Plan;
 use super::pages::{Buffer, Pages};
 use crate::locality::Locality;
+use crate::spawn::Prepared;
 use crate::spec::{Rlimit, SpecView};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::DupFlags;
 use std::io;
 use std::ptr;
 
@@ -23,7 +25,7 @@ pub enum Way {
     Clone,
 }
 
-/// The preallocated memory of spawning. It grows, by pages of its own, with the longest argument list seen.
+/// The preallocated memory of spawning. Make it early, while low descriptors are free. It grows, by pages of its own, with the longest argument list seen.
 #[derive(Debug)]
 pub struct Arena {
     pub(super) stack: Pages,
@@ -32,7 +34,9 @@ pub struct Arena {
     groups: Buffer<u32>,
     limits: Buffer<Rlimit>,
     /// Opened once: descriptor 0 of runs that read nothing.
-    pub(crate) null: OwnedFd,
+    pub(super) null: OwnedFd,
+    /// Low numbers, held by duplicates of `null`: what a child will have on 0, 1 and 2 is put there while it is made.
+    places: [OwnedFd; 3],
     pub(super) way: Way,
     pub(crate) locality: Locality,
     /// The keeper's own uid and gid.
@@ -44,14 +48,17 @@ unsafe impl Send for Arena {}
 
 impl Arena {
     pub fn new() -> io::Result<Arena> {
+        let null = rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        let place = || rustix::io::fcntl_dupfd_cloexec(&null, 3);
         Ok(Arena {
+            places: [place()?, place()?, place()?],
             stack: Pages::stack(STACK)?,
             pointers: Buffer::with_capacity(POINTERS)?,
             groups: Buffer::with_capacity(64)?,
             limits: Buffer::with_capacity(16)?,
-            null: rustix::fs::open(c"/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?,
+            null,
             way: Way::Clone3,
-            locality: Locality::new()?,
+            locality: Locality::open(),
             user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
         })
     }
@@ -63,6 +70,30 @@ impl Arena {
     /// Takes another way than would be found.
     pub fn force(&mut self, way: Way) {
         self.way = way;
+    }
+
+    /// What stands on 0, 1 and 2 of the child.
+    pub(super) fn streams<'a>(&'a self, p: &Prepared<'a>) -> [BorrowedFd<'a>; 3] {
+        streams(p, self.null.as_fd())
+    }
+
+    /// Puts these where a child that shares our table of descriptors looks for its own. It copies no more of the table
+    /// than up to these low numbers, however many descriptors a thousand runs keep open.
+    pub(super) fn lend(&mut self, p: &Prepared<'_>) -> rustix::io::Result<[i32; 3]> {
+        let Arena { null, places, .. } = self;
+        for (place, fd) in places.iter_mut().zip(streams(p, null.as_fd())) {
+            rustix::io::dup3(fd, place, DupFlags::CLOEXEC)?;
+        }
+        Ok(places.each_ref().map(|place| place.as_raw_fd()))
+    }
+
+    /// Lets go of what was lent: a pipe whose writing end stayed here would never end.
+    pub(super) fn take_back(&mut self) {
+        for place in &mut self.places {
+            if let Err(e) = rustix::io::dup3(&self.null, place, DupFlags::CLOEXEC) {
+                debug_assert!(false, "one open descriptor onto another: {e}");
+            }
+        }
     }
 
     /// Puts the strings and lists of `view` where the child finds them.
@@ -96,6 +127,13 @@ impl Arena {
         let (programs, rest) = self.pointers.as_slice().split_at(view.program_count());
         let (argv, env) = rest.split_at(view.argv_count() + 1);
         Lists { programs, argv, env, groups: self.groups.as_slice(), limits: self.limits.as_slice() }
+    }
+}
+
+fn streams<'a>(p: &Prepared<'a>, null: BorrowedFd<'a>) -> [BorrowedFd<'a>; 3] {
+    match p.tty_slave {
+        Some(tty) => [tty; 3],
+        None => [p.stdin.unwrap_or(null), p.out, p.err],
     }
 }
 

@@ -5,7 +5,8 @@
 //! ours must not run in the child, which may share our memory.
 //!
 //! ```text
-//!   shared   CLONE_VM|VFORK: the keeper stands still until exec; no page tables to copy; on a stack of its own
+//!   shared   CLONE_VM|FILES|VFORK: the keeper stands still until exec; neither page tables nor descriptors are copied;
+//!            on a stack of its own
 //!   copied   the keeper goes on at once: for children that may hang (remote directories) or that change the user
 //! ```
 
@@ -21,6 +22,7 @@ use std::arch::asm;
 
 const PIDFD: u64 = 0x1000;
 const VM: u64 = 0x100;
+const FILES: u64 = 0x400;
 const VFORK: u64 = 0x4000;
 const PARENT_SETTID: u64 = 0x0010_0000;
 const INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -54,15 +56,24 @@ pub enum Memory {
 /// Makes the child of `p` and gives its pidfd. Its pid is then in the slot; what it could not do will be there too.
 pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
     arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
-    let stdin = p.stdin.map_or(arena.null.as_raw_fd(), |fd| fd.as_raw_fd());
+    if memory == Memory::Copied || arena.way == Way::Clone {
+        return make(arena, p, arena.streams(p).map(|fd| fd.as_raw_fd()), Memory::Copied);
+    }
+    let made = match arena.lend(p) {
+        Ok(stdio) => make(arena, p, stdio, Memory::Shared),
+        Err(e) => Err((SpawnStep::Stdio, e.raw_os_error())),
+    };
+    arena.take_back();
+    made
+}
+
+fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
     let mut plan = Plan {
         lists: arena.lists(&p.view),
         directory: p.view.directory(),
-        stdio: match p.tty_slave {
-            Some(tty) => [tty.as_raw_fd(); 3],
-            None => [stdin, p.out.as_raw_fd(), p.err.as_raw_fd()],
-        },
-        tty: p.tty_slave.map(|fd| fd.as_raw_fd()),
+        stdio,
+        shares_files: memory == Memory::Shared,
+        tty: p.tty_slave.map(|_| stdio[0]),
         join: None,
         umask: p.view.umask(),
         nice: p.view.nice(),
@@ -82,6 +93,7 @@ pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Resu
             Err(e) => return Err((refused_step(e, p.cgroup), e)),
         }
     }
+    plan.shares_files = false;
     plan.join = p.cgroup.map(|fd| fd.as_raw_fd());
     clone(&plan, slot_pid).map_err(|e| (SpawnStep::Fork, e))
 }
@@ -118,14 +130,14 @@ fn clone3(
         args.cgroup = directory.as_raw_fd() as u64;
     }
     if memory == Memory::Shared {
-        args.flags |= VM | VFORK;
+        args.flags |= VM | VFORK | FILES;
         args.stack = stack.start().as_ptr() as u64;
         args.stack_size = stack.len() as u64;
     }
     let blocked = Blocked::all();
     // SAFETY: `args` is whole and its pointers are ours or the slot's; a child that shares our memory has the arena's
     // stack for itself while we wait for it; `child::run` never returns.
-    let result = check(unsafe { raw_clone3(&raw const args, plan) });
+    let result = check(unsafe { raw_clone3(&raw const args, child::run, plan) });
     drop(blocked);
     result?;
     // SAFETY: the kernel has just made it for us.
@@ -143,10 +155,13 @@ fn clone(plan: &Plan<'_>, slot_pid: u64) -> Result<OwnedFd, i32> {
     super::wait::pidfd_open(result? as u32).map_err(|e| e.raw_os_error().unwrap_or(libc::EINVAL))
 }
 
+/// What a child runs, in its memory or ours.
+type Entry<T> = extern "C" fn(*const T) -> !;
+
 /// # Safety
 /// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "x86_64")]
-unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
     let result: isize;
     // SAFETY: in the parent this is a plain call. In the child rax is 0 and all but rax, rcx, r11 and rsp are as they
     // were; it calls `run` and never comes back here.
@@ -164,7 +179,7 @@ unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
             in("rdi") args,
             in("rsi") size_of::<CloneArgs>(),
             in("r8") plan,
-            in("r9") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            in("r9") run,
             out("rcx") _,
             out("r11") _,
         );
@@ -206,7 +221,7 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
 /// # Safety
 /// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "aarch64")]
-unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
+unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
     let result: isize;
     // SAFETY: in the parent this is a plain call. In the child x0 is 0 and all but x0 and sp are as they were; it
     // calls `run` and never comes back here.
@@ -224,7 +239,7 @@ unsafe fn raw_clone3(args: *const CloneArgs, plan: &Plan<'_>) -> isize {
             inlateout("x0") args => result,
             in("x1") size_of::<CloneArgs>(),
             in("x9") plan,
-            in("x10") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            in("x10") run,
             out("x30") _,
         );
     }
@@ -261,6 +276,40 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
     result
 }
 
+/// The least that can be done to run a program in a session of its own, for measuring the rest against: shared memory,
+/// setsid, exec, and nothing else. Its standard streams are ours.
+pub fn floor(arena: &Arena, program: &std::ffi::CStr) -> std::io::Result<OwnedFd> {
+    extern "C" fn run(program: *const libc::c_char) -> ! {
+        let argv = [program, std::ptr::null()];
+        let env = [std::ptr::null::<libc::c_char>()];
+        let args = [program as usize, argv.as_ptr() as usize, env.as_ptr() as usize, 0, 0, 0];
+        // SAFETY: strings and arrays end as exec wants them; the last call ends this process.
+        unsafe {
+            call(libc::SYS_setsid, [0; 6]);
+            call(libc::SYS_execve, args);
+            loop {
+                call(libc::SYS_exit_group, [127, 0, 0, 0, 0, 0]);
+            }
+        }
+    }
+    let mut pidfd = -1i32;
+    let args = CloneArgs {
+        flags: PIDFD | VM | VFORK,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: arena.stack.start().as_ptr() as u64,
+        stack_size: arena.stack.len() as u64,
+        ..CloneArgs::default()
+    };
+    // SAFETY: the program's name outlives the child's need of it: we wait until it has been run.
+    let program = unsafe { &*program.as_ptr() };
+    // SAFETY: as in `clone3`.
+    let result = check(unsafe { raw_clone3(&raw const args, run, program) });
+    result.map_err(std::io::Error::from_raw_os_error)?;
+    // SAFETY: the kernel has just made it for us.
+    Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })
+}
+
 /// Whether a process may be made inside the cgroup of this directory. Makes one that ends at once, and reaps it.
 pub fn probe_cgroup(directory: BorrowedFd<'_>) -> std::io::Result<()> {
     let mut pidfd = -1i32;
@@ -286,24 +335,4 @@ pub fn probe_cgroup(directory: BorrowedFd<'_>) -> std::io::Result<()> {
     // SAFETY: the kernel has just made it for us.
     let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     super::wait::wait_for_end(&pidfd)
-}
-
-/// Which side of a `fork` this is.
-#[derive(Debug)]
-pub enum Forked {
-    Child,
-    Parent { pid: u32, pidfd: OwnedFd },
-}
-
-/// A copy of this process, without exec: how an elder makes a keeper.
-///
-/// The caller must be the only thread: the copy has only this one, and locks held by others would stay locked.
-pub fn fork() -> std::io::Result<Forked> {
-    // SAFETY: single-threaded by contract; libc's own handlers keep its state whole in the child.
-    let pid = unsafe { libc::fork() };
-    match u32::try_from(pid) {
-        Err(_) => Err(std::io::Error::last_os_error()),
-        Ok(0) => Ok(Forked::Child),
-        Ok(pid) => Ok(Forked::Parent { pid, pidfd: super::wait::pidfd_open(pid)? }),
-    }
 }

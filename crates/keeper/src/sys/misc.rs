@@ -207,7 +207,7 @@ pub fn epoll_wait(epoll: impl AsFd, events: &mut [epoll::Event], timeout: Option
     let fd = epoll.as_fd().as_raw_fd() as usize;
     let (at, room) = (events.as_mut_ptr() as usize, events.len().min(i32::MAX as usize));
     let time = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().min(i64::MAX as u64) as libc::time_t,
+        tv_sec: t.as_secs().min(i64::MAX as u64) as _,
         tv_nsec: libc::c_long::from(t.subsec_nanos()),
     });
     let time_at = time.as_ref().map_or(0, |time| std::ptr::from_ref(time) as usize);

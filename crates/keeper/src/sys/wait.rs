@@ -9,12 +9,14 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::fmt::Write as _;
 use std::io;
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 /// What a look at a child found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Waited {
     Alive,
-    /// Ended; `si_code` is one of CLD_EXITED, CLD_KILLED and CLD_DUMPED, the usage is its own and its waited children's.
+    /// Ended; `si_code` is one of CLD_EXITED, CLD_KILLED and CLD_DUMPED. The usage is its own and its waited children's;
+    /// a second look may find some microseconds more, for a zombie may still be leaving the processor.
     Zombie {
         si_code: i32,
         si_status: i32,
@@ -192,7 +194,9 @@ const _: () = assert!(size_of::<PidfdInfo>() == 64);
 pub fn exit_info(pidfd: impl AsFd) -> Option<ExitInfo> {
     const PIDFD_GET_INFO: usize = 0xC040_FF0B;
     const EXIT: u64 = 1 << 3;
-    if std::env::var_os("KIN_NO_PIDFD_INFO").is_some_and(|v| v == "1") {
+    static SWITCHED_OFF: LazyLock<bool> =
+        LazyLock::new(|| std::env::var_os("KIN_NO_PIDFD_INFO").is_some_and(|v| v == "1"));
+    if *SWITCHED_OFF {
         return None;
     }
     let mut info = PidfdInfo { mask: EXIT, ..PidfdInfo::default() };

@@ -1,0 +1,153 @@
+//! What happens, as it happens: server-sent events, none missed over broken connections.
+
+use crate::call::Ask;
+use crate::client::{Client, escape};
+use crate::door::Pause;
+use crate::error::Error;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use kin_api::Event;
+
+/// No line of an event is longer than this; a longer one is not an event.
+const LINE_MAX: usize = 1 << 20;
+
+pub struct Events {
+    client: Client,
+    runs: Option<String>,
+    /// The last event seen, from which on the next connection is asked.
+    last: Option<u64>,
+    body: Option<Incoming>,
+    parser: Parser,
+    pause: Pause,
+}
+
+impl Events {
+    pub(crate) fn new(client: Client, after: Option<u64>, runs: Option<&str>) -> Events {
+        let runs = runs.map(str::to_owned);
+        Events { client, runs, last: after, body: None, parser: Parser::default(), pause: Pause::new() }
+    }
+
+    /// Connects, so that nothing that happens after this is missed.
+    pub async fn listening(&mut self) -> Result<(), Error> {
+        if self.body.is_none() {
+            self.parser = Parser::default();
+            let mut path = String::from("/v1/events");
+            if let Some(runs) = &self.runs {
+                path = format!("{path}?runs={}", escape(runs));
+            }
+            let ask = Ask::get(path).accept("text/event-stream").after_event(self.last);
+            self.body = Some(self.client.inner.open(&ask).await?.into_body());
+        }
+        Ok(())
+    }
+
+    /// The next event. There is always a next one.
+    pub async fn next(&mut self) -> Result<Event, Error> {
+        loop {
+            while let Some(message) = self.parser.take() {
+                if let Some(id) = message.id.and_then(|id| id.parse().ok()) {
+                    self.last = Some(id);
+                }
+                if message.data.is_empty() {
+                    continue;
+                }
+                let event: Event = serde_json::from_str(&message.data)
+                    .map_err(|e| Error::Strange { what: format!("an event could not be read: {e}") })?;
+                self.last = Some(event.seq);
+                return Ok(event);
+            }
+            self.listening().await?;
+            let Some(body) = &mut self.body else { continue };
+            match body.frame().await {
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data() {
+                        self.pause = Pause::new();
+                        self.parser.push(&data)?;
+                    }
+                }
+                None | Some(Err(_)) => {
+                    self.body = None;
+                    self.pause.take().await;
+                }
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Message {
+    id: Option<String>,
+    data: String,
+}
+
+/// Lines to messages, whatever the chunks.
+#[derive(Debug, Default)]
+struct Parser {
+    line: Vec<u8>,
+    message: Message,
+    ready: std::collections::VecDeque<Message>,
+}
+
+impl Parser {
+    fn push(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        for byte in bytes {
+            if *byte == b'\n' {
+                let line = std::mem::take(&mut self.line);
+                self.end_line(&String::from_utf8_lossy(&line));
+            } else {
+                self.line.push(*byte);
+            }
+        }
+        if self.line.len() > LINE_MAX {
+            return Err(Error::Strange { what: "an event is too long".into() });
+        }
+        Ok(())
+    }
+
+    fn end_line(&mut self, line: &str) {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        if line.is_empty() {
+            if self.message != Message::default() {
+                self.ready.push_back(std::mem::take(&mut self.message));
+            }
+            return;
+        }
+        let (field, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match field {
+            "id" => self.message.id = Some(value.to_owned()),
+            "data" => {
+                if !self.message.data.is_empty() {
+                    self.message.data.push('\n');
+                }
+                self.message.data.push_str(value);
+            }
+            // `event` is in the data too; a comment keeps the connection warm.
+            _ => {}
+        }
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.ready.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_whole_whatever_the_chunks() {
+        let text = b": warm\n\nid: 7\r\nevent: run.state\r\ndata: {\"a\":\ndata: 1}\r\n\r\nid: 8\n\n";
+        for size in 1..text.len() {
+            let mut parser = Parser::default();
+            for chunk in text.chunks(size) {
+                parser.push(chunk).expect("short lines");
+            }
+            let seven = Message { id: Some("7".into()), data: "{\"a\":\n1}".into() };
+            assert_eq!(parser.take(), Some(seven));
+            assert_eq!(parser.take(), Some(Message { id: Some("8".into()), data: String::new() }));
+            assert_eq!(parser.take(), None);
+        }
+    }
+}

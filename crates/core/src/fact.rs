@@ -1,0 +1,51 @@
+//! What happened. A fact is never refused: a surprising one is news, and is recorded as such.
+
+use crate::seen::{Close, Seen};
+use crate::{Run, RunNo};
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fact {
+    /// A run table says this of the run.
+    Slot { run: RunNo, seen: Seen },
+    /// The keeper of that generation will not start the run, and has not.
+    Refused { run: RunNo, generation: u64, why: StartRefusal },
+    /// Its spec is gone, and no table had it afterwards: it never ran, and never will.
+    Withdrawn { run: RunNo },
+    /// A slot may have become free: those that waited for one are started.
+    Room,
+    /// The keeper that took the starts does not answer.
+    KeeperGone { generation: u64 },
+    /// The chain stands still: every generation was connected to, and every table read.
+    Settled(Settled),
+    /// All that could be learned of an earlier boot has been said: its rows did not survive it.
+    Booted,
+    /// Both keepers are dead, and this run lives on without them.
+    Survivor { run: RunNo, seen: Seen },
+    /// A survivor is gone; `close` says how, if anybody could learn it.
+    SurvivorGone { run: RunNo, close: Close },
+    /// A run that the ledger does not know of was found in a table or in the logs.
+    Found { run: Box<Run> },
+}
+
+/// Read after a change of the chain; only this may conclude anything from the *absence* of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settled {
+    /// Who takes starts from now on; none: nobody yet.
+    pub keeper: Option<u64>,
+    /// Every run that some table has.
+    pub found: BTreeSet<RunNo>,
+    /// Runs that a table which could not be read may have had.
+    pub unproven: BTreeSet<RunNo>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartRefusal {
+    /// No free slot.
+    Full,
+    /// It takes no starts any more: another does, or the server is ending.
+    NotCurrent,
+    /// There is no spec to start it from.
+    NoSpec,
+}

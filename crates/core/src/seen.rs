@@ -1,0 +1,139 @@
+//! What a keeper's run table says of a run, and the verdict that follows.
+//!
+//! `core` knows no table: the daemon reads a slot and says it in these words.
+
+use crate::run::StopWhy;
+use crate::{Exit, LostWhy, Outcome, SpawnStep, Time};
+
+/// A slot, as it was read at one instant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    pub phase: Phase,
+    pub pid: Option<u32>,
+    pub started_at: Option<Time>,
+    pub out_bytes: u64,
+    pub err_bytes: u64,
+    pub out_dropped: u64,
+    pub err_dropped: u64,
+    pub max_rss_bytes: Option<u64>,
+    pub cpu_ms: Option<u64>,
+    pub left_behind: u32,
+}
+
+impl Seen {
+    /// Nothing but its phase.
+    pub const fn bare(phase: Phase) -> Seen {
+        Seen {
+            phase,
+            pid: None,
+            started_at: None,
+            out_bytes: 0,
+            err_bytes: 0,
+            out_dropped: 0,
+            err_dropped: 0,
+            max_rss_bytes: None,
+            cpu_ms: None,
+            left_behind: 0,
+        }
+    }
+}
+
+/// How far a keeper has come with a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The keeper has it; whether it lives is not known yet.
+    Intent,
+    Running,
+    /// The leader is dead; its pipes are not.
+    Exited(Close),
+    /// All is over.
+    Drained(Close),
+}
+
+/// The end of a leader.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Close {
+    pub how: How,
+    pub at: Time,
+    /// kin ended it because its time was over.
+    pub timed_out: bool,
+    pub oom: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    Exit(Exit),
+    /// It never became the program.
+    SpawnFailed {
+        step: SpawnStep,
+        errno: i32,
+    },
+    /// It ended, and nobody could learn how.
+    Unknown,
+}
+
+impl Close {
+    pub const fn exit(&self) -> Option<Exit> {
+        match self.how {
+            How::Exit(exit) => Some(exit),
+            How::SpawnFailed { .. } | How::Unknown => None,
+        }
+    }
+
+    /// The outcome. What the keeper says of its own doing goes before what somebody wished: a run that was out of time
+    /// before it was stopped is `timed-out`.
+    pub const fn verdict(&self, why: Option<StopWhy>) -> Outcome {
+        let exit = match self.how {
+            How::SpawnFailed { step, errno } => return Outcome::SpawnFailed { step, errno },
+            How::Unknown => return Outcome::Lost(LostWhy::Unknown),
+            How::Exit(exit) => exit,
+        };
+        if self.timed_out {
+            return Outcome::TimedOut;
+        }
+        if self.oom {
+            return Outcome::OomKilled;
+        }
+        match (why, exit) {
+            (Some(StopWhy::Asked), _) => Outcome::Stopped,
+            (_, Exit::Code(0)) => Outcome::Ok,
+            (Some(StopWhy::Interrupt), _) => Outcome::Interrupted,
+            (None, Exit::Code(code)) => Outcome::Failed { code },
+            (None, Exit::Signal { signal, .. }) => Outcome::Signaled { signal },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_end_has_its_verdict() {
+        let killed = How::Exit(Exit::Signal { signal: 9, core: false });
+        let zero = How::Exit(Exit::Code(0));
+        let three = How::Exit(Exit::Code(3));
+        let failed = How::SpawnFailed { step: SpawnStep::Exec, errno: 2 };
+        let asked = Some(StopWhy::Asked);
+        let interrupt = Some(StopWhy::Interrupt);
+        for (how, timed_out, oom, why, want) in [
+            (zero, false, false, None, "ok"),
+            (three, false, false, None, "failed(3)"),
+            (killed, false, false, None, "signaled(9)"),
+            (zero, false, false, asked, "stopped"),
+            (three, false, false, asked, "stopped"),
+            (killed, false, false, asked, "stopped"),
+            (zero, false, false, interrupt, "ok"),
+            (three, false, false, interrupt, "interrupted"),
+            (killed, false, false, interrupt, "interrupted"),
+            (killed, true, false, None, "timed-out"),
+            (killed, true, false, asked, "timed-out"),
+            (killed, false, true, asked, "oom-killed"),
+            (failed, false, false, asked, "spawn-failed(exec, 2)"),
+            (How::Unknown, false, false, asked, "lost(unknown)"),
+        ] {
+            let close = Close { how, at: Time(0), timed_out, oom };
+            assert_eq!(std::format!("{}", close.verdict(why)), want, "{close:?} {why:?}");
+        }
+    }
+}

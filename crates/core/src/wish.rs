@@ -1,0 +1,76 @@
+//! What somebody may want. A wish is granted, or refused with a reason (`Refusal`).
+
+use crate::run::StopWhy;
+use crate::{JobName, Run, RunId, RunNo, Trigger};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Wish {
+    /// A run, under a number never used before.
+    Submit { no: RunNo, new: Box<NewRun> },
+    /// Its end: by the ladder, or at once.
+    Stop { run: RunNo, kind: StopKind, why: StopWhy },
+    /// `interrupt`: it is the caller's own INT or TERM, passed on.
+    Signal { run: RunNo, signal: u8, leader_only: bool, interrupt: bool },
+    /// All that are held at this latch.
+    Release { latch: String },
+    /// The end of the server; `stop_runs` climbs the ladder for all that live.
+    Shutdown { stop_runs: bool },
+}
+
+/// What a wish for a run says that the rules must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewRun {
+    pub job: JobName,
+    pub trigger: Trigger,
+    /// For people: the program and its arguments, never the environment.
+    pub command: Vec<String>,
+    pub directory: String,
+    pub timeout_ms: Option<u64>,
+    pub tags: Vec<String>,
+    pub tty: bool,
+    /// Held until this latch is released.
+    pub latch: Option<String>,
+    /// Waits for a place in this group.
+    pub serial: Option<Serial>,
+    /// Refused while another run of its job lives.
+    pub no_overlap: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serial {
+    pub group: String,
+    /// At most so many at once, when this one is about to start.
+    pub max: u32,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopKind {
+    /// The stop signal, the wait, then KILL of the whole tree.
+    Ladder,
+    /// KILL of the whole tree at once.
+    Kill,
+}
+
+/// A wish that was granted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Granted {
+    /// The run it was about, as it is now.
+    Run(Box<Run>),
+    /// The runs that were let go, oldest first.
+    Released(Vec<RunId>),
+    Farewell(Farewell),
+}
+
+/// What the end of the server means for each live run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Farewell {
+    /// They go on without a server.
+    pub left: Vec<RunId>,
+    /// Their ladder has begun.
+    pub stopping: Vec<RunId>,
+    /// Not yet started: they wait for the next server.
+    pub waiting: Vec<RunId>,
+}

@@ -1,0 +1,332 @@
+//! `kin daemon`: the process that thinks. It has no children and no pipes; the elder starts it, and starts it again.
+//!
+//! ```text
+//!   lock ──▶ ledger and engine ──▶ HTTP ──▶ the engine ends ──▶ answers under way end ──▶ the process ends,
+//!                                                                                         or becomes its successor
+//! ```
+//! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
+//! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
+
+use crate::clock;
+use crate::engine::{self, Config, Ended, StartError, Started};
+use crate::front::{self, CLOSED, birth};
+use crate::http::door::About;
+use crate::http::error::chain;
+use crate::http::{self, Door};
+use crate::place::Place;
+use kin_keeper::boot;
+use kin_ledger::{Durability, Found, OpenError, Retention};
+use rustix::fd::{AsRawFd, OwnedFd};
+use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::FdFlags;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+use tokio::net::UnixListener;
+use tokio::sync::{oneshot, watch};
+
+const USAGE: &str = "`kin daemon` is started by the elder; `kin serve` starts a server";
+/// Files are read, and SQLite asked, by at most so many threads at once.
+const READERS: usize = 16;
+/// A daemon's lock that is held for longer than this is another daemon's.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+enum DaemonError {
+    #[error("{USAGE}")]
+    Usage,
+    #[error("another daemon serves {run} already ({holder})")]
+    Locked { run: PathBuf, holder: String },
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error("{what}")]
+    Io {
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("the engine ended: {why}")]
+    Engine { why: String },
+}
+
+impl DaemonError {
+    fn code(&self) -> u8 {
+        match self {
+            DaemonError::Usage => 2,
+            DaemonError::Locked { .. } => 5,
+            DaemonError::Start(StartError::Open(OpenError::Newer { .. } | OpenError::OldSqlite { .. })) => 2,
+            DaemonError::Start(_) | DaemonError::Io { .. } | DaemonError::Engine { .. } => 1,
+        }
+    }
+}
+
+fn at(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
+    move |source| DaemonError::Io { what, source }
+}
+
+#[derive(Debug)]
+struct Args {
+    place: Place,
+    /// The number of the listening socket, handed down.
+    listen: Option<i32>,
+    /// We came here by exec, from the daemon before us.
+    upgraded: bool,
+}
+
+impl Args {
+    fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Args> {
+        let (mut state, mut run, mut listen, mut upgraded) = (None, None, None, false);
+        while let Some(arg) = args.next() {
+            match arg.to_str()? {
+                "--state" => state = Some(PathBuf::from(args.next()?)),
+                "--run" => run = Some(PathBuf::from(args.next()?)),
+                "--listen-fd" => listen = Some(args.next()?.to_str()?.parse().ok()?),
+                "--upgraded" => upgraded = true,
+                _ => return None,
+            }
+        }
+        Some(Args { place: Place { state: state?, run: run? }, listen, upgraded })
+    }
+}
+
+/// What `kin daemon …` does; `args` are those after `daemon`. With `--front` it is a stage of a server's way into the
+/// background (see `front::detach`).
+pub fn main(args: &[OsString]) -> ExitCode {
+    if let Some((first, stage)) = args.split_first()
+        && first == "--front"
+    {
+        return front::stage(stage);
+    }
+    let done = Args::parse(args.iter().cloned()).ok_or(DaemonError::Usage).and_then(|args| run(&args));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("kin: {}", chain(&e));
+            ExitCode::from(e.code())
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), DaemonError> {
+    rustix::process::umask(Mode::RWXG | Mode::RWXO);
+    let place = &args.place;
+    let _lock = lock(&place.run, PATIENCE)?;
+    let listener = match args.listen {
+        Some(number) => kin_keeper::sys::process::inherited(number).map_err(at("taking the socket handed down"))?,
+        None => listen(&place.run).map_err(at("listening on kin.sock"))?,
+    };
+    prepare(place).map_err(at("preparing the runtime directory"))?;
+    let spare = listener.try_clone().map_err(at("keeping the listening socket"))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(READERS)
+        .enable_all()
+        .build()
+        .map_err(at("starting the runtime"))?;
+    let started = engine::start(config(args, listener.try_clone().map_err(at("keeping the listening socket"))?))?;
+    let ended = runtime.block_on(serve(place, listener, started))?;
+    runtime.shutdown_background();
+    match ended {
+        Ended::Shutdown => {
+            // The front is told by this that nobody will start another daemon.
+            std::fs::write(place.run.join(CLOSED), "").or_else(gone_is_fine).map_err(at("saying that the server ended"))
+        }
+        Ended::Upgrade { program } => Err(become_program(&program, place, &spare)),
+        Ended::Failed { why } => Err(DaemonError::Engine { why }),
+    }
+}
+
+/// Serves until the engine has ended.
+async fn serve(place: &Place, listener: OwnedFd, started: Started) -> Result<Ended, DaemonError> {
+    let listener = std::os::unix::net::UnixListener::from(listener);
+    listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
+    let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
+    let Started { handle, found, ended } = started;
+    let door = Door::new(handle, about(place, &found)).map_err(at("watching the logs"))?;
+    let (stop, stopped) = watch::channel(false);
+    let uid = rustix::process::geteuid().as_raw();
+    let wait = async {
+        let ended = end_of(ended).await;
+        stop.send_replace(true);
+        ended
+    };
+    let serve = http::serve::serve(&listener, http::router(door), uid, stopped);
+    let (ended, ()) = tokio::join!(wait, serve);
+    Ok(ended)
+}
+
+async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
+    ended.await.unwrap_or_else(|_| Ended::Failed { why: "its thread is gone".into() })
+}
+
+fn config(args: &Args, listener: OwnedFd) -> Config {
+    let place = args.place.clone();
+    let durability = if durability_word() == "fast" { Durability::Normal } else { Durability::Full };
+    Config {
+        state: place.state.clone(),
+        run: place.run.clone(),
+        boot: boot::identity(),
+        durability,
+        retention: Retention {
+            max_age_ms: Some(30 * 86_400_000),
+            max_count: None,
+            per_job: None,
+            events_max_age_ms: Some(30 * 86_400_000),
+            events_max_count: None,
+        },
+        new_elder: Box::new(move || new_elder(&place, &listener)),
+        clock: Box::new(clock::now),
+        upgraded: args.upgraded,
+    }
+}
+
+/// Until there is a file of settings, the environment says it.
+fn durability_word() -> &'static str {
+    if std::env::var("KIN_DURABILITY").is_ok_and(|word| word == "fast") { "fast" } else { "full" }
+}
+
+/// Both keepers are dead: makes an elder, which finds us by our lock. A lock that is held is somebody else's birth.
+fn new_elder(place: &Place, listener: &OwnedFd) -> io::Result<()> {
+    match birth::lock(&place.state)? {
+        Some(lock) => birth::elder(place, &lock, Some(listener)),
+        None => Ok(()),
+    }
+}
+
+fn about(place: &Place, found: &Found) -> About {
+    let ledger = match found {
+        Found::Fresh => "fresh".to_string(),
+        Found::Good => "good".into(),
+        Found::SetAside { path, why, saved } => {
+            let kept = path.as_ref().map_or_else(String::new, |path| format!(", kept as {}", path.display()));
+            format!("set aside ({why}){kept}; {saved} runs were carried over")
+        }
+    };
+    About {
+        state: place.state.clone(),
+        run: place.run.clone(),
+        host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        started_at: clock::now(),
+        boot: boot::identity(),
+        durability: durability_word(),
+        ledger,
+        files_soft: std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok()),
+    }
+}
+
+/// Held for life: at most one daemon serves a runtime directory. It says who we are, for a new elder to find us.
+fn lock(run: &Path, patience: Duration) -> Result<OwnedFd, DaemonError> {
+    let what = "taking daemon.lock";
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = rustix::fs::open(run.join("daemon.lock"), flags, Mode::RUSR | Mode::WUSR);
+    let file = file.map_err(io::Error::from).map_err(at(what))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        // Whoever wants to know whether there is a daemon takes the lock for an instant.
+        Err(rustix::io::Errno::WOULDBLOCK) if freed_within(&file, patience) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = std::fs::read_to_string(run.join("daemon.lock")).unwrap_or_default();
+            let pid = holder.split_whitespace().next().unwrap_or("unknown");
+            return Err(DaemonError::Locked { run: run.to_path_buf(), holder: format!("pid {pid}") });
+        }
+        Err(e) => return Err(at(what)(e.into())),
+    }
+    let pid = std::process::id();
+    let text = format!("{pid} {}\n", boot::start_ticks(pid).unwrap_or(0));
+    // The length last: whoever reads in between finds the old text whole, or the new one.
+    let written = rustix::io::pwrite(&file, text.as_bytes(), 0).and_then(|n| rustix::fs::ftruncate(&file, n as u64));
+    written.map_err(io::Error::from).map_err(at(what))?;
+    Ok(file)
+}
+
+/// Waits for the lock. A wait in vain leaves its thread behind, and is followed by the end of the process.
+fn freed_within(file: &OwnedFd, patience: Duration) -> bool {
+    let Ok(file) = file.try_clone() else { return false };
+    let (say, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let taken = rustix::io::retry_on_intr(|| rustix::fs::flock(&file, FlockOperation::LockExclusive));
+        // Nobody hears it when it came too late.
+        say.send(taken.is_ok()).ok();
+    });
+    said.recv_timeout(patience).unwrap_or(false)
+}
+
+/// Without an elder (in tests) the socket is ours.
+fn listen(run: &Path) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    // Bound under another name and renamed: it is never there with a mode or a backlog of its own making.
+    let (new, place) = (run.join(".kin.sock.new"), run.join("kin.sock"));
+    std::fs::remove_file(&new).or_else(gone_is_fine)?;
+    rustix::net::bind(&socket, &SocketAddrUnix::new(&new)?)?;
+    rustix::fs::chmod(&new, Mode::RUSR | Mode::WUSR)?;
+    rustix::net::listen(&socket, 1024)?;
+    std::fs::rename(&new, &place)?;
+    Ok(socket)
+}
+
+fn prepare(place: &Place) -> io::Result<()> {
+    std::fs::remove_file(place.run.join(CLOSED)).or_else(gone_is_fine)?;
+    for dir in [place.run.join("spec"), place.state.join("logs")] {
+        match rustix::fs::mkdir(&dir, Mode::RWXU) {
+            Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+    Ok(())
+}
+
+fn gone_is_fine(e: io::Error) -> io::Result<()> {
+    if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) }
+}
+
+/// Comes back only when neither the new program nor our own can be executed; then the elder starts another daemon.
+fn become_program(program: &Path, place: &Place, listener: &OwnedFd) -> DaemonError {
+    let failed = execute(program, place, listener, true);
+    eprintln!("kin: {} could not be executed: {failed}; going on with the old program", program.display());
+    at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, listener, false))
+}
+
+fn execute(program: &Path, place: &Place, listener: &OwnedFd, upgraded: bool) -> io::Error {
+    if let Err(e) = rustix::io::fcntl_setfd(listener, FdFlags::empty()) {
+        return e.into();
+    }
+    let mut command = Command::new(program);
+    command.arg0("kin").args(["daemon", "--state"]).arg(&place.state).arg("--run").arg(&place.run);
+    command.arg("--listen-fd").arg(listener.as_raw_fd().to_string());
+    if upgraded {
+        command.arg("--upgraded");
+    }
+    command.exec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_daemon_serves_a_runtime_directory_and_says_who_it_is() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("daemon.lock"), "4711 1234567890123456789 of another\n").expect("writes");
+        let held = lock(dir.path(), PATIENCE).expect("a lock");
+        let text = std::fs::read_to_string(dir.path().join("daemon.lock")).expect("reads");
+        let pid = std::process::id();
+        assert_eq!(text, format!("{pid} {}\n", boot::start_ticks(pid).expect("alive")));
+        let refused = lock(dir.path(), Duration::from_millis(20)).expect_err("refused");
+        assert_eq!((refused.code(), refused.to_string().contains(&format!("pid {pid}"))), (5, true));
+        drop(held);
+    }
+
+    #[test]
+    fn arguments_are_the_elders() {
+        let args = |text: &str| Args::parse(text.split(' ').map(OsString::from));
+        let parsed = args("--state /s --run /r --listen-fd 7 --upgraded").expect("parses");
+        assert_eq!((parsed.place.run.as_path(), parsed.listen, parsed.upgraded), (Path::new("/r"), Some(7), true));
+        assert!(args("--state /s").is_none());
+        assert!(args("--state /s --run /r --nonsense").is_none());
+    }
+}

@@ -1,0 +1,674 @@
+//! The engine: one thread that owns the world and the ledger.
+//!
+//! Everything that happens becomes one `Input`. The loop takes all that are there, tells them to the world, commits what
+//! came of it in one transaction, answers, and only then does what was decided:
+//!
+//! ```text
+//!   inputs ──▶ world ──▶ commit ──▶ answers ──▶ acts (perform.rs) ──▶ keepers
+//!     ▲          ▲         │ failed
+//!     │          └─────────┘ the world is loaded again, wishes are refused, facts are read again each second
+//!     └── HTTP (handle.rs) · keepers (link.rs) · recovery (recover.rs) · time
+//! ```
+//! A commit that fails is a death of the mind alone, and is recovered from like any other: nothing that was not recorded
+//! has been done, and every fact still stands in a table. So there is no second way of doing anything.
+//!
+//! No timer runs while nothing is pending.
+
+mod care;
+mod chain;
+mod dirs;
+pub mod handle;
+mod link;
+mod perform;
+mod readers;
+mod rebuild;
+mod recover;
+mod slot;
+mod survivors;
+#[cfg(test)]
+mod tests;
+
+pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit};
+pub use readers::{PooledReader, Readers};
+
+use chain::{Tables, Told};
+use dirs::Dirs;
+use handle::Call;
+use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
+use kin_keeper::wire::{Ask, Guard};
+use kin_ledger::{
+    Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
+};
+use link::Link as Wires;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use survivors::Survivors;
+use tokio::sync::{oneshot, watch};
+
+/// Inputs taken into one commit, at most: so that nobody waits long for an answer.
+const BATCH: usize = 256;
+/// Run numbers reserved ahead in the ledger: a minute's worth.
+const MINT_AHEAD: u64 = 64 * 1000 * 60;
+/// What could not be recorded, or has no keeper, is tried again after that.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// What the engine is told at its start.
+pub struct Config {
+    /// `<state>`: kin.db, logs, left.
+    pub state: PathBuf,
+    /// `<run>`: run tables, their sockets, specs.
+    pub run: PathBuf,
+    /// `kin_keeper::boot::identity()`.
+    pub boot: String,
+    /// Of batches that hold a promise: `Normal` is `[kin] durability = "fast"`.
+    pub durability: Durability,
+    pub retention: Retention,
+    /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
+    pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
+    /// The wall clock, by the daemon's one seam.
+    pub clock: Box<dyn Fn() -> Time + Send>,
+    /// This process came here by exec from the one before (`Ended::Upgrade`): now the keepers are told to do the same.
+    pub upgraded: bool,
+}
+
+/// A started engine.
+#[derive(Debug)]
+pub struct Started {
+    pub handle: Handle,
+    /// What the ledger was found as: good, fresh, or set aside and rebuilt.
+    pub found: Found,
+    /// Says why the engine ended. Its thread is over then, and the ledger closed.
+    pub ended: oneshot::Receiver<Ended>,
+}
+
+/// Why the engine ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// A shutdown, all of it done and recorded.
+    Shutdown,
+    /// Become this program, keeping the listening socket; all is recorded.
+    Upgrade { program: PathBuf },
+    /// It cannot go on; being started anew is the remedy. Nothing is lost.
+    Failed { why: String },
+}
+
+/// Why no engine could be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("could not {what}")]
+    Io {
+        what: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Opens the ledger and starts the engine's thread. Blocks until the ledger is open and its rows are loaded; handles may
+/// be used at once.
+pub fn start(config: Config) -> Result<Started, StartError> {
+    let io = |what: &str| {
+        let what = what.to_string();
+        move |source| StartError::Io { what, source }
+    };
+    let dirs = Dirs { state: config.state.clone(), run: config.run.clone() };
+    std::fs::create_dir_all(dirs.specs()).map_err(io("make the directory of specs"))?;
+    std::fs::create_dir_all(dirs.logs()).map_err(io("make the directory of logs"))?;
+    let Opened { ledger, found } = Ledger::open(&config.state, (config.clock)())?;
+    let (sender, inputs) = mpsc::channel();
+    let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
+    let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
+    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, settled: false };
+    let (chain, chain_seen) = watch::channel(nobody);
+    let (tell_end, ended) = oneshot::channel();
+    let handle = Handle {
+        inputs: sender.clone(),
+        committed: committed_seen,
+        chain: chain_seen,
+        readers: Readers::new(config.state.clone()),
+    };
+    let reserved = ledger.mint_reserved();
+    let mut engine = Engine {
+        dirs,
+        world: World::load(config.boot.clone(), []),
+        ledger,
+        mint: Mint::after(reserved),
+        reserved,
+        link,
+        tables: Tables::default(),
+        told: None,
+        survivors: Survivors::default(),
+        sender,
+        inputs,
+        committed,
+        chain,
+        found: found.clone(),
+        look: Look::default(),
+        booted: false,
+        damaged: Vec::new(),
+        upgrade: if config.upgraded { Upgrade::Wanted } else { Upgrade::None },
+        closing: None,
+        ending: None,
+        later: Vec::new(),
+        stalled: None,
+        room_at: None,
+        chain_at: None,
+        care: care::Care::default(),
+        config,
+    };
+    engine.load().map_err(|e| StartError::Io { what: "read the ledger".into(), source: io::Error::other(e) })?;
+    std::thread::Builder::new()
+        .name("kin-engine".into())
+        .spawn(move || {
+            let end = engine.run();
+            drop(engine);
+            // Nobody waits for it when the daemon is ending anyway.
+            drop(tell_end.send(end));
+        })
+        .map_err(io("start the engine's thread"))?;
+    Ok(Started { handle, found, ended })
+}
+
+/// Everything that can reach the engine.
+#[derive(Debug)]
+enum Input {
+    /// Somebody in the daemon wants something.
+    Call(Call),
+    /// The link heard something.
+    Mail,
+    /// A slow check of the ledger has come to its end.
+    Cared(care::Cared),
+}
+
+struct Engine {
+    dirs: Dirs,
+    config: Config,
+    ledger: Ledger,
+    world: World,
+    mint: Mint,
+    reserved: u64,
+    link: Wires,
+    tables: Tables,
+    /// What a keeper said last; none since the one it named hung up.
+    told: Option<Told>,
+    survivors: Survivors,
+    inputs: mpsc::Receiver<Input>,
+    /// For those who work for us.
+    sender: mpsc::Sender<Input>,
+    committed: watch::Sender<Committed>,
+    chain: watch::Sender<ChainInfo>,
+    found: Found,
+    look: Look,
+    /// What an earlier boot, and an earlier server, left is in the ledger.
+    booted: bool,
+    /// Live runs whose rows cannot be read.
+    damaged: Vec<RunNo>,
+    upgrade: Upgrade,
+    closing: Option<Closing>,
+    ending: Option<Ended>,
+    /// Facts learned while performing.
+    later: Vec<Fact>,
+    /// When to try again what could not be recorded.
+    stalled: Option<Instant>,
+    /// When to ask again for room in a full table.
+    room_at: Option<Instant>,
+    /// When to look again for a chain, while there is none.
+    chain_at: Option<Instant>,
+    care: care::Care,
+}
+
+/// What must be looked at before the next commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    #[default]
+    Nothing,
+    /// At the names in the runtime directory: a generation came, or went.
+    Names,
+    /// At everything: a keeper said how the chain stands now.
+    All,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrade {
+    None,
+    /// The daemon is new; the keepers are to follow, the younger first.
+    Wanted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Closing {
+    /// When all that was decided is done.
+    Now,
+    /// When no run has a process any more.
+    WhenQuiet,
+}
+
+/// Says its answer, or that all was for nothing.
+type Answer = Box<dyn FnOnce(Option<&Refusal>)>;
+
+/// What is committed together.
+#[derive(Default)]
+struct Batch {
+    fx: Effects,
+    keys: BTreeMap<String, NewKey>,
+    minted: bool,
+    /// Specs written for runs that are not committed yet.
+    specs: Vec<RunNo>,
+    answers: Vec<Answer>,
+    /// Answers that are true only when it was done.
+    done: Vec<Answer>,
+    /// Files whose content is in the ledger once this is.
+    read: Vec<PathBuf>,
+    /// Generations that nobody serves, and that hold nothing more.
+    dead: Vec<u64>,
+    boots: bool,
+    settles: bool,
+    closing: Option<Closing>,
+    ending: Option<Ended>,
+}
+
+impl Engine {
+    fn now(&self) -> Time {
+        (self.config.clock)()
+    }
+
+    /// The world as the ledger has it.
+    fn load(&mut self) -> Result<(), ReadError> {
+        let page = self.ledger.live()?;
+        for damaged in &page.damaged {
+            eprintln!("kin daemon: {damaged}");
+        }
+        self.damaged = page.damaged.iter().map(|damaged| damaged.no).collect();
+        self.booted &= self.damaged.is_empty();
+        self.world = World::load(self.config.boot.clone(), page.runs);
+        if self.closing.is_some() {
+            self.world.close();
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Ended {
+        let mut batch = Batch::default();
+        self.begin(&mut batch);
+        self.commit(batch);
+        loop {
+            if let Some(end) = self.perhaps_over() {
+                return end;
+            }
+            let first = match self.wait() {
+                Waited::Input(input) => Some(input),
+                Waited::Time => None,
+                Waited::Alone => return Ended::Shutdown,
+            };
+            let mut batch = Batch::default();
+            for fact in std::mem::take(&mut self.later) {
+                self.fact(fact, &mut batch);
+            }
+            let more = std::iter::from_fn(|| self.inputs.try_recv().ok()).take(BATCH);
+            let inputs: Vec<Input> = first.into_iter().chain(more).collect();
+            for input in inputs {
+                self.take(input, &mut batch);
+            }
+            self.times(&mut batch);
+            self.look(&mut batch);
+            self.commit(batch);
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn wait(&self) -> Waited {
+        if !self.later.is_empty() {
+            return Waited::Time;
+        }
+        let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];
+        match wake.into_iter().flatten().min() {
+            None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
+            Some(at) => match self.inputs.recv_timeout(at.saturating_duration_since(Instant::now())) {
+                Ok(input) => Waited::Input(input),
+                Err(mpsc::RecvTimeoutError::Timeout) => Waited::Time,
+                Err(mpsc::RecvTimeoutError::Disconnected) => Waited::Alone,
+            },
+        }
+    }
+
+    fn take(&mut self, input: Input, batch: &mut Batch) {
+        match input {
+            Input::Call(call) => self.call(call, batch),
+            Input::Mail => self.mail(batch),
+            Input::Cared(cared) => self.cared(cared, batch),
+        }
+    }
+
+    fn fact(&mut self, fact: Fact, batch: &mut Batch) {
+        let now = self.now();
+        self.world.fact(now, fact, &mut batch.fx);
+    }
+
+    fn note(&self, kind: &'static str, message: String, batch: &mut Batch) {
+        let what = What::Note { kind, run: None, message };
+        batch.fx.events.push(Event { at: self.now(), what });
+    }
+
+    // ---- wishes ----
+
+    fn call(&mut self, call: Call, batch: &mut Batch) {
+        let now = self.now();
+        match call {
+            Call::Submit { submits, reply } => {
+                let results: Vec<Result<Accepted, Refusal>> =
+                    submits.into_iter().map(|submit| self.submit(submit, batch)).collect();
+                batch.answers.push(Box::new(move |failed| {
+                    let answer = match failed {
+                        Some(refusal) => results.iter().map(|_| Err(refusal.clone())).collect(),
+                        None => results,
+                    };
+                    // Who asked may have gone; the key, or the listing, finds the run.
+                    drop(reply.send(answer));
+                }));
+            }
+            Call::Stop { no, kind, why, reply } => {
+                let answer = self.about(no, Wish::Stop { run: no, kind, why }, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            Call::Signal { no, signal, leader_only, interrupt, reply } => {
+                let answer = self.about(no, Wish::Signal { run: no, signal, leader_only, interrupt }, batch);
+                batch.done.push(answering(reply, answer));
+            }
+            Call::Release { latch, reply } => {
+                let answer =
+                    self.world.wish(now, Wish::Release { latch }, &mut batch.fx).map(|granted| match granted {
+                        Granted::Released(ids) => ids,
+                        Granted::Run(_) | Granted::Farewell(_) => Vec::new(),
+                    });
+                batch.answers.push(answering(reply, answer));
+            }
+            Call::Shutdown { stop_runs, reply } => {
+                let answer =
+                    self.world.wish(now, Wish::Shutdown { stop_runs }, &mut batch.fx).map(|granted| match granted {
+                        Granted::Farewell(farewell) => farewell,
+                        Granted::Run(_) | Granted::Released(_) => kin_core::Farewell::default(),
+                    });
+                let words = if stop_runs { "the server ends, and stops its runs" } else { "the server ends" };
+                self.note("server.closing", words.into(), batch);
+                batch.closing = Some(if stop_runs { Closing::WhenQuiet } else { Closing::Now });
+                batch.answers.push(answering(reply, answer));
+            }
+            Call::Upgrade { program, reply } => {
+                let answer = self.upgrade(&program, batch);
+                if answer.is_ok() {
+                    batch.ending = Some(Ended::Upgrade { program });
+                }
+                batch.answers.push(answering(reply, answer));
+            }
+            Call::Ready => self.link.ready(),
+        }
+    }
+
+    fn submit(&mut self, mut submit: Submit, batch: &mut Batch) -> Result<Accepted, Refusal> {
+        let now = self.now();
+        if let Some(key) = &submit.key
+            && let Some((content, no)) = self.known_key(&key.text, batch)?
+        {
+            let run = self.any_run(no)?;
+            return match run {
+                Some(run) if content == key.content => Ok(Accepted { run, repeat: true }),
+                Some(run) => Err(Refusal::KeyReused { key: key.text.clone(), first: run.id() }),
+                None => Err(Refusal::Unavailable { why: format!("run {no}, of the same key, is not to be found") }),
+            };
+        }
+        if self.world.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        let no = self.mint.next(now);
+        batch.minted |= no.get() > self.reserved;
+        self.step("accept-minted");
+        let id = RunId { job: submit.new.job.clone(), no };
+        self.write_spec(&id, &mut submit)?;
+        self.step("accept-spec");
+        let key = submit.key;
+        match self.world.wish(now, Wish::Submit { no, new: Box::new(submit.new) }, &mut batch.fx) {
+            Ok(Granted::Run(run)) => {
+                batch.specs.push(no);
+                if let Some(Key { text, content }) = key {
+                    let new = NewKey { key: text.clone(), content, run: no, at: now };
+                    batch.keys.insert(text, new);
+                }
+                Ok(Accepted { run: *run, repeat: false })
+            }
+            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Err(refusal) => {
+                self.remove_spec(no);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// What a key stands for, in this batch or before it.
+    fn known_key(&self, key: &str, batch: &Batch) -> Result<Option<(u64, RunNo)>, Refusal> {
+        match batch.keys.get(key) {
+            Some(new) => Ok(Some((new.content, new.run))),
+            None => self.ledger.key(key).map_err(|e| unavailable(&e)),
+        }
+    }
+
+    /// A run as it is now, whether it lives or not.
+    fn any_run(&self, no: RunNo) -> Result<Option<Run>, Refusal> {
+        match self.world.get(no) {
+            Some(run) => Ok(Some(run.clone())),
+            None => self.ledger.run(no).map_err(|e| unavailable(&e)),
+        }
+    }
+
+    /// A wish about one run, which may have ended.
+    fn about(&mut self, no: RunNo, wish: Wish, batch: &mut Batch) -> Result<Run, Refusal> {
+        let now = self.now();
+        match self.world.wish(now, wish, &mut batch.fx) {
+            Ok(Granted::Run(run)) => Ok(*run),
+            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Err(Refusal::Unknown { run }) => match batch.fx.changed.get(&run) {
+                Some(ended) => Err(has_ended(ended)),
+                None => Err(self.any_run(run)?.map_or(Refusal::Unknown { run }, |run| has_ended(&run))),
+            },
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    fn upgrade(&self, program: &std::path::Path, batch: &mut Batch) -> Result<(), Refusal> {
+        let info = *self.chain.borrow();
+        if info.guard != Guard::Whole || !info.settled {
+            return Err(Refusal::Degraded);
+        }
+        self.write_upgrade(program).map_err(|e| Refusal::Unavailable { why: format!("the upgrade: {e}") })?;
+        self.note("server.upgrade", format!("the server becomes {}", program.display()), batch);
+        Ok(())
+    }
+
+    // ---- the commit ----
+
+    /// All or nothing; then the answers, then the acts.
+    fn commit(&mut self, mut batch: Batch) {
+        let fx = std::mem::take(&mut batch.fx);
+        let accepted = !batch.specs.is_empty();
+        let ended = fx.changed.values().filter(|run| run.outcome().is_some()).count();
+        let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
+        let rows = Rows {
+            runs: fx.changed.values().collect(),
+            events: fx.events.iter().map(row_of_event).collect(),
+            keys: std::mem::take(&mut batch.keys).into_values().collect(),
+            mint_reserved: reserve,
+        };
+        let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
+        if changes {
+            #[cfg(test)]
+            if tests::is_disk_full(&self.dirs.state) {
+                return self.not_recorded(batch, "the disk is full");
+            }
+            let durability = if fx.promises { self.config.durability } else { Durability::Normal };
+            match self.ledger.apply(&rows, durability) {
+                Ok(applied) => {
+                    let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
+                    self.committed.send_replace(Committed { event_seq });
+                }
+                Err(e) => return self.not_recorded(batch, &words(&e)),
+            }
+        }
+        self.reserved = reserve.unwrap_or(self.reserved);
+        if accepted {
+            self.step("accept-committed");
+        }
+        if ended > 0 {
+            self.step("end-committed");
+            self.care.ended(ended as u64);
+        }
+        if batch.boots {
+            self.booted = true;
+            self.sweep_specs();
+        }
+        self.closing = batch.closing.or(self.closing);
+        self.ending = batch.ending.take();
+        self.publish(batch.settles);
+        for answer in batch.answers {
+            answer(None);
+        }
+        if accepted {
+            self.step("accept-answered");
+        }
+        for path in &batch.read {
+            perform::remove(path);
+        }
+        self.perform(fx.acts);
+        for answer in batch.done {
+            answer(None);
+        }
+        for generation in batch.dead {
+            self.bury(generation);
+        }
+        self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
+    }
+
+    /// Nothing of it is true. Wishes are refused; the world is loaded again; facts are read again in a second.
+    fn not_recorded(&mut self, batch: Batch, why: &str) {
+        eprintln!("kin daemon: the ledger: {why}");
+        if let Err(e) = self.load() {
+            self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
+        }
+        let refusal = Refusal::Unavailable { why: why.to_string() };
+        for no in batch.specs {
+            // A commit may fail after it succeeded: what is there after all was accepted, though nobody was told.
+            if self.world.get(no).is_none() {
+                self.remove_spec(no);
+            }
+        }
+        for answer in batch.answers.into_iter().chain(batch.done) {
+            answer(Some(&refusal));
+        }
+        self.told_again();
+        self.stalled = Some(Instant::now() + AGAIN);
+        self.publish(false);
+    }
+
+    /// Says how the chain stands to whoever watches.
+    fn publish(&mut self, settles: bool) {
+        let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
+        let before = *self.chain.borrow();
+        let info = ChainInfo {
+            guard: self.told.map_or(Guard::Degraded, |told| told.guard),
+            elder: self.told.map(|told| link(told.elder)),
+            keeper: self.told.map(|told| link(told.keeper)),
+            settled: self.told.is_some() && self.stalled.is_none() && (settles || before.settled),
+        };
+        if info != before {
+            self.chain.send_replace(info);
+        }
+    }
+
+    // ---- the end ----
+
+    fn perhaps_over(&mut self) -> Option<Ended> {
+        match self.ending.take() {
+            Some(end @ (Ended::Upgrade { .. } | Ended::Failed { .. } | Ended::Shutdown)) => return Some(end),
+            None => {}
+        }
+        let closing = self.closing?;
+        let waits = !self.later.is_empty() || self.stalled.is_some();
+        if waits || (closing == Closing::WhenQuiet && self.world.is_going()) {
+            return None;
+        }
+        let all: Vec<u64> = self.link.connected().collect();
+        for generation in all {
+            self.link.send(generation, &[Ask::Shutdown { leave: true }.encode()]);
+        }
+        if !self.link.is_flushed() {
+            eprintln!("kin daemon: a keeper does not listen; it will hear of the end from the other");
+        }
+        Some(Ended::Shutdown)
+    }
+}
+
+enum Waited {
+    Input(Input),
+    Time,
+    /// Every handle is gone, and nothing is pending.
+    Alone,
+}
+
+fn answering<T: 'static>(reply: handle::Reply<T>, answer: Result<T, Refusal>) -> Answer {
+    Box::new(move |failed| {
+        // Who asked may have gone.
+        drop(reply.send(match failed {
+            Some(refusal) => answer.and(Err(refusal.clone())),
+            None => answer,
+        }));
+    })
+}
+
+fn has_ended(run: &Run) -> Refusal {
+    match run.outcome() {
+        Some(outcome) => Refusal::Ended { run: run.id(), outcome: outcome.clone() },
+        None => Refusal::Unknown { run: run.no },
+    }
+}
+
+fn unavailable(e: &ReadError) -> Refusal {
+    Refusal::Unavailable { why: words(e) }
+}
+
+/// An error and its causes, in one line.
+fn words(e: &dyn std::error::Error) -> String {
+    let mut line = e.to_string();
+    let mut cause = e.source();
+    while let Some(e) = cause {
+        line.push_str(": ");
+        line.push_str(&e.to_string());
+        cause = e.source();
+    }
+    line
+}
+
+fn row_of_event(event: &Event) -> NewEvent {
+    let new = |kind: &str| NewEvent { at: event.at, kind: kind.to_string(), run: None, change: None, message: None };
+    match &event.what {
+        What::State { run, from, to, exit } => {
+            let outcome = match to {
+                kin_core::RunState::Ended { outcome } => Some(outcome.clone()),
+                kin_core::RunState::Held { .. }
+                | kin_core::RunState::Queued
+                | kin_core::RunState::Starting { .. }
+                | kin_core::RunState::Running { .. }
+                | kin_core::RunState::Stopping { .. }
+                | kin_core::RunState::Draining { .. } => None,
+            };
+            let change = Change { from: from.and_then(Stage::parse), to: Stage::of(to), outcome, exit: *exit };
+            NewEvent { run: Some(run.clone()), change: Some(change), ..new("run.state") }
+        }
+        What::Released { latch, runs } => {
+            let message = format!("latch {latch} was released, with {runs} run{}", if *runs == 1 { "" } else { "s" });
+            NewEvent { message: Some(message), ..new("latch.released") }
+        }
+        What::Note { kind, run, message } => NewEvent { run: run.clone(), message: Some(message.clone()), ..new(kind) },
+    }
+}

@@ -1,0 +1,182 @@
+//! The one place that does things: writes and removes specs, and says to keepers what the world decided.
+//!
+//! Nothing here decides anything. Every act may be done twice, and may be left undone by a death: recovery finds out.
+
+use super::Engine;
+use super::handle::Submit;
+use kin_core::{Act, Fact, Refusal, RunId, RunNo, StopKind};
+use kin_keeper::table::INTENT;
+use kin_keeper::wire::{self, Ask, Record};
+use std::collections::BTreeMap;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+impl Engine {
+    /// Writes the spec of a run about to be accepted, and makes room for its logs.
+    pub(super) fn write_spec(&self, id: &RunId, submit: &mut Submit) -> Result<(), Refusal> {
+        let base = self.dirs.log_base(id);
+        let spec = &mut submit.spec;
+        spec.log_base = base.as_os_str().as_bytes().to_vec();
+        spec.cgroup = id.no.to_string().into_bytes();
+        let socket = self.dirs.socket_of_api();
+        let ours: [(&[u8], Vec<u8>); 5] = [
+            (b"KIN_JOB=", id.job.as_str().into()),
+            (b"KIN_RUN_ID=", id.to_string().into()),
+            (b"KIN_SLOT=", b"0".to_vec()),
+            (b"KIN_ATTEMPT=", b"1".to_vec()),
+            (b"KIN_SOCKET=", socket.as_os_str().as_bytes().to_vec()),
+        ];
+        spec.env.retain(|entry| !ours.iter().any(|(name, _)| entry.starts_with(name)));
+        spec.env.extend(ours.into_iter().map(|(name, value)| [name, &value].concat()));
+        let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
+        let write = || -> io::Result<()> {
+            if let Some(dir) = base.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            }
+            let new = self.dirs.spec_new(id.no);
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+            file.write_all(&bytes)?;
+            std::fs::rename(&new, self.dirs.spec(id.no))
+        };
+        write().map_err(|e| {
+            self.remove_spec(id.no);
+            Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
+        })
+    }
+
+    pub(super) fn remove_spec(&self, no: RunNo) {
+        for path in [self.dirs.spec(no), self.dirs.spec_withdrawn(no), self.dirs.spec_new(no)] {
+            remove(&path);
+        }
+    }
+
+    /// Does what was decided, in its order. What it learns on the way is left in `self.later`.
+    pub(super) fn perform(&mut self, acts: Vec<Act>) {
+        let mut out: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
+        let (mut starts, mut removes, mut forgets) = (false, false, false);
+        for act in acts {
+            match act {
+                Act::Start { run, generation } => {
+                    if self.world.may_start(run, generation) {
+                        if !starts {
+                            self.step("start-committed");
+                        }
+                        starts = true;
+                        out.entry(generation).or_default().push(Ask::Start { run: run.get() }.encode());
+                    }
+                }
+                Act::Stop { run, kind } => {
+                    if self.survivors.has(run) {
+                        self.survivors.stop(&self.dirs, run, kind);
+                        continue;
+                    }
+                    let why = match kind {
+                        StopKind::Ladder => wire::StopKind::Ladder,
+                        StopKind::Kill => wire::StopKind::Kill,
+                    };
+                    self.to_holder(&mut out, run, Ask::Stop { run: run.get(), why });
+                }
+                Act::Signal { run, signal, leader_only } => {
+                    if self.survivors.has(run) {
+                        self.survivors.signal(run, signal, leader_only);
+                        continue;
+                    }
+                    self.to_holder(&mut out, run, Ask::Signal { run: run.get(), signal, leader_only });
+                }
+                Act::Withdraw { run } => {
+                    if let Some(fact) = self.withdraw(run) {
+                        self.later.push(fact);
+                    }
+                }
+                Act::RemoveSpec { run } => {
+                    self.remove_spec(run);
+                    self.survivors.forget(run);
+                    removes = true;
+                }
+                Act::Forget { run } => {
+                    if removes && !forgets {
+                        self.step("end-spec-removed");
+                    }
+                    forgets = true;
+                    let link = &self.link;
+                    if let Some((generation, _)) = self.tables.find(run, |generation| link.is_connected(generation)) {
+                        out.entry(generation).or_default().push(Ask::Forget { run: run.get() }.encode());
+                    }
+                }
+            }
+        }
+        for (generation, records) in out {
+            self.link.send(generation, &records);
+        }
+        if starts {
+            self.step("start-sent");
+        }
+        if forgets {
+            self.step("end-forgotten");
+        }
+    }
+
+    /// To the keeper whose table has the run; while none has, to all: who does not have it passes over it.
+    fn to_holder(&self, out: &mut BTreeMap<u64, Vec<Record>>, run: RunNo, ask: Ask) {
+        match self.tables.find(run, |generation| self.link.is_connected(generation)) {
+            Some((generation, _)) => out.entry(generation).or_default().push(ask.encode()),
+            None => {
+                for generation in self.link.connected() {
+                    out.entry(generation).or_default().push(ask.encode());
+                }
+            }
+        }
+    }
+
+    /// Takes the spec away, then looks whether anybody had used it before.
+    fn withdraw(&self, no: RunNo) -> Option<Fact> {
+        let (spec, withdrawn) = (self.dirs.spec(no), self.dirs.spec_withdrawn(no));
+        match std::fs::rename(&spec, &withdrawn) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => {
+                eprintln!("kin daemon: cannot withdraw {}: {e}", spec.display());
+                return None;
+            }
+        }
+        // In a table that nobody serves, an intent without a process proves that nothing ran.
+        let used = self.tables.iter().any(|(generation, known)| {
+            super::slot::of_run(&known.table, no.get())
+                .is_some_and(|s| self.is_served(generation) || s.state != INTENT || s.pid != 0)
+        });
+        if !used {
+            return Some(Fact::Withdrawn { run: no });
+        }
+        if let Err(e) = std::fs::rename(&withdrawn, &spec)
+            && e.kind() != io::ErrorKind::NotFound
+        {
+            eprintln!("kin daemon: cannot put {} back: {e}", spec.display());
+        }
+        None
+    }
+
+    /// Says to both keepers where the new program is.
+    pub(super) fn write_upgrade(&self, program: &Path) -> io::Result<()> {
+        let new = self.dirs.run.join(".upgrade.new");
+        File::create(&new)?.write_all(program.as_os_str().as_bytes())?;
+        std::fs::rename(&new, self.dirs.upgrade())
+    }
+
+    /// A place at which a test may have this process, or this engine, die.
+    pub(super) fn step(&self, name: &'static str) {
+        kin_keeper::fault::point(name);
+        #[cfg(test)]
+        super::tests::perhaps_die(&self.dirs.state, name);
+    }
+}
+
+pub(super) fn remove(path: &Path) {
+    if let Err(e) = std::fs::remove_file(path)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        eprintln!("kin daemon: cannot remove {}: {e}", path.display());
+    }
+}

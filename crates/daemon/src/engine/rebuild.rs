@@ -1,0 +1,265 @@
+//! Rows from what lies about: end records beside the logs, run tables, specs.
+//!
+//! A ledger that was set aside is filled again from these. Ended runs come back from their end records; runs that a table
+//! has come back as they are; a run of which only its spec is left was accepted and never seen again: it is lost. Run
+//! numbers go on above the greatest that any name shows.
+
+use super::dirs::Dirs;
+use super::{Batch, Engine, slot};
+use kin_core::{
+    Close, Exit, Fact, How, JobName, LostWhy, Mint, Outcome, Phase, Run, RunId, RunNo, RunState, Seen, SpawnStep,
+    StopWhy, Time, Trigger,
+};
+use kin_keeper::index::{self, End, EndExit, Item};
+use kin_keeper::spec::{Output, SpecView};
+use kin_keeper::table::flag;
+use kin_ledger::Found;
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// Rows inserted at a time.
+const ROWS: usize = 1000;
+
+impl Engine {
+    /// Fills a ledger that begins anew from what is there. May be done again after a death in the middle: the ledger
+    /// counts as new until the first batch reserves run numbers.
+    pub(super) fn rebuild(&mut self, batch: &mut Batch) {
+        let mut greatest = self.mint.last();
+        let mut rows: Vec<Run> = Vec::new();
+        for job in jobs(&self.dirs) {
+            let dir = self.dirs.logs().join(job.as_str());
+            let (ends, names) = read_job(&dir);
+            greatest = greatest.max(names).max(ends.keys().max().copied().unwrap_or(0));
+            rows.extend(ends.into_values().filter_map(|end| ended_row(&self.dirs, &job, &end, &self.config.boot)));
+        }
+        let mut count = 0;
+        for chunk in rows.chunks(ROWS) {
+            match self.ledger.insert_rebuilt(chunk) {
+                Ok(added) => count += added,
+                Err(e) => eprintln!("kin daemon: runs could not be put back: {}", super::words(&e)),
+            }
+        }
+        if let Err(e) = self.tables.scan(&self.dirs) {
+            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+        }
+        let in_tables: Vec<u64> =
+            self.tables.iter().flat_map(|(_, known)| slot::all(&known.table).map(|s| s.run)).collect();
+        let in_specs: Vec<RunNo> = specs(&self.dirs);
+        greatest = greatest.max(in_tables.iter().copied().max().unwrap_or(0));
+        greatest = greatest.max(in_specs.iter().map(|no| no.get()).max().unwrap_or(0));
+        for no in in_tables.into_iter().filter_map(RunNo::new) {
+            if self.is_unknown(no) {
+                let run = row(&self.dirs, no, &self.config.boot, self.now());
+                self.fact(Fact::Found { run: Box::new(run) }, batch);
+                count += 1;
+            }
+        }
+        for no in in_specs {
+            if self.is_unknown(no) {
+                let mut run = row(&self.dirs, no, &self.config.boot, self.now());
+                run.state = RunState::Ended { outcome: Outcome::Lost(LostWhy::Unknown) };
+                run.ended_at = Some(self.now());
+                self.fact(Fact::Found { run: Box::new(run) }, batch);
+                count += 1;
+            }
+        }
+        self.mint = Mint::after(greatest);
+        batch.minted = true;
+        match &self.found {
+            Found::SetAside { path, why, saved } => {
+                let place = path.as_ref().map_or(String::new(), |path| format!("; it is kept as {}", path.display()));
+                let message =
+                    format!("the ledger was damaged: {why}{place}; {saved} runs were saved and {count} rebuilt");
+                eprintln!("kin daemon: {message}");
+                self.note("ledger.rebuilt", message, batch);
+            }
+            Found::Fresh | Found::Good if count > 0 => {
+                let message = format!("there was no ledger; {count} runs were rebuilt from what they left");
+                eprintln!("kin daemon: {message}");
+                self.note("ledger.rebuilt", message, batch);
+            }
+            Found::Fresh | Found::Good => {}
+        }
+    }
+
+    fn is_unknown(&self, no: RunNo) -> bool {
+        self.world.get(no).is_none() && matches!(self.ledger.run(no), Ok(None))
+    }
+}
+
+/// A row for a run that must have been accepted, as far as its spec and its logs tell. It reads as running: never will it
+/// be started by anybody, and if no table has it, it is lost.
+pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
+    let bytes = fs::read(dirs.spec(no)).or_else(|_| fs::read(dirs.spec_withdrawn(no))).unwrap_or_default();
+    let view = SpecView::check(&bytes).ok();
+    let from_spec = view.as_ref().and_then(|view| {
+        let base = Path::new(std::ffi::OsStr::from_bytes(view.log_base().to_bytes()));
+        RunId::parse(base.file_name()?.to_str()?).map(|id| id.job)
+    });
+    let job = from_spec.or_else(|| job_of_logs(dirs, no)).unwrap_or_else(|| JobName::from_program("unknown"));
+    let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
+    let argv = |view: &SpecView<'_>| {
+        view.programs_argv_env().skip(view.program_count()).take(view.argv_count()).map(text).collect()
+    };
+    Run {
+        no,
+        job,
+        slot: 0,
+        attempt: 1,
+        follows: None,
+        trigger: Trigger::Manual { by: "unknown".into() },
+        state: RunState::Running { unowned: false, interrupted: false },
+        exit: None,
+        pid: None,
+        created_at: now,
+        started_at: None,
+        ended_at: None,
+        out_bytes: 0,
+        err_bytes: 0,
+        out_dropped: 0,
+        err_dropped: 0,
+        max_rss_bytes: None,
+        cpu_ms: None,
+        left_behind: 0,
+        group: None,
+        group_max: 0,
+        command: view.as_ref().map(argv).unwrap_or_default(),
+        directory: view.as_ref().map(|view| text(view.directory())).unwrap_or_default(),
+        timeout_ms: view.as_ref().map(SpecView::timeout_ms).filter(|ms| *ms > 0),
+        tags: Vec::new(),
+        tty: view.as_ref().is_some_and(|view| matches!(view.output(), Output::Tty { .. })),
+        boot: boot.to_string(),
+    }
+}
+
+/// How a run ended, if a keeper wrote that down beside its logs.
+pub(super) fn end_of(dirs: &Dirs, id: &RunId) -> Option<Seen> {
+    let dir = dirs.logs().join(id.job.as_str());
+    let mut idx = dirs.log_base(id).into_os_string();
+    idx.push(".idx");
+    let files = [idx.into(), dir.join("ends"), dir.join("ends.1")];
+    let end = files.iter().find_map(|path| ends_in(path).find(|end| end.run == id.no.get()))?;
+    Some(seen(&end))
+}
+
+fn seen(end: &End) -> Seen {
+    let how = if end.flags & flag::STATUS_UNKNOWN != 0 {
+        How::Unknown
+    } else {
+        match end.exit {
+            EndExit::Code(code) => How::Exit(Exit::Code(code as u8)),
+            EndExit::Signal { signal, core } => How::Exit(Exit::Signal { signal: signal as u8, core }),
+            EndExit::SpawnFailed { step, errno } => {
+                let step = u8::try_from(step).ok().and_then(SpawnStep::from_number).unwrap_or(SpawnStep::Exec);
+                How::SpawnFailed { step, errno }
+            }
+        }
+    };
+    let timed_out = end.flags & flag::TIMED_OUT != 0;
+    let close = Close { how, at: of_us(end.ended_us), timed_out, oom: end.flags & flag::OOM != 0 };
+    Seen {
+        started_at: (end.started_us != 0).then(|| of_us(end.started_us)),
+        out_bytes: end.out_bytes,
+        err_bytes: end.err_bytes,
+        ..Seen::bare(Phase::Drained(close))
+    }
+}
+
+fn ended_row(dirs: &Dirs, job: &JobName, end: &End, boot: &str) -> Option<Run> {
+    let no = RunNo::new(end.run)?;
+    let seen = seen(end);
+    let Phase::Drained(close) = &seen.phase else { return None };
+    let why = (end.flags & flag::STOP_ASKED != 0).then_some(StopWhy::Asked);
+    let created = seen.started_at.unwrap_or(close.at);
+    Some(Run {
+        job: job.clone(),
+        state: RunState::Ended { outcome: close.verdict(why) },
+        exit: close.exit(),
+        started_at: seen.started_at,
+        ended_at: Some(close.at),
+        out_bytes: seen.out_bytes,
+        err_bytes: seen.err_bytes,
+        ..row(dirs, no, boot, created)
+    })
+}
+
+fn of_us(us: u64) -> Time {
+    slot::time(us.saturating_mul(1000))
+}
+
+fn ends_in(path: &Path) -> impl Iterator<Item = End> {
+    let bytes = fs::read(path).unwrap_or_default();
+    let ends: Vec<End> = index::items(&bytes)
+        .filter_map(|item| match item {
+            Item::End(end) => Some(end),
+            Item::Grew { .. } | Item::Gap { .. } => None,
+        })
+        .collect();
+    ends.into_iter()
+}
+
+fn jobs(dirs: &Dirs) -> Vec<JobName> {
+    let Ok(entries) = fs::read_dir(dirs.logs()) else { return Vec::new() };
+    entries.flatten().filter_map(|entry| JobName::parse(entry.file_name().to_str()?).ok()).collect()
+}
+
+/// The end records of one job, and the greatest number that any of its logs' names shows.
+fn read_job(dir: &Path) -> (BTreeMap<u64, End>, u64) {
+    let (mut ends, mut greatest) = (BTreeMap::new(), 0);
+    let Ok(entries) = fs::read_dir(dir) else { return (ends, greatest) };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else { continue };
+        if name == "ends" || name == "ends.1" || name.ends_with(".idx") {
+            ends.extend(ends_in(&entry.path()).map(|end| (end.run, end)));
+        }
+        if let Some(id) = run_of_log(name) {
+            greatest = greatest.max(id.no.get());
+        }
+    }
+    (ends, greatest)
+}
+
+/// `<run id>.out`, `.err`, `.idx`, `.out.2`; a job's name may hold dots itself.
+fn run_of_log(name: &str) -> Option<RunId> {
+    name.match_indices('.').find_map(|(at, _)| RunId::parse(&name[..at]))
+}
+
+fn job_of_logs(dirs: &Dirs, no: RunNo) -> Option<JobName> {
+    jobs(dirs).into_iter().find(|job| {
+        let base = dirs.log_base(&RunId { job: job.clone(), no });
+        ["out", "err", "idx"].iter().any(|extension| base.with_file_name(format!("{job}-{no}.{extension}")).exists())
+    })
+}
+
+fn specs(dirs: &Dirs) -> Vec<RunNo> {
+    let Ok(entries) = fs::read_dir(dirs.specs()) else { return Vec::new() };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let name = entry.file_name();
+            let name = name.to_str()?;
+            RunNo::parse(name.strip_prefix(".gone-").unwrap_or(name))
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_names_its_run_also_when_the_job_has_dots() {
+        for (name, want) in [
+            ("a-NeP8nb4q.out", Some("a-NeP8nb4q")),
+            ("a.b-NeP8nb4q.out.2", Some("a.b-NeP8nb4q")),
+            ("a.b-NeP8nb4q.idx", Some("a.b-NeP8nb4q")),
+            ("ends", None),
+            ("ends.1", None),
+        ] {
+            assert_eq!(run_of_log(name).map(|id| id.to_string()).as_deref(), want);
+        }
+    }
+}

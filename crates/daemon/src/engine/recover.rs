@@ -1,0 +1,552 @@
+//! Recovery: looking at what is there, and saying it as facts to the same loop.
+//!
+//! At the start, after every change of the chain, and after a failed commit, the same is done: names are read, every
+//! generation is connected to, every table is read. Only that may conclude anything from a run's absence.
+//!
+//! ```text
+//!   a name, a hang-up ──▶ connect to all ──▶ somebody answers: its `Chain` says who takes starts ──▶ settle
+//!                              └─▶ nobody serves anything: look for survivors, settle without a keeper, make an elder
+//! ```
+//! What a table shows of a run, by who serves the table:
+//!
+//! | slot | served | nobody serves it |
+//! |---|---|---|
+//! | INTENT, no process | the keeper has it | nothing ran: as if it were not there |
+//! | INTENT with a process, RUNNING | as it says | alive: unowned, watched by pidfd; else lost, unless the kernel tells |
+//! | EXITED, DRAINED | as it says | it has ended so |
+
+use super::chain::Told;
+use super::link::{Connect, Heard};
+use super::survivors::Fate;
+use super::{AGAIN, Batch, Engine, Look, Upgrade, perform, rebuild, slot};
+use kin_core::{Act, Close, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind};
+use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table};
+use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
+use kin_ledger::Found;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+impl Engine {
+    /// The first batch of an engine's life.
+    pub(super) fn begin(&mut self, batch: &mut Batch) {
+        // A ledger that has never reserved a number is new, also when we died in the middle of filling it.
+        if !matches!(self.found, Found::Good) || self.reserved == 0 {
+            self.rebuild(batch);
+        }
+        self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
+        self.look = Look::Names;
+        self.look(batch);
+    }
+
+    /// What keepers said, one after the other.
+    pub(super) fn mail(&mut self, batch: &mut Batch) {
+        for heard in self.link.mail() {
+            match heard {
+                Heard::Tell { generation, tell } => self.told(generation, tell, batch),
+                Heard::HungUp { generation, number } => {
+                    if self.link.hung_up(generation, number) {
+                        if self.told.is_some_and(|told| told.keeper == generation) {
+                            self.fact(Fact::KeeperGone { generation }, batch);
+                        }
+                        self.told_again();
+                    }
+                }
+                Heard::Writable { generation, number } => self.link.writable(generation, number),
+                Heard::Names => self.look = self.look.max(Look::Names),
+                Heard::Survivor { number } => {
+                    let now = self.now();
+                    if let Some((run, close)) = self.survivors.spoke(&mut self.link, number, now) {
+                        self.fact(Fact::SurvivorGone { run, close }, batch);
+                    }
+                }
+                Heard::Overflow => self.look = Look::All,
+            }
+        }
+    }
+
+    fn told(&mut self, generation: u64, tell: Tell, batch: &mut Batch) {
+        match tell {
+            Tell::Hello { pid, .. } => self.link.set_pid(generation, pid),
+            Tell::Changed { run, .. } => {
+                if let Some(no) = RunNo::new(run) {
+                    self.look_at(generation, no, batch);
+                }
+            }
+            Tell::Refused { run, why } => {
+                if let Some(no) = RunNo::new(run) {
+                    self.refused(generation, no, why, batch);
+                }
+            }
+            Tell::Reread => self.look = Look::All,
+            Tell::Chain { elder, keeper, guard } => {
+                let told = Told { elder, keeper, guard };
+                if self.told.map(|t| t.guard) != Some(guard) {
+                    let words = match guard {
+                        Guard::Whole => "both keepers are there",
+                        Guard::Degraded => "one keeper is alone",
+                    };
+                    self.note("server.guard", words.into(), batch);
+                }
+                if self.told != Some(told) || !self.chain.borrow().settled {
+                    self.look = Look::All;
+                }
+                self.told = Some(told);
+            }
+            Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
+        }
+    }
+
+    /// One run changed: read its slot.
+    fn look_at(&mut self, generation: u64, no: RunNo, batch: &mut Batch) {
+        if self.tables.get(generation).is_none() && self.tables.scan(&self.dirs).is_err() {
+            self.look = Look::All;
+        }
+        let snapshot = self.tables.get(generation).and_then(|known| slot::of_run(&known.table, no.get()));
+        if let Some(snapshot) = snapshot {
+            self.slot_of(no, &snapshot, batch);
+        }
+    }
+
+    fn refused(&mut self, generation: u64, no: RunNo, why: Refusal, batch: &mut Batch) {
+        // An earlier try may have been taken after all: what a table has was not refused.
+        if let Some((_, snapshot)) = self.tables.find(no, |g| self.link.is_connected(g)) {
+            return self.slot_of(no, &snapshot, batch);
+        }
+        let (why, room) = match why {
+            Refusal::Full => {
+                let room = self.tables.get(generation).is_some_and(|known| slot::has_room(&known.table));
+                (StartRefusal::Full, room)
+            }
+            Refusal::NotCurrent | Refusal::Closing => (StartRefusal::NotCurrent, false),
+            Refusal::NoSpec => (StartRefusal::NoSpec, false),
+        };
+        self.fact(Fact::Refused { run: no, generation, why }, batch);
+        if room {
+            self.fact(Fact::Room, batch);
+        }
+        if why == StartRefusal::NotCurrent && self.world.keeper().is_none() && self.closing.is_none() {
+            // What we believed of the chain is out of date. Whoever lives says it anew; not more often than each second
+            // to one that contradicts itself.
+            if self.told.is_some_and(|told| told.keeper == generation) {
+                self.chain_at = Some(self.chain_at.unwrap_or_else(|| Instant::now() + AGAIN));
+            }
+        }
+    }
+
+    /// The chain has to be told again before it is believed.
+    pub(super) fn told_again(&mut self) {
+        self.look = self.look.max(Look::Names);
+        self.publish_unsettled();
+    }
+
+    fn publish_unsettled(&mut self) {
+        self.chain.send_if_modified(|info| std::mem::replace(&mut info.settled, false));
+    }
+
+    pub(super) fn is_served(&self, generation: u64) -> bool {
+        self.link.is_connected(generation) || self.tables.get(generation).is_some_and(|k| k.table.is_served())
+    }
+
+    /// What the time says.
+    pub(super) fn times(&mut self, batch: &mut Batch) {
+        let instant = Instant::now();
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= instant);
+        if due(self.stalled) {
+            self.stalled = None;
+            self.look = Look::All;
+        }
+        if due(self.room_at) {
+            self.room_at = None;
+            self.fact(Fact::Room, batch);
+        }
+        if due(self.chain_at) {
+            self.chain_at = None;
+            self.look = Look::All;
+        }
+        let now = self.now();
+        for (run, close) in self.survivors.times(&mut self.link, now) {
+            self.fact(Fact::SurvivorGone { run, close }, batch);
+        }
+        self.care_times(batch);
+    }
+
+    /// Looks at whatever has to be looked at before the commit.
+    pub(super) fn look(&mut self, batch: &mut Batch) {
+        let look = std::mem::take(&mut self.look);
+        if look == Look::Nothing {
+            return;
+        }
+        if let Err(e) = self.tables.scan(&self.dirs) {
+            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+            self.chain_at = Some(Instant::now() + AGAIN);
+            return;
+        }
+        if !self.booted {
+            self.first_facts(batch);
+        }
+        let busy = self.connect_all();
+        let keeper = self.told.map(|told| told.keeper);
+        if self.link.connected().next().is_none() && !busy {
+            self.told = None;
+            self.settle(None, batch);
+            self.want_elder(batch);
+        } else if look == Look::All && keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
+            self.settle(keeper, batch);
+            self.upgrade_keepers();
+        } else {
+            // Somebody answers, and will say how the chain stands. What its tables say may be said meanwhile.
+            self.read_tables(batch);
+        }
+    }
+
+    /// True: somebody is there, but too busy to be reached now.
+    fn connect_all(&mut self) -> bool {
+        let mut busy = false;
+        for generation in self.tables.generations() {
+            match self.link.connect(generation) {
+                Ok(Connect::New) => self.publish_unsettled(),
+                Ok(Connect::Had | Connect::Nobody) => {}
+                Ok(Connect::Busy) => busy = true,
+                Err(e) => {
+                    eprintln!("kin daemon: cannot reach keeper {generation:016x}: {e}");
+                    busy = true;
+                }
+            }
+        }
+        if busy {
+            self.chain_at = Some(Instant::now() + AGAIN);
+        }
+        busy
+    }
+
+    /// Nobody serves anything: both keepers are dead.
+    fn want_elder(&mut self, batch: &mut Batch) {
+        if self.closing.is_some() {
+            return;
+        }
+        self.chain_at = Some(Instant::now() + AGAIN);
+        self.note("server.guard", "both keepers are gone; a new elder is made".into(), batch);
+        if let Err(e) = (self.config.new_elder)() {
+            eprintln!("kin daemon: cannot make an elder: {e}");
+        }
+    }
+
+    fn upgrade_keepers(&mut self) {
+        if let (Upgrade::Wanted, Some(told)) = (self.upgrade, self.told) {
+            self.upgrade = Upgrade::None;
+            for generation in [told.keeper, told.elder] {
+                self.link.send(generation, &[Ask::Upgrade.encode()]);
+            }
+        }
+    }
+
+    // ---- reading tables ----
+
+    /// Everything was looked at: what no table has is nowhere.
+    fn settle(&mut self, keeper: Option<u64>, batch: &mut Batch) {
+        let found = self.read_tables(batch);
+        let mut unproven = BTreeSet::new();
+        for run in self.world.live() {
+            if found.contains(&run.no) {
+                continue;
+            }
+            let spec_there = || {
+                let [spec, withdrawn] = [self.dirs.spec(run.no), self.dirs.spec_withdrawn(run.no)];
+                spec.exists() || withdrawn.exists()
+            };
+            let proven = match &run.state {
+                // A table that is gone was empty when its owner removed it; with all of the runtime directory gone,
+                // nobody knows.
+                RunState::Starting { generation: Some(g) } => {
+                    self.tables.get(*g).is_some() || (!self.tables.is_unreadable(*g) && spec_there())
+                }
+                RunState::Stopping { .. } => !self.tables.any_unreadable() && spec_there(),
+                RunState::Held { .. }
+                | RunState::Queued
+                | RunState::Starting { generation: None }
+                | RunState::Running { .. }
+                | RunState::Draining { .. }
+                | RunState::Ended { .. } => true,
+            };
+            if !proven {
+                unproven.insert(run.no);
+            }
+        }
+        self.ends_of_missing(&found, batch);
+        self.fact(Fact::Settled(Settled { keeper, found, unproven }), batch);
+        batch.settles = keeper.is_some();
+    }
+
+    /// Says what every table shows. The runs that some table has.
+    fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
+        let mut found = self.survivors.all();
+        let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
+            .tables
+            .iter()
+            .map(|(generation, known)| {
+                let served = self.is_served(generation);
+                (generation, served, known.named, slot::all(&known.table).collect())
+            })
+            .collect();
+        for (generation, served, named, snapshots) in all {
+            let mut unclear = false;
+            for snapshot in &snapshots {
+                let Some(no) = RunNo::new(snapshot.run) else { continue };
+                if served {
+                    found.insert(no);
+                    self.slot_of(no, snapshot, batch);
+                } else {
+                    match self.unserved(generation, no, snapshot, batch) {
+                        Unserved::Nothing => {}
+                        Unserved::Said => {
+                            found.insert(no);
+                        }
+                        Unserved::Unclear => {
+                            found.insert(no);
+                            unclear = true;
+                        }
+                    }
+                }
+            }
+            if !served && !unclear && self.survivors.of_generation(generation) == 0 {
+                batch.dead.push(generation);
+            } else if !named && snapshots.is_empty() && !self.link.is_connected(generation) {
+                // Its owner has removed it.
+                self.tables.forget(generation);
+            }
+        }
+        found
+    }
+
+    /// A slot of a table that somebody serves, or that holds an end.
+    fn slot_of(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
+        let Some(seen) = slot::seen(snapshot) else { return };
+        if self.world.get(no).is_some() || self.adopt(no, snapshot, batch) {
+            self.fact(Fact::Slot { run: no, seen }, batch);
+        }
+    }
+
+    /// A slot of a table that nobody serves any more.
+    fn unserved(&mut self, generation: u64, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) -> Unserved {
+        if snapshot.state == INTENT && snapshot.pid == 0 {
+            return Unserved::Nothing;
+        }
+        if snapshot.state == EXITED || snapshot.state == DRAINED {
+            self.ended(no, snapshot, batch);
+            return Unserved::Said;
+        }
+        if self.world.get(no).is_none() && !self.adopt(no, snapshot, batch) {
+            return Unserved::Said;
+        }
+        let Some(seen) = slot::seen(snapshot) else { return Unserved::Unclear };
+        let id = self.world.get(no).map(kin_core::Run::id);
+        match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
+            Ok(Fate::Alive) => {
+                self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
+                Unserved::Said
+            }
+            Ok(Fate::Gone) => {
+                // The end record of a keeper that came so far is better than nothing.
+                match id.as_ref().and_then(|id| rebuild::end_of(&self.dirs, id)) {
+                    Some(seen) => self.fact(Fact::Slot { run: no, seen }, batch),
+                    None => {
+                        let close = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
+                        self.fact(Fact::SurvivorGone { run: no, close }, batch);
+                    }
+                }
+                Unserved::Said
+            }
+            Err(e) => {
+                eprintln!("kin daemon: cannot watch run {no}: {e}");
+                self.chain_at = Some(Instant::now() + AGAIN);
+                Unserved::Unclear
+            }
+        }
+    }
+
+    /// A slot whose leader is dead, and whose pipes nobody reads any more.
+    fn ended(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
+        if self.world.get(no).is_none() && !self.adopt(no, snapshot, batch) {
+            return;
+        }
+        let Some(seen) = slot::seen(snapshot) else { return };
+        let (Phase::Exited(close) | Phase::Drained(close)) = seen.phase.clone() else { return };
+        self.fact(Fact::Slot { run: no, seen: Seen { phase: Phase::Drained(close), ..seen } }, batch);
+    }
+
+    /// A slot of a run that does not live for us. True: nobody knew of it, and now it lives.
+    fn adopt(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) -> bool {
+        if batch.fx.changed.contains_key(&no) {
+            // It has ended in this very batch; the act that forgets its slot is in it too.
+            return false;
+        }
+        match self.ledger.run(no) {
+            Ok(Some(run)) => {
+                let cancelled = matches!(run.outcome(), Some(Outcome::Cancelled));
+                if snapshot.state == DRAINED {
+                    batch.fx.acts.extend([Act::RemoveSpec { run: no }, Act::Forget { run: no }]);
+                } else if cancelled {
+                    batch.fx.acts.push(Act::Stop { run: no, kind: StopKind::Kill });
+                }
+                false
+            }
+            Ok(None) | Err(kin_ledger::ReadError::Damaged(_)) => {
+                let row = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
+                self.fact(Fact::Found { run: Box::new(row) }, batch);
+                true
+            }
+            Err(e) => {
+                eprintln!("kin daemon: cannot look run {no} up: {e}");
+                false
+            }
+        }
+    }
+
+    /// Going runs that no table has, but whose end a keeper wrote down beside their logs.
+    fn ends_of_missing(&mut self, found: &BTreeSet<RunNo>, batch: &mut Batch) {
+        let missing: Vec<kin_core::RunId> = self
+            .world
+            .live()
+            .filter(|run| run.state.is_going() && !found.contains(&run.no))
+            .filter(|run| run.started_at.is_some())
+            .map(kin_core::Run::id)
+            .collect();
+        self.say_ends(&missing, batch);
+    }
+
+    fn say_ends(&mut self, runs: &[kin_core::RunId], batch: &mut Batch) {
+        for id in runs {
+            if let Some(seen) = rebuild::end_of(&self.dirs, id) {
+                self.fact(Fact::Slot { run: id.no, seen }, batch);
+            }
+        }
+    }
+
+    // ---- what was there before us ----
+
+    /// What earlier boots and earlier servers left: said once, and recorded with the end of whatever did not survive.
+    fn first_facts(&mut self, batch: &mut Batch) {
+        for path in tables_in(&self.dirs.left()) {
+            match Table::open(&path) {
+                Ok(table) => self.say_table(&table, batch),
+                Err(e) => eprintln!("kin daemon: {} cannot be read: {e}", path.display()),
+            }
+            batch.read.push(path);
+        }
+        let strange: Vec<u64> = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.table.boot() != first_64(&self.config.boot))
+            .map(|(generation, _)| generation)
+            .collect();
+        for generation in strange {
+            let Some(known) = self.tables.get(generation) else { continue };
+            let snapshots: Vec<Snapshot> = slot::all(&known.table).collect();
+            for snapshot in snapshots {
+                self.say_end(&snapshot, batch);
+            }
+            self.tables.forget(generation);
+            batch.read.extend([self.dirs.table(generation), self.dirs.socket(generation)]);
+        }
+        let others: Vec<kin_core::RunId> = self
+            .world
+            .live()
+            .filter(|run| run.boot != self.config.boot && run.state.is_going())
+            .map(kin_core::Run::id)
+            .collect();
+        self.say_ends(&others, batch);
+        // A row that cannot be read says nothing: tables and end records do.
+        for no in std::mem::take(&mut self.damaged) {
+            let run = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
+            let id = run.id();
+            self.fact(Fact::Found { run: Box::new(run) }, batch);
+            self.say_ends(&[id], batch);
+        }
+        self.fact(Fact::Booted, batch);
+        batch.boots = true;
+    }
+
+    fn say_table(&mut self, table: &Table, batch: &mut Batch) {
+        let snapshots: Vec<Snapshot> = slot::all(table).collect();
+        for snapshot in snapshots {
+            self.say_end(&snapshot, batch);
+        }
+    }
+
+    fn say_end(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
+        if let Some(no) = RunNo::new(snapshot.run)
+            && (snapshot.state == EXITED || snapshot.state == DRAINED)
+        {
+            self.ended(no, snapshot, batch);
+        }
+    }
+
+    /// Specs that no row knows were written by a daemon that died before it accepted anything.
+    pub(super) fn sweep_specs(&self) {
+        let Ok(entries) = std::fs::read_dir(self.dirs.specs()) else { return };
+        for entry in entries.flatten() {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let withdrawn = name.strip_prefix(".gone-").and_then(RunNo::parse);
+            match (RunNo::parse(&name), withdrawn) {
+                (Some(no), _) if self.world.get(no).is_some() => {}
+                // A daemon died while it looked whether anybody had used it: it is looked at again.
+                (_, Some(no)) if self.world.get(no).is_some() => {
+                    if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {
+                        eprintln!("kin daemon: cannot put {} back: {e}", path.display());
+                    }
+                }
+                _ => perform::remove(&path),
+            }
+        }
+    }
+
+    /// All that a dead generation's table held is in the ledger.
+    pub(super) fn bury(&mut self, generation: u64) {
+        // Only when nothing changed its mind since: a served table is its owner's.
+        if self.is_served(generation) || self.survivors.of_generation(generation) > 0 {
+            return;
+        }
+        self.tables.forget(generation);
+        perform::remove(&self.dirs.table(generation));
+        perform::remove(&self.dirs.socket(generation));
+    }
+}
+
+/// What became of a slot that nobody serves.
+enum Unserved {
+    /// Nothing ran.
+    Nothing,
+    /// It was said.
+    Said,
+    /// It could not be found out; the table is kept.
+    Unclear,
+}
+
+fn tables_in(dir: &Path) -> Vec<std::path::PathBuf> {
+    let read = |dir: &Path| -> io::Result<Vec<std::path::PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in std::fs::read_dir(dir)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|e| e == "tab") {
+                paths.push(path);
+            }
+        }
+        Ok(paths)
+    };
+    match read(dir) {
+        Ok(paths) => paths,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(e) => {
+            eprintln!("kin daemon: cannot read {}: {e}", dir.display());
+            Vec::new()
+        }
+    }
+}
+
+/// A table's header holds no more of a boot's identity.
+fn first_64(boot: &str) -> String {
+    String::from_utf8_lossy(&boot.as_bytes()[..boot.len().min(64)]).into_owned()
+}

@@ -1,0 +1,439 @@
+//! `kin serve`: the front. It holds the place of the service manager's process or of the terminal, and nothing hangs on it.
+//!
+//! ```text
+//!   lock free ──▶ make an elder ──▶ attach ──▶ attend ──▶ end
+//!   lock held ────────────────────▶   │          │
+//!                                     │ Busy     │ elder gone: attach to whoever is elder now
+//!                                     ▼          ▼
+//!                                   exit 5     lock free: make another
+//! ```
+//! Killing it changes nothing. It passes the wish to end on, says when the server serves, and ends when told, or when its
+//! daemon ended after a shutdown while runs go on.
+
+pub mod ask;
+pub mod birth;
+pub mod detach;
+pub mod link;
+pub mod notify;
+
+use crate::http::error::chain;
+use crate::place::{self, Host, Place, PlaceError};
+use kin_api::home::{Home, NoHome};
+use kin_api::server::ShutdownAnswer;
+use kin_keeper::sys::wait::pidfd_open;
+use kin_keeper::wire::{Ask, Tell};
+use link::Link;
+use notify::Manager;
+use rustix::fd::OwnedFd;
+use std::ffi::OsString;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::net::unix::pipe::Receiver;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// The file that a daemon leaves in the runtime directory when it ends after a shutdown: its front is to end too.
+pub const CLOSED: &str = "closed";
+
+/// A server that is just being made, or changes its elder, gets so long to be found.
+const FIND: Duration = Duration::from_secs(10);
+/// Until then it is looked for so often: there is no file that changes when a socket begins to listen.
+const LOOK: Duration = Duration::from_millis(20);
+/// Lines of the server's log that a failed start shows.
+const SHOWN: usize = 20;
+
+#[derive(Debug, thiserror::Error)]
+enum FrontError {
+    #[error(transparent)]
+    Home(#[from] NoHome),
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    #[error("the server's lock {path} could not be taken")]
+    Lock {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("no elder could be made")]
+    Birth(#[source] io::Error),
+    #[error("already running, pid {pid}")]
+    Busy { pid: u32 },
+    #[error("a server holds {path}, but nobody answers for it")]
+    Silent { path: PathBuf },
+    #[error("the daemon could not start (its exit code was {code}){why}")]
+    GaveUp { code: u8, why: String },
+    #[error("the server ended as soon as it had begun{why}")]
+    Stillborn { why: String },
+    #[error("the front cannot work")]
+    Io(#[from] io::Error),
+}
+
+impl FrontError {
+    fn code(&self) -> u8 {
+        match self {
+            FrontError::Home(_) | FrontError::Place(_) => 2,
+            FrontError::Busy { .. } => 5,
+            FrontError::GaveUp { code, .. } => *code,
+            FrontError::Silent { .. } => 3,
+            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Stillborn { .. } | FrontError::Io(_) => 1,
+        }
+    }
+}
+
+/// `kin serve`: the front is this process. With `--background` among `args` it is another, and this one comes back when
+/// the server serves.
+pub fn serve(args: &[OsString]) -> ExitCode {
+    if args.iter().any(|arg| arg == "--background") {
+        return serve_in_background();
+    }
+    match attend(false) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("kin: {}", chain(&e));
+            ExitCode::from(e.code())
+        }
+    }
+}
+
+fn serve_in_background() -> ExitCode {
+    let started = home().and_then(|home| {
+        place::make_state(&home, rustix::process::geteuid().as_raw())?;
+        Ok(detach::start(&home)?)
+    });
+    match started {
+        Ok((0, _)) => ExitCode::SUCCESS,
+        Ok((code, message)) => {
+            eprintln!("kin: {message}");
+            ExitCode::from(code)
+        }
+        Err(e) => {
+            eprintln!("kin: {}", chain(&e));
+            ExitCode::from(e.code())
+        }
+    }
+}
+
+/// `kin daemon --front …`: how a background server comes to be; nobody types it. `args` are those after `--front`.
+pub fn stage(args: &[OsString]) -> ExitCode {
+    let done = match args.first().and_then(|stage| stage.to_str()) {
+        Some("session") => detach::session().map_err(FrontError::Io),
+        Some("attend") => attend_in_background(),
+        Some(_) | None => {
+            eprintln!("kin: `kin serve` starts a server");
+            return ExitCode::from(2);
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("kin: {}", chain(&e));
+            ExitCode::from(e.code())
+        }
+    }
+}
+
+/// The last stage: whatever it ends with before it serves, whoever waits hears of it.
+fn attend_in_background() -> Result<(), FrontError> {
+    let done = attend(true);
+    match &done {
+        // Another server of this state was faster, and that was all that was wanted.
+        Err(FrontError::Busy { .. }) => detach::report(&home()?, Ok(()))?,
+        Err(e) => detach::report(&home()?, Err((e.code(), &chain(e))))?,
+        Ok(()) => {}
+    }
+    done
+}
+
+fn home() -> Result<Home, FrontError> {
+    Ok(Home::of_process(rustix::process::geteuid().is_root())?)
+}
+
+fn attend(in_background: bool) -> Result<(), FrontError> {
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let home = home()?;
+    let state = place::make_state(&home, rustix::process::geteuid().as_raw())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut front = Front {
+            home,
+            state,
+            in_background,
+            manager: Manager::of_process(),
+            signals: Signals::new()?,
+            ready: false,
+            mark: 0,
+        };
+        front.run().await
+    })
+}
+
+struct Front {
+    home: Home,
+    state: PathBuf,
+    in_background: bool,
+    manager: Manager,
+    signals: Signals,
+    /// It was said that the server serves.
+    ready: bool,
+    /// How long the server's log was before our elder.
+    mark: u64,
+}
+
+struct Signals {
+    term: Signal,
+    int: Signal,
+    hup: Signal,
+    child: Signal,
+}
+
+/// Why attending to one elder ended.
+enum After {
+    /// The server has ended, or goes on without daemon and front.
+    End,
+    /// The connection broke.
+    Lost,
+}
+
+impl Front {
+    async fn run(&mut self) -> Result<(), FrontError> {
+        let mut since = Instant::now();
+        let mut born = false;
+        loop {
+            let place = match self.claim(born)? {
+                Some(place) => {
+                    born = true;
+                    Some(place)
+                }
+                // Its maker has perhaps not yet said where it is.
+                None => place::find(&self.state, rustix::process::geteuid().as_raw()).ok(),
+            };
+            if let Some(place) = place
+                && let Some((link, daemon)) = self.attach(&place).await?
+            {
+                match self.attend(&place, &link, daemon).await? {
+                    After::End => return Ok(()),
+                    After::Lost if !place.run.exists() => return Ok(()),
+                    After::Lost => (since, born) = (Instant::now(), false),
+                }
+            }
+            if since.elapsed() > FIND {
+                return Err(FrontError::Silent { path: self.state.join("server.lock") });
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// If nobody has the lock, makes an elder. `born`: we made one just now, and it is gone already.
+    fn claim(&mut self, born: bool) -> Result<Option<Place>, FrontError> {
+        let path = self.state.join("server.lock");
+        let lock = birth::lock(&self.state).map_err(|source| FrontError::Lock { path, source })?;
+        let Some(lock) = lock else { return Ok(None) };
+        if born {
+            return Err(FrontError::Stillborn { why: self.log_since() });
+        }
+        let place = place::settle(&self.home, self.state.clone(), &Host::this())?;
+        self.mark = birth::log(&self.state)?.metadata()?.len();
+        birth::elder(&place, &lock, None).map_err(FrontError::Birth)?;
+        Ok(Some(place))
+    }
+
+    /// Becomes the elder's front, and hears which daemon serves, if one does. `None`: nobody is there just now.
+    async fn attach(&mut self, place: &Place) -> Result<Option<(Link, Option<u32>)>, FrontError> {
+        let Ok(link) = Link::connect(&place.run) else { return Ok(None) };
+        let Ok(Ok(greeting)) = tokio::time::timeout(FIND, link.hello()).await else { return Ok(None) };
+        let mut daemon = None;
+        for tell in greeting {
+            match tell {
+                Tell::Busy { pid } => return Err(FrontError::Busy { pid }),
+                Tell::DaemonReady { pid } => daemon = Some(pid),
+                // An earlier daemon did: now there is somebody who wants another.
+                Tell::DaemonGaveUp { .. }
+                | Tell::Hello { .. }
+                | Tell::Refused { .. }
+                | Tell::Changed { .. }
+                | Tell::Reread
+                | Tell::Chain { .. }
+                | Tell::Bye => {}
+            }
+        }
+        Ok(link.say(Ask::WantDaemon).await.is_ok().then_some((link, daemon)))
+    }
+
+    async fn attend(&mut self, place: &Place, link: &Link, serves: Option<u32>) -> Result<After, FrontError> {
+        if let Some(pid) = serves {
+            self.serving(place, pid)?;
+        }
+        let mut daemon = serves.and_then(end_of);
+        let mut beat = self.manager.beat().map(tokio::time::interval);
+        let mut asked = false;
+        loop {
+            tokio::select! {
+                heard = link.hear() => match heard {
+                    Ok(tells) => for tell in tells {
+                        match tell {
+                            Tell::DaemonReady { pid } => {
+                                self.serving(place, pid)?;
+                                daemon = end_of(pid);
+                            }
+                            Tell::DaemonGaveUp { code } => {
+                                let code = u8::try_from(code).unwrap_or(1);
+                                return Err(FrontError::GaveUp { code, why: self.log_since() });
+                            }
+                            Tell::Bye => return Ok(After::End),
+                            Tell::Busy { pid } => return Err(FrontError::Busy { pid }),
+                            Tell::Hello { .. }
+                            | Tell::Refused { .. }
+                            | Tell::Changed { .. }
+                            | Tell::Reread
+                            | Tell::Chain { .. } => {}
+                        }
+                    },
+                    Err(_) => return Ok(After::Lost),
+                },
+                () = readable(daemon.as_ref()) => {
+                    daemon = None;
+                    if place.run.join(CLOSED).exists() {
+                        return Ok(After::End);
+                    }
+                }
+                name = self.signals.end() => {
+                    if asked {
+                        eprintln!("kin: {name} again: leaving the server to itself");
+                        return Ok(After::End);
+                    }
+                    asked = true;
+                    self.say("STOPPING=1");
+                    match self.end(place, link).await {
+                        Ok(farewell) => tell_farewell(&farewell),
+                        Err(e) => eprintln!("kin: the server could not be asked to end: {}", chain(&e)),
+                    }
+                }
+                () = tick(beat.as_mut()) => {
+                    let patience = self.manager.beat().unwrap_or(ask::PATIENCE);
+                    if ask::is_alive(&place.run, patience).await {
+                        self.say("WATCHDOG=1");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Passes the wish to end on: to the daemon, or to the elder when no daemon answers.
+    async fn end(&self, place: &Place, link: &Link) -> io::Result<ShutdownAnswer> {
+        let stop = std::process::id() == 1 || (self.manager.is_there() && host_goes_down());
+        match ask::shutdown(&place.run, if stop { "stop" } else { "leave" }).await {
+            Ok(farewell) => Ok(farewell),
+            Err(e) => {
+                eprintln!("kin: the daemon does not answer ({e}); the elder is asked instead");
+                link.say(Ask::Shutdown { leave: !stop }).await?;
+                Ok(ShutdownAnswer { left: vec![], stopping: vec![], waiting: vec![] })
+            }
+        }
+    }
+
+    /// Said once, to all who wait for it.
+    fn serving(&mut self, place: &Place, pid: u32) -> Result<(), FrontError> {
+        if !std::mem::replace(&mut self.ready, true) {
+            self.say("READY=1");
+            eprintln!("kin: serving {} (pid {pid})", place.state.display());
+            if self.in_background {
+                detach::report(&self.home, Ok(()))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn say(&self, words: &str) {
+        if let Err(e) = self.manager.say(words) {
+            eprintln!("kin: the service manager cannot be told {words}: {e}");
+        }
+    }
+
+    /// What the server's log says since our elder was made, for whoever sees only us.
+    fn log_since(&self) -> String {
+        let read = || -> io::Result<String> {
+            let mut file = std::fs::File::open(self.state.join("server.log"))?;
+            file.seek(SeekFrom::Start(self.mark))?;
+            let mut text = Vec::new();
+            file.take(64 << 10).read_to_end(&mut text)?;
+            Ok(String::from_utf8_lossy(&text).into_owned())
+        };
+        let text = read().unwrap_or_default();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let shown = &lines[lines.len().saturating_sub(SHOWN)..];
+        if shown.is_empty() { String::new() } else { format!(":\n{}", shown.join("\n")) }
+    }
+}
+
+impl Signals {
+    fn new() -> io::Result<Signals> {
+        Ok(Signals {
+            term: signal(SignalKind::terminate())?,
+            int: signal(SignalKind::interrupt())?,
+            hup: signal(SignalKind::hangup())?,
+            child: signal(SignalKind::child())?,
+        })
+    }
+
+    /// A wish to end. A terminal that closes is none; the death of a child is one of process 1's chores.
+    async fn end(&mut self) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.term.recv() => return "TERM",
+                _ = self.int.recv() => return "INT",
+                _ = self.hup.recv() => {}
+                _ = self.child.recv() => reap_strangers(),
+            }
+        }
+    }
+}
+
+/// Becomes readable when that process has ended; a descriptor of a process is waited for as a pipe is.
+fn end_of(pid: u32) -> Option<Receiver> {
+    let pidfd: OwnedFd = pidfd_open(pid).ok()?;
+    Receiver::from_owned_fd_unchecked(pidfd).ok()
+}
+
+async fn readable(fd: Option<&Receiver>) {
+    let Some(fd) = fd else { return std::future::pending().await };
+    if fd.readable().await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn tick(beat: Option<&mut tokio::time::Interval>) {
+    match beat {
+        Some(beat) => drop(beat.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// As process 1 of a container, the dead of others are ours to bury.
+fn reap_strangers() {
+    if std::process::id() == 1 {
+        while let Ok(Some(_)) = rustix::process::wait(rustix::process::WaitOptions::NOHANG) {}
+    }
+}
+
+/// Whether the whole machine is being stopped, by systemd's own word.
+fn host_goes_down() -> bool {
+    Path::new("/run/systemd/system").exists()
+        && std::process::Command::new("systemctl")
+            .arg("is-system-running")
+            .output()
+            .is_ok_and(|said| said.stdout.starts_with(b"stopping"))
+}
+
+fn tell_farewell(farewell: &ShutdownAnswer) {
+    for (runs, what) in [
+        (&farewell.left, "go on without a server"),
+        (&farewell.stopping, "are being stopped"),
+        (&farewell.waiting, "wait for the next server"),
+    ] {
+        if !runs.is_empty() {
+            eprintln!("kin: {} runs {what}: {}", runs.len(), runs.join(", "));
+        }
+    }
+}

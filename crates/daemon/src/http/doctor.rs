@@ -1,0 +1,176 @@
+//! What `kin doctor` looks at. Each check says what is, and what to do where something is amiss.
+
+use super::door::About;
+use super::error::Answer;
+use super::server::guard_word;
+use crate::engine::ChainInfo;
+use kin_api::server::{Check, Doctor};
+use kin_keeper::wire::Guard;
+use kin_ledger::Counters;
+use std::path::Path;
+
+const TMPFS: i64 = 0x0102_1994;
+const RAMFS: i64 = 0x8584_58f6;
+/// Below this share of free room, or this much, output is cut.
+const FREE_SHARE: u64 = 20;
+const FREE_BYTES: u64 = 1 << 30;
+/// As many open files let the keepers hold a few hundred runs.
+const FILES: u64 = 4096;
+
+pub fn examine(about: &About, chain: &ChainInfo, counters: Answer<Counters>) -> Doctor {
+    let checks = vec![
+        keepers(chain),
+        ledger(about, counters),
+        room(&about.state),
+        memory(&about.run),
+        link(about),
+        files(),
+        kernel(rustix::system::uname().release().to_string_lossy().as_ref()),
+    ];
+    Doctor { guard: guard_word(chain.guard).into(), checks }
+}
+
+#[derive(Clone, Copy)]
+enum Verdict {
+    Ok,
+    Warning(&'static str),
+    Failed(&'static str),
+}
+
+fn check(name: &str, verdict: Verdict, message: String) -> Check {
+    let (result, hint) = match verdict {
+        Verdict::Ok => ("ok", None),
+        Verdict::Warning(hint) => ("warning", Some(hint)),
+        Verdict::Failed(hint) => ("failed", Some(hint)),
+    };
+    Check { name: name.into(), result: result.into(), message, hint: hint.map(Into::into) }
+}
+
+fn keepers(chain: &ChainInfo) -> Check {
+    let pid = |link: Option<crate::engine::Link>| match link.and_then(|link| link.pid) {
+        Some(pid) => format!("process {pid}"),
+        None => "nobody".into(),
+    };
+    let message = format!("elder: {}, keeper: {}", pid(chain.elder), pid(chain.keeper));
+    match chain.guard {
+        Guard::Whole => check("keepers", Verdict::Ok, message),
+        Guard::Degraded => {
+            let hint = "one keeper is alone; kin makes the other as soon as the system lets it make processes";
+            check("keepers", Verdict::Warning(hint), message)
+        }
+    }
+}
+
+fn ledger(about: &About, counters: Answer<Counters>) -> Check {
+    match counters {
+        Ok(counters) => {
+            let message = format!("{}; {} runs live, {} events", about.ledger, counters.live, counters.events);
+            let set_aside = about.ledger.starts_with("set aside");
+            let hint = "the damaged file was kept beside the new one; what it still told was carried over";
+            check("ledger", if set_aside { Verdict::Warning(hint) } else { Verdict::Ok }, message)
+        }
+        Err(failure) => {
+            let hint = "stop the server, copy kin.db away, and start again: kin keeps what is sound";
+            check("ledger", Verdict::Failed(hint), failure.error.message)
+        }
+    }
+}
+
+fn room(state: &Path) -> Check {
+    let hint = "make room, or let less output be kept";
+    match rustix::fs::statvfs(state) {
+        Ok(stat) => {
+            let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+            let message = format!("{} MiB of {} MiB free below {}", free >> 20, all >> 20, state.display());
+            let scarce = free < FREE_BYTES || free < all / FREE_SHARE;
+            check("disk", if scarce { Verdict::Warning(hint) } else { Verdict::Ok }, message)
+        }
+        Err(e) => {
+            check("disk", Verdict::Failed("is the state directory still there?"), format!("{}: {e}", state.display()))
+        }
+    }
+}
+
+fn memory(run: &Path) -> Check {
+    match rustix::fs::statfs(run) {
+        Ok(stat) => {
+            #[expect(clippy::useless_conversion, reason = "the field's type differs by architecture")]
+            let kind = i64::from(stat.f_type);
+            let message = format!("the runtime directory is {}", run.display());
+            let hint = "it does not lie in memory: environments of runs are written to the disk";
+            let in_memory = kind == TMPFS || kind == RAMFS;
+            check("runtime", if in_memory { Verdict::Ok } else { Verdict::Warning(hint) }, message)
+        }
+        Err(e) => check("runtime", Verdict::Failed("the keepers make it again"), format!("{}: {e}", run.display())),
+    }
+}
+
+fn link(about: &About) -> Check {
+    let link = about.state.join("run");
+    match std::fs::read_link(&link) {
+        Ok(target) if target == about.run => check("link", Verdict::Ok, format!("{} leads to it", link.display())),
+        Ok(target) => {
+            let hint = "clients look there for the server; start the server again";
+            check("link", Verdict::Failed(hint), format!("{} leads to {}", link.display(), target.display()))
+        }
+        Err(e) => {
+            let hint = "clients find no server without it; start the server again";
+            check("link", Verdict::Failed(hint), format!("{}: {e}", link.display()))
+        }
+    }
+}
+
+fn files() -> Check {
+    let soft = rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    let message = soft.map_or("no limit of open files".into(), |soft| format!("at most {soft} open files"));
+    let hint = "raise the hard limit of open files (`LimitNOFILE=` of the unit) to hold more runs at once";
+    check("files", if soft.is_none_or(|soft| soft >= FILES) { Verdict::Ok } else { Verdict::Warning(hint) }, message)
+}
+
+/// From 6.15 on the kernel remembers exit codes for those who are not the parent.
+fn kernel(release: &str) -> Check {
+    let mut numbers = release.split(['.', '-']).map_while(|n| n.parse::<u32>().ok());
+    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
+    if version >= (6, 15) {
+        return check("kernel", Verdict::Ok, format!("Linux {release} keeps exit codes for both keepers"));
+    }
+    let message = format!("Linux {release} tells exit codes only to parents");
+    let hint = "if both keepers of a run are killed during its life, one after the other, its exit code is lost";
+    check("kernel", Verdict::Warning(hint), message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kernels_are_told_apart() {
+        for (release, want) in [
+            ("6.15.0", "ok"),
+            ("6.18.44-fc", "ok"),
+            ("7.0-rc1", "ok"),
+            ("6.8.0-31-generic", "warning"),
+            ("x", "warning"),
+        ] {
+            assert_eq!(kernel(release).result, want, "{release}");
+        }
+    }
+
+    #[test]
+    fn a_link_that_leads_astray_is_found() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let about = About {
+            state: dir.path().into(),
+            run: dir.path().join("real"),
+            host: String::new(),
+            started_at: kin_core::Time(0),
+            boot: String::new(),
+            durability: "full",
+            ledger: "good".into(),
+            files_soft: None,
+        };
+        assert_eq!(link(&about).result, "failed");
+        std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");
+        assert_eq!(link(&about).result, "ok");
+    }
+}

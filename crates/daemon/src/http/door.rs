@@ -1,0 +1,98 @@
+//! What every handler has at hand.
+
+use super::body::Named;
+use super::convert;
+use super::error::{Answer, Failure};
+use crate::endings::{Ending, Endings};
+use crate::engine::Handle;
+use crate::output::LogFiles;
+use crate::output::growth::Watcher;
+use kin_core::{Refusal, Run, RunState, Time};
+use kin_ledger::Reader;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Debug)]
+pub struct Door {
+    pub engine: Handle,
+    pub endings: Endings,
+    pub watcher: Watcher,
+    pub about: About,
+}
+
+/// The server, as it was when it began to serve.
+#[derive(Clone, Debug)]
+pub struct About {
+    pub state: PathBuf,
+    pub run: PathBuf,
+    pub host: String,
+    pub started_at: Time,
+    pub boot: String,
+    /// `full` or `fast`.
+    pub durability: &'static str,
+    /// What the ledger was found as, in words.
+    pub ledger: String,
+    /// What runs are given back, as the server's own was raised.
+    pub files_soft: Option<u64>,
+}
+
+impl Door {
+    /// Must be called inside the runtime.
+    pub fn new(engine: Handle, about: About) -> std::io::Result<Arc<Door>> {
+        let endings = Endings::new(engine.clone(), about.host.clone());
+        Ok(Arc::new(Door { engine, endings, watcher: Watcher::new()?, about }))
+    }
+
+    /// Reads the ledger where waiting for a disk harms nobody.
+    pub async fn read<T, F>(&self, ask: F) -> Answer<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Reader) -> Answer<T> + Send + 'static,
+    {
+        let engine = self.engine.clone();
+        let read = tokio::task::spawn_blocking(move || ask(&*engine.reader()?)).await;
+        read.unwrap_or_else(|_| Err(Failure::internal("reading the ledger broke off")))
+    }
+
+    pub async fn run(&self, named: &Named) -> Answer<Run> {
+        let no = named.no;
+        let run = self.read(move |ledger| Ok(ledger.run(no)?)).await?;
+        let fits = |run: &Run| named.job.as_ref().is_none_or(|job| *job == run.job);
+        run.filter(fits).ok_or_else(|| Failure::no_run(&named.text))
+    }
+
+    /// The run, and a seat from which its end is heard of.
+    pub async fn run_and_ending(&self, named: &Named) -> Answer<(Run, Ending)> {
+        let ending = self.endings.wait_for(named.no);
+        let run = self.run(named).await?;
+        let ending = if run.outcome().is_some() { Ending::known(self.said(&run)) } else { ending };
+        Ok((run, ending))
+    }
+
+    /// The engine knows only runs that are not over: of the others, say so.
+    pub async fn or_ended(&self, named: &Named, refusal: Refusal) -> Failure {
+        if !super::error::is_unknown(&refusal, named.no) {
+            return refusal.into();
+        }
+        match self.run(named).await {
+            Ok(run) => match &run.state {
+                RunState::Ended { outcome } => Refusal::Ended { run: run.id(), outcome: outcome.clone() }.into(),
+                RunState::Held { .. }
+                | RunState::Queued
+                | RunState::Starting { .. }
+                | RunState::Running { .. }
+                | RunState::Stopping { .. }
+                | RunState::Draining { .. } => refusal.into(),
+            },
+            Err(failure) => failure,
+        }
+    }
+
+    pub fn said(&self, run: &Run) -> kin_api::Run {
+        convert::run(run, &self.about.host)
+    }
+
+    pub fn logs(&self, run: &Run) -> LogFiles {
+        LogFiles::of(&self.about.state, &run.id())
+    }
+}

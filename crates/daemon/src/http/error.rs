@@ -1,0 +1,99 @@
+//! Where an error gets its status and its words for whoever asked.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use kin_api::{ApiError, Code, ErrorBody};
+use kin_core::{Refusal, RunNo};
+use kin_ledger::ReadError;
+
+/// An answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    pub status: StatusCode,
+    pub error: ApiError,
+}
+
+pub type Answer<T> = Result<T, Failure>;
+
+impl Failure {
+    pub fn new(code: Code, message: impl Into<String>) -> Failure {
+        let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Failure { status, error: ApiError { code, message: message.into(), hint: None, run: None } }
+    }
+
+    pub fn bad(message: impl Into<String>) -> Failure {
+        Failure::new(Code::BadRequest, message)
+    }
+
+    pub fn internal(message: impl Into<String>) -> Failure {
+        Failure::new(Code::Internal, message)
+    }
+
+    #[must_use]
+    pub fn with_status(mut self, status: StatusCode) -> Failure {
+        self.status = status;
+        self
+    }
+
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Failure {
+        self.error.hint = Some(hint.into());
+        self
+    }
+
+    pub fn no_run(name: &str) -> Failure {
+        let failure = Failure::new(Code::NotFound, format!("there is no run {name:?}"));
+        failure.with_hint("`kin log` lists the runs that kin remembers")
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.status, Json(ErrorBody { error: self.error })).into_response()
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        let (code, run) = match &refusal {
+            Refusal::Unknown { .. } => (Code::NotFound, None),
+            Refusal::Ended { run, .. } | Refusal::NotStarted { run } | Refusal::LeaderEnded { run } => {
+                (Code::Refused, Some(run))
+            }
+            Refusal::Overlap { live } => (Code::Refused, Some(live)),
+            Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
+            Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
+            Refusal::Degraded => (Code::Refused, None),
+            Refusal::Closing => (Code::Closing, None),
+            Refusal::Unavailable { .. } => (Code::Unavailable, None),
+        };
+        let mut failure = Failure::new(code, refusal.to_string());
+        failure.error.hint = refusal.hint();
+        failure.error.run = run.map(ToString::to_string);
+        failure
+    }
+}
+
+impl From<ReadError> for Failure {
+    fn from(e: ReadError) -> Failure {
+        Failure::internal(chain(&e)).with_hint("`kin doctor` looks at the whole ledger")
+    }
+}
+
+/// An error with all that lies behind it, as one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        text.push_str(": ");
+        text.push_str(&e.to_string());
+        cause = e.source();
+    }
+    text
+}
+
+/// The run was known a moment ago and is no longer alive.
+pub fn is_unknown(refusal: &Refusal, no: RunNo) -> bool {
+    matches!(refusal, Refusal::Unknown { run } if *run == no)
+}

@@ -1,0 +1,36 @@
+//! The face to the socket: `/v1`, over the unix socket in the runtime directory.
+//!
+//! Handlers translate and know no rule: a request becomes core terms, the engine decides, and what it answers becomes
+//! JSON. Whatever is only read is read from the ledger and the log files, never from the engine.
+//!
+//! ```text
+//!   serve      connections: limits, peers, the end        gate       what may come in at all
+//!   routes     every route, once                          openapi    the document made of them
+//!   request    a wish for a run in core terms             convert    core terms as the contract says them
+//!   runs output events latches server                     one file for each noun
+//!   why        a run's story                              doctor     checks of all that the server stands on
+//! ```
+
+pub mod body;
+pub mod convert;
+pub mod doctor;
+pub mod door;
+pub mod error;
+pub mod events;
+pub mod gate;
+pub mod glob;
+pub mod latches;
+pub mod openapi;
+pub mod output;
+pub mod request;
+pub mod routes;
+pub mod runs;
+pub mod serve;
+pub mod server;
+pub mod signal;
+pub mod upgrade;
+pub mod why;
+
+pub use door::Door;
+pub use openapi::openapi_json;
+pub use routes::router;

@@ -1,0 +1,111 @@
+//! Connections: who may open one, how many there are, how long a request may dawdle, and how they end.
+
+use super::body::Peer;
+use super::error::Failure;
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use kin_api::Code;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+use tower::ServiceExt;
+
+/// More wait in the socket's backlog.
+pub const CONNECTIONS: usize = 512;
+const HEADER_TIME: Duration = Duration::from_secs(10);
+const HEADER_BYTES: usize = 16 << 10;
+/// Answers that are under way when the server ends get so long.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// No descriptor is free: one of ours must be closed first.
+const BREATHER: Duration = Duration::from_millis(50);
+
+/// Serves until `stop` becomes true, then lets what is under way end.
+pub async fn serve(listener: &UnixListener, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut open = JoinSet::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stopped(&mut stop) => break,
+            Some(_) = open.join_next(), if !open.is_empty() => continue,
+            accepted = accept(listener, &permits) => accepted,
+        };
+        match accepted {
+            Ok((stream, permit)) => {
+                let (router, stop) = (router.clone(), stop.clone());
+                open.spawn(async move {
+                    converse(stream, router, uid, stop).await;
+                    drop(permit);
+                });
+            }
+            Err(_) => tokio::time::sleep(BREATHER).await,
+        }
+    }
+    let rest = async { while open.join_next().await.is_some() {} };
+    if tokio::time::timeout(FAREWELL, rest).await.is_err() {
+        open.abort_all();
+    }
+}
+
+async fn accept(
+    listener: &UnixListener,
+    permits: &Arc<Semaphore>,
+) -> std::io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
+    let (stream, _) = listener.accept().await?;
+    Ok((stream, permit))
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        // Whoever would have said it is gone, which says it as well.
+    }
+}
+
+async fn converse(stream: UnixStream, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
+    let Ok(credentials) = stream.peer_cred() else { return };
+    let peer = Peer { uid: credentials.uid() };
+    let welcome = peer.uid == uid || peer.uid == 0;
+    let service = service_fn(move |request: Request<Incoming>| {
+        let router = router.clone();
+        async move { Ok::<_, Infallible>(answer(router, request, peer, welcome).await) }
+    });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME)
+            .max_buf_size(HEADER_BYTES)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // A client that went away, or spoke nonsense, has been answered as far as that was possible.
+    drop(ended);
+}
+
+async fn answer(router: Router, request: Request<Incoming>, peer: Peer, welcome: bool) -> axum::response::Response {
+    if !welcome {
+        let failure = Failure::new(Code::Refused, format!("this server belongs to another user than uid {}", peer.uid));
+        return failure.with_status(StatusCode::FORBIDDEN).into_response();
+    }
+    let mut request = request.map(Body::new);
+    request.extensions_mut().insert(peer);
+    match router.oneshot(request).await {
+        Ok(response) => response,
+        Err(never) => match never {},
+    }
+}

@@ -1,0 +1,74 @@
+//! The server itself: who it is, and its end.
+
+use super::body::{MaySay, Said};
+use super::door::Door;
+use super::error::{Answer, Failure};
+use super::{convert, doctor, upgrade};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use kin_api::server::{Doctor, Server, ShutdownAnswer, ShutdownRequest, UpgradeRequest};
+use kin_core::RunId;
+use kin_keeper::wire::Guard;
+use std::sync::Arc;
+
+pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
+    let live_runs = door.read(|ledger| Ok(ledger.counters()?.live)).await?;
+    let (about, chain) = (&door.about, door.engine.chain());
+    Ok(Json(Server {
+        version: env!("CARGO_PKG_VERSION").into(),
+        pid: std::process::id(),
+        state_dir: about.state.display().to_string(),
+        run_dir: about.run.display().to_string(),
+        started_at: convert::time(about.started_at),
+        boot: about.boot.clone(),
+        guard: guard_word(chain.guard).into(),
+        durability: about.durability.into(),
+        elder_pid: chain.elder.and_then(|link| link.pid),
+        keeper_pid: chain.keeper.and_then(|link| link.pid),
+        front_pid: None,
+        live_runs,
+        ledger: about.ledger.clone(),
+    }))
+}
+
+pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
+    let read = door.read(|ledger| Ok(ledger.counters()?)).await;
+    let (about, chain) = (door.about.clone(), door.engine.chain());
+    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, &chain, read)).await;
+    looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
+}
+
+pub async fn shutdown(
+    State(door): State<Arc<Door>>,
+    MaySay(wish): MaySay<ShutdownRequest>,
+) -> Answer<Json<ShutdownAnswer>> {
+    let stop_runs = match wish.runs.as_deref() {
+        None | Some("leave") => false,
+        Some("stop") => true,
+        Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
+    };
+    let farewell = door.engine.shutdown(stop_runs).await?;
+    let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect();
+    let (left, stopping, waiting) = (ids(&farewell.left), ids(&farewell.stopping), ids(&farewell.waiting));
+    Ok(Json(ShutdownAnswer { left, stopping, waiting }))
+}
+
+pub async fn upgrade(
+    State(door): State<Arc<Door>>,
+    Said(wish): Said<UpgradeRequest>,
+) -> Answer<(StatusCode, Json<UpgradeRequest>)> {
+    if door.engine.chain().guard == Guard::Degraded {
+        return Err(kin_core::Refusal::Degraded.into());
+    }
+    let program = upgrade::prepare(wish.program.clone().into(), door.about.run.clone()).await?;
+    door.engine.upgrade(program).await?;
+    Ok((StatusCode::ACCEPTED, Json(wish)))
+}
+
+pub const fn guard_word(guard: Guard) -> &'static str {
+    match guard {
+        Guard::Whole => "whole",
+        Guard::Degraded => "degraded",
+    }
+}

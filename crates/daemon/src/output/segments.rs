@@ -1,0 +1,232 @@
+//! One stream of a run as it lies on disk: segments of one size, `<run id>.out`, then `<run id>.out.2`, and so on.
+//!
+//! Offsets count what the program wrote and kin kept room for; a segment that was removed to stay below a cap is a hole
+//! in them. Only the last segment may be shorter than the others.
+
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+/// The keeper begins a new file after exactly so many bytes.
+pub const SEGMENT: u64 = 64 << 20;
+
+#[derive(Debug)]
+pub struct Segments {
+    first: PathBuf,
+    size: u64,
+    /// The segment that was read last, counted from one.
+    open: Option<(u64, File)>,
+    /// The greatest segment known to exist; zero before the first look.
+    newest: u64,
+}
+
+/// What lies at an offset.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// So many bytes were put into the buffer.
+    Bytes(usize),
+    /// The stream ends here, so far.
+    End,
+    /// Not kept from here up to that offset.
+    Missing { until: u64 },
+}
+
+impl Segments {
+    /// `first` is the path of the first segment.
+    pub fn new(first: PathBuf) -> Segments {
+        Segments::of_size(first, SEGMENT)
+    }
+
+    pub fn of_size(first: PathBuf, size: u64) -> Segments {
+        Segments { first, size, open: None, newest: 0 }
+    }
+
+    /// Reads into the spare room of `into`, at most `max` bytes and never across a segment's end.
+    pub fn read(&mut self, offset: u64, max: usize, into: &mut Vec<u8>) -> io::Result<Found> {
+        let (number, within) = (offset / self.size + 1, offset % self.size);
+        if !self.open_segment(number)? {
+            return Ok(self.next_after(number)?.map_or(Found::End, |next| Found::Missing { until: self.start(next) }));
+        }
+        let room = max.min(usize::try_from(self.size - within).unwrap_or(max));
+        let mut got = self.read_open(within, room, into)?;
+        if got == 0 && self.exists(number + 1)? {
+            // The next one is begun only when this one is full, so what is still missing now was lost with the power.
+            got = self.read_open(within, room, into)?;
+            if got == 0 {
+                return Ok(Found::Missing { until: self.start(number + 1) });
+            }
+        }
+        Ok(if got == 0 { Found::End } else { Found::Bytes(got) })
+    }
+
+    /// Where the stream ends by now.
+    pub fn end(&mut self) -> io::Result<u64> {
+        if self.newest == 0 {
+            self.newest = match file_len(&self.first)? {
+                Some(len) if len < self.size => return Ok(len),
+                Some(_) => self.next_after(1)?.map_or(Ok(1), |_| self.greatest())?,
+                None => self.greatest()?,
+            };
+        }
+        loop {
+            match file_len(&self.path(self.newest))? {
+                Some(len) if len >= self.size && self.exists(self.newest + 1)? => self.newest += 1,
+                Some(len) => return Ok(self.start(self.newest) + len.min(self.size)),
+                None if self.newest <= 1 => {
+                    self.newest = 0;
+                    return Ok(0);
+                }
+                None => return Ok(self.start(self.newest)),
+            }
+        }
+    }
+
+    fn start(&self, number: u64) -> u64 {
+        (number - 1) * self.size
+    }
+
+    fn path(&self, number: u64) -> PathBuf {
+        if number == 1 {
+            return self.first.clone();
+        }
+        let mut path = self.first.clone().into_os_string();
+        path.push(format!(".{number}"));
+        PathBuf::from(path)
+    }
+
+    fn exists(&self, number: u64) -> io::Result<bool> {
+        Ok(file_len(&self.path(number))?.is_some())
+    }
+
+    /// Whether that segment exists; then it is the open one.
+    fn open_segment(&mut self, number: u64) -> io::Result<bool> {
+        if self.open.as_ref().is_some_and(|(open, _)| *open == number) {
+            return Ok(true);
+        }
+        self.open = open(&self.path(number))?.map(|file| (number, file));
+        Ok(self.open.is_some())
+    }
+
+    fn read_open(&self, within: u64, room: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+        let Some((_, file)) = &self.open else { return Ok(0) };
+        let before = into.len();
+        into.resize(before + room, 0);
+        let got = read_at(file, &mut into[before..], within);
+        into.truncate(before + *got.as_ref().unwrap_or(&0));
+        got
+    }
+
+    /// The smallest segment after that one, if there is any.
+    fn next_after(&self, number: u64) -> io::Result<Option<u64>> {
+        if self.exists(number + 1)? {
+            return Ok(Some(number + 1));
+        }
+        if number == 1 && !self.exists(1)? {
+            return Ok(None);
+        }
+        Ok(self.numbers()?.into_iter().filter(|n| *n > number).min())
+    }
+
+    fn greatest(&self) -> io::Result<u64> {
+        Ok(self.numbers()?.into_iter().max().unwrap_or(1))
+    }
+
+    /// The numbers of all segments but the first, from the directory itself.
+    fn numbers(&self) -> io::Result<Vec<u64>> {
+        let (Some(dir), Some(name)) = (self.first.parent(), self.first.file_name()) else { return Ok(Vec::new()) };
+        let name = name.to_string_lossy();
+        let entries = match std::fs::read_dir(dir) {
+            Ok(entries) => entries,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let mut numbers = Vec::new();
+        for entry in entries {
+            let entry = entry?.file_name();
+            let number = entry.to_str().and_then(|n| n.strip_prefix(name.as_ref())).and_then(|n| n.strip_prefix('.'));
+            numbers.extend(number.and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 1));
+        }
+        Ok(numbers)
+    }
+}
+
+/// Opens a log for reading; `None` when there is none yet. Never through a link, never anything but a plain file.
+pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(fd) => {
+            let file = File::from(fd);
+            if !file.metadata()?.is_file() {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, format!("{} is not a file", path.display())));
+            }
+            Ok(Some(file))
+        }
+        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+pub(super) fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
+    loop {
+        match file.read_at(into, at) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+fn file_len(path: &Path) -> io::Result<Option<u64>> {
+    match std::fs::symlink_metadata(path) {
+        Ok(meta) => Ok(Some(meta.len())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all(segments: &mut Segments, mut at: u64) -> (Vec<u8>, Vec<(u64, u64)>) {
+        let (mut bytes, mut holes) = (Vec::new(), Vec::new());
+        loop {
+            match segments.read(at, 3, &mut bytes).expect("reads") {
+                Found::Bytes(n) => at += n as u64,
+                Found::Missing { until } => {
+                    holes.push((at, until));
+                    at = until;
+                }
+                Found::End => return (bytes, holes),
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_is_one_over_all_its_segments_and_tells_its_holes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = dir.path().join("a-00000001.out");
+        let mut segments = Segments::of_size(first.clone(), 4);
+        assert_eq!((all(&mut segments, 0).0.len(), segments.end().expect("a length")), (0, 0));
+        for (name, bytes) in [("", "0123"), (".2", "4567"), (".3", "89")] {
+            std::fs::write(format!("{}{name}", first.display()), bytes).expect("writes");
+        }
+        std::fs::write(dir.path().join("a-00000001.outer.9"), "x").expect("writes");
+        assert_eq!(all(&mut segments, 0), (b"0123456789".to_vec(), vec![]));
+        assert_eq!(all(&mut segments, 5), (b"56789".to_vec(), vec![]));
+        assert_eq!(segments.end().expect("a length"), 10);
+        std::fs::remove_file(format!("{}.2", first.display())).expect("removes");
+        let mut fresh = Segments::of_size(first, 4);
+        assert_eq!(all(&mut fresh, 1), (b"12389".to_vec(), vec![(4, 8)]));
+        assert_eq!(fresh.end().expect("a length"), 10);
+    }
+
+    #[test]
+    fn a_link_in_a_logs_place_is_not_followed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let link = dir.path().join("a-00000001.out");
+        std::os::unix::fs::symlink("/etc/passwd", &link).expect("a link");
+        assert!(Segments::new(link).read(0, 10, &mut Vec::new()).is_err());
+    }
+}

@@ -1,0 +1,94 @@
+//! Ends are seen before they are taken, and can be learnt of after somebody else took them.
+
+use crate::support::{House, await_end, end_of, not_run, read_line};
+use kin_keeper::sys::misc::set_subreaper;
+use kin_keeper::sys::wait::{
+    ExitInfo, Stranger, Waited, exit_info, peek, peek_pid, pidfd_open, pidfd_pid, pidfd_send_signal, reap,
+    reap_any_stranger, reap_pid,
+};
+use std::sync::atomic::Ordering;
+
+#[test]
+fn a_look_leaves_the_zombie_and_reaping_takes_it() {
+    let mut house = House::new();
+    let started = house.start(&house.sh("read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 42"));
+    let first = await_end(&started.pidfd);
+    let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
+    let Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } = first else { panic!("{first:?}") };
+    assert_eq!((si_code, si_status), (libc::CLD_EXITED, 42));
+    assert!(user_us + system_us > 0 && max_rss_kib > 100, "{first:?}");
+    for again in [peek(&started.pidfd), peek_pid(pid), reap(&started.pidfd)] {
+        assert_eq!(end_of(again), (libc::CLD_EXITED, 42));
+    }
+    assert_eq!((peek(&started.pidfd), reap_pid(pid)), (Waited::NotOurs, Waited::NotOurs));
+}
+
+#[test]
+fn an_exit_is_known_after_somebody_else_reaped_it() {
+    let mut house = House::new();
+    for (script, want) in [
+        ("exit 42", ExitInfo { code: libc::CLD_EXITED, status: 42 }),
+        ("kill -15 $$", ExitInfo { code: libc::CLD_KILLED, status: 15 }),
+    ] {
+        let started = house.start(&house.sh(script));
+        let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
+        let second = pidfd_open(pid).expect("a pidfd");
+        assert_eq!(pidfd_pid(&second), Some(pid));
+        await_end(&started.pidfd);
+        assert_eq!(exit_info(&second), None, "a zombie is not reaped");
+        reap(&started.pidfd);
+        assert_eq!(pidfd_pid(&second), None);
+        match exit_info(&second) {
+            Some(info) => assert_eq!(info, want),
+            None => not_run("this kernel has no PIDFD_INFO_EXIT (6.15)"),
+        }
+    }
+}
+
+#[test]
+fn signals_go_to_one_or_to_its_group() {
+    let mut house = House::new();
+    let script = "trap 'echo told' USR1; (trap 'echo group' USR1; echo ready; while :; do read x </dev/zero; done) & read y </dev/zero & \
+                  while :; do wait; done";
+    let started = house.start(&house.sh(script));
+    assert_eq!(read_line(&started.out), "ready");
+    pidfd_send_signal(&started.pidfd, libc::SIGUSR1, false).expect("sent");
+    assert_eq!(read_line(&started.out), "told");
+    pidfd_send_signal(&started.pidfd, libc::SIGKILL, true).expect("sent to the group");
+    // The output's end is the end of all of the group.
+    let ended = house.finish(&started);
+    assert_eq!((ended.si_code, ended.si_status), (libc::CLD_KILLED, 9));
+}
+
+#[test]
+fn a_group_without_its_leader_is_not_signalled_by_number() {
+    let mut house = House::new();
+    let started = house.start(&house.program(&["/bin/true"]));
+    let pidfd = started.pidfd.try_clone().expect("a duplicate");
+    house.finish(&started);
+    assert!(pidfd_send_signal(&pidfd, 0, false).is_err());
+    assert!(pidfd_send_signal(&pidfd, libc::SIGKILL, true).is_err());
+}
+
+#[test]
+fn strangers_are_reaped_and_ours_are_not() {
+    set_subreaper().expect("set");
+    let mut house = House::new();
+    assert_eq!(reap_any_stranger(|_| false), Stranger::None);
+    let started = house.start(&house.sh("(echo $(sh -c 'echo $PPID'); exec sleep 0) & wait; exit 3"));
+    let ours = house.slot(started.slot).pid.load(Ordering::Relaxed);
+    await_end(&started.pidfd);
+    assert_eq!(reap_any_stranger(|pid| pid == ours), Stranger::Ours(ours));
+    let ended = house.finish(&started);
+    assert_eq!(ended.si_status, 3);
+
+    let started = house.start(&house.sh("(sleep 0.05 & echo $!) ; exit 0"));
+    let orphan: u32 = read_line(&started.out).parse().expect("a pid");
+    let orphan_fd = pidfd_open(orphan);
+    house.finish(&started);
+    if let Ok(fd) = orphan_fd {
+        await_end(&fd);
+    }
+    assert_eq!(reap_any_stranger(|_| false), Stranger::Reaped(orphan));
+    assert_eq!(reap_any_stranger(|_| false), Stranger::None);
+}

@@ -1,0 +1,49 @@
+//! Two small files beside the ledger, for what the ledger cannot say of itself when it is gone or torn.
+
+use crate::open::{MADE, SUSPECT};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Somebody met damage: the next start looks at everything.
+pub(crate) fn suspect(dir: &Path, what: &str) -> io::Result<()> {
+    write(&dir.join(SUSPECT), what)
+}
+
+pub(crate) fn is_suspect(dir: &Path) -> bool {
+    dir.join(SUSPECT).exists()
+}
+
+pub(crate) fn clear(dir: &Path) -> io::Result<()> {
+    remove(&dir.join(SUSPECT))
+}
+
+/// There is a ledger here: one that is missing later is not one that never was.
+pub(crate) fn made(dir: &Path) -> io::Result<()> {
+    let path = dir.join(MADE);
+    if path.exists() { Ok(()) } else { write(&path, "kin.db was made here; if it is missing, it was lost.\n") }
+}
+
+/// A file that need not be there.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// An empty file that only its owner may read.
+pub(crate) fn private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+}
+
+pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
+    File::open(dir)?.sync_all()
+}
+
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = private(path)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

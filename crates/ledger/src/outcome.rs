@@ -1,0 +1,77 @@
+//! Outcomes and exits, packed. The kind stands elsewhere (a row's class, an event's number); here is what it holds.
+
+use crate::OutcomeKind;
+use crate::pack::{Packer, Unpacker};
+use kin_core::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
+
+pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
+    match outcome {
+        Outcome::Failed { code } => p.number(u64::from(*code)),
+        Outcome::Signaled { signal } => p.number(u64::from(*signal)),
+        Outcome::SpawnFailed { step, errno } => {
+            p.number(u64::from(*step as u8));
+            p.signed(i64::from(*errno));
+        }
+        Outcome::Skipped(why) => p.number(match why {
+            SkipWhy::Overlap => 0,
+            SkipWhy::Disabled => 1,
+            SkipWhy::Calendar => 2,
+            SkipWhy::Dependency => 3,
+        }),
+        Outcome::Lost(why) => p.number(match why {
+            LostWhy::Reboot => 0,
+            LostWhy::Unknown => 1,
+        }),
+        Outcome::Ok
+        | Outcome::TimedOut
+        | Outcome::OomKilled
+        | Outcome::Stopped
+        | Outcome::Interrupted
+        | Outcome::Cancelled => {}
+    }
+}
+
+pub(crate) fn unpack(u: &mut Unpacker<'_>, kind: OutcomeKind) -> Option<Outcome> {
+    Some(match kind {
+        OutcomeKind::Ok => Outcome::Ok,
+        OutcomeKind::Failed => Outcome::Failed { code: u.small()? },
+        OutcomeKind::Signaled => Outcome::Signaled { signal: u.small()? },
+        OutcomeKind::TimedOut => Outcome::TimedOut,
+        OutcomeKind::OomKilled => Outcome::OomKilled,
+        OutcomeKind::Stopped => Outcome::Stopped,
+        OutcomeKind::Interrupted => Outcome::Interrupted,
+        OutcomeKind::SpawnFailed => {
+            Outcome::SpawnFailed { step: SpawnStep::from_number(u.small()?)?, errno: i32::try_from(u.signed()?).ok()? }
+        }
+        OutcomeKind::Skipped => Outcome::Skipped(match u.number()? {
+            0 => SkipWhy::Overlap,
+            1 => SkipWhy::Disabled,
+            2 => SkipWhy::Calendar,
+            3 => SkipWhy::Dependency,
+            _ => return None,
+        }),
+        OutcomeKind::Cancelled => Outcome::Cancelled,
+        OutcomeKind::Lost => Outcome::Lost(match u.number()? {
+            0 => LostWhy::Reboot,
+            1 => LostWhy::Unknown,
+            _ => return None,
+        }),
+    })
+}
+
+/// Code 0, which most have, is one byte.
+pub(crate) fn pack_exit(p: &mut Packer, exit: Exit) {
+    p.number(match exit {
+        Exit::Code(code) => u64::from(code) << 1,
+        Exit::Signal { signal, core } => u64::from(signal) << 2 | u64::from(core) << 1 | 1,
+    });
+}
+
+pub(crate) fn unpack_exit(u: &mut Unpacker<'_>) -> Option<Exit> {
+    let n = u.number()?;
+    Some(if n & 1 == 0 {
+        Exit::Code(u8::try_from(n >> 1).ok()?)
+    } else {
+        Exit::Signal { signal: u8::try_from(n >> 2).ok()?, core: n & 2 != 0 }
+    })
+}

@@ -1,0 +1,13 @@
+//! The ledger as the daemon sees it, and as a broken disk leaves it.
+
+mod counting;
+mod damage;
+mod disk;
+mod history;
+mod killing;
+mod listing;
+mod rebuilding;
+mod runs;
+mod size;
+mod sweeping;
+mod versions;

@@ -1,0 +1,174 @@
+//! The command line: every verb, and the words that introduce it.
+
+use crate::commands::{
+    doctor, exec, jl, kill, listen, log, ps, release, serve, shutdown, signal, stop, tail, upgrade, wait, why,
+    with_client,
+};
+use crate::report::{self, Failure};
+use crate::screen::Screen;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use kin_client::Client;
+use std::process::ExitCode;
+
+/// Run it, keep it running, know what happened.
+#[derive(Debug, Parser)]
+#[command(
+    name = "kin",
+    version,
+    disable_help_subcommand = false,
+    subcommand_value_name = "VERB",
+    subcommand_help_heading = "Verbs",
+    help_template = TEMPLATE
+)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const TEMPLATE: &str = "\
+{about}
+
+{usage-heading} {usage}
+
+\x1b[1mRun\x1b[0m
+  exec      run any command under kin: output, exit code and Ctrl-C pass through
+  release   let the runs go that are held at a latch
+
+\x1b[1mLook\x1b[0m
+  ps        runs that live
+  log       runs there were, as a table             (history, hist)
+  jl        what one run has written                (output)
+  tail      last lines of runs, and those to come   (logs)
+  listen    what happens, as it happens
+  wait      until runs have ended, or a state is reached
+  why       the story of a run in words
+
+\x1b[1mEnd\x1b[0m
+  stop      ask runs to end, then make them
+  kill      end runs at once, with all they started
+  signal    send runs a signal
+
+\x1b[1mServer\x1b[0m
+  serve     the server in the foreground
+  shutdown  end the server; runs go on unless told otherwise
+  upgrade   replace the server in place; runs notice nothing
+  doctor    how the server is, and what to do about it
+
+kin VERB --help says more and shows an example. A server is started when a verb needs one.
+
+{options}
+";
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Exec(exec::ExecArgs),
+    Release(release::ReleaseArgs),
+    Ps(ps::PsArgs),
+    #[command(visible_aliases = ["history", "hist"])]
+    Log(log::LogArgs),
+    #[command(visible_alias = "output")]
+    Jl(jl::JlArgs),
+    #[command(visible_alias = "logs")]
+    Tail(tail::TailArgs),
+    Listen(listen::ListenArgs),
+    Wait(wait::WaitArgs),
+    Why(why::WhyArgs),
+    Stop(stop::StopArgs),
+    Kill(kill::KillArgs),
+    Signal(signal::SignalArgs),
+    Serve(serve::ServeArgs),
+    Shutdown(shutdown::ShutdownArgs),
+    Upgrade(upgrade::UpgradeArgs),
+    Doctor(doctor::DoctorArgs),
+    #[command(hide = true)]
+    WithClient(with_client::WithClientArgs),
+}
+
+/// What every verb is given.
+pub(crate) struct Face {
+    pub(crate) client: Client,
+    pub(crate) screen: Screen,
+}
+
+impl Face {
+    /// What a server that was started on the way had to say, on stderr.
+    pub(crate) fn notices(&self) {
+        for notice in self.client.take_notices() {
+            notice.lines().for_each(|line| self.screen.note(line.strip_prefix("kin: ").unwrap_or(line)));
+        }
+    }
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    match cli {
+        Ok(Cli { verb: Verb::Serve(args) }) => args.run(),
+        Ok(Cli { verb }) => {
+            let result = kin_client::block_on(perform(verb));
+            report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
+        }
+        Err(words) => {
+            let code = if words.use_stderr() { 2 } else { 0 };
+            match words.print() {
+                Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
+                Ok(()) | Err(_) => ExitCode::from(code),
+            }
+        }
+    }
+}
+
+async fn perform(verb: Verb) -> Result<u8, Failure> {
+    let face = Face { client: Client::of_process()?, screen: Screen::of_process() };
+    let result = match verb {
+        Verb::Exec(args) => args.run(&face).await,
+        Verb::Release(args) => args.run(&face).await,
+        Verb::Ps(args) => args.run(&face).await,
+        Verb::Log(args) => args.run(&face).await,
+        Verb::Jl(args) => args.run(&face).await,
+        Verb::Tail(args) => args.run(&face).await,
+        Verb::Listen(args) => args.run(&face).await,
+        Verb::Wait(args) => args.run(&face).await,
+        Verb::Why(args) => args.run(&face).await,
+        Verb::Stop(args) => args.run(&face).await,
+        Verb::Kill(args) => args.run(&face).await,
+        Verb::Signal(args) => args.run(&face).await,
+        Verb::Serve(_) => Err(Failure::usage("serve runs before anything else")),
+        Verb::Shutdown(args) => args.run(&face).await,
+        Verb::Upgrade(args) => args.run(&face).await,
+        Verb::Doctor(args) => args.run(&face).await,
+        Verb::WithClient(args) => args.run(&face).await,
+    };
+    face.notices();
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plain(text: &str) -> String {
+        text.replace("\x1b[1m", "").replace("\x1b[0m", "")
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_a_sentence_and_an_example() {
+        let mut cli = Cli::command().term_width(100);
+        cli.build();
+        for verb in cli.get_subcommands_mut().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help") {
+            let help = plain(&verb.render_long_help().to_string());
+            assert!(help.contains("EXAMPLE"), "{help}");
+            assert!(TEMPLATE.contains(&format!("\n  {} ", verb.get_name())), "{} in the list", verb.get_name());
+            insta::assert_snapshot!(format!("help_{}", verb.get_name()), help);
+        }
+    }
+
+    #[test]
+    fn the_first_page() {
+        insta::assert_snapshot!(plain(&Cli::command().term_width(100).render_long_help().to_string()));
+    }
+}

@@ -1,0 +1,381 @@
+//! `kin exec`
+
+use crate::cli::Face;
+use crate::commands::with_client::Guard;
+use crate::durations;
+use crate::input::{self, Input, RawTerminal};
+use crate::printer::{Cleaned, Printer};
+use crate::report::Failure;
+use crate::screen::Screen;
+use crate::signals;
+use crate::verdict;
+use clap::Args;
+use kin_client::api::run::{Serial, SignalRequest, StopRequest, TtySize, to_wire};
+use kin_client::api::{JobName, Run, RunRequest};
+use kin_client::{Client, Error, HandKey, Key, Keyboard, Offsets, Piece};
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::Instant;
+
+/// Run any command under kin, with this directory, environment and umask.
+///
+/// Attached, its output and exit code pass through, and Ctrl-C goes to it: once to interrupt it, twice to stop it. It
+/// outlives this client: close the terminal and it runs on; kin tail -f follows it again. With --detach its id is
+/// printed, and that is all.
+#[derive(Args, Debug)]
+#[command(
+    override_usage = "kin exec [OPTIONS] -- CMD [ARG]...",
+    after_help = "\
+EXAMPLE
+  kin exec -- make -j4
+  kin exec --detach --id backup --timeout '1h 30m' --no-overlap -- pg_dump app
+
+EXIT CODES
+  the command's own, or 128+n when signal n ended it
+  127  not found                      126  could not be started
+  124  timed out by kin                 5  refused, skipped or cancelled
+    3  no server; the run goes on       1  lost"
+)]
+pub(crate) struct ExecArgs {
+    /// The job's name; without it, the program's.
+    #[arg(long, value_name = "JOB")]
+    id: Option<String>,
+    /// Print the run's id and leave it to kin.
+    #[arg(long, short = 'd')]
+    detach: bool,
+    /// End it when it has run for so long: 90, 90s, 1h 30m.
+    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    timeout: Option<Duration>,
+    /// Hold it until this latch is released.
+    #[arg(long, short = 'p', value_name = "LATCH")]
+    pending: Option<String>,
+    /// Refuse while another run of the job lives.
+    #[arg(long, short = 'o')]
+    no_overlap: bool,
+    /// Wait until no other run of the job, or of its group, is running.
+    #[arg(long, short = 's')]
+    serial: bool,
+    /// As --serial, with places for so many at once.
+    #[arg(long, short = 'm', value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_executions: Option<u32>,
+    /// As --serial, together with all runs of this group.
+    #[arg(long, short = 'g', value_name = "GROUP")]
+    execution_group: Option<String>,
+    /// Give it a terminal of its own, and this one to that.
+    #[arg(long, short = 't', conflicts_with = "bypass_output")]
+    tty: bool,
+    /// Let it write to our own stdout and stderr; kin keeps nothing of it, and the run ends with this client.
+    #[arg(long, short = 'b', conflicts_with = "detach")]
+    bypass_output: bool,
+    /// With --detach: give it our stdin, a file or a pipe, instead of /dev/null.
+    #[arg(long)]
+    stdin: bool,
+    /// Stop it when this client ends, whatever ends it.
+    #[arg(long, conflicts_with = "detach")]
+    with_client: bool,
+    /// A tag, for listings and as @TAG; may be repeated.
+    #[arg(long = "tag", value_name = "TAG")]
+    tags: Vec<String>,
+    /// What kin stop sends first, in place of TERM.
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<String>,
+    /// How long it has after that before KILL.
+    #[arg(long, value_name = "TIME", value_parser = durations::parse)]
+    stop_wait: Option<Duration>,
+    /// Say nothing of our own on stderr.
+    #[arg(long, short = 'q')]
+    quiet: bool,
+    /// Its output as it is, also on a terminal.
+    #[arg(long, conflicts_with = "detach")]
+    raw: bool,
+    /// The command and its arguments.
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    command: Vec<OsString>,
+}
+
+/// What a shell says of a program that wrote to a pipe nobody reads: 128 + PIPE.
+const NOBODY_READS: u8 = 141;
+/// And of one that was interrupted: 128 + INT.
+const INTERRUPTED: u8 = 130;
+/// A second signal within this time stops the run.
+const TWICE: Duration = Duration::from_secs(5);
+
+impl ExecArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let mut request = self.request()?;
+        let mut interrupts = if self.detach { None } else { Some(Interrupts::listen()?) };
+        let input = self.hand_over(face, &mut request).await?;
+        let key = Key::random()?;
+        let accepted = face.client.submit(&request, &key);
+        let (run, pending) = match &mut interrupts {
+            None => (accepted.await?, None),
+            Some(interrupts) => match interrupts.meanwhile(accepted).await {
+                Some((run, pending)) => (run?, pending),
+                None => return Ok(INTERRUPTED),
+            },
+        };
+        face.notices();
+        let Some(interrupts) = interrupts else {
+            face.screen.print(&format!("{}\n", run.id))?;
+            return Ok(0);
+        };
+        if face.screen.err_terminal && !self.quiet {
+            face.screen.note(&introduction(&run));
+        }
+        match self.attached(face, &run, input, interrupts, pending).await {
+            Err(failure @ Failure::Client(_)) => Err(Failure::LeftRunning { run: run.id, source: Box::new(failure) }),
+            ended => ended,
+        }
+    }
+
+    fn request(&self) -> Result<RunRequest, Failure> {
+        if let Some(id) = &self.id {
+            JobName::parse(id).map_err(|bad| Failure::usage(bad.to_string()))?;
+        }
+        let stop_signal = match &self.stop_signal {
+            None => None,
+            Some(text) => Some(signals::parse(text).ok_or_else(|| Failure::usage(format!("{text:?} is no signal")))?),
+        };
+        let directory = std::env::current_dir()
+            .map_err(|source| Failure::System { what: "could not find the directory we are in", source })?;
+        let serial = (self.serial || self.max_executions.is_some() || self.execution_group.is_some())
+            .then(|| Serial { group: self.execution_group.clone(), max: self.max_executions.unwrap_or(1) });
+        let size = || input::terminal_size().unwrap_or((24, 80));
+        let wire = |text: &OsString| to_wire(text.as_bytes());
+        Ok(RunRequest {
+            job: self.id.clone(),
+            argv: self.command.iter().map(wire).collect(),
+            directory: to_wire(directory.as_os_str().as_bytes()),
+            env: std::env::vars_os().map(|(name, value)| (wire(&name), wire(&value))).collect(),
+            umask: Some(umask()),
+            timeout_ms: self.timeout.map(millis),
+            latch: self.pending.clone(),
+            no_overlap: self.no_overlap,
+            serial,
+            hand: None,
+            bypass: self.bypass_output,
+            tty: self.tty.then(size).map(|(rows, cols)| TtySize { rows, cols }),
+            stop_signal,
+            stop_wait_ms: self.stop_wait.map(millis),
+            tags: self.tags.clone(),
+        })
+    }
+
+    /// Gives the keeper what the run is to read, and to write to.
+    async fn hand_over(&self, face: &Face, request: &mut RunRequest) -> Result<Input, Failure> {
+        let wanted = if self.tty || (self.detach && !self.stdin) { Input::Nothing } else { Input::of_process()? };
+        let stdin = std::io::stdin();
+        let null;
+        let first = match &wanted {
+            Input::Typed { .. } if self.detach => {
+                return Err(Failure::Usage {
+                    message: "stdin is a terminal, which a detached run cannot have".into(),
+                    hint: Some("give it a file or a pipe: kin exec --detach --stdin -- CMD < FILE".into()),
+                });
+            }
+            Input::Nothing if !self.bypass_output => return Ok(wanted),
+            Input::Nothing => {
+                null = File::open("/dev/null")
+                    .map_err(|source| Failure::System { what: "could not open /dev/null", source })?;
+                null.as_fd()
+            }
+            // With its output bypassed the run ends with us, and so the terminal stays ours.
+            Input::Typed { read, .. } if !self.bypass_output => read.as_fd(),
+            Input::Own | Input::Typed { .. } => stdin.as_fd(),
+        };
+        let (out, err) = (std::io::stdout(), std::io::stderr());
+        let fds = [first, out.as_fd(), err.as_fd()];
+        let key = HandKey::random()?;
+        face.client.reach().await?;
+        face.client.hand(key, if self.bypass_output { &fds } else { &fds[..1] }).await?;
+        request.hand = Some(key.0);
+        Ok(wanted)
+    }
+
+    /// From the accepted run to its end.
+    async fn attached(
+        &self,
+        face: &Face,
+        run: &Run,
+        input: Input,
+        mut interrupts: Interrupts,
+        pending: Option<&'static str>,
+    ) -> Result<u8, Failure> {
+        let guard = (self.with_client || self.bypass_output).then(|| Guard::of(&run.id)).transpose()?;
+        let raw_terminal = if self.tty { RawTerminal::begin() } else { None };
+        if self.tty {
+            type_into(Keyboard::of(&face.client, &run.id)?)?;
+        } else if let Input::Typed { pump, .. } = input
+            && !self.bypass_output
+        {
+            pump.start()?;
+        }
+        let cleaned = Cleaned::of(&face.screen, self.raw || self.tty);
+        let output = output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, self.quiet);
+        let mut output = tokio::spawn(output);
+        let mut ladder = Ladder { client: face.client.clone(), run: run.id.clone(), last: None };
+        if let Some(name) = pending {
+            ladder.pass_on(name, &face.screen);
+        }
+        let ended = loop {
+            tokio::select! {
+                ended = &mut output => {
+                    break ended.unwrap_or_else(|e| {
+                        Err(Failure::System { what: "could not follow the run", source: std::io::Error::other(e) })
+                    });
+                }
+                name = interrupts.next() => ladder.pass_on(name, &face.screen),
+            }
+        };
+        drop(raw_terminal);
+        match ended {
+            Ok(ended) => {
+                if let Some(guard) = guard {
+                    guard.release();
+                }
+                if let (Some(sentence), false) = (verdict::sentence(&ended), self.quiet) {
+                    face.screen.note(&sentence);
+                }
+                Ok(verdict::exit_code(&ended))
+            }
+            // The run goes on, unless a guard stops it now.
+            Err(Failure::Closed) => Ok(NOBODY_READS),
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+fn introduction(run: &Run) -> String {
+    match (run.state.as_str(), &run.latch) {
+        ("held", Some(latch)) => format!("run {} is held; kin release {latch} lets it go", run.id),
+        ("queued", _) => format!("run {} waits for its turn", run.id),
+        (_, _) => format!("run {}", run.id),
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Ours. It can only be read by setting it; this is the only thread.
+fn umask() -> u32 {
+    let ours = rustix::process::umask(rustix::fs::Mode::empty());
+    rustix::process::umask(ours);
+    ours.as_raw_mode()
+}
+
+/// Both streams of the run on ours, until it has ended.
+async fn output_of(client: Client, screen: Screen, id: String, cleaned: Cleaned, quiet: bool) -> Result<Run, Failure> {
+    let mut printer = Printer::new(cleaned);
+    let mut reader = client.follow(&id, Offsets::default(), true);
+    let mut ended = None;
+    while let Some(piece) = reader.next().await? {
+        match piece {
+            Piece::Bytes { stream, bytes, .. } => printer.write(stream, bytes.into()).await?,
+            Piece::Gap { stream, count, .. } if !quiet => {
+                screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
+            }
+            Piece::Gap { .. } => {}
+            Piece::End(run) => ended = Some(*run),
+        }
+    }
+    printer.finish().await?;
+    ended.ok_or_else(|| Error::Strange { what: "its output ended before the run did".into() }.into())
+}
+
+/// INT and TERM, which are meant for the run.
+struct Interrupts {
+    int: Signal,
+    term: Signal,
+}
+
+impl Interrupts {
+    fn listen() -> Result<Interrupts, Failure> {
+        let listen =
+            |kind| signal(kind).map_err(|source| Failure::System { what: "could not listen for signals", source });
+        Ok(Interrupts { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.int.recv() => "INT",
+            _ = self.term.recv() => "TERM",
+        }
+    }
+
+    /// A signal before the run is known is kept for it; a second one ends us: `None`.
+    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<(T, Option<&'static str>)> {
+        let mut work = std::pin::pin!(work);
+        let mut pending = None;
+        loop {
+            tokio::select! {
+                done = &mut work => return Some((done, pending)),
+                name = self.next() => match pending {
+                    None => pending = Some(name),
+                    Some(_) => return None,
+                },
+            }
+        }
+    }
+}
+
+/// Once interrupts, twice stops.
+struct Ladder {
+    client: Client,
+    run: String,
+    last: Option<Instant>,
+}
+
+impl Ladder {
+    fn pass_on(&mut self, name: &'static str, screen: &Screen) {
+        let now = Instant::now();
+        let again = self.last.is_some_and(|last| now - last < TWICE);
+        self.last = Some(now);
+        let (client, run, screen) = (self.client.clone(), self.run.clone(), screen.clone());
+        tokio::spawn(async move {
+            let signal = SignalRequest { signal: name.to_owned(), leader_only: false, interrupt: true };
+            let sent = if again { None } else { Some(client.signal(&run, &signal).await) };
+            let stopped = match sent {
+                Some(Ok(_)) => return,
+                // Nobody to send a signal to yet, or any more: then it is about the run as a whole.
+                Some(Err(Error::Refused(_))) | None => {
+                    client.stop(&run, &StopRequest { kill: false, interrupt: true }).await
+                }
+                Some(Err(error)) => Err(error),
+            };
+            match stopped {
+                // It has ended meanwhile, which its output will say.
+                Ok(_) | Err(Error::Refused(_)) => {}
+                Err(error) => screen.note(&format!("{name} could not be passed on: {error}")),
+            }
+        });
+    }
+}
+
+/// What is typed goes to the run's terminal, and so does the size of ours.
+fn type_into(mut keyboard: Keyboard) -> Result<(), Failure> {
+    let mut keys = input::keys()?;
+    let mut resized = signal(SignalKind::window_change())
+        .map_err(|source| Failure::System { what: "could not listen for signals", source })?;
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                typed = keys.recv() => match typed {
+                    // A run that takes no more input has ended, which its output will say.
+                    Some(bytes) => if keyboard.send(&bytes).await.is_err() { return },
+                    None => return,
+                },
+                _ = resized.recv() => {
+                    if let Some((rows, cols)) = input::terminal_size() {
+                        drop(keyboard.resize(rows, cols).await);
+                    }
+                }
+            }
+        }
+    });
+    Ok(())
+}

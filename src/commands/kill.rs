@@ -1,0 +1,25 @@
+//! `kin kill`
+
+use crate::cli::Face;
+use crate::commands::stop;
+use crate::report::Failure;
+use clap::Args;
+use kin_client::api::run::StopRequest;
+
+/// End runs at once: KILL to all they started, without asking.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin kill stuck-NeP8nb4q")]
+pub(crate) struct KillArgs {
+    /// A run's id or its last 8 characters, a job, a glob, @tag.
+    #[arg(value_name = "RUN|JOB", required = true)]
+    what: Vec<String>,
+    /// Return when they have ended.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl KillArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        stop::end(face, &self.what, &StopRequest { kill: true, interrupt: false }, self.wait).await
+    }
+}

@@ -1,0 +1,85 @@
+//! `kin log`
+
+use crate::cli::Face;
+use crate::commands::unwritable;
+use crate::listing::{self, JsonArgs};
+use crate::report::Failure;
+use crate::when;
+use clap::Args;
+use kin_client::Page;
+use kin_client::api::{Run, RunQuery};
+
+/// The runs there were and are, oldest first, the last 50.
+///
+/// OK ended well, ER did not, GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id says that something
+/// was written to stderr, whatever came of it.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "EXAMPLE\n  kin log --failed --since yesterday\n  kin log --job 'backup*' --limit 0 --json=lines"
+)]
+pub(crate) struct LogArgs {
+    /// Only runs of this job, or of jobs that match this glob.
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
+    /// Only runs that went wrong.
+    #[arg(long, conflicts_with = "outcome")]
+    failed: bool,
+    /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, skipped,
+    /// cancelled, lost.
+    #[arg(long, value_name = "OUTCOME")]
+    outcome: Option<String>,
+    /// Only runs with this tag.
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Only runs made at or after: 2h (ago), 14:30, today, yesterday, 2026-11-20, '2026-11-20 14:30'.
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only runs made before.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// At most so many, the newest; 0 is all.
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+    limit: usize,
+    /// Also those that never started: skipped and cancelled.
+    #[arg(long)]
+    all: bool,
+    /// More columns, with dates.
+    #[arg(long)]
+    wide: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl LogArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let query = self.query(face)?;
+        let page = if self.limit == 0 { Page::All } else { Page::Newest(self.limit) };
+        let all = self.all || self.outcome.is_some();
+        let wanted = |run: &Run| all || !matches!(run.outcome.as_deref(), Some("skipped" | "cancelled"));
+        let mut runs = face.client.runs_of(&query, page, wanted).await?;
+        runs.reverse();
+        let text = match (self.json.json, self.wide) {
+            (Some(form), _) => listing::json(&runs, form).map_err(unwritable)?,
+            (None, true) => listing::log_wide(&runs, &face.screen),
+            (None, false) => listing::log(&runs, &face.screen),
+        };
+        face.screen.print(&text)?;
+        Ok(0)
+    }
+
+    fn query(&self, face: &Face) -> Result<RunQuery, Failure> {
+        let now = face.screen.now.to_zoned(face.screen.zone().clone());
+        let time = |text: &Option<String>| {
+            let parsed = text.as_ref().map(|text| when::parse(text, &now)).transpose();
+            parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
+        };
+        Ok(RunQuery {
+            job: self.job.clone(),
+            outcome: if self.failed { Some("failure".into()) } else { self.outcome.clone() },
+            tag: self.tag.clone(),
+            since: time(&self.since)?,
+            until: time(&self.until)?,
+            ..RunQuery::default()
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! One file a verb. The doc comment of its arguments is its help.
+
+pub(crate) mod doctor;
+pub(crate) mod exec;
+pub(crate) mod jl;
+pub(crate) mod kill;
+pub(crate) mod listen;
+pub(crate) mod log;
+pub(crate) mod ps;
+pub(crate) mod release;
+pub(crate) mod serve;
+pub(crate) mod shutdown;
+pub(crate) mod signal;
+pub(crate) mod stop;
+pub(crate) mod tail;
+pub(crate) mod upgrade;
+pub(crate) mod wait;
+pub(crate) mod why;
+pub(crate) mod with_client;
+
+use crate::report::Failure;
+
+/// JSON that could not be written is a fault of ours.
+pub(crate) fn unwritable(error: serde_json::Error) -> Failure {
+    Failure::System { what: "could not write JSON", source: error.into() }
+}

@@ -1,0 +1,45 @@
+//! `kin ps`
+
+use crate::cli::Face;
+use crate::commands::unwritable;
+use crate::listing::{self, JsonArgs};
+use crate::report::Failure;
+use crate::select::{Which, select};
+use clap::Args;
+use kin_client::Page;
+use kin_client::api::RunQuery;
+
+/// The runs that live: running, held, queued, or on their way to an end.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin ps\n  kin ps 'backup*' --json=lines")]
+pub(crate) struct PsArgs {
+    /// Only these: a run's id or its last 8 characters, a job, a glob, @tag.
+    #[arg(value_name = "RUN|JOB")]
+    what: Vec<String>,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl PsArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let (mut runs, mut code) = (Vec::new(), 0);
+        if self.what.is_empty() {
+            let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };
+            runs = face.client.runs_of(&live, Page::All, |_| true).await?;
+            runs.reverse();
+        } else {
+            let selected = select(&face.client, &self.what, Which::Live).await?;
+            if let (true, Some(word)) = (selected.runs.is_empty(), selected.unmatched.first()) {
+                face.screen.note(&format!("no run that lives matches {word:?}"));
+                code = 4;
+            }
+            runs.extend(selected.runs.into_iter().filter(|run| run.state != "ended"));
+        }
+        let text = match self.json.json {
+            Some(form) => listing::json(&runs, form).map_err(unwritable)?,
+            None => listing::ps(&runs, &face.screen),
+        };
+        face.screen.print(&text)?;
+        Ok(code)
+    }
+}

@@ -1,0 +1,23 @@
+//! `kin release`
+
+use crate::cli::Face;
+use crate::report::Failure;
+use clap::Args;
+
+/// Let the runs go that are held at a latch, all of them, and print their ids.
+///
+/// Nobody waiting is no error: nothing is printed.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin exec --detach --pending go -- make\n  kin release go")]
+pub(crate) struct ReleaseArgs {
+    /// The latch's name, as given to --pending.
+    latch: String,
+}
+
+impl ReleaseArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let released = face.client.release(&self.latch).await?;
+        face.screen.print(&released.runs.iter().map(|id| format!("{id}\n")).collect::<String>())?;
+        Ok(0)
+    }
+}

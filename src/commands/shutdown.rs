@@ -1,0 +1,46 @@
+//! `kin shutdown`
+
+use crate::cli::Face;
+use crate::report::Failure;
+use clap::Args;
+use kin_client::api::server::ShutdownRequest;
+
+/// End the server, and say what it leaves running or stops.
+///
+/// Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin shutdown --stop-runs --wait")]
+pub(crate) struct ShutdownArgs {
+    /// Stop all runs first.
+    #[arg(long, conflicts_with = "leave_runs")]
+    stop_runs: bool,
+    /// Leave the runs running; so it is without this too, unless the settings say otherwise.
+    #[arg(long)]
+    leave_runs: bool,
+    /// Return when the server has ended.
+    #[arg(long)]
+    wait: bool,
+}
+
+impl ShutdownArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let runs = match (self.stop_runs, self.leave_runs) {
+            (true, _) => Some("stop".to_owned()),
+            (false, true) => Some("leave".to_owned()),
+            (false, false) => None,
+        };
+        let answer = face.client.shutdown(&ShutdownRequest { runs }).await?;
+        let mut text = String::new();
+        for (ids, what) in
+            [(&answer.left, "left running"), (&answer.stopping, "stopping"), (&answer.waiting, "waiting")]
+        {
+            ids.iter().for_each(|id| text.push_str(&format!("{id}  {what}\n")));
+        }
+        face.screen.print(&text)?;
+        if self.wait {
+            // What is left keeps the two keepers; without it they end too.
+            face.client.until_gone(answer.left.is_empty()).await?;
+        }
+        Ok(0)
+    }
+}

@@ -1,0 +1,42 @@
+//! `kin signal`
+
+use crate::cli::Face;
+use crate::commands::stop::Tally;
+use crate::report::Failure;
+use crate::select::{Which, select};
+use crate::signals;
+use clap::Args;
+use kin_client::api::run::SignalRequest;
+
+/// Send runs a signal: to the process group, or only to the process that was started.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin signal HUP web\n  kin signal --leader USR1 NeP8nb4q")]
+pub(crate) struct SignalArgs {
+    /// HUP, SIGHUP or 1.
+    #[arg(value_name = "SIGNAL")]
+    signal: String,
+    /// A run's id or its last 8 characters, a job, a glob, @tag.
+    #[arg(value_name = "RUN|JOB", required = true)]
+    what: Vec<String>,
+    /// Only to the process that was started, not to its group.
+    #[arg(long)]
+    leader: bool,
+}
+
+impl SignalArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let signal = signals::parse(&self.signal).ok_or_else(|| Failure::Usage {
+            message: format!("{:?} is no signal", self.signal),
+            hint: Some("kill -l lists them".into()),
+        })?;
+        let request = SignalRequest { signal: signal.clone(), leader_only: self.leader, interrupt: false };
+        let selected = select(&face.client, &self.what, Which::Live).await?;
+        let mut tally = Tally::of(face, &selected)?;
+        for run in &selected.runs {
+            if tally.take(run, face.client.signal(&run.id, &request).await)?.is_some() {
+                tally.say(run, &format!("{signal} sent"))?;
+            }
+        }
+        Ok(tally.code)
+    }
+}

@@ -1,0 +1,51 @@
+//! Runs for tests, each as the server would say it.
+
+use kin_client::api::Run;
+use kin_client::api::run::Trigger;
+use std::collections::BTreeMap;
+
+pub(crate) fn run(id: &str, outcome: &str) -> Run {
+    Run {
+        id: id.to_owned(),
+        job: id.rsplit_once('-').map_or(id, |(job, _)| job).to_owned(),
+        slot: 0,
+        attempt: 1,
+        follows: None,
+        trigger: Trigger { kind: "manual".into(), by: Some("uid:1000".into()) },
+        state: "ended".into(),
+        outcome: Some(outcome.to_owned()),
+        exit_code: match outcome {
+            "ok" => Some(0),
+            "failed" => Some(3),
+            _ => None,
+        },
+        signal: None,
+        reason: None,
+        spawn: None,
+        pid: Some(353_842),
+        host: "web1".into(),
+        created_at: "2026-11-20T13:54:01.120Z".into(),
+        started_at: Some("2026-11-20T13:54:01.130Z".into()),
+        ended_at: Some("2026-11-20T13:55:19.930Z".into()),
+        out_bytes: 120,
+        err_bytes: 0,
+        out_dropped: 0,
+        err_dropped: 0,
+        max_rss_bytes: Some(1_048_576),
+        cpu_ms: Some(12),
+        warnings: BTreeMap::new(),
+        tags: Vec::new(),
+        command: vec!["true".into()],
+        directory: "/srv".into(),
+        latch: None,
+        timeout_ms: None,
+        tty: false,
+        unowned: false,
+    }
+}
+
+pub(crate) fn live(id: &str, state: &str) -> Run {
+    let started_at = (!matches!(state, "held" | "queued" | "starting")).then(|| "2026-11-20T13:54:01.130Z".to_owned());
+    let pid = started_at.is_some().then_some(353_842);
+    Run { state: state.into(), outcome: None, exit_code: None, ended_at: None, started_at, pid, ..run(id, "ok") }
+}

@@ -1,0 +1,96 @@
+//! Points in time, as people write and read them.
+
+use jiff::civil::{Date, DateTime, Time};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan, Zoned};
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no time; write 2h (ago), 14:30, today, yesterday, 2026-11-20, '2026-11-20 14:30' or 2026-11-20T14:30:00Z"
+)]
+pub(crate) struct BadTime(String);
+
+/// What `text` means when it is `now`: a length of time means so long ago.
+pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
+    let bad = || BadTime(text.to_owned());
+    let text = text.trim();
+    let local = |at: DateTime| at.to_zoned(now.time_zone().clone()).map(|z| z.timestamp()).map_err(|_| bad());
+    match text.to_ascii_lowercase().as_str() {
+        "now" => return Ok(now.timestamp()),
+        "today" => return local(now.date().at(0, 0, 0, 0)),
+        "yesterday" => return local(now.date().checked_sub(1.day()).map_err(|_| bad())?.at(0, 0, 0, 0)),
+        _ => {}
+    }
+    if let Ok(ago) = crate::durations::parse(text.strip_suffix("ago").unwrap_or(text))
+        && !text.bytes().all(|b| b.is_ascii_digit())
+    {
+        return now.timestamp().checked_sub(ago).map_err(|_| bad());
+    }
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    // A date alone would also read as a time at midnight; a time alone is one of today.
+    if let Ok(time) = text.parse::<Time>() {
+        return local(now.date().to_datetime(time));
+    }
+    if let Ok(at) = text.parse::<DateTime>() {
+        return local(at);
+    }
+    text.parse::<Date>().map_err(|_| bad()).and_then(|date| local(date.at(0, 0, 0, 0)))
+}
+
+/// As it travels: RFC 3339 in UTC with milliseconds.
+pub(crate) fn wire(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// As it came; `None` for what is no time.
+pub(crate) fn from_wire(text: &str) -> Option<Timestamp> {
+    text.parse().ok()
+}
+
+fn show(at: Timestamp, zone: &TimeZone, form: &str) -> String {
+    at.to_zoned(zone.clone()).strftime(form).to_string()
+}
+
+/// `13:54`
+pub(crate) fn minute(at: Timestamp, zone: &TimeZone) -> String {
+    show(at, zone, "%H:%M")
+}
+/// `2026-11-20 13:54:01`
+pub(crate) fn second(at: Timestamp, zone: &TimeZone) -> String {
+    show(at, zone, "%Y-%m-%d %H:%M:%S")
+}
+/// `2026-11-20 13:54:01.120`
+pub(crate) fn millisecond(at: Timestamp, zone: &TimeZone) -> String {
+    show(at, zone, "%Y-%m-%d %H:%M:%S.%3f")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_people_write() {
+        let paris = TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+        let now: Timestamp = "2026-11-20T13:54:01.120Z".parse().expect("a time");
+        let now = now.to_zoned(paris);
+        for (text, at) in [
+            ("2h", "2026-11-20T11:54:01.120Z"),
+            ("1h 30m ago", "2026-11-20T12:24:01.120Z"),
+            ("now", "2026-11-20T13:54:01.120Z"),
+            ("today", "2026-11-19T23:00:00.000Z"),
+            ("Yesterday", "2026-11-18T23:00:00.000Z"),
+            ("14:30", "2026-11-20T13:30:00.000Z"),
+            ("2026-07-01", "2026-06-30T22:00:00.000Z"),
+            ("2026-11-20 14:30", "2026-11-20T13:30:00.000Z"),
+            ("2026-11-20T14:30:00Z", "2026-11-20T14:30:00.000Z"),
+            ("2026-11-20T14:30:00+05:00", "2026-11-20T09:30:00.000Z"),
+        ] {
+            assert_eq!(parse(text, &now).map(wire), Ok(at.to_owned()), "{text}");
+        }
+        for text in ["", "soon", "25:99", "2026-13-01", "12345"] {
+            assert_eq!(parse(text, &now), Err(BadTime(text.to_owned())));
+        }
+    }
+}
