@@ -146,6 +146,8 @@ async fn serve(place: &Place, listener: OwnedFd, started: Started) -> Result<End
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
     let Started { handle, found, ended } = started;
+    // The socket listens already: from here on callers are only waiting for their turn.
+    handle.ready();
     let door = Door::new(handle, about(place, &found)).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
     let uid = rustix::process::geteuid().as_raw();
