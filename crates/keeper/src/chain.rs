@@ -200,10 +200,12 @@ impl Keeper {
             let Role::Elder { younger: Some(younger), .. } = &self.role else { return };
             let at = younger.generation;
             let mut head = [0u8; BACKUP];
-            let Ok(received) = packet::receive(&younger.backup, &mut head) else { return };
-            if received.len != BACKUP {
-                return;
-            }
+            let received = match packet::receive(&younger.backup, &mut head) {
+                Ok(received) if received.len == BACKUP => received,
+                // It died with a nudge unread: that is said once, before what it sent, which is all still there.
+                Err(Errno::CONNRESET | Errno::INTR) => continue,
+                Ok(_) | Err(_) => return,
+            };
             let long = |i: usize| {
                 let mut b = [0; 8];
                 b.copy_from_slice(&head[8 * i..8 * i + 8]);
