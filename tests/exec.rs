@@ -20,7 +20,7 @@ fn exit_codes_pass_through() {
         (&["exec", "--timeout", "0.3", "--", "sleep", "60"], 124),
         (&["exec", "--", "/no/such/program"], 127),
         (&["exec", "--", "no-such-program-anywhere"], 127),
-        (&["exec", "--", "/etc/hostname"], 126),
+        (&["exec", "--", "/etc/passwd"], 126),
     ];
     for (args, code) in cases {
         let said = cli.run(args);
