@@ -497,7 +497,10 @@ impl Engine {
 
     /// All or nothing; then the answers, then the acts.
     fn commit(&mut self, mut batch: Batch) {
-        let fx = std::mem::take(&mut batch.fx);
+        let mut fx = std::mem::take(&mut batch.fx);
+        for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
+            self.measure(run);
+        }
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some()).count();
         let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));

@@ -144,6 +144,19 @@ pub(super) fn end_of(dirs: &Dirs, id: &RunId) -> Option<Seen> {
     Some(seen(&end))
 }
 
+/// How many bytes of a stream the files hold.
+pub(super) fn written(base: &Path, stream: &str) -> u64 {
+    let size = |segment: u32| {
+        let mut path = base.as_os_str().to_owned();
+        path.push(format!(".{stream}"));
+        if segment > 1 {
+            path.push(format!(".{segment}"));
+        }
+        fs::metadata(path).ok().map(|file| file.len())
+    };
+    (1..).map_while(size).sum()
+}
+
 fn seen(end: &End) -> Seen {
     let how = if end.flags & flag::STATUS_UNKNOWN != 0 {
         How::Unknown

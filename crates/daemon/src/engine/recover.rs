@@ -188,7 +188,7 @@ impl Engine {
             self.look = Look::All;
         }
         let now = self.now();
-        for (run, close) in self.survivors.times(&mut self.link, now) {
+        for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
             self.fact(Fact::SurvivorGone { run, close }, batch);
         }
         self.care_times(batch);
@@ -369,6 +369,8 @@ impl Engine {
         let id = self.world.get(no).map(kin_core::Run::id);
         match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
             Ok(Fate::Alive) => {
+                let now = self.now();
+                self.survivors.limit(&self.dirs, no, snapshot, now);
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
                 Unserved::Said
             }
@@ -509,6 +511,16 @@ impl Engine {
             && (snapshot.state == EXITED || snapshot.state == DRAINED)
         {
             self.ended(no, snapshot, batch);
+        }
+    }
+
+    /// Of a run whose end no keeper saw, what it wrote can still be measured.
+    pub(super) fn measure(&self, run: &mut kin_core::Run) {
+        let nobody_saw = self.survivors.has(run.no) || matches!(run.outcome(), Some(Outcome::Lost(_)));
+        if nobody_saw {
+            let base = self.dirs.log_base(&run.id());
+            run.out_bytes = run.out_bytes.max(rebuild::written(&base, "out"));
+            run.err_bytes = run.err_bytes.max(rebuild::written(&base, "err"));
         }
     }
 
