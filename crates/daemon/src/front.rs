@@ -73,11 +73,12 @@ enum FrontError {
 impl FrontError {
     fn code(&self) -> u8 {
         match self {
-            FrontError::Home(_) | FrontError::Place(_) => 2,
+            // A server that ends by itself before anybody was there does so because its daemon gave up.
+            FrontError::Home(_) | FrontError::Place(_) | FrontError::Stillborn { .. } => 2,
             FrontError::Busy { .. } => 5,
             FrontError::GaveUp { code, .. } => *code,
             FrontError::Silent { .. } => 3,
-            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Stillborn { .. } | FrontError::Io(_) => 1,
+            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Io(_) => 1,
         }
     }
 }

@@ -112,7 +112,7 @@ fn frames(bytes: &[u8]) -> Vec<(Kind, u64, Vec<u8>)> {
 #[tokio::test]
 async fn output_is_followed_in_order_and_from_anywhere() {
     let server = Server::serving();
-    let script = "mkfifo go; echo one; read x < go; echo two >&2; read x < go; echo three";
+    let script = "mkfifo go on; echo one; read x < go; echo two >&2; read x < on; echo three";
     let id = server.submit(&server.wish(script)).await;
     let path = format!("/v1/runs/{id}/output");
     let mut both = Stream::of(server.open(Method::GET, &format!("{path}?follow=true"), &[], "").await);
@@ -120,10 +120,9 @@ async fn output_is_followed_in_order_and_from_anywhere() {
         Stream::of(server.open(Method::GET, &format!("{path}?stream=out&offset=2&follow=true"), &[], "").await);
     assert!(both.until(|seen| seen.ends_with(b"one\n")).await);
     assert!(out.until(|seen| seen == b"e\n").await);
-    let go = server.dir().join("go");
-    std::fs::write(&go, "\n").expect("writes");
+    std::fs::write(server.dir().join("go"), "\n").expect("writes");
     assert!(both.until(|seen| seen.ends_with(b"two\n")).await);
-    std::fs::write(&go, "\n").expect("writes");
+    std::fs::write(server.dir().join("on"), "\n").expect("writes");
     let seen = frames(&both.all().await);
     let said: Vec<(Kind, u64, &str)> =
         seen.iter().map(|(kind, at, bytes)| (*kind, *at, std::str::from_utf8(bytes).expect("text"))).collect();
