@@ -122,7 +122,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
-    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, settled: false };
+    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
     let (tell_end, ended) = oneshot::channel();
     let handle = Handle {
@@ -141,6 +141,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         link,
         tables: Tables::default(),
         told: None,
+        front: None,
         survivors: Survivors::default(),
         sender,
         inputs,
@@ -196,6 +197,8 @@ struct Engine {
     tables: Tables,
     /// What a keeper said last; none since the one it named hung up.
     told: Option<Told>,
+    /// The front that is attached to the elder.
+    front: Option<u32>,
     survivors: Survivors,
     inputs: mpsc::Receiver<Input>,
     /// For those who work for us.
@@ -583,6 +586,7 @@ impl Engine {
             guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
+            front: self.front,
             settled,
         };
         if info != before {

@@ -256,6 +256,7 @@ impl Front {
                 | Tell::Changed { .. }
                 | Tell::Reread
                 | Tell::Chain { .. }
+                | Tell::Front { .. }
                 | Tell::Bye => {}
             }
         }
@@ -288,7 +289,8 @@ impl Front {
                             | Tell::Refused { .. }
                             | Tell::Changed { .. }
                             | Tell::Reread
-                            | Tell::Chain { .. } => {}
+                            | Tell::Chain { .. }
+                            | Tell::Front { .. } => {}
                         }
                     },
                     Err(_) => return Ok(After::Lost),

@@ -64,6 +64,7 @@ impl Keeper {
             Token::Kick => self.take_backups(),
             Token::Children => self.child_changed(),
             Token::Place => self.place_changed(),
+            Token::Nudge => self.nudged(),
         }
     }
 
@@ -160,6 +161,9 @@ impl Keeper {
     fn hang_up(&mut self, at: usize) {
         if let Some(conn) = self.conns.get_mut(at).and_then(Option::take) {
             disarm(&self.epoll, conn.socket.as_fd());
+            if conn.role == Some(wire::Role::Front) {
+                self.tell_daemons(Tell::Front { pid: 0 });
+            }
         }
         self.retire();
     }
@@ -198,16 +202,27 @@ impl Keeper {
         conn.tell(Tell::Hello { protocol: PROTOCOL, pid: std::process::id(), generation: id });
         conn.tell(chain);
         match role {
-            wire::Role::Daemon => self.closing = false,
+            wire::Role::Daemon => {
+                self.closing = false;
+                conn.tell(Tell::Front { pid: front.unwrap_or(0) });
+            }
             wire::Role::Front => {
+                let pid = conn.pid;
                 if let Some(pid) = ready {
                     conn.tell(Tell::DaemonReady { pid });
                 }
                 if let Some(code) = gave_up {
                     conn.tell(Tell::DaemonGaveUp { code });
                 }
+                self.tell_daemons(Tell::Front { pid });
             }
             wire::Role::Watcher => {}
+        }
+    }
+
+    fn tell_daemons(&mut self, tell: Tell) {
+        for conn in self.conns.iter_mut().flatten().filter(|c| c.role == Some(wire::Role::Daemon)) {
+            conn.tell(tell);
         }
     }
 
@@ -260,6 +275,7 @@ impl Keeper {
             }
             generation.table.header().owner.store(0, std::sync::atomic::Ordering::Relaxed);
             self.generations[at] = None;
+            self.nudge();
         }
     }
 

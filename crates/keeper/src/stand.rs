@@ -229,6 +229,8 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         strangers_at: 0,
         closing: false,
         learns_exits: learns_exits(),
+        // A later elder's first turn is greater than any that an earlier one came to.
+        turn: crate::clock::mono(),
         epoch: 0,
         watch: None,
         place,

@@ -47,10 +47,7 @@ impl Engine {
                 Heard::Tell { generation, tell } => self.told(generation, tell, batch),
                 Heard::HungUp { generation, number } => {
                     if self.link.hung_up(generation, number) {
-                        if self.told.is_some_and(|told| told.keeper == generation) {
-                            self.fact(Fact::KeeperGone { generation }, batch);
-                        }
-                        self.told_again();
+                        self.hung_up(generation, batch);
                     }
                 }
                 Heard::Writable { generation, number } => self.link.writable(generation, number),
@@ -64,6 +61,18 @@ impl Engine {
                 Heard::Overflow => self.look = Look::All,
             }
         }
+    }
+
+    /// One of the chain's own connections: what was told of it is true no more. Whoever lives tells it anew, on the
+    /// connection that is made now, or on the other's.
+    fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
+        if self.told.is_some_and(|told| told.keeper == generation) {
+            self.fact(Fact::KeeperGone { generation }, batch);
+        }
+        if self.told.is_some_and(|told| told.keeper == generation || told.elder == generation) {
+            self.told = None;
+        }
+        self.told_again();
     }
 
     fn told(&mut self, generation: u64, tell: Tell, batch: &mut Batch) {
@@ -80,9 +89,11 @@ impl Engine {
                 }
             }
             Tell::Reread => self.look = Look::All,
-            Tell::Chain { elder, keeper, guard } => {
+            // Said by an elder that has died since; its word was overtaken.
+            Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
+            Tell::Chain { elder, keeper, guard, turn } => {
                 self.orphaned = false;
-                let told = Told { elder, keeper, guard };
+                let told = Told { elder, keeper, guard, turn };
                 if self.told.map(|t| t.guard) != Some(guard) {
                     let words = match guard {
                         Guard::Whole => "both keepers are there",
@@ -93,8 +104,15 @@ impl Engine {
                 if self.told != Some(told) || !self.chain.borrow().settled {
                     self.look = Look::All;
                 }
+                if self.told.is_some_and(|before| before.elder != elder) {
+                    self.front = None;
+                }
                 self.told = Some(told);
             }
+            Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
+                self.front = (pid != 0).then_some(pid)
+            }
+            Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
         }
     }
@@ -196,7 +214,7 @@ impl Engine {
             self.told = None;
             self.settle(None, batch);
             self.want_elder(batch);
-        } else if look == Look::All && keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
+        } else if keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
             self.settle(keeper, batch);
             self.upgrade_keepers();
         } else {
