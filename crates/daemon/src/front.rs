@@ -215,7 +215,7 @@ impl Front {
             {
                 match self.attend(&place, &link, daemon).await? {
                     After::End => return Ok(()),
-                    After::Lost if !place.run.exists() => return Ok(()),
+                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return Ok(()),
                     After::Lost => (since, born) = (Instant::now(), false),
                 }
             }

@@ -36,6 +36,39 @@ async fn runs_that_are_left_go_on_without_front_and_daemon_and_are_found_again()
 }
 
 #[tokio::test]
+async fn a_run_that_waits_is_still_there_for_the_next_server() {
+    let mut server = Server::serving();
+    let mut wish = server.wish("echo waited");
+    wish["latch"] = json!("gate");
+    let id = server.submit(&wish).await;
+    server.signal_front(Signal::TERM);
+    assert!(server.front_ends().success());
+    server.wait_for_the_end();
+    assert!(server.front_log().contains("1 runs wait for the next server"), "{}", server.front_log());
+    server.serve();
+    let (_, released) = server.post("/v1/latches/gate/release", &json!({})).await;
+    assert_eq!(released["runs"], json!([id]));
+    let (status, run) = server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    assert_eq!((status, &run["outcome"]), (StatusCode::OK, &json!("ok")), "{run}");
+}
+
+#[tokio::test]
+async fn a_server_whose_keepers_die_at_once_gets_new_ones_and_goes_on() {
+    let mut server = Server::serving();
+    let who = server.until("/v1/server", |who| who["guard"] == "whole").await;
+    for role in ["elder_pid", "keeper_pid"] {
+        signal_pid(who[role].as_u64().expect("a pid") as u32, Signal::KILL);
+    }
+    let after = server.until("/v1/server", |now| now["guard"] == "whole" && now["elder_pid"] != who["elder_pid"]).await;
+    let id = server.submit(&server.wish("true")).await;
+    let (status, run) = server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    assert_eq!((status, &run["outcome"]), (StatusCode::OK, &json!("ok")), "{run} {after}");
+    server.signal_front(Signal::TERM);
+    assert!(server.front_ends().success(), "{}", server.front_log());
+    server.wait_for_the_end();
+}
+
+#[tokio::test]
 async fn a_front_that_is_killed_is_replaced_and_an_elder_that_is_killed_is_followed() {
     let mut server = Server::serving();
     let id = server.submit(&server.wish("sleep 1000")).await;
