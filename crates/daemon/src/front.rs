@@ -222,8 +222,13 @@ impl Front {
             if since.elapsed() > FIND {
                 return Err(FrontError::Silent { path: self.state.join("server.lock") });
             }
-            tokio::time::sleep(LOOK).await;
+            self.look_again().await;
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "no event tells that a socket has begun to listen; see LOOK")]
+    async fn look_again(&self) {
+        tokio::time::sleep(LOOK).await;
     }
 
     /// If nobody has the lock, makes an elder. `born`: we made one just now, and it is gone already.

@@ -202,6 +202,26 @@ async fn a_follower_that_stands_still_slows_nobody_and_gets_everything_in_the_en
     assert!(Stream::of(stalled).all().await == quick);
 }
 
+#[tokio::test]
+async fn hundreds_follow_one_run_and_each_gets_it_all() {
+    let server = Server::serving();
+    let script = "mkfifo go; read x < go; i=0; while [ $i -lt 200 ]; do echo line $i; echo oh $i >&2; i=$((i+1)); done";
+    let id = server.submit(&server.wish(script)).await;
+    let path = format!("/v1/runs/{id}/output?follow=true");
+    let mut followers = Vec::new();
+    for _ in 0..300 {
+        followers.push(Stream::of(server.open(Method::GET, &path, &[], "").await));
+    }
+    server.until(&format!("/v1/runs/{id}"), |_| server.dir().join("go").exists()).await;
+    std::fs::write(server.dir().join("go"), "\n").expect("writes");
+    let lines = |word: &str| (0..200).map(|i| format!("{word} {i}\n")).collect::<String>();
+    for follower in followers {
+        let mut both = Both::default();
+        both.take(&follower.all().await);
+        assert!(both.ended && both.out == lines("line").as_bytes() && both.err == lines("oh").as_bytes());
+    }
+}
+
 /// What a client keeps of both streams over broken answers.
 #[derive(Default)]
 struct Both {
