@@ -76,6 +76,12 @@ pub(crate) fn name_role(place: &Place, role: &str, generation: u64) -> io::Resul
 impl Keeper {
     /// Makes a keeper. When that cannot be, starts are served here, and it is tried again each second.
     pub(crate) fn raise_younger(&mut self) {
+        if self.closing && self.is_quiet() {
+            if let Role::Elder { fork_at, .. } = &mut self.role {
+                *fork_at = 0;
+            }
+            return;
+        }
         // Before the fork, so that the keeper knows it too and goes on from there if we die.
         self.turn += 1;
         match self.fork_younger() {
@@ -303,16 +309,16 @@ impl Keeper {
         disarm(&self.epoll, &gone.pidfd);
         let end = wait::reap(&gone.pidfd);
         let by_kill = matches!(end, Waited::Zombie { si_code: 2, si_status: SIGKILL, .. });
-        let orderly = self.closing && matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
+        // A keeper ends by itself only when it was told that the server ends; our own word of that may still be on its way.
+        let orderly = matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
         if !orderly {
             crate::say(format_args!("the keeper (pid {}) is dead: {end:?}", gone.pid));
         }
         self.take_over(gone.generation, true);
         let now = clock::mono();
-        if orderly {
-            self.turn += 1;
-            self.announce();
-        } else if !by_kill && now.saturating_sub(gone.born) < 100 * MS {
+        // One that cannot live is not made again and again; meanwhile we start runs ourselves.
+        let hopeless = !by_kill && now.saturating_sub(gone.born) < 100 * MS;
+        if orderly || hopeless {
             if let Role::Elder { fork_at, .. } = &mut self.role {
                 *fork_at = now + SECOND;
             }

@@ -25,7 +25,17 @@ impl Keeper {
         }
         match &self.role {
             Role::Keeper { .. } => self.is_quiet().then_some(0),
-            Role::Elder { younger: Some(_), .. } => None,
+            Role::Elder { younger: Some(younger), .. } => {
+                // It ends by itself, if it was told; a daemon that died in between may have told only us.
+                if self.is_quiet()
+                    && !self.daemon.lives()
+                    && let Err(e) = crate::sys::wait::pidfd_send_signal(&younger.pidfd, 9, false)
+                    && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
+                {
+                    crate::say(format_args!("cannot end the keeper: {e}"));
+                }
+                None
+            }
             Role::Elder { younger: None, .. } => {
                 if self.daemon.lives() || !self.is_quiet() {
                     return None;

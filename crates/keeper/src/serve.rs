@@ -205,6 +205,9 @@ impl Keeper {
             wire::Role::Daemon => {
                 self.closing = false;
                 conn.tell(Tell::Front { pid: front.unwrap_or(0) });
+                if let Role::Elder { younger: None, fork_at } = &mut self.role {
+                    *fork_at = clock::mono();
+                }
             }
             wire::Role::Front => {
                 let pid = conn.pid;
