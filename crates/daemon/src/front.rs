@@ -73,11 +73,12 @@ enum FrontError {
 impl FrontError {
     fn code(&self) -> u8 {
         match self {
-            FrontError::Home(_) | FrontError::Place(_) => 2,
+            // A server that ends by itself before anybody was there does so because its daemon gave up.
+            FrontError::Home(_) | FrontError::Place(_) | FrontError::Stillborn { .. } => 2,
             FrontError::Busy { .. } => 5,
             FrontError::GaveUp { code, .. } => *code,
             FrontError::Silent { .. } => 3,
-            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Stillborn { .. } | FrontError::Io(_) => 1,
+            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Io(_) => 1,
         }
     }
 }
@@ -214,15 +215,20 @@ impl Front {
             {
                 match self.attend(&place, &link, daemon).await? {
                     After::End => return Ok(()),
-                    After::Lost if !place.run.exists() => return Ok(()),
+                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return Ok(()),
                     After::Lost => (since, born) = (Instant::now(), false),
                 }
             }
             if since.elapsed() > FIND {
                 return Err(FrontError::Silent { path: self.state.join("server.lock") });
             }
-            tokio::time::sleep(LOOK).await;
+            self.look_again().await;
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "no event tells that a socket has begun to listen; see LOOK")]
+    async fn look_again(&self) {
+        tokio::time::sleep(LOOK).await;
     }
 
     /// If nobody has the lock, makes an elder. `born`: we made one just now, and it is gone already.

@@ -66,7 +66,9 @@ impl Keeper {
             // A run that left somebody behind keeps its cgroup, and so this one.
             crate::say(format_args!("leaving the cgroup {}: {e}", path.display()));
         }
-        if kept && let Err(e) = std::fs::remove_dir_all(&self.place.run) {
+        // Runs that wait for the next server are started from their specs, which are nowhere else.
+        let awaited = std::fs::read_dir(self.place.run.join("spec")).is_ok_and(|mut specs| specs.next().is_some());
+        if kept && !awaited && let Err(e) = std::fs::remove_dir_all(&self.place.run) {
             crate::say(format_args!("cannot remove {}: {e}", self.place.run.display()));
         }
     }

@@ -36,6 +36,69 @@ async fn runs_that_are_left_go_on_without_front_and_daemon_and_are_found_again()
 }
 
 #[tokio::test]
+async fn a_run_that_waits_is_still_there_for_the_next_server() {
+    let mut server = Server::serving();
+    let mut wish = server.wish("echo waited");
+    wish["latch"] = json!("gate");
+    let id = server.submit(&wish).await;
+    server.signal_front(Signal::TERM);
+    assert!(server.front_ends().success());
+    server.wait_for_the_end();
+    assert!(server.front_log().contains("1 runs wait for the next server"), "{}", server.front_log());
+    server.serve();
+    let (_, released) = server.post("/v1/latches/gate/release", &json!({})).await;
+    assert_eq!(released["runs"], json!([id]));
+    let (status, run) = server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    assert_eq!((status, &run["outcome"]), (StatusCode::OK, &json!("ok")), "{run}");
+}
+
+#[tokio::test]
+async fn a_server_whose_keepers_die_at_once_gets_new_ones_and_goes_on() {
+    let mut server = Server::serving();
+    let who = server.until("/v1/server", |who| who["guard"] == "whole").await;
+    for role in ["elder_pid", "keeper_pid"] {
+        signal_pid(who[role].as_u64().expect("a pid") as u32, Signal::KILL);
+    }
+    let after = server.until("/v1/server", |now| now["guard"] == "whole" && now["elder_pid"] != who["elder_pid"]).await;
+    let id = server.submit(&server.wish("true")).await;
+    let (status, run) = server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    assert_eq!((status, &run["outcome"]), (StatusCode::OK, &json!("ok")), "{run} {after}");
+    server.signal_front(Signal::TERM);
+    assert!(server.front_ends().success(), "{}", server.front_log());
+    server.wait_for_the_end();
+}
+
+#[tokio::test]
+async fn many_starts_at_once_make_one_server() {
+    let server = Server::none();
+    let mut fronts: Vec<_> = (0..12).map(|_| server.command(&["serve"]).spawn().expect("starts")).collect();
+    server.ready();
+    let who = server.until("/v1/server", |who| who["front_pid"].is_u64()).await;
+    let first = who["front_pid"].as_u64().expect("a pid") as u32;
+    let mut codes = Vec::new();
+    for front in fronts.extract_if(.., |front| front.id() != first) {
+        codes.push(front.wait_with_output().expect("ends").status.code());
+    }
+    assert_eq!(codes, [Some(5); 11]);
+    signal_pid(first, Signal::TERM);
+    assert!(fronts.pop().expect("the one").wait().expect("ends").success());
+}
+
+#[tokio::test]
+async fn a_run_is_given_back_what_the_server_raised_and_told_who_it_is() {
+    let mut server = Server::none();
+    let line = format!("ulimit -Sn 777; umask 000; exec {} serve", crate::support::program().display());
+    server.front = Some(server.command_of("sh", &["-c", &line]).spawn().expect("starts"));
+    server.ready();
+    let script =
+        "ulimit -Sn; umask; echo $KIN_JOB $KIN_SLOT $KIN_ATTEMPT $KIN_RUN_ID; test -S $KIN_SOCKET && echo socket";
+    let id = server.submit(&server.wish(script)).await;
+    server.get(&format!("/v1/runs/{id}/wait")).await;
+    let (_, said) = server.get(&format!("/v1/runs/{id}/output?stream=out")).await;
+    assert_eq!(said, json!(format!("777\n0077\njob 0 1 {id}\nsocket\n")));
+}
+
+#[tokio::test]
 async fn a_front_that_is_killed_is_replaced_and_an_elder_that_is_killed_is_followed() {
     let mut server = Server::serving();
     let id = server.submit(&server.wish("sleep 1000")).await;

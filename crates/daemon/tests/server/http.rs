@@ -112,7 +112,7 @@ fn frames(bytes: &[u8]) -> Vec<(Kind, u64, Vec<u8>)> {
 #[tokio::test]
 async fn output_is_followed_in_order_and_from_anywhere() {
     let server = Server::serving();
-    let script = "mkfifo go; echo one; read x < go; echo two >&2; read x < go; echo three";
+    let script = "mkfifo go on; echo one; read x < go; echo two >&2; read x < on; echo three";
     let id = server.submit(&server.wish(script)).await;
     let path = format!("/v1/runs/{id}/output");
     let mut both = Stream::of(server.open(Method::GET, &format!("{path}?follow=true"), &[], "").await);
@@ -120,10 +120,9 @@ async fn output_is_followed_in_order_and_from_anywhere() {
         Stream::of(server.open(Method::GET, &format!("{path}?stream=out&offset=2&follow=true"), &[], "").await);
     assert!(both.until(|seen| seen.ends_with(b"one\n")).await);
     assert!(out.until(|seen| seen == b"e\n").await);
-    let go = server.dir().join("go");
-    std::fs::write(&go, "\n").expect("writes");
+    std::fs::write(server.dir().join("go"), "\n").expect("writes");
     assert!(both.until(|seen| seen.ends_with(b"two\n")).await);
-    std::fs::write(&go, "\n").expect("writes");
+    std::fs::write(server.dir().join("on"), "\n").expect("writes");
     let seen = frames(&both.all().await);
     let said: Vec<(Kind, u64, &str)> =
         seen.iter().map(|(kind, at, bytes)| (*kind, *at, std::str::from_utf8(bytes).expect("text"))).collect();
@@ -201,6 +200,26 @@ async fn a_follower_that_stands_still_slows_nobody_and_gets_everything_in_the_en
     let (status, run) = server.get(&format!("/v1/runs/{id}/wait")).await;
     assert_eq!((status, &run["outcome"]), (StatusCode::OK, &json!("ok")));
     assert!(Stream::of(stalled).all().await == quick);
+}
+
+#[tokio::test]
+async fn hundreds_follow_one_run_and_each_gets_it_all() {
+    let server = Server::serving();
+    let script = "mkfifo go; read x < go; i=0; while [ $i -lt 200 ]; do echo line $i; echo oh $i >&2; i=$((i+1)); done";
+    let id = server.submit(&server.wish(script)).await;
+    let path = format!("/v1/runs/{id}/output?follow=true");
+    let mut followers = Vec::new();
+    for _ in 0..300 {
+        followers.push(Stream::of(server.open(Method::GET, &path, &[], "").await));
+    }
+    server.until(&format!("/v1/runs/{id}"), |_| server.dir().join("go").exists()).await;
+    std::fs::write(server.dir().join("go"), "\n").expect("writes");
+    let lines = |word: &str| (0..200).map(|i| format!("{word} {i}\n")).collect::<String>();
+    for follower in followers {
+        let mut both = Both::default();
+        both.take(&follower.all().await);
+        assert!(both.ended && both.out == lines("line").as_bytes() && both.err == lines("oh").as_bytes());
+    }
 }
 
 /// What a client keeps of both streams over broken answers.

@@ -66,7 +66,11 @@ impl Server {
     }
 
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(program());
+        self.command_of(program(), args)
+    }
+
+    pub(crate) fn command_of(&self, program: impl AsRef<std::ffi::OsStr>, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("KIN_HOME", self.dir.path().join("home")).env("NOTIFY_SOCKET", self.dir.path().join("notify"));
         command
