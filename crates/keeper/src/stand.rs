@@ -233,6 +233,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         turn: crate::clock::mono(),
         epoch: 0,
         watch: None,
+        place_at: 0,
         place,
     })
 }

@@ -110,7 +110,7 @@ impl Engine {
                 self.told = Some(told);
             }
             Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
-                self.front = (pid != 0).then_some(pid)
+                self.front = (pid != 0).then_some(pid);
             }
             Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
@@ -201,7 +201,7 @@ impl Engine {
             return;
         }
         if let Err(e) = self.tables.scan(&self.dirs) {
-            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+            crate::say!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
             self.chain_at = Some(Instant::now() + AGAIN);
             return;
         }
@@ -232,7 +232,7 @@ impl Engine {
                 Ok(Connect::Had | Connect::Nobody) => {}
                 Ok(Connect::Busy) => busy = true,
                 Err(e) => {
-                    eprintln!("kin daemon: cannot reach keeper {generation:016x}: {e}");
+                    crate::say!("kin daemon: cannot reach keeper {generation:016x}: {e}");
                     busy = true;
                 }
             }
@@ -254,7 +254,7 @@ impl Engine {
             self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
         }
         if let Err(e) = (self.config.new_elder)() {
-            eprintln!("kin daemon: cannot make an elder: {e}");
+            crate::say!("kin daemon: cannot make an elder: {e}");
         }
     }
 
@@ -390,7 +390,7 @@ impl Engine {
                 Unserved::Said
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot watch run {no}: {e}");
+                crate::say!("kin daemon: cannot watch run {no}: {e}");
                 self.chain_at = Some(Instant::now() + AGAIN);
                 Unserved::Unclear
             }
@@ -429,7 +429,7 @@ impl Engine {
                 true
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot look run {no} up: {e}");
+                crate::say!("kin daemon: cannot look run {no} up: {e}");
                 false
             }
         }
@@ -462,7 +462,7 @@ impl Engine {
         for path in tables_in(&self.dirs.left()) {
             match Table::open(&path) {
                 Ok(table) => self.say_table(&table, batch),
-                Err(e) => eprintln!("kin daemon: {} cannot be read: {e}", path.display()),
+                Err(e) => crate::say!("kin daemon: {} cannot be read: {e}", path.display()),
             }
             batch.read.push(path);
         }
@@ -536,7 +536,7 @@ impl Engine {
                 // A daemon died while it looked whether anybody had used it: it is looked at again.
                 (_, Some(no)) if self.world.get(no).is_some() => {
                     if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {
-                        eprintln!("kin daemon: cannot put {} back: {e}", path.display());
+                        crate::say!("kin daemon: cannot put {} back: {e}", path.display());
                     }
                 }
                 _ => perform::remove(&path),
@@ -581,7 +581,7 @@ fn tables_in(dir: &Path) -> Vec<std::path::PathBuf> {
         Ok(paths) => paths,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => {
-            eprintln!("kin daemon: cannot read {}: {e}", dir.display());
+            crate::say!("kin daemon: cannot read {}: {e}", dir.display());
             Vec::new()
         }
     }

@@ -37,7 +37,7 @@ pub fn start(home: &Home) -> io::Result<(u8, String)> {
 
 fn stage(name: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("kin").args(["daemon", "--front", name]);
+    command.arg0("kin").args(["front", name]);
     command
 }
 
