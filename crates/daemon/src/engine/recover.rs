@@ -514,10 +514,10 @@ impl Engine {
         }
     }
 
-    /// Of a run whose end no keeper saw, what it wrote can still be measured.
+    /// What a run wrote is what its files hold: a keeper may have died between writing and noting how much, and of what
+    /// outlived both nobody noted anything. What was cut from the files is in the keeper's count.
     pub(super) fn measure(&self, run: &mut kin_core::Run) {
-        let nobody_saw = self.survivors.has(run.no) || matches!(run.outcome(), Some(Outcome::Lost(_)));
-        if nobody_saw {
+        if run.started_at.is_some() {
             let base = self.dirs.log_base(&run.id());
             run.out_bytes = run.out_bytes.max(rebuild::written(&base, "out"));
             run.err_bytes = run.err_bytes.max(rebuild::written(&base, "err"));
