@@ -9,7 +9,7 @@
 
 use crate::clock;
 use crate::engine::{self, Config, Ended, StartError, Started};
-use crate::front::{self, CLOSED, birth};
+use crate::front::{CLOSED, birth};
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};

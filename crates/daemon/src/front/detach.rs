@@ -1,7 +1,7 @@
 //! A server in the background: nothing of its first caller goes with it.
 //!
 //! ```text
-//!   caller ──▶ daemon --front session ──▶ daemon --front attend
+//!   caller ──▶ kin front session ──▶ kin front attend
 //!              a session of its own,       the front; says on its standard output how it went,
 //!              then ends                   and then lets go of it
 //! ```
