@@ -88,7 +88,10 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } | Failure::NotFound { hint, .. } => hint.clone(),
-            Failure::LeftRunning { run, .. } => Some(format!("kin tail -f {run} follows it again")),
+            Failure::LeftRunning { run, source } => {
+                let first = source.hint().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+                Some(format!("{first}kin tail -f {run} follows it again"))
+            }
             Failure::TimedOut(_) | Failure::Closed | Failure::System { .. } => None,
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
@@ -175,7 +178,8 @@ mod tests {
             left.lines(),
             [
                 "kin: the server for /s (pid 7, stopped by a signal) has not answered for 30 s; the run a-00000001 goes on",
-                "  hint: kin tail -f a-00000001 follows it again",
+                "  hint: kill -9 7 makes a new one take over; no run is harmed by it; \
+                 then kin tail -f a-00000001 follows it again",
             ]
         );
         assert_eq!(left.exit_code(), 3);

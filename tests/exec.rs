@@ -20,7 +20,7 @@ fn exit_codes_pass_through() {
         (&["exec", "--timeout", "0.3", "--", "sleep", "60"], 124),
         (&["exec", "--", "/no/such/program"], 127),
         (&["exec", "--", "no-such-program-anywhere"], 127),
-        (&["exec", "--", "/etc/hostname"], 126),
+        (&["exec", "--", "/etc/passwd"], 126),
     ];
     for (args, code) in cases {
         let said = cli.run(args);
@@ -76,7 +76,8 @@ fn detach_prints_the_id_alone_and_wait_waits_for_it() {
     let id = said.line();
     assert_eq!(said.text(), format!("{id}\n"));
     assert!(id.starts_with("later-"), "{id}");
-    cli.run(&["wait", &id]).expect(0);
+    let said = cli.run(&["wait", &id]).expect(1);
+    assert!(said.text().contains("failed(5)"), "{}", said.text());
     assert_eq!(server.show(&id)["exit_code"], 5);
     server.shutdown();
 }

@@ -79,10 +79,13 @@ fn what_cannot_be_executed_is_named() {
     let plain = server.home().join("plain");
     std::fs::write(&plain, "no program").expect("a file");
     std::fs::set_permissions(&plain, std::fs::Permissions::from_mode(0o755)).expect("an executable one");
+    let closed = server.home().join("closed");
+    std::fs::write(&closed, "#!/bin/sh\n").expect("a file");
+    let closed = closed.to_str().expect("text");
     let long = "x".repeat(200_000);
     let cases: [(&[&str], &str, &str, i64); 5] = [
         (&["/no/such/program"], "/", "exec", 2),
-        (&["/etc/hostname"], "/", "exec", 13),
+        (&[closed], "/", "exec", 13),
         (&["true"], "/no/such/directory", "directory", 2),
         (&["true"], "/etc/hostname", "directory", 20),
         (&["/bin/echo", &long], "/", "exec", 7),

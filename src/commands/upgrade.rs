@@ -41,7 +41,7 @@ impl UpgradeArgs {
                 if server.started_at != before && server.guard == "whole" {
                     return Ok::<_, Failure>(server);
                 }
-                // There is no event that outlives the one who would send it.
+                #[expect(clippy::disallowed_methods, reason = "no event outlives the daemon that would send it")]
                 tokio::time::sleep(LOOK).await;
             }
         };

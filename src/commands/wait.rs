@@ -80,6 +80,12 @@ impl Goal {
         GOALS.iter().find(|(name, _)| *name == word).map(|(_, goal)| *goal)
     }
 
+    const fn word(self) -> &'static str {
+        match self {
+            Goal::State(word) | Goal::Outcome(word) => word,
+        }
+    }
+
     fn is_met(self, state: &str, outcome: Option<&str>) -> bool {
         match self {
             Goal::State(wanted) => state == wanted,
@@ -182,6 +188,10 @@ impl WaitArgs {
     /// The next run that comes to it.
     async fn anybody(&self, face: &Face, goal: Goal) -> Result<u8, Failure> {
         let mut events = face.client.events(None, None);
+        events.listening().await?;
+        if face.screen.err_terminal {
+            face.screen.note(&format!("waiting for the next run that is {}", goal.word()));
+        }
         loop {
             let event = events.next().await?;
             let (Some(id), Some(state)) = (&event.run, &event.state) else { continue };

@@ -60,6 +60,7 @@ impl Pause {
     pub(crate) fn new() -> Pause {
         Pause(Duration::from_millis(1))
     }
+    #[expect(clippy::disallowed_methods, reason = "nobody tells a refused client when it may try again")]
     pub(crate) async fn take(&mut self) {
         sleep(self.0).await;
         self.0 = (self.0 * 2).min(PAUSE_MAX);

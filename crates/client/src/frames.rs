@@ -187,14 +187,16 @@ impl Follow {
         }
         let inner = &self.client.inner;
         let silent_since = *self.silent_since.get_or_insert_with(|| Instant::now() - QUIET);
-        match inner.call(&Ask::get("/v1/server").of_the_running()).await {
-            Ok(_) => self.silent_since = None,
-            Err(Error::Silent { .. }) if silent_since.elapsed() < inner.follow_patience => {}
-            Err(Error::Silent { .. }) => return Err(inner.silent(silent_since)),
-            // The connection itself will say what became of it.
-            Err(_) => self.body = Body::Not,
+        loop {
+            match inner.call(&Ask::get("/v1/server").of_the_running()).await {
+                Ok(_) => self.silent_since = None,
+                Err(Error::Silent { .. }) if silent_since.elapsed() < inner.follow_patience => continue,
+                Err(Error::Silent { .. }) => return Err(inner.silent(silent_since)),
+                // The connection itself will say what became of it.
+                Err(_) => self.body = Body::Not,
+            }
+            return Ok(());
         }
-        Ok(())
     }
 
     /// Takes some of the chunk.

@@ -1,53 +1,15 @@
 //! The keeper's door: descriptors arrive under their key, again and again until they are acknowledged.
 
+#[path = "fake/keeper.rs"]
+mod keeper;
+
+use keeper::keeper;
 use kin_api::home::Home;
 use kin_client::{Client, HandKey, Keyboard, Start, block_on};
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags,
-    SocketType,
-};
-use std::io::{IoSliceMut, Read, Seek, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::time::Duration;
-
-struct Packet {
-    bytes: Vec<u8>,
-    fds: Vec<OwnedFd>,
-}
-
-/// Answers each connection's packets with what `answer` says; `None` ends the connection.
-fn keeper(home: &Path, mut answer: impl FnMut(Packet) -> Option<Vec<u8>> + Send + 'static) {
-    std::fs::create_dir_all(home.join("state/run")).expect("a directory");
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
-    let socket = socket.expect("a socket");
-    rustix::net::bind(&socket, &SocketAddrUnix::new(home.join("state/run/hand.sock")).expect("an address"))
-        .expect("a name");
-    rustix::net::listen(&socket, 8).expect("a listener");
-    std::thread::spawn(move || {
-        while let Ok(connection) = rustix::net::accept(&socket) {
-            while let Some(packet) = receive(&connection) {
-                let Some(answer) = answer(packet) else { break };
-                rustix::net::send(&connection, &answer, SendFlags::NOSIGNAL).expect("an answer");
-            }
-        }
-    });
-}
-
-fn receive(connection: &OwnedFd) -> Option<Packet> {
-    let mut bytes = vec![0; 8192];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::net::recvmsg(connection, &mut [IoSliceMut::new(&mut bytes)], &mut control, RecvFlags::empty());
-    let got = got.ok().filter(|got| got.bytes > 0)?;
-    bytes.truncate(got.bytes);
-    let fds = control.drain().flat_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(fds) => fds.collect::<Vec<_>>(),
-        RecvAncillaryMessage::ScmCredentials(_) | _ => Vec::new(),
-    });
-    Some(Packet { bytes, fds: fds.collect() })
-}
 
 fn client(home: &Path) -> Client {
     let home = Home { config: vec![home.to_owned()], state: home.join("state"), system: false };

@@ -9,10 +9,13 @@ use kin_core::{Run, RunNo};
 use kin_ledger::{ReadError, Stage};
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// As many events are read at a time.
 const PAGE: u32 = 1000;
+/// A ledger that could not be read is read again after so long.
+const AGAIN: Duration = Duration::from_millis(200);
 
 type Said = Option<Arc<kin_api::Run>>;
 
@@ -113,35 +116,44 @@ async fn listen(waiting: Arc<Waiting>, engine: Handle, host: String) {
     let mut committed = engine.watch();
     let mut seen = committed.borrow_and_update().event_seq;
     while committed.changed().await.is_ok() {
+        // In this order: whoever takes a seat after this look has read a run that had not ended by `newest`, and the
+        // events beyond that are for the next turn.
         let newest = committed.borrow_and_update().event_seq;
-        let awaited: HashSet<RunNo> = waiting.runs().keys().copied().collect();
-        if awaited.is_empty() {
-            seen = newest;
-            continue;
+        let awaited: Arc<HashSet<RunNo>> = Arc::new(waiting.runs().keys().copied().collect());
+        while !awaited.is_empty() && seen < newest {
+            let (engine, awaited) = (engine.clone(), Arc::clone(&awaited));
+            match tokio::task::spawn_blocking(move || ended(&engine, seen, newest, &awaited)).await {
+                Ok(Ok(runs)) => {
+                    runs.iter().for_each(|run| waiting.tell(run, &host));
+                    break;
+                }
+                // No commit may follow that would make us look again.
+                Ok(Err(_)) | Err(_) => again().await,
+            }
         }
-        let engine = engine.clone();
-        let read = tokio::task::spawn_blocking(move || ended(&engine, seen, &awaited)).await;
-        // What could not be read now is read with the next commit, from the same place.
-        if let Ok(Ok((runs, last))) = read {
-            runs.iter().for_each(|run| waiting.tell(run, &host));
-            seen = last;
-        }
+        seen = newest;
     }
 }
 
-/// The awaited runs that have ended since that event, and the newest event that was looked at.
-fn ended(engine: &Handle, mut seen: u64, awaited: &HashSet<RunNo>) -> Result<(Vec<Run>, u64), ReadError> {
+#[expect(clippy::disallowed_methods, reason = "no event tells that a ledger can be read again")]
+async fn again() {
+    tokio::time::sleep(AGAIN).await;
+}
+
+/// The awaited runs that ended with the events after `seen`, up to `newest`.
+fn ended(engine: &Handle, mut seen: u64, newest: u64, awaited: &HashSet<RunNo>) -> Result<Vec<Run>, ReadError> {
     let reader = engine.reader()?;
     let mut runs = Vec::new();
-    loop {
+    while seen < newest {
         let events = reader.events_after(seen, PAGE)?;
-        let Some(last) = events.last() else { return Ok((runs, seen)) };
+        let Some(last) = events.last() else { break };
         seen = last.seq;
-        for event in &events {
+        for event in events.iter().take_while(|event| event.seq <= newest) {
             let ends = event.change.as_ref().is_some_and(|change| change.to == Stage::Ended);
             if let Some(no) = event.run.as_ref().map(|run| run.no).filter(|no| ends && awaited.contains(no)) {
                 runs.extend(reader.run(no)?);
             }
         }
     }
+    Ok(runs)
 }

@@ -122,7 +122,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
-    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, settled: false };
+    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
     let (tell_end, ended) = oneshot::channel();
     let handle = Handle {
@@ -141,6 +141,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         link,
         tables: Tables::default(),
         told: None,
+        front: None,
         survivors: Survivors::default(),
         sender,
         inputs,
@@ -196,6 +197,8 @@ struct Engine {
     tables: Tables,
     /// What a keeper said last; none since the one it named hung up.
     told: Option<Told>,
+    /// The front that is attached to the elder.
+    front: Option<u32>,
     survivors: Survivors,
     inputs: mpsc::Receiver<Input>,
     /// For those who work for us.
@@ -273,7 +276,7 @@ impl Engine {
     fn load(&mut self) -> Result<(), ReadError> {
         let page = self.ledger.live()?;
         for damaged in &page.damaged {
-            eprintln!("kin daemon: {damaged}");
+            crate::say!("kin daemon: {damaged}");
         }
         self.damaged = page.damaged.iter().map(|damaged| damaged.no).collect();
         self.booted &= self.damaged.is_empty();
@@ -548,7 +551,7 @@ impl Engine {
 
     /// Nothing of it is true. Wishes are refused; the world is loaded again; facts are read again in a second.
     fn not_recorded(&mut self, batch: Batch, why: &str) {
-        eprintln!("kin daemon: the ledger: {why}");
+        crate::say!("kin daemon: the ledger: {why}");
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
@@ -576,6 +579,7 @@ impl Engine {
             guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
+            front: self.front,
             settled,
         };
         if info != before {
@@ -600,7 +604,7 @@ impl Engine {
             self.link.send(generation, &[Ask::Shutdown { leave: true }.encode()]);
         }
         if !self.link.is_flushed() {
-            eprintln!("kin daemon: a keeper does not listen; it will hear of the end from the other");
+            crate::say!("kin daemon: a keeper does not listen; it will hear of the end from the other");
         }
         Some(Ended::Shutdown)
     }

@@ -73,11 +73,12 @@ enum FrontError {
 impl FrontError {
     fn code(&self) -> u8 {
         match self {
-            FrontError::Home(_) | FrontError::Place(_) => 2,
+            // A server that ends by itself before anybody was there does so because its daemon gave up.
+            FrontError::Home(_) | FrontError::Place(_) | FrontError::Stillborn { .. } => 2,
             FrontError::Busy { .. } => 5,
             FrontError::GaveUp { code, .. } => *code,
             FrontError::Silent { .. } => 3,
-            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Stillborn { .. } | FrontError::Io(_) => 1,
+            FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Io(_) => 1,
         }
     }
 }
@@ -115,7 +116,7 @@ fn serve_in_background() -> ExitCode {
     }
 }
 
-/// `kin daemon --front …`: how a background server comes to be; nobody types it. `args` are those after `--front`.
+/// `kin front …`: how a background server comes to be; nobody types it. `args` are those after `front`.
 pub fn stage(args: &[OsString]) -> ExitCode {
     let done = match args.first().and_then(|stage| stage.to_str()) {
         Some("session") => detach::session().map_err(FrontError::Io),
@@ -214,15 +215,20 @@ impl Front {
             {
                 match self.attend(&place, &link, daemon).await? {
                     After::End => return Ok(()),
-                    After::Lost if !place.run.exists() => return Ok(()),
+                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return Ok(()),
                     After::Lost => (since, born) = (Instant::now(), false),
                 }
             }
             if since.elapsed() > FIND {
                 return Err(FrontError::Silent { path: self.state.join("server.lock") });
             }
-            tokio::time::sleep(LOOK).await;
+            self.look_again().await;
         }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "no event tells that a socket has begun to listen; see LOOK")]
+    async fn look_again(&self) {
+        tokio::time::sleep(LOOK).await;
     }
 
     /// If nobody has the lock, makes an elder. `born`: we made one just now, and it is gone already.
@@ -255,6 +261,7 @@ impl Front {
                 | Tell::Changed { .. }
                 | Tell::Reread
                 | Tell::Chain { .. }
+                | Tell::Front { .. }
                 | Tell::Bye => {}
             }
         }
@@ -287,7 +294,8 @@ impl Front {
                             | Tell::Refused { .. }
                             | Tell::Changed { .. }
                             | Tell::Reread
-                            | Tell::Chain { .. } => {}
+                            | Tell::Chain { .. }
+                            | Tell::Front { .. } => {}
                         }
                     },
                     Err(_) => return Ok(After::Lost),

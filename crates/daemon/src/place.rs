@@ -12,6 +12,7 @@
 //! ```
 
 use kin_api::home::Home;
+use kin_keeper::table::Table;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -105,6 +106,7 @@ pub fn settle(home: &Home, state: PathBuf, host: &Host) -> Result<Place, PlaceEr
     let mut refused = None;
     for run in before.iter().filter(|run| run.exists()).chain(&choices) {
         match own_directory(run, host.uid) {
+            Ok(()) if is_served(run) => {}
             Ok(()) => {
                 link(&state, run).map_err(|source| PlaceError::Make { path: state.join("run"), source })?;
                 return Ok(Place { run: run.clone(), state });
@@ -122,6 +124,14 @@ pub fn find(state: &Path, uid: u32) -> Result<Place, PlaceError> {
     let run = if run.is_absolute() { run } else { return Err(PlaceError::NoRuntime { path: link }) };
     check(&run, uid)?;
     Ok(Place { state: state.to_path_buf(), run })
+}
+
+/// Whether keepers live in there. They cannot be this server's, whose lock we have: its state directory was taken away
+/// from under them, and another made in its place.
+fn is_served(run: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(run) else { return false };
+    let tables = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "tab"));
+    tables.into_iter().any(|entry| Table::open(&entry.path()).is_ok_and(|table| table.is_served()))
 }
 
 fn make_parents(path: &Path) -> Result<(), PlaceError> {
@@ -289,6 +299,17 @@ mod tests {
         std::fs::set_permissions(&choices[1], PermissionsExt::from_mode(0o777)).expect("opened");
         let place = machine.settle(&home).expect("a place");
         assert_eq!((&place.run, mode(&place.run)), (&choices[1], 0o700));
+    }
+
+    #[test]
+    fn keepers_whose_state_was_taken_away_keep_their_runtime_directory() {
+        let machine = Machine::new();
+        let home = machine.home(&[]);
+        let first = machine.settle(&home).expect("a place");
+        let table = Table::create(&first.run.join("keeper.0.tab"), 7, "boot").expect("a table");
+        assert_eq!(machine.settle(&home).expect("a place"), first, "nobody serves it any more");
+        table.lock().expect("a lock");
+        assert_ne!(machine.settle(&home).expect("a place").run, first.run);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
 use crate::token::Token;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -40,23 +42,28 @@ pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io:
     Ok(Generation { id, table, listener, serving, lives: Lives::with_room(SLOTS) })
 }
 
-/// Binds a SEQPACKET socket in the runtime directory. The path may be too long for an address; the descriptor's never is.
+/// A SEQPACKET socket in the runtime directory.
 pub(crate) fn listen(place: &Place, name: &str) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    bind(place, name, &socket)?;
-    rustix::net::listen(&socket, 128)?;
+    listen_as(place, name, &socket, 128)?;
     Ok(socket)
 }
 
-pub(crate) fn bind(place: &Place, name: &str, socket: &OwnedFd) -> io::Result<()> {
+/// Gives a socket its name only when it listens, and in one step: whoever finds the name is heard. The path may be too
+/// long for an address; the descriptor's never is.
+pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     use rustix::fd::AsRawFd;
-    match rustix::fs::unlinkat(place.run_dir(), name, rustix::fs::AtFlags::empty()) {
+    let new = format!(".{name}");
+    match rustix::fs::unlinkat(place.run_dir(), &new, rustix::fs::AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let path = format!("/proc/self/fd/{}/{name}", place.run_dir().as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{new}", place.run_dir().as_raw_fd());
     rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmodat(place.run_dir(), &new, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+    rustix::net::listen(socket, backlog)?;
+    rustix::fs::renameat(place.run_dir(), &new, place.run_dir(), name)?;
     Ok(())
 }
 
@@ -75,6 +82,14 @@ pub(crate) fn name_role(place: &Place, role: &str, generation: u64) -> io::Resul
 impl Keeper {
     /// Makes a keeper. When that cannot be, starts are served here, and it is tried again each second.
     pub(crate) fn raise_younger(&mut self) {
+        if self.closing && self.is_quiet() {
+            if let Role::Elder { fork_at, .. } = &mut self.role {
+                *fork_at = 0;
+            }
+            return;
+        }
+        // Before the fork, so that the keeper knows it too and goes on from there if we die.
+        self.turn += 1;
         match self.fork_younger() {
             Ok(Side::Parent { .. }) => {}
             Ok(Side::Child) => return,
@@ -151,6 +166,7 @@ impl Keeper {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
         self.watch = None;
+        self.place_at = 0;
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();
@@ -173,6 +189,7 @@ impl Keeper {
         arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
         let pidfd = wait::pidfd_open(elder)?;
         arm(&self.epoll, &pidfd, Token::Elder, EventFlags::IN, false);
+        arm(&self.epoll, &backup, Token::Nudge, EventFlags::IN | EventFlags::ET, false);
         self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
         // If it died before we could look, the number may already be another's.
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get() as u32);
@@ -196,10 +213,12 @@ impl Keeper {
             let Role::Elder { younger: Some(younger), .. } = &self.role else { return };
             let at = younger.generation;
             let mut head = [0u8; BACKUP];
-            let Ok(received) = packet::receive(&younger.backup, &mut head) else { return };
-            if received.len != BACKUP {
-                return;
-            }
+            let received = match packet::receive(&younger.backup, &mut head) {
+                Ok(received) if received.len == BACKUP => received,
+                // It died with a nudge unread: that is said once, before what it sent, which is all still there.
+                Err(Errno::CONNRESET | Errno::INTR) => continue,
+                Ok(_) | Err(_) => return,
+            };
             let long = |i: usize| {
                 let mut b = [0; 8];
                 b.copy_from_slice(&head[8 * i..8 * i + 8]);
@@ -267,6 +286,24 @@ impl Keeper {
         }
     }
 
+    /// Tells the keeper that a run it holds duplicates of is over: it would not wake by itself.
+    pub(crate) fn nudge(&self) {
+        if let Role::Elder { younger: Some(younger), .. } = &self.role {
+            match packet::send(&younger.backup, b"!", &[]) {
+                // EAGAIN: it has been told so often that it will look anyway. EPIPE: it is dying, and its end is heard.
+                Ok(()) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => {}
+                Err(errno) => crate::say(format_args!("cannot nudge the keeper: {errno}")),
+            }
+        }
+    }
+
+    pub(crate) fn nudged(&mut self) {
+        let Role::Keeper { backup, .. } = &self.role else { return };
+        let mut word = [0u8; 8];
+        while packet::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
+        self.sweep();
+    }
+
     /// The keeper we made is dead.
     pub(crate) fn younger_died(&mut self, check: u32) {
         let Role::Elder { younger, .. } = &mut self.role else { return };
@@ -279,18 +316,20 @@ impl Keeper {
         disarm(&self.epoll, &gone.pidfd);
         let end = wait::reap(&gone.pidfd);
         let by_kill = matches!(end, Waited::Zombie { si_code: 2, si_status: SIGKILL, .. });
-        let orderly = self.closing && matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
-        if !by_kill && !orderly {
-            crate::say(format_args!("the keeper (pid {}) ended by itself: {end:?}", gone.pid));
+        // A keeper ends by itself only when it was told that the server ends; our own word of that may still be on its way.
+        let orderly = matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
+        if !orderly {
+            crate::say(format_args!("the keeper (pid {}) is dead: {end:?}", gone.pid));
         }
         self.take_over(gone.generation, true);
         let now = clock::mono();
-        if orderly {
-            self.announce();
-        } else if !by_kill && now.saturating_sub(gone.born) < 100 * MS {
+        // One that cannot live is not made again and again; meanwhile we start runs ourselves.
+        let hopeless = !by_kill && now.saturating_sub(gone.born) < 100 * MS;
+        if orderly || hopeless {
             if let Role::Elder { fork_at, .. } = &mut self.role {
                 *fork_at = now + SECOND;
             }
+            self.turn += 1;
             self.announce();
         } else {
             self.raise_younger();
@@ -299,8 +338,12 @@ impl Keeper {
 
     /// The elder is dead: we are it now.
     pub(crate) fn elder_died(&mut self) {
-        let Role::Keeper { pidfd, .. } = &self.role else { return };
+        let Role::Keeper { pidfd, elder, .. } = &self.role else { return };
+        crate::say(format_args!("the elder (pid {elder}) is dead; taking its place"));
         disarm(&self.epoll, pidfd);
+        if let Role::Keeper { backup, .. } = &self.role {
+            disarm(&self.epoll, backup);
+        }
         self.role = Role::Elder { younger: None, fork_at: 0 };
         if let Err(e) = crate::stand::settle_in(c"kin-elder") {
             crate::say(format_args!("cannot settle in as the elder: {e}"));
@@ -367,11 +410,7 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         slot.set_flag(flag::ADOPTED);
         // What was opened elsewhere is not ours; the files say where they go on.
-        live.out.file = None;
-        live.err.file = None;
-        live.out.at = slot.out_len.load(Ordering::Relaxed);
-        live.err.at = slot.err_len.load(Ordering::Relaxed);
-        (live.out.paced, live.err.paced) = (false, false);
+        crate::output::resync(&self.place, slot, &mut live);
         live.index = crate::live::Index::default();
         if let Some(spec) = self.place.spec(run)
             && let Ok(view) = spec.view()
@@ -414,9 +453,7 @@ impl Keeper {
                 live.learn(&view);
             }
             if let Some(generation) = self.generations[at].as_ref() {
-                let slot = &generation.table.slots()[usize::from(slot_at)];
-                live.out.at = slot.out_len.load(Ordering::Relaxed);
-                live.err.at = slot.err_len.load(Ordering::Relaxed);
+                crate::output::resync(&self.place, &generation.table.slots()[usize::from(slot_at)], &mut live);
             }
             match live.pidfd.take() {
                 Some(pidfd) => self.serve_run(at, live, pidfd),

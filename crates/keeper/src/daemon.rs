@@ -9,7 +9,7 @@
 //! At most one daemon lives, because it holds `daemon.lock`; a new elder finds the one of the old elder by that.
 
 use crate::clock::{self, MS, SECOND};
-use crate::keeper::{Keeper, Role, arm, disarm};
+use crate::keeper::{Keeper, arm, disarm};
 use crate::sys::wait::{self, Waited};
 use crate::token::Token;
 use crate::wire::{self, Tell};
@@ -231,11 +231,6 @@ impl Keeper {
         }
         if self.is_quiet() {
             self.close();
-            if let Role::Elder { younger: Some(younger), .. } = &self.role
-                && let Err(e) = wait::pidfd_send_signal(&younger.pidfd, 9, false)
-            {
-                crate::say(format_args!("cannot end the keeper: {e}"));
-            }
         }
     }
 }

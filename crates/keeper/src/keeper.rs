@@ -97,10 +97,14 @@ pub(crate) struct Keeper {
     pub(crate) closing: bool,
     /// The kernel tells how a process ended that was not our child (6.15).
     pub(crate) learns_exits: bool,
+    /// Which chain of this boot this is; grows with every change of it.
+    pub(crate) turn: u64,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
     pub(crate) watch: Option<OwnedFd>,
+    /// When to look whether the directory is still there; zero: nothing has changed in it.
+    pub(crate) place_at: u64,
 }
 
 /// Registers, or registers anew, what an event on `fd` means.
@@ -176,14 +180,18 @@ impl Keeper {
                 elder: self.generation_id(self.own),
                 keeper: self.generation_id(younger.generation),
                 guard: Guard::Whole,
+                turn: self.turn,
             },
             Role::Elder { younger: None, .. } => {
                 let own = self.generation_id(self.own);
-                Tell::Chain { elder: own, keeper: own, guard: Guard::Degraded }
+                Tell::Chain { elder: own, keeper: own, guard: Guard::Degraded, turn: self.turn }
             }
-            Role::Keeper { elder_generation, .. } => {
-                Tell::Chain { elder: *elder_generation, keeper: self.generation_id(self.own), guard: Guard::Whole }
-            }
+            Role::Keeper { elder_generation, .. } => Tell::Chain {
+                elder: *elder_generation,
+                keeper: self.generation_id(self.own),
+                guard: Guard::Whole,
+                turn: self.turn,
+            },
         }
     }
 

@@ -240,6 +240,31 @@ fn open_next(place: &Place, run: u64, stream: Stream, feed: &mut Feed) -> rustix
     }
 }
 
+/// After a takeover: how far the streams are is what the files say. A keeper may have died between moving bytes and
+/// storing their number, and no further byte need ever come.
+pub(crate) fn resync(place: &Place, slot: &Slot, live: &mut Live) {
+    for stream in [Stream::Out, Stream::Err] {
+        let len = length(slot, stream);
+        let mut at = len.load(Ordering::Relaxed);
+        let mut segment = (at / SEGMENT) as u32 + 1;
+        while let Some(size) = place.log_size(live.run, extension(stream), segment) {
+            at = at.max(u64::from(segment - 1) * SEGMENT + size);
+            if size < SEGMENT {
+                break;
+            }
+            segment += 1;
+        }
+        len.store(at, Ordering::Release);
+        let feed = match stream {
+            Stream::Out => &mut live.out,
+            Stream::Err => &mut live.err,
+        };
+        feed.at = at;
+        feed.file = None;
+        feed.paced = false;
+    }
+}
+
 pub(crate) fn extension(stream: Stream) -> &'static str {
     match stream {
         Stream::Out => "out",

@@ -25,7 +25,17 @@ impl Keeper {
         }
         match &self.role {
             Role::Keeper { .. } => self.is_quiet().then_some(0),
-            Role::Elder { younger: Some(_), .. } => None,
+            Role::Elder { younger: Some(younger), .. } => {
+                // It ends by itself, if it was told; a daemon that died in between may have told only us.
+                if self.is_quiet()
+                    && !self.daemon.lives()
+                    && let Err(e) = crate::sys::wait::pidfd_send_signal(&younger.pidfd, 9, false)
+                    && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
+                {
+                    crate::say(format_args!("cannot end the keeper: {e}"));
+                }
+                None
+            }
             Role::Elder { younger: None, .. } => {
                 if self.daemon.lives() || !self.is_quiet() {
                     return None;
@@ -56,7 +66,12 @@ impl Keeper {
             // A run that left somebody behind keeps its cgroup, and so this one.
             crate::say(format_args!("leaving the cgroup {}: {e}", path.display()));
         }
-        if kept && let Err(e) = std::fs::remove_dir_all(&self.place.run) {
+        // Runs that wait for the next server are started from their specs, which are nowhere else.
+        let awaited = std::fs::read_dir(self.place.run.join("spec")).is_ok_and(|mut specs| specs.next().is_some());
+        if kept
+            && !awaited
+            && let Err(e) = std::fs::remove_dir_all(&self.place.run)
+        {
             crate::say(format_args!("cannot remove {}: {e}", self.place.run.display()));
         }
     }

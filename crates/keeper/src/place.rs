@@ -81,6 +81,13 @@ impl Place {
         rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)
     }
 
+    /// How long one segment is; `None`: there is none.
+    pub(crate) fn log_size(&self, run: u64, extension: &str, segment: u32) -> Option<u64> {
+        let mut buffer = [0; PATH_MAX];
+        let path = self.log_path(run, extension, segment, &mut buffer).ok()?;
+        rustix::fs::lstat(path).ok().map(|stat| stat.st_size as u64)
+    }
+
     pub(crate) fn remove_log(&self, run: u64, extension: &str, segment: u32) -> rustix::io::Result<()> {
         let mut buffer = [0; PATH_MAX];
         rustix::fs::unlink(self.log_path(run, extension, segment, &mut buffer)?)

@@ -64,6 +64,7 @@ impl Keeper {
             Token::Kick => self.take_backups(),
             Token::Children => self.child_changed(),
             Token::Place => self.place_changed(),
+            Token::Nudge => self.nudged(),
         }
     }
 
@@ -72,8 +73,10 @@ impl Keeper {
         let paced =
             [self.soon.front(), self.later.front()].into_iter().flatten().map(|p| p.due).min().unwrap_or(u64::MAX);
         let mut wake = paced.min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
-        if self.strangers_at != 0 {
-            wake = wake.min(self.strangers_at);
+        for at in [self.strangers_at, self.place_at] {
+            if at != 0 {
+                wake = wake.min(at);
+            }
         }
         if let Role::Elder { fork_at, .. } = &self.role
             && *fork_at != 0
@@ -98,6 +101,9 @@ impl Keeper {
             let once = EventFlags::IN | EventFlags::ONESHOT;
             arm(&self.epoll, &self.children, Token::Children, once, true);
             self.reap_strangers();
+        }
+        if self.place_at != 0 && now >= self.place_at {
+            self.look_at_place();
         }
         if self.daemon.wake_at() <= now {
             self.want_daemon_now();
@@ -160,6 +166,9 @@ impl Keeper {
     fn hang_up(&mut self, at: usize) {
         if let Some(conn) = self.conns.get_mut(at).and_then(Option::take) {
             disarm(&self.epoll, conn.socket.as_fd());
+            if conn.role == Some(wire::Role::Front) {
+                self.tell_daemons(Tell::Front { pid: 0 });
+            }
         }
         self.retire();
     }
@@ -198,16 +207,30 @@ impl Keeper {
         conn.tell(Tell::Hello { protocol: PROTOCOL, pid: std::process::id(), generation: id });
         conn.tell(chain);
         match role {
-            wire::Role::Daemon => self.closing = false,
+            wire::Role::Daemon => {
+                self.closing = false;
+                conn.tell(Tell::Front { pid: front.unwrap_or(0) });
+                if let Role::Elder { younger: None, fork_at } = &mut self.role {
+                    *fork_at = clock::mono();
+                }
+            }
             wire::Role::Front => {
+                let pid = conn.pid;
                 if let Some(pid) = ready {
                     conn.tell(Tell::DaemonReady { pid });
                 }
                 if let Some(code) = gave_up {
                     conn.tell(Tell::DaemonGaveUp { code });
                 }
+                self.tell_daemons(Tell::Front { pid });
             }
             wire::Role::Watcher => {}
+        }
+    }
+
+    fn tell_daemons(&mut self, tell: Tell) {
+        for conn in self.conns.iter_mut().flatten().filter(|c| c.role == Some(wire::Role::Daemon)) {
+            conn.tell(tell);
         }
     }
 
@@ -260,6 +283,7 @@ impl Keeper {
             }
             generation.table.header().owner.store(0, std::sync::atomic::Ordering::Relaxed);
             self.generations[at] = None;
+            self.nudge();
         }
     }
 

@@ -53,6 +53,8 @@ pub(crate) enum Token {
     Children,
     /// The runtime directory changed.
     Place,
+    /// The elder let go of something that we hold a duplicate of.
+    Nudge,
 }
 
 const MASK: u32 = 0xff_ffff;
@@ -77,6 +79,7 @@ impl Token {
             Token::Kick => pack(11, 0, 0, 0),
             Token::Children => pack(12, 0, 0, 0),
             Token::Place => pack(13, 0, 0, 0),
+            Token::Nudge => pack(14, 0, 0, 0),
         }
     }
 
@@ -96,6 +99,7 @@ impl Token {
             11 => Token::Kick,
             12 => Token::Children,
             13 => Token::Place,
+            14 => Token::Nudge,
             _ => return None,
         })
     }
@@ -126,6 +130,7 @@ mod tests {
             Token::Kick,
             Token::Children,
             Token::Place,
+            Token::Nudge,
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

@@ -82,6 +82,7 @@ impl Keeper {
         let (api, lock, kick) = (pack.fd(Some(&self.api)), pack.fd(Some(&self.lock)), pack.fd(Some(&self.kick)));
         let hand = pack.fd(Some(self.hands.listener()));
         pack.line(format_args!("doors {api} {lock} {kick} {hand} {}", u8::from(self.closing)));
+        pack.line(format_args!("turn {}", self.turn));
         if let Some((soft, hard)) = self.restore.nofile {
             pack.line(format_args!("nofile {soft} {hard}"));
         }
@@ -174,6 +175,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     let mut hands = Vec::new();
     let mut younger_generation = 0u64;
     let mut closing = false;
+    let mut turn = 0;
     for line in text.lines() {
         let (word, rest) = line.split_once(' ').ok_or_else(torn)?;
         let mut words = Words(rest.split_whitespace());
@@ -184,6 +186,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 closing = words.number::<u8>()? != 0;
                 doors = Some((api, lock, kick, hand));
             }
+            "turn" => turn = words.number::<u64>()?,
             "nofile" => restore.nofile = Some((words.number()?, words.number()?)),
             "oom" => restore.oom_score_adj = Some(words.number()?),
             "younger" => {
@@ -259,6 +262,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
         daemon: Daemon::new(),
     })?;
     keeper.closing = closing;
+    keeper.turn = turn;
     keeper.go_on()?;
     Ok(keeper)
 }
@@ -305,7 +309,8 @@ impl Keeper {
                     arm(&self.epoll, &younger.pidfd, Token::Younger { check: younger.check }, EventFlags::IN, false);
                 }
             }
-            Role::Keeper { pidfd, .. } => {
+            Role::Keeper { pidfd, backup, .. } => {
+                arm(&self.epoll, backup, Token::Nudge, EventFlags::IN | EventFlags::ET, false);
                 arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
                 arm(&self.epoll, pidfd, Token::Elder, EventFlags::IN, false);
             }

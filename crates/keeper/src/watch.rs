@@ -259,6 +259,7 @@ impl Keeper {
             self.retire();
         }
         self.sweep();
+        self.nudge();
     }
 
     /// A leaky run's last writer has gone.

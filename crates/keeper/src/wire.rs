@@ -60,7 +60,9 @@ pub enum Tell {
     /// Notices were dropped because the listener was slow: read the whole table.
     Reread,
     /// The chain as it is now. `keeper` is the generation that takes starts.
-    Chain { elder: u64, keeper: u64, guard: Guard },
+    /// `turn` only grows, from one chain to the next: what a dead elder said last may be read after what the living one
+    /// said, and must not count.
+    Chain { elder: u64, keeper: u64, guard: Guard, turn: u64 },
     /// The daemon that the elder started ended before it was ready, and will not be started again (exit code in `code`).
     DaemonGaveUp { code: u32 },
     /// The daemon serves (said to fronts).
@@ -69,6 +71,8 @@ pub enum Tell {
     Bye,
     /// To a second front: there is one already.
     Busy { pid: u32 },
+    /// To daemons: the front that is there, or zero.
+    Front { pid: u32 },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -186,11 +190,12 @@ impl Tell {
             Tell::Refused { run, why } => record(102, why as u16, 0, [run, 0, 0]),
             Tell::Changed { run, slot } => record(103, 0, slot, [run, 0, 0]),
             Tell::Reread => record(104, 0, 0, [0; 3]),
-            Tell::Chain { elder, keeper, guard } => record(105, guard as u16, 0, [elder, keeper, 0]),
+            Tell::Chain { elder, keeper, guard, turn } => record(105, guard as u16, 0, [elder, keeper, turn]),
             Tell::DaemonGaveUp { code } => record(106, 0, code, [0; 3]),
             Tell::DaemonReady { pid } => record(107, 0, pid, [0; 3]),
             Tell::Bye => record(108, 0, 0, [0; 3]),
             Tell::Busy { pid } => record(109, 0, pid, [0; 3]),
+            Tell::Front { pid } => record(110, 0, pid, [0; 3]),
         }
     }
 
@@ -214,6 +219,7 @@ impl Tell {
             105 => Tell::Chain {
                 elder: p.longs[0],
                 keeper: p.longs[1],
+                turn: p.longs[2],
                 guard: match p.small {
                     0 => Guard::Whole,
                     1 => Guard::Degraded,
@@ -224,6 +230,7 @@ impl Tell {
             107 => Tell::DaemonReady { pid: p.word },
             108 => Tell::Bye,
             109 => Tell::Busy { pid: p.word },
+            110 => Tell::Front { pid: p.word },
             _ => return None,
         })
     }
@@ -260,11 +267,12 @@ mod tests {
             Tell::Refused { run, why: Refusal::Closing },
             Tell::Changed { run, slot: 4095 },
             Tell::Reread,
-            Tell::Chain { elder: 1, keeper: 2, guard: Guard::Degraded },
+            Tell::Chain { elder: 1, keeper: 2, guard: Guard::Degraded, turn: 3 },
             Tell::DaemonGaveUp { code: 2 },
             Tell::DaemonReady { pid: 3 },
             Tell::Bye,
             Tell::Busy { pid: 8 },
+            Tell::Front { pid: 9 },
         ] {
             assert_eq!(Tell::decode(&tell.encode()), Some(tell));
         }

@@ -8,11 +8,11 @@ use super::figure::{Figure, Target, median};
 use kin_core::{Mint, RunNo, Time};
 use kin_keeper::spec::Spec;
 use kin_keeper::table::{DRAINED, RUNNING, Table};
-use kin_keeper::wire::{Ask, PACKET, PROTOCOL, Role, Tell, records};
+use kin_keeper::wire::{Ask, Guard, PACKET, PROTOCOL, Role, Tell, records};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::VecDeque;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -81,7 +81,7 @@ impl Chain {
         command.args(["keep", "--elder", "--state"]).arg(&state).arg("--run").arg(&run);
         command.arg("--lock-fd").arg(lock.as_raw_fd().to_string());
         command.env(procfs::MARK, &mark).env("KIN_NO_CGROUP", if cgroups { "0" } else { "1" });
-        let status = command.stdin(Stdio::null()).stderr(log).status().expect("the elder starts");
+        let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).status().expect("the elder starts");
         assert!(status.success(), "the elder stands");
         let (socket, table) = connect(&run);
         Chain { dir, mark, mint: Mint::after(0), cgroups, socket, table }
@@ -207,9 +207,9 @@ impl Chain {
     }
 }
 
-/// To the keeper of now.
-fn connect(run: &std::path::Path) -> (OwnedFd, Table) {
-    testkit::eventually("the keeper answers", DEADLINE, || {
+/// To the keeper of now, once it says that its guard is whole: before that it takes no starts.
+fn connect(run: &Path) -> (OwnedFd, Table) {
+    testkit::eventually("the keeper answers, its guard whole", DEADLINE, || {
         let name = std::fs::read_link(run.join("keeper")).ok()?;
         let path = run.join(name.file_name()?);
         let table = Table::open(&path.with_extension("tab")).ok()?;
@@ -218,6 +218,10 @@ fn connect(run: &std::path::Path) -> (OwnedFd, Table) {
         rustix::net::connect(&socket, &SocketAddrUnix::new(&path).ok()?).ok()?;
         let hello = Ask::Hello { protocol: PROTOCOL, role: Role::Watcher };
         rustix::net::send(&socket, &hello.encode(), SendFlags::NOSIGNAL).ok()?;
-        Some((socket, table))
+        let mut buffer = [0; PACKET];
+        let (n, _) = rustix::net::recv(&socket, &mut buffer, RecvFlags::empty()).ok()?;
+        let whole =
+            |tell| matches!(tell, Tell::Chain { keeper, guard: Guard::Whole, .. } if keeper == table.generation());
+        records(&buffer[..n]).filter_map(Tell::decode).any(whole).then_some((socket, table))
     })
 }

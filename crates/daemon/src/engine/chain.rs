@@ -17,6 +17,8 @@ pub(super) struct Told {
     pub(super) elder: u64,
     pub(super) keeper: u64,
     pub(super) guard: Guard,
+    /// Later chains have greater ones.
+    pub(super) turn: u64,
 }
 
 #[derive(Debug)]

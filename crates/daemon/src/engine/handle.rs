@@ -54,6 +54,8 @@ pub struct ChainInfo {
     pub guard: Guard,
     pub elder: Option<Link>,
     pub keeper: Option<Link>,
+    /// The front's pid, where one is attached.
+    pub front: Option<u32>,
     /// Every fact about the chain as it is now is in the ledger.
     pub settled: bool,
 }

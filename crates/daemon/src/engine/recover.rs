@@ -88,9 +88,11 @@ impl Engine {
                 }
             }
             Tell::Reread => self.look = true,
-            Tell::Chain { elder, keeper, guard } => {
+            // Said by an elder that has died since; its word was overtaken.
+            Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
+            Tell::Chain { elder, keeper, guard, turn } => {
                 self.orphaned = false;
-                let told = Told { elder, keeper, guard };
+                let told = Told { elder, keeper, guard, turn };
                 if self.told.map(|t| t.guard) != Some(guard) {
                     let words = match guard {
                         Guard::Whole => "both keepers are there",
@@ -99,8 +101,15 @@ impl Engine {
                     self.note("server.guard", words.into(), batch);
                 }
                 self.look |= self.told != Some(told) || !self.chain.borrow().settled;
+                if self.told.is_some_and(|before| before.elder != elder) {
+                    self.front = None;
+                }
                 self.told = Some(told);
             }
+            Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
+                self.front = (pid != 0).then_some(pid);
+            }
+            Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
         }
     }
@@ -188,7 +197,7 @@ impl Engine {
             return;
         }
         if let Err(e) = self.tables.scan(&self.dirs) {
-            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+            crate::say!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
             self.chain_at = Some(Instant::now() + AGAIN);
             return;
         }
@@ -219,7 +228,7 @@ impl Engine {
                 Ok(Connect::Had | Connect::Nobody) => {}
                 Ok(Connect::Busy) => busy = true,
                 Err(e) => {
-                    eprintln!("kin daemon: cannot reach keeper {generation:016x}: {e}");
+                    crate::say!("kin daemon: cannot reach keeper {generation:016x}: {e}");
                     busy = true;
                 }
             }
@@ -241,7 +250,7 @@ impl Engine {
             self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
         }
         if let Err(e) = (self.config.new_elder)() {
-            eprintln!("kin daemon: cannot make an elder: {e}");
+            crate::say!("kin daemon: cannot make an elder: {e}");
         }
     }
 
@@ -377,7 +386,7 @@ impl Engine {
                 Unserved::Said
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot watch run {no}: {e}");
+                crate::say!("kin daemon: cannot watch run {no}: {e}");
                 self.chain_at = Some(Instant::now() + AGAIN);
                 Unserved::Unclear
             }
@@ -416,7 +425,7 @@ impl Engine {
                 true
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot look run {no} up: {e}");
+                crate::say!("kin daemon: cannot look run {no} up: {e}");
                 false
             }
         }
@@ -449,7 +458,7 @@ impl Engine {
         for path in tables_in(&self.dirs.left()) {
             match Table::open(&path) {
                 Ok(table) => self.say_table(&table, batch),
-                Err(e) => eprintln!("kin daemon: {} cannot be read: {e}", path.display()),
+                Err(e) => crate::say!("kin daemon: {} cannot be read: {e}", path.display()),
             }
             batch.read.push(path);
         }
@@ -523,7 +532,7 @@ impl Engine {
                 // A daemon died while it looked whether anybody had used it: it is looked at again.
                 (_, Some(no)) if self.world.get(no).is_some() => {
                     if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {
-                        eprintln!("kin daemon: cannot put {} back: {e}", path.display());
+                        crate::say!("kin daemon: cannot put {} back: {e}", path.display());
                     }
                 }
                 _ => perform::remove(&path),
@@ -568,7 +577,7 @@ fn tables_in(dir: &Path) -> Vec<std::path::PathBuf> {
         Ok(paths) => paths,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => {
-            eprintln!("kin daemon: cannot read {}: {e}", dir.display());
+            crate::say!("kin daemon: cannot read {}: {e}", dir.display());
             Vec::new()
         }
     }

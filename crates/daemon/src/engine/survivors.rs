@@ -162,7 +162,7 @@ impl Survivors {
         if let Some(survivor) = self.runs.get(&no)
             && let Err(e) = pidfd_send_signal(&survivor.pidfd, i32::from(signal), !leader_only)
         {
-            eprintln!("kin daemon: cannot signal run {no}: {e}");
+            crate::say!("kin daemon: cannot signal run {no}: {e}");
         }
     }
 
@@ -206,7 +206,7 @@ impl Survivor {
         if let Err(e) = sent
             && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
         {
-            eprintln!("kin daemon: cannot signal process {}: {e}", self.pid);
+            crate::say!("kin daemon: cannot signal process {}: {e}", self.pid);
         }
     }
 }

@@ -1,18 +1,25 @@
 //! What comes in, read with our own errors: bodies, queries, names in paths, and who sent it.
 
 use super::error::Failure;
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method};
+use axum::http::{HeaderMap, Method, StatusCode};
+use bytes::Bytes;
+use http_body_util::BodyExt;
 use kin_api::Code;
 use kin_core::{JobName, RunId, RunNo};
 use serde::de::DeserializeOwned;
+use std::time::Duration;
 
 /// The environment and the arguments of a run may be as large as the kernel takes them, so this is more than an open
 /// door would allow.
 pub const BODY_MAX: usize = 4 << 20;
+/// Of a request that is too large, so much more is taken before the connection is closed on it.
+const DISCARD_MAX: usize = 64 << 20;
+/// A request's body must be there after so long.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// A JSON body.
 #[derive(Debug)]
@@ -55,11 +62,32 @@ pub fn too_large() -> Failure {
     Failure::new(Code::TooLarge, format!("the request is larger than {} MiB", BODY_MAX >> 20))
 }
 
-async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
-    let bytes = to_bytes(body, BODY_MAX).await.map_err(|e| {
-        let limit = std::error::Error::source(&e).is_some_and(|e| e.is::<http_body_util::LengthLimitError>());
-        if limit { too_large() } else { Failure::bad("the request's body could not be read") }
-    })?;
+/// Takes what is still being sent, a bounded piece of it, so that the sender comes to read why it was for nothing.
+pub async fn discard(mut body: Body) {
+    let mut left = DISCARD_MAX;
+    let taken = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(rest) => left = rest,
+                None => return,
+            }
+        }
+    };
+    // A sender that takes longer for it goes without the answer.
+    tokio::time::timeout(BODY_TIME, taken).await.ok();
+}
+
+async fn read<T: DeserializeOwned>(mut body: Body) -> Result<T, Failure> {
+    let mut bytes = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| Failure::bad("the request's body could not be read"))?;
+        let data = frame.data_ref().map_or(&[][..], |data| data.as_ref());
+        if bytes.len() + data.len() > BODY_MAX {
+            discard(body).await;
+            return Err(too_large());
+        }
+        bytes.extend_from_slice(data);
+    }
     serde_json::from_slice(&bytes).map_err(|e| Failure::bad(format!("the request is not what it should be: {e}")))
 }
 
@@ -70,7 +98,9 @@ impl<S: Sync, T: DeserializeOwned> FromRequest<S> for Said<T> {
             let failure = Failure::new(Code::UnsupportedMedia, "a body of type application/json is needed");
             return Err(failure.with_hint("send the header `Content-Type: application/json`"));
         }
-        Ok(Said(read(request.into_body()).await?))
+        let late = || Failure::bad("the request took too long").with_status(StatusCode::REQUEST_TIMEOUT);
+        let said = tokio::time::timeout(BODY_TIME, read(request.into_body())).await;
+        Ok(Said(said.map_err(|_| late())??))
     }
 }
 

@@ -1,6 +1,6 @@
 //! What may come in at all; asked before any route is looked up.
 
-use super::body::{BODY_MAX, has_body, is_json, too_large};
+use super::body::{BODY_MAX, discard, has_body, is_json, too_large};
 use super::error::Failure;
 use axum::extract::Request;
 use axum::http::header::{CONTENT_LENGTH, ORIGIN};
@@ -11,7 +11,10 @@ use kin_api::Code;
 
 pub async fn gate(request: Request, next: Next) -> Response {
     match refusal(request.method(), request.headers()) {
-        Some(failure) => failure.into_response(),
+        Some(failure) => {
+            discard(request.into_body()).await;
+            failure.into_response()
+        }
         None => next.run(request).await,
     }
 }

@@ -19,8 +19,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
-/// More wait in the socket's backlog.
-pub const CONNECTIONS: usize = 512;
+/// A connection costs up to so many descriptors: itself, and the files of the run it follows.
+const FILES_EACH: u64 = 8;
+/// At most so many are open at once, and never fewer; more wait in the socket's backlog.
+const CONNECTIONS: (u64, u64) = (64, 4096);
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 16 << 10;
 /// Answers that are under way when the server ends get so long.
@@ -30,7 +32,7 @@ const BREATHER: Duration = Duration::from_millis(50);
 
 /// Serves until `stop` becomes true, then lets what is under way end.
 pub async fn serve(listener: &UnixListener, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let permits = Arc::new(Semaphore::new(connections()));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -47,13 +49,23 @@ pub async fn serve(listener: &UnixListener, router: Router, uid: u32, mut stop: 
                     drop(permit);
                 });
             }
-            Err(_) => tokio::time::sleep(BREATHER).await,
+            Err(_) => breathe().await,
         }
     }
     let rest = async { while open.join_next().await.is_some() {} };
     if tokio::time::timeout(FAREWELL, rest).await.is_err() {
         open.abort_all();
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "no event tells that the machine has descriptors again")]
+async fn breathe() {
+    tokio::time::sleep(BREATHER).await;
+}
+
+fn connections() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    (files / FILES_EACH).clamp(CONNECTIONS.0, CONNECTIONS.1) as usize
 }
 
 async fn accept(

@@ -26,7 +26,7 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
         durability: about.durability.into(),
         elder_pid: chain.elder.and_then(|link| link.pid),
         keeper_pid: chain.keeper.and_then(|link| link.pid),
-        front_pid: None,
+        front_pid: chain.front,
         live_runs,
         ledger: about.ledger.clone(),
     }))

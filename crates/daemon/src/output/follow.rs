@@ -121,17 +121,17 @@ impl Follower {
     /// Waits for news. True when bytes that no entry covers have waited long enough.
     async fn stands_still(&mut self, uncovered: bool) -> bool {
         let Stage::Follow { growth } = &mut self.stage else { return false };
-        let patience = async {
-            if !uncovered {
-                std::future::pending::<()>().await;
+        let news = async {
+            tokio::select! {
+                () = growth.changed() => {}
+                _ = self.ending.wait() => {}
             }
-            tokio::time::sleep(UNCOVERED).await;
         };
-        tokio::select! {
-            () = growth.changed() => false,
-            _ = self.ending.wait() => false,
-            () = patience => true,
+        if uncovered {
+            return tokio::time::timeout(UNCOVERED, news).await.is_err();
         }
+        news.await;
+        false
     }
 
     /// The last piece: with it goes the run itself, where both streams were asked for and it has ended.

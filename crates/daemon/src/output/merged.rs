@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::io;
 
 /// One answer is at most about so large; a reader that takes nothing holds no more than this.
-pub const BUDGET: usize = 256 << 10;
+pub const BUDGET: usize = 64 << 10;
 
 #[derive(Debug)]
 pub struct Merged {

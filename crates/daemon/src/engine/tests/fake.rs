@@ -255,7 +255,7 @@ impl Host {
         &self.generations[&generation].table.slots()[at as usize]
     }
     fn chain(&self) -> Tell {
-        Tell::Chain { elder: self.elder, keeper: self.current, guard: Guard::Whole }
+        Tell::Chain { elder: self.elder, keeper: self.current, guard: Guard::Whole, turn: self.current }
     }
 
     fn tell(&self, conn: &Conn, tell: Tell) {

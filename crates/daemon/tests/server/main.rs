@@ -1,0 +1,5 @@
+//! A whole server, real keepers and all, as its users and its clients meet it.
+
+mod front;
+mod http;
+mod support;

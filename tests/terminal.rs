@@ -1,0 +1,131 @@
+//! `kin exec` on a terminal: what is typed reaches the run, what it writes cannot harm the screen.
+
+#[expect(dead_code, reason = "shared with the client's tests; each uses a part")]
+#[path = "../crates/client/tests/fake/mod.rs"]
+mod fake;
+#[path = "../crates/client/tests/fake/keeper.rs"]
+mod keeper;
+
+use fake::{Act, Fake, frame, run_json};
+use keeper::{Packet, keeper};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::pty::OpenptFlags;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{Mutex, mpsc};
+
+/// A terminal of the test's own, with kin in its foreground.
+struct Terminal {
+    master: File,
+    slave: File,
+    child: Child,
+}
+
+impl Terminal {
+    fn of(home: &Path, args: &[&str]) -> Terminal {
+        let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let master = master.expect("a terminal");
+        rustix::pty::grantpt(&master).and_then(|()| rustix::pty::unlockpt(&master)).expect("its other side");
+        let name = rustix::pty::ptsname(&master, Vec::new()).expect("its name");
+        let slave = rustix::fs::open(name, rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY, 0o0.into());
+        let slave = File::from(slave.expect("its other side"));
+        let side = || slave.try_clone().expect("a clone");
+        let mut command = Command::new("setsid");
+        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_kin")]).args(args).env_clear();
+        command.env("KIN_HOME", home).env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
+        let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().expect("kin");
+        Terminal { master: File::from(master), slave, child }
+    }
+
+    /// Everything up to and with `text`.
+    fn until(&mut self, text: &str) -> String {
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while !String::from_utf8_lossy(&seen).ends_with(text) {
+            let mut ready = [PollFd::new(&self.master, PollFlags::IN)];
+            let ready = rustix::event::poll(&mut ready, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).expect("a poll");
+            assert_eq!(ready, 1, "nothing after {:?}", String::from_utf8_lossy(&seen));
+            self.master.read_exact(&mut byte).expect("more on the screen");
+            seen.push(byte[0]);
+        }
+        String::from_utf8_lossy(&seen).into_owned()
+    }
+
+    fn is_raw(&self) -> bool {
+        let modes = rustix::termios::tcgetattr(&self.slave).expect("its settings").local_modes;
+        !modes.contains(rustix::termios::LocalModes::ICANON)
+    }
+}
+
+/// A server of one attached run that writes `output` and ends when `end` says so.
+fn server(output: &'static [u8], end: mpsc::Receiver<()>) -> Fake {
+    let end = Mutex::new(end);
+    Fake::new(move |asked, _| {
+        if asked.path == "/v1/runs" {
+            return Act::Answer(201, run_json("sh-00000001", "starting", None));
+        }
+        if asked.path.contains("/output") && asked.path.contains("out=0") {
+            return Act::BodyCut(frame(0, 0, output));
+        }
+        end.lock().expect("a lock").recv().expect("an end");
+        Act::Body(frame(9, 0, run_json("sh-00000001", "ended", Some("failed")).as_bytes()))
+    })
+}
+
+#[test]
+fn what_is_typed_reaches_the_run_and_what_it_writes_is_cleaned() {
+    let (end, ended) = mpsc::channel();
+    let fake = server(b"\x1b[2Jbad \x1b[31mred\x1b[0m\n", ended);
+    let (tell, told) = mpsc::channel::<OwnedFd>();
+    keeper(&fake.home(), move |packet: Packet| {
+        assert_eq!((packet.bytes.len(), packet.fds.len()), (16, 1));
+        packet.fds.into_iter().for_each(|fd| tell.send(fd).expect("a listener"));
+        Some(b"KINHAND+".to_vec())
+    });
+    let mut terminal = Terminal::of(&fake.home(), &["exec", "--", "sh"]);
+    let screen = terminal.until("\u{1b}[0m\r\n");
+    assert_eq!(screen, "kin: run sh-00000001\r\n␛[2Jbad \u{1b}[31mred\u{1b}[0m\r\n");
+    let stdin = File::from(told.recv().expect("a descriptor"));
+    assert!(!rustix::termios::isatty(&stdin), "a pipe, never the terminal");
+    let mut stdin = BufReader::new(stdin);
+    terminal.master.write_all(b"typed\n").expect("typing");
+    let mut line = String::new();
+    stdin.read_line(&mut line).expect("a line");
+    assert_eq!(line, "typed\n");
+    end.send(()).expect("a server");
+    assert_eq!(terminal.child.wait().expect("an end").code(), Some(3));
+    line.clear();
+    assert_eq!(stdin.read_line(&mut line).expect("the end of input"), 0, "our end is its end of input");
+}
+
+#[test]
+fn a_run_on_a_terminal_of_its_own_gets_every_key_and_ours_is_set_back() {
+    let (end, ended) = mpsc::channel();
+    let fake = server(b"\x1b[2J$ ", ended);
+    let (tell, told) = mpsc::channel::<Vec<u8>>();
+    let mut typed = 0;
+    keeper(&fake.home(), move |packet: Packet| {
+        assert_eq!(&packet.bytes[..8], b"KININPUT");
+        let bytes = &packet.bytes[24..];
+        typed += bytes.len() as u64;
+        tell.send(bytes.to_vec()).expect("a listener");
+        Some([&b"KININPUT"[..], &typed.to_le_bytes()].concat())
+    });
+    let mut terminal = Terminal::of(&fake.home(), &["exec", "--tty", "--quiet", "--", "sh"]);
+    assert_eq!(terminal.until("$ "), "\u{1b}[2J$ ", "its own screen is its own");
+    assert!(terminal.is_raw());
+    terminal.master.write_all(b"ls\x03\r").expect("typing");
+    let mut keys = Vec::new();
+    while keys.len() < 4 {
+        keys.extend(told.recv().expect("keys"));
+    }
+    assert_eq!(keys, b"ls\x03\r");
+    let body = fake.asked()[0].body.clone();
+    assert!(body.contains(r#""tty":{"rows":24,"cols":80}"#), "{body}");
+    end.send(()).expect("a server");
+    assert_eq!(terminal.child.wait().expect("an end").code(), Some(3));
+    assert!(!terminal.is_raw());
+}
