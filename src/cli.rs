@@ -8,6 +8,7 @@ use crate::report::{self, Failure};
 use crate::screen::Screen;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use kin_client::Client;
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// Run it, keep it running, know what happened.
@@ -99,10 +100,10 @@ impl Face {
     }
 }
 
-pub(crate) fn main() -> ExitCode {
+pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
     let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
-        Ok(Cli { verb: Verb::Serve(args) }) => args.run(),
+        Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))

@@ -1,7 +1,7 @@
 //! kin: run it, keep it running, know what happened.
 //!
-//! One program in four roles. The elder, the keeper and the daemon look at their first argument only and pay for nothing
-//! else; whatever is left is a command line for people.
+//! One program in four roles. Elder, keeper, daemon and a front in the background look at their first argument only and
+//! pay for nothing else; whatever is left is a command line for people.
 
 mod clean;
 mod cli;
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
     match args.next() {
         Some(role) if role == "keep" => kin_keeper::main(args),
         Some(role) if role == "daemon" => kin_daemon::daemon::main(&args.collect::<Vec<_>>()),
-        Some(_) | None => cli::main(),
+        Some(role) if role == "front" => kin_daemon::front::stage(&args.collect::<Vec<_>>()),
+        Some(_) | None => cli::main(kin_daemon::front::serve),
     }
 }

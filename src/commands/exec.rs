@@ -93,7 +93,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, conflicts_with = "detach")]
     raw: bool,
     /// The command and its arguments.
-    #[arg(value_name = "CMD", required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CMD", required = true, trailing_var_arg = true)]
     command: Vec<OsString>,
 }
 

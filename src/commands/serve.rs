@@ -17,8 +17,9 @@ pub(crate) struct ServeArgs {
 }
 
 impl ServeArgs {
-    pub(crate) fn run(&self) -> ExitCode {
+    /// Becomes the front by `become_front`, which only `main` knows.
+    pub(crate) fn run(&self, become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         let background: [OsString; 1] = ["--background".into()];
-        kin_daemon::front::serve(if self.background { &background } else { &[] })
+        become_front(if self.background { &background } else { &[] })
     }
 }

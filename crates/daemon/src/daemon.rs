@@ -9,7 +9,7 @@
 
 use crate::clock;
 use crate::engine::{self, Config, Ended, StartError, Started};
-use crate::front::{self, CLOSED, birth};
+use crate::front::{CLOSED, birth};
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};
@@ -93,19 +93,13 @@ impl Args {
     }
 }
 
-/// What `kin daemon …` does; `args` are those after `daemon`. With `--front` it is a stage of a server's way into the
-/// background (see `front::detach`).
+/// What `kin daemon …` does; `args` are those after `daemon`.
 pub fn main(args: &[OsString]) -> ExitCode {
-    if let Some((first, stage)) = args.split_first()
-        && first == "--front"
-    {
-        return front::stage(stage);
-    }
     let done = Args::parse(args.iter().cloned()).ok_or(DaemonError::Usage).and_then(|args| run(&args));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("kin: {}", chain(&e));
+            crate::say!("kin: {}", chain(&e));
             ExitCode::from(e.code())
         }
     }
@@ -289,7 +283,7 @@ fn gone_is_fine(e: io::Error) -> io::Result<()> {
 /// Comes back only when neither the new program nor our own can be executed; then the elder starts another daemon.
 fn become_program(program: &Path, place: &Place, listener: &OwnedFd) -> DaemonError {
     let failed = execute(program, place, listener, true);
-    eprintln!("kin: {} could not be executed: {failed}; going on with the old program", program.display());
+    crate::say!("kin: {} could not be executed: {failed}; going on with the old program", program.display());
     at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, listener, false))
 }
 

@@ -286,7 +286,7 @@ impl Engine {
     fn load(&mut self) -> Result<(), ReadError> {
         let page = self.ledger.live()?;
         for damaged in &page.damaged {
-            eprintln!("kin daemon: {damaged}");
+            crate::say!("kin daemon: {damaged}");
         }
         self.damaged = page.damaged.iter().map(|damaged| damaged.no).collect();
         self.booted &= self.damaged.is_empty();
@@ -497,7 +497,10 @@ impl Engine {
 
     /// All or nothing; then the answers, then the acts.
     fn commit(&mut self, mut batch: Batch) {
-        let fx = std::mem::take(&mut batch.fx);
+        let mut fx = std::mem::take(&mut batch.fx);
+        for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
+            self.measure(run);
+        }
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some()).count();
         let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
@@ -558,7 +561,7 @@ impl Engine {
 
     /// Nothing of it is true. Wishes are refused; the world is loaded again; facts are read again in a second.
     fn not_recorded(&mut self, batch: Batch, why: &str) {
-        eprintln!("kin daemon: the ledger: {why}");
+        crate::say!("kin daemon: the ledger: {why}");
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
@@ -611,7 +614,7 @@ impl Engine {
             self.link.send(generation, &[Ask::Shutdown { leave: true }.encode()]);
         }
         if !self.link.is_flushed() {
-            eprintln!("kin daemon: a keeper does not listen; it will hear of the end from the other");
+            crate::say!("kin daemon: a keeper does not listen; it will hear of the end from the other");
         }
         Some(Ended::Shutdown)
     }

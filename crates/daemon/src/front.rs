@@ -116,7 +116,7 @@ fn serve_in_background() -> ExitCode {
     }
 }
 
-/// `kin daemon --front …`: how a background server comes to be; nobody types it. `args` are those after `--front`.
+/// `kin front …`: how a background server comes to be; nobody types it. `args` are those after `front`.
 pub fn stage(args: &[OsString]) -> ExitCode {
     let done = match args.first().and_then(|stage| stage.to_str()) {
         Some("session") => detach::session().map_err(FrontError::Io),

@@ -1,6 +1,16 @@
 //! The hands: engine, recovery, output, HTTP.
 #![forbid(unsafe_code)]
 
+/// A line for `server.log`. A daemon must never end because it cannot speak (the disk below the log may be full), which
+/// is what `eprintln!` would do.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        drop(writeln!(std::io::stderr().lock(), $($words)*));
+    }};
+}
+pub(crate) use say;
+
 pub mod clock;
 pub mod daemon;
 pub mod endings;

@@ -23,6 +23,7 @@ use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
 use crate::token::Token;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
@@ -41,23 +42,28 @@ pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io:
     Ok(Generation { id, table, listener, serving, lives: Lives::with_room(SLOTS) })
 }
 
-/// Binds a SEQPACKET socket in the runtime directory. The path may be too long for an address; the descriptor's never is.
+/// A SEQPACKET socket in the runtime directory.
 pub(crate) fn listen(place: &Place, name: &str) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
-    bind(place, name, &socket)?;
-    rustix::net::listen(&socket, 128)?;
+    listen_as(place, name, &socket, 128)?;
     Ok(socket)
 }
 
-pub(crate) fn bind(place: &Place, name: &str, socket: &OwnedFd) -> io::Result<()> {
+/// Gives a socket its name only when it listens, and in one step: whoever finds the name is heard. The path may be too
+/// long for an address; the descriptor's never is.
+pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
     use rustix::fd::AsRawFd;
-    match rustix::fs::unlinkat(place.run_dir(), name, rustix::fs::AtFlags::empty()) {
+    let new = format!(".{name}");
+    match rustix::fs::unlinkat(place.run_dir(), &new, rustix::fs::AtFlags::empty()) {
         Ok(()) | Err(rustix::io::Errno::NOENT) => {}
         Err(errno) => return Err(errno.into()),
     }
-    let path = format!("/proc/self/fd/{}/{name}", place.run_dir().as_raw_fd());
+    let path = format!("/proc/self/fd/{}/{new}", place.run_dir().as_raw_fd());
     rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
+    rustix::fs::chmodat(place.run_dir(), &new, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
+    rustix::net::listen(socket, backlog)?;
+    rustix::fs::renameat(place.run_dir(), &new, place.run_dir(), name)?;
     Ok(())
 }
 
@@ -160,6 +166,7 @@ impl Keeper {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
         self.watch = None;
+        self.place_at = 0;
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();

@@ -103,6 +103,8 @@ pub(crate) struct Keeper {
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
     pub(crate) watch: Option<OwnedFd>,
+    /// When to look whether the directory is still there; zero: nothing has changed in it.
+    pub(crate) place_at: u64,
 }
 
 /// Registers, or registers anew, what an event on `fd` means.

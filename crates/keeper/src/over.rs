@@ -68,7 +68,10 @@ impl Keeper {
         }
         // Runs that wait for the next server are started from their specs, which are nowhere else.
         let awaited = std::fs::read_dir(self.place.run.join("spec")).is_ok_and(|mut specs| specs.next().is_some());
-        if kept && !awaited && let Err(e) = std::fs::remove_dir_all(&self.place.run) {
+        if kept
+            && !awaited
+            && let Err(e) = std::fs::remove_dir_all(&self.place.run)
+        {
             crate::say(format_args!("cannot remove {}: {e}", self.place.run.display()));
         }
     }

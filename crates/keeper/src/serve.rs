@@ -73,8 +73,10 @@ impl Keeper {
         let paced =
             [self.soon.front(), self.later.front()].into_iter().flatten().map(|p| p.due).min().unwrap_or(u64::MAX);
         let mut wake = paced.min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
-        if self.strangers_at != 0 {
-            wake = wake.min(self.strangers_at);
+        for at in [self.strangers_at, self.place_at] {
+            if at != 0 {
+                wake = wake.min(at);
+            }
         }
         if let Role::Elder { fork_at, .. } = &self.role
             && *fork_at != 0
@@ -99,6 +101,9 @@ impl Keeper {
             let once = EventFlags::IN | EventFlags::ONESHOT;
             arm(&self.epoll, &self.children, Token::Children, once, true);
             self.reap_strangers();
+        }
+        if self.place_at != 0 && now >= self.place_at {
+            self.look_at_place();
         }
         if self.daemon.wake_at() <= now {
             self.want_daemon_now();

@@ -8,7 +8,7 @@
 //! No clap, no runtime: this is the process that must stay small.
 
 use crate::cgroup::Cgroups;
-use crate::chain::{bind, name_role, new_generation};
+use crate::chain::{listen_as, name_role, new_generation};
 use crate::daemon::Daemon;
 use crate::generation::{Generation, Serving};
 use crate::hand::Hands;
@@ -233,6 +233,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         turn: crate::clock::mono(),
         epoch: 0,
         watch: None,
+        place_at: 0,
         place,
     })
 }
@@ -241,14 +242,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
 pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-    bind(place, "kin.sock", &socket)?;
-    rustix::fs::chmodat(
-        place.run_dir(),
-        "kin.sock",
-        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
-        rustix::fs::AtFlags::empty(),
-    )?;
-    rustix::net::listen(&socket, 1024)?;
+    listen_as(place, "kin.sock", &socket, 1024)?;
     Ok(socket)
 }
 

@@ -72,7 +72,7 @@ impl Engine {
             drop(sender.send(Input::Cared(Cared { problems })));
         };
         if let Err(e) = std::thread::Builder::new().name("kin-care".into()).spawn(look) {
-            eprintln!("kin daemon: cannot look the ledger over: {e}");
+            crate::say!("kin daemon: cannot look the ledger over: {e}");
         }
     }
 

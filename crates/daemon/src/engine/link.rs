@@ -200,7 +200,7 @@ impl Link {
         // It may have left with its last holder already.
         match epoll::delete(&self.ear.epoll, fd) {
             Ok(()) | Err(Errno::NOENT | Errno::BADF) => {}
-            Err(errno) => eprintln!("kin daemon: cannot stop listening to a connection: {errno}"),
+            Err(errno) => crate::say!("kin daemon: cannot stop listening to a connection: {errno}"),
         }
     }
 
@@ -233,7 +233,7 @@ impl Link {
                     let flags = EventFlags::IN | EventFlags::RDHUP | EventFlags::OUT;
                     let data = EventData::new_u64(peer.number);
                     if let Err(errno) = epoll::modify(&self.ear.epoll, &*peer.socket, data, flags) {
-                        eprintln!("kin daemon: cannot wait for a keeper: {errno}");
+                        crate::say!("kin daemon: cannot wait for a keeper: {errno}");
                     }
                     return;
                 }
@@ -270,13 +270,13 @@ impl Drop for Link {
     fn drop(&mut self) {
         lock(&self.ear).closing = true;
         if let Err(errno) = rustix::io::write(&self.ear.wake, &1u64.to_ne_bytes()) {
-            eprintln!("kin daemon: cannot wake the link: {errno}");
+            crate::say!("kin daemon: cannot wake the link: {errno}");
             return;
         }
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            eprintln!("kin daemon: the link ended in a panic");
+            crate::say!("kin daemon: the link ended in a panic");
         }
     }
 }
@@ -289,7 +289,7 @@ fn listen(ear: &Ear, inputs: &mpsc::Sender<Input>) {
             Ok((events, _)) => events,
             Err(Errno::INTR) => continue,
             Err(errno) => {
-                eprintln!("kin daemon: cannot wait for the keepers: {errno}");
+                crate::say!("kin daemon: cannot wait for the keepers: {errno}");
                 return;
             }
         };
@@ -364,7 +364,7 @@ fn hear(ear: &Ear, number: u64, flags: EventFlags, heard: &mut Vec<Heard>) {
                             heard.push(Heard::HungUp { generation, number });
                             match epoll::delete(&ear.epoll, &*socket) {
                                 Ok(()) | Err(Errno::NOENT | Errno::BADF) => {}
-                                Err(errno) => eprintln!("kin daemon: cannot let go of a connection: {errno}"),
+                                Err(errno) => crate::say!("kin daemon: cannot let go of a connection: {errno}"),
                             }
                         }
                         return;

@@ -141,7 +141,7 @@ impl Engine {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => {
-                eprintln!("kin daemon: cannot withdraw {}: {e}", spec.display());
+                crate::say!("kin daemon: cannot withdraw {}: {e}", spec.display());
                 return None;
             }
         }
@@ -156,7 +156,7 @@ impl Engine {
         if let Err(e) = std::fs::rename(&withdrawn, &spec)
             && e.kind() != io::ErrorKind::NotFound
         {
-            eprintln!("kin daemon: cannot put {} back: {e}", spec.display());
+            crate::say!("kin daemon: cannot put {} back: {e}", spec.display());
         }
         None
     }
@@ -180,6 +180,6 @@ pub(super) fn remove(path: &Path) {
     if let Err(e) = std::fs::remove_file(path)
         && e.kind() != io::ErrorKind::NotFound
     {
-        eprintln!("kin daemon: cannot remove {}: {e}", path.display());
+        crate::say!("kin daemon: cannot remove {}: {e}", path.display());
     }
 }

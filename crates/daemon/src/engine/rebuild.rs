@@ -38,11 +38,11 @@ impl Engine {
         for chunk in rows.chunks(ROWS) {
             match self.ledger.insert_rebuilt(chunk) {
                 Ok(added) => count += added,
-                Err(e) => eprintln!("kin daemon: runs could not be put back: {}", super::words(&e)),
+                Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
             }
         }
         if let Err(e) = self.tables.scan(&self.dirs) {
-            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+            crate::say!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
         }
         let in_tables: Vec<u64> =
             self.tables.iter().flat_map(|(_, known)| slot::all(&known.table).map(|s| s.run)).collect();
@@ -72,12 +72,12 @@ impl Engine {
                 let place = path.as_ref().map_or(String::new(), |path| format!("; it is kept as {}", path.display()));
                 let message =
                     format!("the ledger was damaged: {why}{place}; {saved} runs were saved and {count} rebuilt");
-                eprintln!("kin daemon: {message}");
+                crate::say!("kin daemon: {message}");
                 self.note("ledger.rebuilt", message, batch);
             }
             Found::Fresh | Found::Good if count > 0 => {
                 let message = format!("there was no ledger; {count} runs were rebuilt from what they left");
-                eprintln!("kin daemon: {message}");
+                crate::say!("kin daemon: {message}");
                 self.note("ledger.rebuilt", message, batch);
             }
             Found::Fresh | Found::Good => {}
@@ -142,6 +142,19 @@ pub(super) fn end_of(dirs: &Dirs, id: &RunId) -> Option<Seen> {
     let files = [idx.into(), dir.join("ends"), dir.join("ends.1")];
     let end = files.iter().find_map(|path| ends_in(path).find(|end| end.run == id.no.get()))?;
     Some(seen(&end))
+}
+
+/// How many bytes of a stream the files hold.
+pub(super) fn written(base: &Path, stream: &str) -> u64 {
+    let size = |segment: u32| {
+        let mut path = base.as_os_str().to_owned();
+        path.push(format!(".{stream}"));
+        if segment > 1 {
+            path.push(format!(".{segment}"));
+        }
+        fs::metadata(path).ok().map(|file| file.len())
+    };
+    (1..).map_while(size).sum()
 }
 
 fn seen(end: &End) -> Seen {

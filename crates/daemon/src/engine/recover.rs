@@ -110,7 +110,7 @@ impl Engine {
                 self.told = Some(told);
             }
             Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
-                self.front = (pid != 0).then_some(pid)
+                self.front = (pid != 0).then_some(pid);
             }
             Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
@@ -188,7 +188,7 @@ impl Engine {
             self.look = Look::All;
         }
         let now = self.now();
-        for (run, close) in self.survivors.times(&mut self.link, now) {
+        for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
             self.fact(Fact::SurvivorGone { run, close }, batch);
         }
         self.care_times(batch);
@@ -201,7 +201,7 @@ impl Engine {
             return;
         }
         if let Err(e) = self.tables.scan(&self.dirs) {
-            eprintln!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
+            crate::say!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
             self.chain_at = Some(Instant::now() + AGAIN);
             return;
         }
@@ -232,7 +232,7 @@ impl Engine {
                 Ok(Connect::Had | Connect::Nobody) => {}
                 Ok(Connect::Busy) => busy = true,
                 Err(e) => {
-                    eprintln!("kin daemon: cannot reach keeper {generation:016x}: {e}");
+                    crate::say!("kin daemon: cannot reach keeper {generation:016x}: {e}");
                     busy = true;
                 }
             }
@@ -254,7 +254,7 @@ impl Engine {
             self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
         }
         if let Err(e) = (self.config.new_elder)() {
-            eprintln!("kin daemon: cannot make an elder: {e}");
+            crate::say!("kin daemon: cannot make an elder: {e}");
         }
     }
 
@@ -369,6 +369,8 @@ impl Engine {
         let id = self.world.get(no).map(kin_core::Run::id);
         match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
             Ok(Fate::Alive) => {
+                let now = self.now();
+                self.survivors.limit(&self.dirs, no, snapshot, now);
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
                 Unserved::Said
             }
@@ -388,7 +390,7 @@ impl Engine {
                 Unserved::Said
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot watch run {no}: {e}");
+                crate::say!("kin daemon: cannot watch run {no}: {e}");
                 self.chain_at = Some(Instant::now() + AGAIN);
                 Unserved::Unclear
             }
@@ -427,7 +429,7 @@ impl Engine {
                 true
             }
             Err(e) => {
-                eprintln!("kin daemon: cannot look run {no} up: {e}");
+                crate::say!("kin daemon: cannot look run {no} up: {e}");
                 false
             }
         }
@@ -460,7 +462,7 @@ impl Engine {
         for path in tables_in(&self.dirs.left()) {
             match Table::open(&path) {
                 Ok(table) => self.say_table(&table, batch),
-                Err(e) => eprintln!("kin daemon: {} cannot be read: {e}", path.display()),
+                Err(e) => crate::say!("kin daemon: {} cannot be read: {e}", path.display()),
             }
             batch.read.push(path);
         }
@@ -512,6 +514,16 @@ impl Engine {
         }
     }
 
+    /// What a run wrote is what its files hold: a keeper may have died between writing and noting how much, and of what
+    /// outlived both nobody noted anything. What was cut from the files is in the keeper's count.
+    pub(super) fn measure(&self, run: &mut kin_core::Run) {
+        if run.started_at.is_some() {
+            let base = self.dirs.log_base(&run.id());
+            run.out_bytes = run.out_bytes.max(rebuild::written(&base, "out"));
+            run.err_bytes = run.err_bytes.max(rebuild::written(&base, "err"));
+        }
+    }
+
     /// Specs that no row knows were written by a daemon that died before it accepted anything.
     pub(super) fn sweep_specs(&self) {
         let Ok(entries) = std::fs::read_dir(self.dirs.specs()) else { return };
@@ -524,7 +536,7 @@ impl Engine {
                 // A daemon died while it looked whether anybody had used it: it is looked at again.
                 (_, Some(no)) if self.world.get(no).is_some() => {
                     if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {
-                        eprintln!("kin daemon: cannot put {} back: {e}", path.display());
+                        crate::say!("kin daemon: cannot put {} back: {e}", path.display());
                     }
                 }
                 _ => perform::remove(&path),
@@ -569,7 +581,7 @@ fn tables_in(dir: &Path) -> Vec<std::path::PathBuf> {
         Ok(paths) => paths,
         Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(e) => {
-            eprintln!("kin daemon: cannot read {}: {e}", dir.display());
+            crate::say!("kin daemon: cannot read {}: {e}", dir.display());
             Vec::new()
         }
     }

@@ -29,6 +29,8 @@ struct Survivor {
     pid: u32,
     ticks: u64,
     flags: u32,
+    /// When its time is over; its keepers, who would have seen to that, are dead.
+    timeout_at: Option<Instant>,
     /// When the ladder comes to KILL.
     kill_at: Option<Instant>,
     /// It is dead, and not yet reaped.
@@ -90,12 +92,22 @@ impl Survivors {
             pid: s.pid,
             ticks,
             flags: s.flags,
+            timeout_at: None,
             kill_at: None,
             look_at: None,
             close: None,
         };
         self.runs.insert(no, survivor);
         Ok(Fate::Alive)
+    }
+
+    /// Its keepers are dead, and with them the clock of its timeout: it is ours now.
+    pub(super) fn limit(&mut self, dirs: &Dirs, no: RunNo, s: &Snapshot, now: Time) {
+        if let Some(survivor) = self.runs.get_mut(&no)
+            && survivor.kill_at.is_none()
+        {
+            survivor.timeout_at = timeout(dirs, no, s, now);
+        }
     }
 
     /// A pidfd spoke: its run, and how it ended if it is quite gone.
@@ -123,7 +135,7 @@ impl Survivors {
             oom: survivor.flags & flag::OOM != 0,
         };
         link.unwatch_survivor(survivor.number, &survivor.pidfd);
-        survivor.kill_at = None;
+        (survivor.kill_at, survivor.timeout_at) = (None, None);
         survivor.close = Some(close.clone());
         Some((no, close))
     }
@@ -150,18 +162,29 @@ impl Survivors {
         if let Some(survivor) = self.runs.get(&no)
             && let Err(e) = pidfd_send_signal(&survivor.pidfd, i32::from(signal), !leader_only)
         {
-            eprintln!("kin daemon: cannot signal run {no}: {e}");
+            crate::say!("kin daemon: cannot signal run {no}: {e}");
         }
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.runs.values().flat_map(|s| [s.kill_at, s.look_at]).flatten().min()
+        self.runs.values().flat_map(|s| [s.timeout_at, s.kill_at, s.look_at]).flatten().min()
     }
 
     /// What the time says: the last rung, and another look at the dead.
-    pub(super) fn times(&mut self, link: &mut Link, now: Time) -> Vec<(RunNo, Close)> {
+    pub(super) fn times(&mut self, dirs: &Dirs, link: &mut Link, now: Time) -> Vec<(RunNo, Close)> {
         let instant = Instant::now();
         let mut dead = Vec::new();
+        let over = |s: &Survivor| s.timeout_at.is_some_and(|at| at <= instant);
+        let late: Vec<RunNo> = self.runs.iter().filter(|(_, s)| over(s)).map(|(no, _)| *no).collect();
+        for no in late {
+            if let Some(survivor) = self.runs.get_mut(&no) {
+                survivor.timeout_at = None;
+                if survivor.kill_at.is_none() {
+                    survivor.flags |= flag::TIMED_OUT;
+                }
+            }
+            self.stop(dirs, no, StopKind::Ladder);
+        }
         for (no, survivor) in &mut self.runs {
             if survivor.kill_at.is_some_and(|at| at <= instant) {
                 survivor.kill_at = Some(instant + LOOK_AGAIN);
@@ -183,7 +206,7 @@ impl Survivor {
         if let Err(e) = sent
             && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
         {
-            eprintln!("kin daemon: cannot signal process {}: {e}", self.pid);
+            crate::say!("kin daemon: cannot signal process {}: {e}", self.pid);
         }
     }
 }
@@ -193,6 +216,14 @@ fn ladder(dirs: &Dirs, no: RunNo) -> (u8, u64) {
     let default = (SIGTERM, 10_000);
     let Ok(bytes) = std::fs::read(dirs.spec(no)) else { return default };
     SpecView::check(&bytes).map_or(default, |view| (view.stop_signal(), view.stop_wait_ms()))
+}
+
+/// When its timeout comes, as its spec has it.
+fn timeout(dirs: &Dirs, no: RunNo, s: &Snapshot, now: Time) -> Option<Instant> {
+    let bytes = std::fs::read(dirs.spec(no)).ok()?;
+    let limit = SpecView::check(&bytes).ok()?.timeout_ms();
+    let age_ms = u64::try_from(now.0).ok()?.saturating_sub(s.t_start) / 1_000_000;
+    (limit > 0).then(|| Instant::now() + Duration::from_millis(limit.saturating_sub(age_ms)))
 }
 
 /// Whether a process is of this run, by its environment.

@@ -1,7 +1,7 @@
 //! A server in the background: nothing of its first caller goes with it.
 //!
 //! ```text
-//!   caller ──▶ daemon --front session ──▶ daemon --front attend
+//!   caller ──▶ kin front session ──▶ kin front attend
 //!              a session of its own,       the front; says on its standard output how it went,
 //!              then ends                   and then lets go of it
 //! ```
@@ -37,7 +37,7 @@ pub fn start(home: &Home) -> io::Result<(u8, String)> {
 
 fn stage(name: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
-    command.arg0("kin").args(["daemon", "--front", name]);
+    command.arg0("kin").args(["front", name]);
     command
 }
 
