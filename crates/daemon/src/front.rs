@@ -164,6 +164,7 @@ fn attend(in_background: bool) -> Result<(), FrontError> {
             manager: Manager::of_process(),
             signals: Signals::new()?,
             ready: false,
+            asked: false,
             mark: 0,
         };
         front.run().await
@@ -178,6 +179,8 @@ struct Front {
     signals: Signals,
     /// It was said that the server serves.
     ready: bool,
+    /// The wish to end was passed on.
+    asked: bool,
     /// How long the server's log was before our elder.
     mark: u64,
 }
@@ -211,11 +214,11 @@ impl Front {
                 None => place::find(&self.state, rustix::process::geteuid().as_raw()).ok(),
             };
             if let Some(place) = place
-                && let Some((link, daemon)) = self.attach(&place).await?
+                && let Some((link, daemon)) = self.attach(&place, born).await?
             {
                 match self.attend(&place, &link, daemon).await? {
-                    After::End => return Ok(()),
-                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return Ok(()),
+                    After::End => return self.ended(),
+                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return self.ended(),
                     After::Lost => (since, born) = (Instant::now(), false),
                 }
             }
@@ -224,6 +227,11 @@ impl Front {
             }
             self.look_again().await;
         }
+    }
+
+    /// The server is over. One that never served, and was not asked to end, has failed.
+    fn ended(&self) -> Result<(), FrontError> {
+        if self.ready || self.asked { Ok(()) } else { Err(FrontError::Stillborn { why: self.log_since() }) }
     }
 
     #[expect(clippy::disallowed_methods, reason = "no event tells that a socket has begun to listen; see LOOK")]
@@ -246,7 +254,8 @@ impl Front {
     }
 
     /// Becomes the elder's front, and hears which daemon serves, if one does. `None`: nobody is there just now.
-    async fn attach(&mut self, place: &Place) -> Result<Option<(Link, Option<u32>)>, FrontError> {
+    /// `born`: we made this elder, so that all it has to tell is news.
+    async fn attach(&mut self, place: &Place, born: bool) -> Result<Option<(Link, Option<u32>)>, FrontError> {
         let Ok(link) = Link::connect(&place.run) else { return Ok(None) };
         let Ok(Ok(greeting)) = tokio::time::timeout(FIND, link.hello()).await else { return Ok(None) };
         let mut daemon = None;
@@ -254,6 +263,7 @@ impl Front {
             match tell {
                 Tell::Busy { pid } => return Err(FrontError::Busy { pid }),
                 Tell::DaemonReady { pid } => daemon = Some(pid),
+                Tell::DaemonGaveUp { code } if born => return Err(self.gave_up(code)),
                 // An earlier daemon did: now there is somebody who wants another.
                 Tell::DaemonGaveUp { .. }
                 | Tell::Hello { .. }
@@ -274,7 +284,6 @@ impl Front {
         }
         let mut daemon = serves.and_then(end_of);
         let mut beat = self.manager.beat().map(tokio::time::interval);
-        let mut asked = false;
         loop {
             tokio::select! {
                 heard = link.hear() => match heard {
@@ -285,8 +294,7 @@ impl Front {
                                 daemon = end_of(pid);
                             }
                             Tell::DaemonGaveUp { code } => {
-                                let code = u8::try_from(code).unwrap_or(1);
-                                return Err(FrontError::GaveUp { code, why: self.log_since() });
+                                return Err(self.gave_up(code));
                             }
                             Tell::Bye => return Ok(After::End),
                             Tell::Busy { pid } => return Err(FrontError::Busy { pid }),
@@ -307,11 +315,11 @@ impl Front {
                     }
                 }
                 name = self.signals.end() => {
-                    if asked {
+                    if self.asked {
                         eprintln!("kin: {name} again: leaving the server to itself");
                         return Ok(After::End);
                     }
-                    asked = true;
+                    self.asked = true;
                     self.say("STOPPING=1");
                     match self.end(place, link).await {
                         Ok(farewell) => tell_farewell(&farewell),
@@ -339,6 +347,10 @@ impl Front {
                 Ok(ShutdownAnswer { left: vec![], stopping: vec![], waiting: vec![] })
             }
         }
+    }
+
+    fn gave_up(&self, code: u32) -> FrontError {
+        FrontError::GaveUp { code: u8::try_from(code).unwrap_or(1), why: self.log_since() }
     }
 
     /// Said once, to all who wait for it.
