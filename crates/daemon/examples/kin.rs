@@ -11,6 +11,7 @@ fn main() -> ExitCode {
         Some("keep") => kin_keeper::main(rest.into_iter()),
         Some("daemon") => kin_daemon::daemon::main(&rest),
         Some("serve") => kin_daemon::front::serve(&rest),
+        Some("front") => kin_daemon::front::stage(&rest),
         Some(_) | None => ExitCode::from(2),
     }
 }
