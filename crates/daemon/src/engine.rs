@@ -40,6 +40,8 @@ use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
 };
 use link::Link as Wires;
+use rustix::fd::OwnedFd;
+use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -116,6 +118,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         move |source| StartError::Io { what, source }
     };
     let dirs = Dirs { state: config.state.clone(), run: config.run.clone() };
+    let lock = only_one(&dirs).map_err(io("take the ledger: another daemon has it, or it cannot be locked"))?;
     std::fs::create_dir_all(dirs.specs()).map_err(io("make the directory of specs"))?;
     std::fs::create_dir_all(dirs.logs()).map_err(io("make the directory of logs"))?;
     let Opened { ledger, found } = Ledger::open(&config.state, (config.clock)())?;
@@ -161,11 +164,15 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         orphaned: false,
         care: care::Care::default(),
         config,
+        _lock: lock,
     };
     engine.load().map_err(|e| StartError::Io { what: "read the ledger".into(), source: io::Error::other(e) })?;
     std::thread::Builder::new()
         .name("kin-engine".into())
         .spawn(move || {
+            // Declared in this order, so that also in a panic the engine is gone before its end is told.
+            let tell_end = tell_end;
+            let mut engine = engine;
             let end = engine.run();
             drop(engine);
             // Nobody waits for it when the daemon is ending anyway.
@@ -173,6 +180,14 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         })
         .map_err(io("start the engine's thread"))?;
     Ok(Started { handle, found, ended })
+}
+
+/// Two engines on one ledger would each start what the other has. The lock is held for life.
+fn only_one(dirs: &Dirs) -> io::Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(dirs.state.join("engine.lock"), flags, Mode::RUSR | Mode::WUSR)?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+    Ok(file)
 }
 
 /// Everything that can reach the engine.
@@ -226,6 +241,8 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
+    /// Last, so that the ledger is closed before another engine may open it.
+    _lock: OwnedFd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

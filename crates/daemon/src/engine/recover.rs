@@ -18,7 +18,7 @@
 use super::chain::Told;
 use super::link::{Connect, Heard};
 use super::survivors::Fate;
-use super::{AGAIN, Batch, Engine, Upgrade, perform, rebuild, slot};
+use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
 use kin_core::{Act, Close, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind};
 use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table};
 use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
@@ -245,6 +245,14 @@ impl Engine {
             return;
         }
         self.chain_at = Some(Instant::now() + AGAIN);
+        // A server that somebody has made elsewhere meanwhile has a daemon of its own, which waits for our ledger.
+        if let Ok(run) = std::fs::read_link(self.dirs.state.join("run"))
+            && run != self.dirs.run
+        {
+            let why = format!("the server lives in {} now", run.display());
+            batch.ending = Some(Ended::Failed { why });
+            return;
+        }
         if !self.orphaned {
             self.orphaned = true;
             self.note("server.guard", "no keeper is there; an elder is made".into(), batch);

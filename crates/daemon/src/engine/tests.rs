@@ -68,8 +68,13 @@ impl House {
     }
 
     fn start(&self) -> Life {
+        let Started { handle, ended, .. } = start(self.config()).expect("an engine");
+        Life { handle, ended }
+    }
+
+    fn config(&self) -> Config {
         let wanted = std::sync::Arc::clone(&self.elders_wanted);
-        let config = Config {
+        Config {
             state: self.state(),
             run: self.run(),
             boot: self.boot.clone(),
@@ -90,9 +95,7 @@ impl House {
                 Time(since.as_nanos() as i64)
             }),
             upgraded: false,
-        };
-        let Started { handle, ended, .. } = start(config).expect("an engine");
-        Life { handle, ended }
+        }
     }
 
     fn dies_at(&self, step: &'static str) {
@@ -462,6 +465,28 @@ async fn what_outlives_both_keepers_is_unowned_and_then_known_or_lost() {
         life.in_state(no, "running").await;
     }
     assert_eq!(tables(), 2);
+}
+
+#[tokio::test]
+async fn a_ledger_has_one_engine() {
+    let house = House::new();
+    let life = house.start();
+    let again = start(house.config());
+    assert!(matches!(again, Err(StartError::Io { .. })), "{again:?}");
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    house.start().settled().await;
+}
+
+#[tokio::test]
+async fn an_engine_whose_server_was_made_anew_elsewhere_gives_way() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    std::os::unix::fs::symlink("/elsewhere", house.state().join("run")).expect("a link");
+    house.fake().both_die();
+    assert!(matches!(life.over().await, Ended::Failed { .. }));
 }
 
 #[tokio::test]
