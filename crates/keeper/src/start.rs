@@ -15,7 +15,7 @@ use crate::place::SpecFile;
 use crate::spawn::{Prepared, spawn};
 use crate::spec::{Output, Stdin};
 use crate::sys::misc;
-use crate::table::{DRAINED, INTENT, RUNNING, Slot, flag};
+use crate::table::{DRAINED, FREE, INTENT, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::{Refusal, Tell};
 use kin_core::SpawnStep;
@@ -60,7 +60,6 @@ impl Keeper {
         if !self.takes_starts() || generation != self.own {
             return self.refuse(conn, run, Refusal::NotCurrent);
         }
-        let Some(spec) = self.place.spec(run) else { return self.refuse(conn, run, Refusal::NoSpec) };
         let Some(own) = self.generations[self.own].as_ref() else { return };
         let Some(at) = own.table.place(run) else { return self.refuse(conn, run, Refusal::Full) };
         let slot = &own.table.slots()[at as usize];
@@ -68,6 +67,12 @@ impl Keeper {
         slot.run.store(run, Ordering::Relaxed);
         slot.t_intent.store(clock::wall(), Ordering::Relaxed);
         slot.state.store(INTENT, Ordering::Release);
+        // Only now: a daemon that withdraws a run takes its spec away and then looks at the table, so that either it
+        // sees our intent or we miss the spec.
+        let Some(spec) = self.place.spec(run) else {
+            slot.state.store(FREE, Ordering::Release);
+            return self.refuse(conn, run, Refusal::NoSpec);
+        };
         fault::point("start-intent");
         if let Err((step, errno)) = self.bring_up(at as u16, run, &spec) {
             self.no_child(at as u16, run, step, errno);
