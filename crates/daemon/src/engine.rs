@@ -148,7 +148,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         committed,
         chain,
         found: found.clone(),
-        look: Look::default(),
+        look: true,
         booted: false,
         damaged: Vec::new(),
         upgrade: if config.upgraded { Upgrade::Wanted } else { Upgrade::None },
@@ -206,7 +206,8 @@ struct Engine {
     committed: watch::Sender<Committed>,
     chain: watch::Sender<ChainInfo>,
     found: Found,
-    look: Look,
+    /// Names, tables and the chain have to be looked at before the next commit.
+    look: bool,
     /// What an earlier boot, and an earlier server, left is in the ledger.
     booted: bool,
     /// Live runs whose rows cannot be read.
@@ -225,17 +226,6 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
-}
-
-/// What must be looked at before the next commit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Look {
-    #[default]
-    Nothing,
-    /// At the names in the runtime directory: a generation came, or went.
-    Names,
-    /// At everything: a keeper said how the chain stands now.
-    All,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -327,7 +317,7 @@ impl Engine {
 
     /// Sleeps until there is something to do.
     fn wait(&self) -> Waited {
-        if !self.later.is_empty() || self.look != Look::Nothing {
+        if !self.later.is_empty() || self.look {
             return Waited::Time;
         }
         let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];

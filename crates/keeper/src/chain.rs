@@ -14,9 +14,9 @@ use crate::clock::{self, MS, SECOND};
 use crate::generation::{Generation, Serving};
 use crate::keeper::{Keeper, Role, Younger, arm, disarm};
 use crate::live::{Live, Lives, Tty};
-use crate::packet;
 use crate::place::Place;
 use crate::start::{BACKUP, alive};
+use crate::sys::misc;
 use crate::sys::process::{self, Side};
 use crate::sys::wait::{self, Waited};
 use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
@@ -213,7 +213,7 @@ impl Keeper {
             let Role::Elder { younger: Some(younger), .. } = &self.role else { return };
             let at = younger.generation;
             let mut head = [0u8; BACKUP];
-            let received = match packet::receive(&younger.backup, &mut head) {
+            let received = match misc::receive(&younger.backup, &mut head) {
                 Ok(received) if received.len == BACKUP => received,
                 // It died with a nudge unread: that is said once, before what it sent, which is all still there.
                 Err(Errno::CONNRESET | Errno::INTR) => continue,
@@ -289,9 +289,9 @@ impl Keeper {
     /// Tells the keeper that a run it holds duplicates of is over: it would not wake by itself.
     pub(crate) fn nudge(&self) {
         if let Role::Elder { younger: Some(younger), .. } = &self.role {
-            match packet::send(&younger.backup, b"!", &[]) {
+            match misc::send(&younger.backup, b"!", &[]) {
                 // EAGAIN: it has been told so often that it will look anyway. EPIPE: it is dying, and its end is heard.
-                Ok(()) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => {}
+                Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => {}
                 Err(errno) => crate::say(format_args!("cannot nudge the keeper: {errno}")),
             }
         }
@@ -300,7 +300,7 @@ impl Keeper {
     pub(crate) fn nudged(&mut self) {
         let Role::Keeper { backup, .. } = &self.role else { return };
         let mut word = [0u8; 8];
-        while packet::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
+        while misc::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
         self.sweep();
     }
 

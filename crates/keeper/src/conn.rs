@@ -1,6 +1,6 @@
 //! Whoever speaks `wire` with us: a daemon, a front, a watcher. Nobody here can make us wait.
 
-use crate::packet;
+use crate::sys::misc;
 use crate::wire::{PACKET, RECORD, Role, Tell};
 use rustix::fd::OwnedFd;
 
@@ -55,8 +55,8 @@ impl Conn {
         if self.queued == 0 {
             return true;
         }
-        match packet::send(&self.socket, &self.queue[..self.queued], &[]) {
-            Ok(()) => {
+        match misc::send(&self.socket, &self.queue[..self.queued], &[]) {
+            Ok(_) => {
                 self.queued = 0;
                 true
             }

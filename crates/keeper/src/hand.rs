@@ -5,8 +5,8 @@
 use crate::clock::{self, SECOND};
 use crate::generation::Serving;
 use crate::keeper::{Keeper, Role, arm, disarm};
-use crate::packet::{self, FDS};
 use crate::start::backup_head;
+use crate::sys::misc::{self, FDS_MAX as FDS};
 use crate::token::Token;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsFd, OwnedFd};
@@ -104,7 +104,7 @@ impl Keeper {
             let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref).filter(|c| c.check == check) else {
                 return;
             };
-            match packet::receive(&conn.socket, &mut buffer) {
+            match misc::receive(&conn.socket, &mut buffer) {
                 Ok(received) if received.len > 0 => self.hand_packet(at, &buffer[..received.len], received.fds),
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 Ok(_) | Err(_) => {
@@ -147,7 +147,7 @@ impl Keeper {
     fn hand_answer(&mut self, at: usize, bytes: &[u8]) {
         let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref) else { return };
         // A client that does not read its answers asks again.
-        if let Err(errno) = packet::send(&conn.socket, bytes, &[])
+        if let Err(errno) = misc::send(&conn.socket, bytes, &[])
             && errno != Errno::AGAIN
             && let Some(gone) = self.hands.conns[at].take()
         {
@@ -180,7 +180,7 @@ impl Keeper {
     /// The child has them: a duplicate kept at the elder would keep a writer from ever hearing that its reader is gone.
     pub(crate) fn hand_used(&mut self, key: u64) {
         let Role::Keeper { backup, .. } = &self.role else { return };
-        let told = packet::send(backup, &backup_head(3, 0, 0, key), &[]);
+        let told = misc::send(backup, &backup_head(3, 0, 0, key), &[]);
         let woken = rustix::io::write(&self.kick, &1u64.to_ne_bytes());
         if let Some(errno) = told.err().or(woken.err()) {
             crate::say(format_args!("the elder keeps a descriptor a minute longer: {errno}"));
@@ -196,7 +196,7 @@ impl Keeper {
             count += 1;
         }
         // EAGAIN: the run will fail to start if we die before it does, and says so.
-        if let Err(errno) = packet::send(backup, &backup_head(2, 0, 0, key), &list[..count]) {
+        if let Err(errno) = misc::send(backup, &backup_head(2, 0, 0, key), &list[..count]) {
             crate::say(format_args!("the elder cannot take a descriptor now: {errno}"));
         }
     }

@@ -22,7 +22,6 @@ mod live;
 pub mod locality;
 pub mod output;
 mod over;
-mod packet;
 mod place;
 pub mod pty;
 mod serve;

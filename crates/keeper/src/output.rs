@@ -11,6 +11,7 @@ use crate::index::{self, Stream};
 use crate::live::{Feed, Live};
 use crate::place::Place;
 use crate::spec::OnFull;
+use crate::sys::misc::{self, Moved};
 use crate::table::{Slot, flag};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
@@ -110,14 +111,20 @@ impl Mover {
         let (Some(pipe), Some(file)) = (feed.pipe.as_ref(), feed.file.as_ref()) else { return Look::Empty };
         let begin = u64::from(feed.segment - 1) * SEGMENT;
         let room = (u64::from(feed.segment) * SEGMENT - feed.at).min(TURN as u64) as usize;
-        let mut offset = feed.at - begin;
-        let moved = match rustix::pipe::splice(pipe, None, file, Some(&mut offset), room, SpliceFlags::NONBLOCK) {
-            Err(Errno::INVAL) => self.copy(pipe, file, feed.at - begin, room),
+        let offset = feed.at - begin;
+        let moved = match misc::splice(pipe, file, offset, room) {
+            Err(Errno::INVAL) => {
+                let mut scratch = [0u8; 16 << 10];
+                let most = room.min(scratch.len());
+                let aux = (&self.peek.0, &self.peek.1);
+                misc::tee_to(pipe, aux, &self.null, file, offset, &mut scratch[..most])
+            }
             other => other,
         };
         match moved {
-            Ok(0) => Look::End,
-            Ok(n) => {
+            Ok(Moved::End) => Look::End,
+            Ok(Moved::Empty) => Look::Empty,
+            Ok(Moved::Bytes(n)) => {
                 if feed.blocked_since != 0 {
                     feed.blocked_since = 0;
                     slot.clear_flag(flag::OUTPUT_BLOCKED);
@@ -135,33 +142,8 @@ impl Mover {
                 }
                 Look::Moved(n)
             }
-            Err(Errno::AGAIN | Errno::INTR) => Look::Empty,
             Err(errno) => self.full(slot, stream, feed, on_full, now, errno),
         }
-    }
-
-    /// For file systems without splice. Killed at any step, the same bytes are written again at the same offset.
-    fn copy(&self, pipe: &OwnedFd, file: &OwnedFd, offset: u64, room: usize) -> rustix::io::Result<usize> {
-        let mut buffer = [0u8; 16 << 10];
-        let want = room.min(buffer.len());
-        let seen = match rustix::pipe::tee(pipe, &self.peek.1, want, SpliceFlags::NONBLOCK) {
-            Ok(0) => return Ok(0),
-            Ok(n) => rustix::io::read(&self.peek.0, &mut buffer[..n])?,
-            Err(errno) => return Err(errno),
-        };
-        let mut written = 0;
-        while written < seen {
-            match rustix::io::pwrite(file, &buffer[written..seen], offset + written as u64) {
-                Ok(n) => written += n,
-                Err(_) if written > 0 => break,
-                Err(errno) => return Err(errno),
-            }
-        }
-        let mut taken = 0;
-        while taken < written {
-            taken += rustix::pipe::splice(pipe, None, &self.null, None, written - taken, SpliceFlags::NONBLOCK)?;
-        }
-        Ok(written)
     }
 
     fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, _why: Errno) -> Look {
@@ -173,14 +155,14 @@ impl Mover {
             return Look::Blocked;
         }
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
-        match rustix::pipe::splice(pipe, None, &self.null, None, TURN, SpliceFlags::NONBLOCK) {
-            Ok(0) => Look::End,
-            Ok(n) => {
+        match misc::discard(pipe, &self.null, TURN) {
+            Ok(Moved::End) => Look::End,
+            Ok(Moved::Bytes(n)) => {
                 feed.gap += n as u64;
                 dropped(slot, stream).fetch_add(n as u64, Ordering::Relaxed);
                 Look::Blocked
             }
-            Err(_) => Look::Blocked,
+            Ok(Moved::Empty) | Err(_) => Look::Blocked,
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::{self, MS, SECOND};
 use crate::conn::Conn;
 use crate::generation::Serving;
 use crate::keeper::{Keeper, Role, arm, disarm};
-use crate::packet;
+use crate::sys::misc;
 use crate::token::Token;
 use crate::wire::{self, Ask, PACKET, PROTOCOL, Refusal, Tell};
 use rustix::event::epoll::{self, EventFlags};
@@ -149,7 +149,7 @@ impl Keeper {
             if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) {
                 return;
             }
-            match packet::receive(&conn.socket, &mut buffer) {
+            match misc::receive(&conn.socket, &mut buffer) {
                 Ok(received) if received.len > 0 => {
                     for record in wire::records(&buffer[..received.len]) {
                         if let Some(ask) = Ask::decode(record) {

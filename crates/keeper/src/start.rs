@@ -11,10 +11,10 @@ use crate::generation::Serving;
 use crate::index::Stream;
 use crate::keeper::{Keeper, Role, arm};
 use crate::live::{Live, Tty};
-use crate::packet;
 use crate::place::SpecFile;
 use crate::spawn::{Prepared, spawn};
 use crate::spec::{Output, Stdin};
+use crate::sys::misc;
 use crate::table::{DRAINED, INTENT, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::{Refusal, Tell};
@@ -219,7 +219,7 @@ impl Keeper {
         if count == 0 {
             return true;
         }
-        let sent = packet::send(&*backup, &head, &list[..count]).is_ok();
+        let sent = misc::send(&*backup, &head, &list[..count]).is_ok();
         *unkicked += 1;
         if *unkicked >= 64 || !sent {
             *unkicked = 0;

@@ -2,8 +2,8 @@
 //!
 //! Nothing here decides anything. Every act may be done twice, and may be left undone by a death: recovery finds out.
 
+use super::Engine;
 use super::handle::Submit;
-use super::{Engine, Look};
 use kin_core::{Act, Fact, Refusal, RunId, RunNo, StopKind};
 use kin_keeper::table::INTENT;
 use kin_keeper::wire::{self, Ask, Record};
@@ -95,7 +95,7 @@ impl Engine {
                     self.remove_spec(run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.
-                        self.look = self.look.max(Look::Names);
+                        self.look = true;
                     }
                     removes = true;
                 }

@@ -18,7 +18,7 @@
 use super::chain::Told;
 use super::link::{Connect, Heard};
 use super::survivors::Fate;
-use super::{AGAIN, Batch, Engine, Look, Upgrade, perform, rebuild, slot};
+use super::{AGAIN, Batch, Engine, Upgrade, perform, rebuild, slot};
 use kin_core::{Act, Close, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind};
 use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table};
 use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
@@ -36,7 +36,6 @@ impl Engine {
             self.rebuild(batch);
         }
         self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
-        self.look = Look::Names;
         self.look(batch);
     }
 
@@ -51,14 +50,14 @@ impl Engine {
                     }
                 }
                 Heard::Writable { generation, number } => self.link.writable(generation, number),
-                Heard::Names => self.look = self.look.max(Look::Names),
+                Heard::Names => self.look = true,
                 Heard::Survivor { number } => {
                     let now = self.now();
                     if let Some((run, close)) = self.survivors.spoke(&mut self.link, number, now) {
                         self.fact(Fact::SurvivorGone { run, close }, batch);
                     }
                 }
-                Heard::Overflow => self.look = Look::All,
+                Heard::Overflow => self.look = true,
             }
         }
     }
@@ -92,7 +91,7 @@ impl Engine {
                     self.refused(generation, no, why, batch);
                 }
             }
-            Tell::Reread => self.look = Look::All,
+            Tell::Reread => self.look = true,
             // Said by an elder that has died since; its word was overtaken.
             Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
             Tell::Chain { elder, keeper, guard, turn } => {
@@ -105,9 +104,7 @@ impl Engine {
                     };
                     self.note("server.guard", words.into(), batch);
                 }
-                if self.told != Some(told) || !self.chain.borrow().settled {
-                    self.look = Look::All;
-                }
+                self.look |= self.told != Some(told) || !self.chain.borrow().settled;
                 if self.told.is_some_and(|before| before.elder != elder) {
                     self.front = None;
                 }
@@ -124,7 +121,7 @@ impl Engine {
     /// One run changed: read its slot.
     fn look_at(&mut self, generation: u64, no: RunNo, batch: &mut Batch) {
         if self.tables.get(generation).is_none() && self.tables.scan(&self.dirs).is_err() {
-            self.look = Look::All;
+            self.look = true;
         }
         let snapshot = self.tables.get(generation).and_then(|known| slot::of_run(&known.table, no.get()));
         if let Some(snapshot) = snapshot {
@@ -160,7 +157,7 @@ impl Engine {
 
     /// The chain has to be told again before it is believed.
     pub(super) fn told_again(&mut self) {
-        self.look = self.look.max(Look::Names);
+        self.look = true;
         self.publish_unsettled();
     }
 
@@ -181,7 +178,7 @@ impl Engine {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= instant);
         if due(self.stalled) {
             self.stalled = None;
-            self.look = Look::All;
+            self.look = true;
         }
         if due(self.room_at) {
             self.room_at = None;
@@ -189,7 +186,7 @@ impl Engine {
         }
         if due(self.chain_at) {
             self.chain_at = None;
-            self.look = Look::All;
+            self.look = true;
         }
         let now = self.now();
         for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
@@ -200,8 +197,7 @@ impl Engine {
 
     /// Looks at whatever has to be looked at before the commit.
     pub(super) fn look(&mut self, batch: &mut Batch) {
-        let look = std::mem::take(&mut self.look);
-        if look == Look::Nothing {
+        if !std::mem::take(&mut self.look) {
             return;
         }
         if let Err(e) = self.tables.scan(&self.dirs) {

@@ -2,8 +2,7 @@
 //! the shape the keeper wants; the rest have no safe crate.
 
 use super::raw::{call, check};
-use rustix::event::epoll;
-use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::net::{
@@ -13,7 +12,6 @@ use rustix::pipe::SpliceFlags;
 use std::ffi::CStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::time::Duration;
 
 /// All signals, held back until this is dropped (except KILL and STOP, which nobody can hold back).
 #[derive(Debug)]
@@ -132,18 +130,6 @@ pub fn tee_to(
     Ok(Moved::Bytes(taken))
 }
 
-/// Makes a pipe hold `bytes`; gives what it holds then.
-pub fn set_pipe_size(pipe: impl AsFd, bytes: usize) -> io::Result<usize> {
-    Ok(rustix::pipe::fcntl_setpipe_size(pipe, bytes)?)
-}
-pub fn pipe_size(pipe: impl AsFd) -> io::Result<usize> {
-    Ok(rustix::pipe::fcntl_getpipe_size(pipe)?)
-}
-/// How many bytes wait in a pipe.
-pub fn waiting_bytes(pipe: impl AsFd) -> io::Result<u64> {
-    Ok(rustix::io::ioctl_fionread(pipe)?)
-}
-
 /// The most descriptors that travel in one packet.
 pub const FDS_MAX: usize = 3;
 
@@ -193,34 +179,4 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Packet, Errno> {
         }
     }
     Ok(packet)
-}
-
-/// Who is at the other end of a local socket: pid and uid, as they were when it connected.
-pub fn peer(socket: impl AsFd) -> io::Result<(u32, u32)> {
-    let who = rustix::net::sockopt::socket_peercred(socket)?;
-    Ok((who.pid.as_raw_nonzero().get() as u32, who.uid.as_raw()))
-}
-
-/// Waits for events, at most for `timeout` (`None`: for ever), to the nanosecond where the kernel can (5.11) and to the
-/// millisecond, rounded up, where not. A signal ends the wait with no events.
-pub fn epoll_wait(epoll: impl AsFd, events: &mut [epoll::Event], timeout: Option<Duration>) -> io::Result<usize> {
-    let fd = epoll.as_fd().as_raw_fd() as usize;
-    let (at, room) = (events.as_mut_ptr() as usize, events.len().min(i32::MAX as usize));
-    let time = timeout.map(|t| libc::timespec {
-        tv_sec: t.as_secs().min(i64::MAX as u64) as _,
-        tv_nsec: libc::c_long::from(t.subsec_nanos()),
-    });
-    let time_at = time.as_ref().map_or(0, |time| std::ptr::from_ref(time) as usize);
-    // SAFETY: the events are the kernel's own struct, `room` of them; the time is ours or none.
-    let mut result = check(unsafe { call(libc::SYS_epoll_pwait2, [fd, at, room, time_at, 0, 8]) });
-    if result == Err(libc::ENOSYS) || result == Err(libc::EPERM) {
-        let ms = timeout.map_or(-1, |t| i32::try_from(t.as_nanos().div_ceil(1_000_000)).unwrap_or(i32::MAX));
-        // SAFETY: as above.
-        result = check(unsafe { call(libc::SYS_epoll_pwait, [fd, at, room, ms as isize as usize, 0, 8]) });
-    }
-    match result {
-        Ok(count) => Ok(count),
-        Err(libc::EINTR) => Ok(0),
-        Err(e) => Err(io::Error::from_raw_os_error(e)),
-    }
 }

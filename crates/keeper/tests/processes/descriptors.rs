@@ -1,16 +1,13 @@
 //! Moving bytes and descriptors: nothing twice, nothing lost, nothing awaited.
 
 use crate::support::{House, PATIENCE, open_fds};
-use kin_keeper::sys::misc::{
-    Moved, epoll_wait, memfd, peer, pipe_size, receive, send, set_pipe_size, splice, tee_to, waiting_bytes,
-};
-use rustix::event::epoll;
+use kin_keeper::sys::misc::{Moved, memfd, receive, send, splice, tee_to};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::pipe::PipeFlags;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 fn pipe() -> (OwnedFd, OwnedFd) {
     rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK).expect("a pipe")
@@ -27,7 +24,7 @@ fn splice_puts_each_byte_at_its_offset_and_tells_empty_from_ended() {
     let file = tempfile::tempfile().expect("a file");
     assert_eq!(splice(&read, &file, 0, 100), Ok(Moved::Empty));
     rustix::io::write(&write, b"0123456789").expect("written");
-    assert_eq!(waiting_bytes(&read).expect("counted"), 10);
+    assert_eq!(rustix::io::ioctl_fionread(&read).expect("counted"), 10);
     assert_eq!(splice(&read, &file, 3, 4), Ok(Moved::Bytes(4)));
     assert_eq!(splice(&read, &file, 7, 100), Ok(Moved::Bytes(6)));
     assert_eq!(splice(&read, &file, 13, 100), Ok(Moved::Empty));
@@ -44,13 +41,11 @@ fn a_big_output_comes_through_exactly() {
     let lines = 200_000;
     let started = house.start(&house.sh(&format!("seq 1 {lines}")));
     let file = tempfile::tempfile().expect("a file");
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll");
-    epoll::add(&epoll, &started.out, epoll::EventData::new_u64(7), epoll::EventFlags::IN).expect("added");
     let (mut offset, until) = (0, Instant::now() + PATIENCE);
     loop {
-        let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 4];
-        let count = epoll_wait(&epoll, &mut events, Some(until - Instant::now())).expect("waits");
-        assert_eq!((count, events[0].data.u64()), (1, 7));
+        let mut fds = [rustix::event::PollFd::new(&started.out, rustix::event::PollFlags::IN)];
+        let left = rustix::event::Timespec::try_from(until - Instant::now()).expect("a time");
+        assert_eq!(rustix::event::poll(&mut fds, Some(&left)).expect("waits"), 1, "something comes in time");
         match splice(&started.out, &file, offset, 1 << 20).expect("moves") {
             Moved::Bytes(count) => offset += count as u64,
             Moved::Empty => {}
@@ -78,7 +73,7 @@ fn where_splice_cannot_write_a_copy_is_taken_first() {
         std::fs::OpenOptions::new().create_new(true).read(true).write(true).open(dir.path().join("b")).expect("opens");
     let mut scratch = [0; 5];
     assert_eq!(tee_to(&read, (&aux_out, &aux_in), &null, &file, 0, &mut scratch), Ok(Moved::Bytes(5)));
-    assert_eq!(waiting_bytes(&read).expect("counted"), 3);
+    assert_eq!(rustix::io::ioctl_fionread(&read).expect("counted"), 3);
     assert_eq!(tee_to(&read, (&aux_out, &aux_in), &null, &file, 5, &mut scratch), Ok(Moved::Bytes(3)));
     assert_eq!(tee_to(&read, (&aux_out, &aux_in), &null, &file, 8, &mut scratch), Ok(Moved::Empty));
     drop(write);
@@ -95,16 +90,8 @@ fn a_full_disk_leaves_the_bytes_in_the_pipe() {
     rustix::io::write(&write, b"kept").expect("written");
     let refused = tee_to(&read, (&aux_out, &aux_in), &null, &full, 0, &mut [0; 64]);
     assert_eq!(refused, Err(Errno::NOSPC));
-    assert_eq!(waiting_bytes(&read).expect("counted"), 4);
-    assert_eq!(waiting_bytes(&aux_out).expect("counted"), 0);
-}
-
-#[test]
-fn pipes_grow() {
-    let (read, _write) = pipe();
-    assert_eq!(pipe_size(&read).expect("asked"), 65536);
-    assert_eq!(set_pipe_size(&read, 200_000).expect("grown"), 262_144);
-    assert_eq!(pipe_size(&read).expect("asked"), 262_144);
+    assert_eq!(rustix::io::ioctl_fionread(&read).expect("counted"), 4);
+    assert_eq!(rustix::io::ioctl_fionread(&aux_out).expect("counted"), 0);
 }
 
 #[test]
@@ -146,16 +133,4 @@ fn a_sender_never_waits_and_a_long_packet_is_known_to_be_cut() {
     assert!(sent > 10);
     let packet = receive(&there, &mut [0; 8]).expect("received");
     assert!(packet.len == 8 && packet.cut);
-    assert_eq!(peer(&there).expect("asked"), (std::process::id(), rustix::process::getuid().as_raw()));
-}
-
-#[test]
-fn a_wait_ends_when_its_time_is_over() {
-    let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).expect("an epoll");
-    let mut events = [epoll::Event { flags: epoll::EventFlags::empty(), data: epoll::EventData::new_u64(0) }; 1];
-    for us in [0, 300, 2_000] {
-        let (time, begun) = (Duration::from_micros(us), Instant::now());
-        assert_eq!(epoll_wait(&epoll, &mut events, Some(time)).expect("waits"), 0);
-        assert!(begun.elapsed() >= time);
-    }
 }
