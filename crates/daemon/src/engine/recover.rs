@@ -79,7 +79,7 @@ impl Engine {
             Tell::Hello { pid, .. } => {
                 self.link.set_pid(generation, pid);
                 // Between our connecting and this word, changes were told to nobody.
-                self.look = Look::All;
+                self.look = true;
             }
             Tell::Changed { run, .. } => {
                 if let Some(no) = RunNo::new(run) {
