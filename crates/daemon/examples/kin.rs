@@ -12,7 +12,6 @@ fn main() -> ExitCode {
         Some("daemon") => kin_daemon::daemon::main(&rest),
         Some("front") => kin_daemon::front::stage(&rest),
         Some("serve") => kin_daemon::front::serve(&rest),
-        Some("front") => kin_daemon::front::stage(&rest),
         Some(_) | None => ExitCode::from(2),
     }
 }
