@@ -39,6 +39,8 @@ pub const CLOSED: &str = "closed";
 
 /// A server that is just being made, or changes its elder, gets so long to be found.
 const FIND: Duration = Duration::from_secs(10);
+/// A daemon that lives without keepers gets so long to make an elder.
+const ORPHAN: Duration = Duration::from_secs(5);
 /// Until then it is looked for so often: there is no file that changes when a socket begins to listen.
 const LOOK: Duration = Duration::from_millis(20);
 /// Lines of the server's log that a failed start shows.
@@ -205,7 +207,7 @@ impl Front {
         let mut since = Instant::now();
         let mut born = false;
         loop {
-            let place = match self.claim(born)? {
+            let place = match self.claim(born, since.elapsed())? {
                 Some(place) => {
                     born = true;
                     Some(place)
@@ -240,7 +242,16 @@ impl Front {
     }
 
     /// If nobody has the lock, makes an elder. `born`: we made one just now, and it is gone already.
-    fn claim(&mut self, born: bool) -> Result<Option<Place>, FrontError> {
+    fn claim(&mut self, born: bool, waited: Duration) -> Result<Option<Place>, FrontError> {
+        // A daemon without keepers makes an elder that keeps its socket; one that does not is hanging.
+        if let Some(daemon) = birth::daemon(&self.state) {
+            if waited < ORPHAN {
+                return Ok(None);
+            }
+            if birth::lock(&self.state).is_ok_and(|lock| lock.is_some()) {
+                daemon.kill()?;
+            }
+        }
         let path = self.state.join("server.lock");
         let lock = birth::lock(&self.state).map_err(|source| FrontError::Lock { path, source })?;
         let Some(lock) = lock else { return Ok(None) };

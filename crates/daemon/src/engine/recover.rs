@@ -76,7 +76,11 @@ impl Engine {
 
     fn told(&mut self, generation: u64, tell: Tell, batch: &mut Batch) {
         match tell {
-            Tell::Hello { pid, .. } => self.link.set_pid(generation, pid),
+            Tell::Hello { pid, .. } => {
+                self.link.set_pid(generation, pid);
+                // Between our connecting and this word, changes were told to nobody.
+                self.look = true;
+            }
             Tell::Changed { run, .. } => {
                 if let Some(no) = RunNo::new(run) {
                     self.look_at(generation, no, batch);

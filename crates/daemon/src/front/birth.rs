@@ -4,11 +4,13 @@
 //! held never starts another server.
 
 use crate::place::Place;
+use kin_keeper::boot;
+use kin_keeper::sys::wait;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::FdFlags;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -28,6 +30,32 @@ pub fn lock(state: &Path) -> io::Result<Option<Lock>> {
         Ok(()) => Ok(Some(Lock(file))),
         Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// A daemon, by its own lock.
+#[derive(Debug)]
+pub struct Daemon(OwnedFd);
+
+/// The daemon that serves this state, if one lives.
+pub fn daemon(state: &Path) -> Option<Daemon> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY;
+    let file = rustix::fs::open(state.join("run/daemon.lock"), flags, Mode::empty()).ok()?;
+    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).is_ok() {
+        return None;
+    }
+    let mut text = String::new();
+    File::from(file).take(64).read_to_string(&mut text).ok()?;
+    let mut words = text.split_whitespace();
+    let (pid, ticks) = (words.next()?.parse().ok()?, words.next()?.parse::<u64>().ok()?);
+    let pidfd = wait::pidfd_open(pid).ok()?;
+    // Its number may have been given to another since, but not with the same start.
+    (boot::start_ticks(pid) == Some(ticks)).then_some(Daemon(pidfd))
+}
+
+impl Daemon {
+    pub fn kill(&self) -> io::Result<()> {
+        wait::pidfd_send_signal(&self.0, 9, false)
     }
 }
 

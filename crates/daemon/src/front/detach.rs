@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   caller ──▶ kin front session ──▶ kin front attend
-//!              a session of its own,       the front; says on its standard output how it went,
-//!              then ends                   and then lets go of it
+//!              a session of its own,  the front; says on its standard output how it went,
+//!              then ends              and then lets go of it
 //! ```
 //! The caller waits for that word and ends with it.
 

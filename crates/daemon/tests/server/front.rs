@@ -55,7 +55,9 @@ async fn a_run_that_waits_is_still_there_for_the_next_server() {
 #[tokio::test]
 async fn a_server_whose_keepers_die_at_once_gets_new_ones_and_goes_on() {
     let mut server = Server::serving();
-    let who = server.until("/v1/server", |who| who["guard"] == "whole").await;
+    let whole =
+        |who: &serde_json::Value| who["guard"] == "whole" && who["elder_pid"].is_u64() && who["keeper_pid"].is_u64();
+    let who = server.until("/v1/server", whole).await;
     for role in ["elder_pid", "keeper_pid"] {
         signal_pid(who[role].as_u64().expect("a pid") as u32, Signal::KILL);
     }
@@ -125,7 +127,9 @@ async fn a_background_server_takes_nothing_of_its_caller_with_it() {
     assert!(said.status.success(), "{said:?}");
     let again = server.output(&["serve", "--background"]);
     assert!(again.status.success(), "{again:?}");
-    let who = server.until("/v1/server", |who| who["guard"] == "whole").await;
+    let whole =
+        |who: &serde_json::Value| who["guard"] == "whole" && who["elder_pid"].is_u64() && who["keeper_pid"].is_u64();
+    let who = server.until("/v1/server", whole).await;
     for role in ["pid", "elder_pid", "keeper_pid"] {
         let pid = who[role].as_u64().expect("a pid");
         let environ = std::fs::read(format!("/proc/{pid}/environ")).expect("reads");
