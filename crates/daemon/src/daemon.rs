@@ -240,7 +240,7 @@ fn lock(run: &Path, patience: Duration) -> Result<OwnedFd, DaemonError> {
 }
 
 /// Waits for the lock. A wait in vain leaves its thread behind, and is followed by the end of the process.
-fn freed_within(file: &OwnedFd, patience: Duration) -> bool {
+pub(crate) fn freed_within(file: &OwnedFd, patience: Duration) -> bool {
     let Ok(file) = file.try_clone() else { return false };
     let (say, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || {

@@ -13,7 +13,7 @@
 
 use kin_api::home::Home;
 use kin_keeper::table::Table;
-use rustix::fs::{CWD, FileType, Mode, OFlags};
+use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -126,12 +126,20 @@ pub fn find(state: &Path, uid: u32) -> Result<Place, PlaceError> {
     Ok(Place { state: state.to_path_buf(), run })
 }
 
+/// How long a dying keeper may take to let go of its tables.
+const DYING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Whether keepers live in there. They cannot be this server's, whose lock we have: its state directory was taken away
 /// from under them, and another made in its place.
+///
+/// A keeper that is just dying lets go of the server's lock and of its tables one after the other: it is waited for.
 fn is_served(run: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(run) else { return false };
     let tables = entries.flatten().filter(|entry| entry.path().extension().is_some_and(|end| end == "tab"));
-    tables.into_iter().any(|entry| Table::open(&entry.path()).is_ok_and(|table| table.is_served()))
+    tables.filter_map(|entry| Table::open(&entry.path()).ok()).any(|table| {
+        let free = || rustix::fs::flock(table.file(), FlockOperation::NonBlockingLockShared).is_ok();
+        !free() && !crate::daemon::freed_within(table.file(), DYING)
+    })
 }
 
 fn make_parents(path: &Path) -> Result<(), PlaceError> {
