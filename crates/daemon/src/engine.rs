@@ -18,6 +18,7 @@ mod care;
 mod chain;
 mod dirs;
 pub mod handle;
+mod journal;
 mod link;
 mod perform;
 mod readers;
@@ -34,6 +35,7 @@ pub use readers::{PooledReader, Readers};
 use chain::{Tables, Told};
 use dirs::Dirs;
 use handle::Call;
+use journal::Journal;
 use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
@@ -160,6 +162,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain_at: None,
         orphaned: false,
         care: care::Care::default(),
+        journal: Journal::new(&config.state),
         config,
     };
     engine.load().map_err(|e| StartError::Io { what: "read the ledger".into(), source: io::Error::other(e) })?;
@@ -225,6 +228,7 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
+    journal: Journal,
 }
 
 /// What must be looked at before the next commit.
@@ -302,7 +306,9 @@ impl Engine {
         self.begin(&mut batch);
         self.commit(batch);
         loop {
+            self.journal.catch_up(&self.ledger);
             if let Some(end) = self.perhaps_over() {
+                self.journal.finish(&self.ledger);
                 return end;
             }
             let first = match self.wait() {
@@ -330,8 +336,10 @@ impl Engine {
         if !self.later.is_empty() || self.look != Look::Nothing {
             return Waited::Time;
         }
-        let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];
-        match wake.into_iter().flatten().min() {
+        let pending = [self.stalled, self.room_at, self.chain_at];
+        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at()];
+        let wake = pending.into_iter().chain(others);
+        match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
             Some(at) => match self.inputs.recv_timeout(at.saturating_duration_since(Instant::now())) {
                 Ok(input) => Waited::Input(input),
@@ -510,6 +518,7 @@ impl Engine {
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
         };
+        let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
         if changes {
             #[cfg(test)]
@@ -521,10 +530,12 @@ impl Engine {
                 Ok(applied) => {
                     let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
                     self.committed.send_replace(Committed { event_seq });
+                    seqs = applied.seqs;
                 }
                 Err(e) => return self.not_recorded(batch, &words(&e)),
             }
         }
+        let events = rows.events;
         self.reserved = reserve.unwrap_or(self.reserved);
         if accepted {
             self.step("accept-committed");
@@ -556,6 +567,7 @@ impl Engine {
         for generation in batch.dead {
             self.bury(generation);
         }
+        self.journal.tell(&seqs, &events);
         self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
     }
 
@@ -577,6 +589,7 @@ impl Engine {
             answer((!is_there).then_some(&refusal));
         }
         self.stalled = Some(Instant::now() + AGAIN);
+        self.journal.doubt();
         self.publish(false);
     }
 
