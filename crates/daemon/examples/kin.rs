@@ -10,6 +10,7 @@ fn main() -> ExitCode {
     match role.as_ref().and_then(|role| role.to_str()) {
         Some("keep") => kin_keeper::main(rest.into_iter()),
         Some("daemon") => kin_daemon::daemon::main(&rest),
+        Some("front") => kin_daemon::front::stage(&rest),
         Some("serve") => kin_daemon::front::serve(&rest),
         Some(_) | None => ExitCode::from(2),
     }
