@@ -28,6 +28,7 @@ mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit};
 pub use readers::{PooledReader, Readers};
@@ -68,6 +69,8 @@ pub struct Config {
     /// Of batches that hold a promise: `Normal` is `[kin] durability = "fast"`.
     pub durability: Durability,
     pub retention: Retention,
+    /// What the ended runs of one job may have written, before the oldest of it goes.
+    pub job_output_max: u64,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -510,7 +513,8 @@ impl Engine {
             self.measure(run);
         }
         let accepted = !batch.specs.is_empty();
-        let ended = fx.changed.values().filter(|run| run.outcome().is_some()).count();
+        let ended = fx.changed.values().filter(|run| run.outcome().is_some());
+        let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
         let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
         let rows = Rows {
             runs: fx.changed.values().collect(),
@@ -542,7 +546,7 @@ impl Engine {
         }
         if ended > 0 {
             self.step("end-committed");
-            self.care.ended(ended as u64);
+            self.care.ended(written);
         }
         if batch.boots {
             self.booted = true;

@@ -362,7 +362,10 @@ impl<'a> Line<'a> {
     /// Of what somebody should look at.
     fn warns(&self) -> bool {
         let failure = self.change.and_then(|change| change.outcome.as_ref()).is_some_and(Outcome::is_failure);
-        failure || self.kind.starts_with("ledger.") || self.kind.starts_with("events.")
+        failure
+            || self.kind.starts_with("ledger.")
+            || self.kind.starts_with("events.")
+            || self.kind.ends_with(".trouble")
     }
 
     fn write(&self, text: &mut String) {
