@@ -76,3 +76,51 @@ fn inv_05_the_daemon_has_no_children_and_holds_no_pipe_of_a_run() {
     assert_eq!(server.wait_end(id)["outcome"], "stopped");
     server.shutdown();
 }
+
+/// The value in `key=[value]`.
+fn field<'a>(line: &'a str, key: &str) -> &'a str {
+    let rest = line.split_once(&format!(" {key}=[")).unwrap_or_else(|| panic!("no {key} in {line}")).1;
+    rest.split_once(']').expect("a value").0
+}
+
+#[test]
+fn each_event_is_one_line_of_the_log_while_the_daemon_dies() {
+    let server = Server::start(KIN);
+    let mut ids: Vec<(String, &str)> = Vec::new();
+    for round in 0..12 {
+        for (words, outcome) in [(&["true"][..], "ok"), (&["sh", "-c", "sleep 0.05; exit 3"], "failed")] {
+            let body = server.request(words);
+            let key = format!("{round}-{outcome}");
+            let request = Request::post("/v1/runs", &body).key(&key);
+            let answer = server.http().insist(&request, Duration::from_secs(10)).expect("an answer").json();
+            ids.push((answer["id"].as_str().expect("an id").to_string(), outcome));
+        }
+        server.kill(Role::Daemon).expect("a daemon to kill");
+    }
+    for (id, outcome) in &ids {
+        assert_eq!(server.wait_end(id)["outcome"], *outcome);
+    }
+    server.wait_whole(testkit::server::DEADLINE);
+    server.stop();
+    let path = server.state().join("events.log");
+    let text = std::fs::read_to_string(&path).expect("a log");
+    for (line, seq) in text.lines().zip(1..) {
+        let number: u64 = line.split(' ').nth(1).and_then(|word| word.parse().ok()).expect("a number");
+        assert_eq!(number, seq, "{line}");
+    }
+    for (id, outcome) in &ids {
+        let of_run = format!(" event=[run.state] run=[{id}] ");
+        let mut state = "none";
+        let mut lines = text.lines().filter(|line| line.contains(&of_run)).peekable();
+        while let Some(line) = lines.next() {
+            assert_eq!(field(line, "prev_state"), state, "{line}");
+            state = field(line, "new_state");
+            if lines.peek().is_none() {
+                assert_eq!(field(line, "outcome"), *outcome, "{line}");
+                assert_eq!(line.contains(" WARN "), *outcome == "failed", "{line}");
+            }
+        }
+        assert_eq!(state, "ended", "{id}");
+    }
+    assert!(text.contains(" event=[server.closing] "), "{text}");
+}

@@ -100,6 +100,11 @@ fn inv_14_a_full_disk_costs_no_truth() {
     let after = server.submit(&server.request(&["sh", "-c", "exit 8"]));
     assert_eq!(server.wait_end(after["id"].as_str().expect("an id"))["exit_code"], 8);
     server.stop();
+    // What the log of events had no room for followed; its numbers have neither a hole nor a double.
+    let log = std::fs::read_to_string(server.state().join("events.log")).expect("a log of events");
+    let numbers = log.lines().map(|line| line.split(' ').nth(1).and_then(|word| word.parse::<u64>().ok()));
+    assert!(numbers.eq((1..).map(Some).take(log.lines().count())) && log.ends_with("]\n"), "{log}");
+    assert!(log.contains("outcome=[failed] exit_code=[7]") && log.contains("exit_code=[8]"), "{log}");
     drop(server);
     drop(disk);
 }

@@ -151,6 +151,24 @@ fn no_leftovers_and_no_sleeping_tests() {
     assert!(swallowed.is_empty(), "results that nobody looks at: {swallowed:#?}");
 }
 
+/// `println!` and its like end a process that cannot speak: the disk below its log is full, its terminal is gone.
+#[test]
+fn the_server_never_ends_because_it_cannot_speak() {
+    let of_server = ["crates/core/src/", "crates/keeper/src/", "crates/ledger/src/", "crates/daemon/src/"];
+    let is_test = |file: &String| file.ends_with("/tests.rs") || file.contains("/tests/");
+    let mut found = Vec::new();
+    for file in files(".rs").into_iter().filter(|f| of_server.iter().any(|dir| f.starts_with(dir)) && !is_test(f)) {
+        let text = read(&file);
+        // What stands there is for the tests alone.
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default().lines().enumerate();
+        let words = ["println!(", "print!("];
+        let speaks =
+            code.filter(|(_, line)| words.iter().any(|w| line.contains(w)) && !line.trim_start().starts_with("//"));
+        found.extend(speaks.map(|(n, _)| format!("{file}:{}", n + 1)));
+    }
+    assert!(found.is_empty(), "say it with `say!`, or with a write whose failure is looked at: {found:#?}");
+}
+
 #[test]
 fn banned_libraries_are_not_linked() {
     let lock = read("Cargo.lock");

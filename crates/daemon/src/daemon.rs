@@ -32,6 +32,8 @@ use tokio::sync::{oneshot, watch};
 const USAGE: &str = "`kin daemon` is started by the elder; `kin serve` starts a server";
 /// Files are read, and SQLite asked, by at most so many threads at once.
 const READERS: usize = 16;
+/// What the runs of one job may have on the disk.
+const JOB_OUTPUT_MAX: u64 = 10 << 30;
 /// A daemon's lock that is held for longer than this is another daemon's.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -174,6 +176,7 @@ fn config(args: &Args, listener: OwnedFd) -> Config {
             events_max_age_ms: Some(30 * 86_400_000),
             events_max_count: None,
         },
+        job_output_max: JOB_OUTPUT_MAX,
         new_elder: Box::new(move || new_elder(&place, &listener)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,

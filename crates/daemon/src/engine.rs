@@ -18,6 +18,7 @@ mod care;
 mod chain;
 mod dirs;
 pub mod handle;
+mod journal;
 mod link;
 mod perform;
 mod readers;
@@ -27,6 +28,7 @@ mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod trim;
 
 pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit};
 pub use readers::{PooledReader, Readers};
@@ -34,6 +36,7 @@ pub use readers::{PooledReader, Readers};
 use chain::{Tables, Told};
 use dirs::Dirs;
 use handle::Call;
+use journal::Journal;
 use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
@@ -68,6 +71,8 @@ pub struct Config {
     /// Of batches that hold a promise: `Normal` is `[kin] durability = "fast"`.
     pub durability: Durability,
     pub retention: Retention,
+    /// What the ended runs of one job may have written, before the oldest of it goes.
+    pub job_output_max: u64,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -163,6 +168,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain_at: None,
         orphaned: false,
         care: care::Care::default(),
+        journal: Journal::new(&config.state),
         config,
         _lock: lock,
     };
@@ -241,6 +247,7 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
+    journal: Journal,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
 }
@@ -309,7 +316,9 @@ impl Engine {
         self.begin(&mut batch);
         self.commit(batch);
         loop {
+            self.journal.catch_up(&self.ledger);
             if let Some(end) = self.perhaps_over() {
+                self.journal.finish(&self.ledger);
                 return end;
             }
             let first = match self.wait() {
@@ -337,8 +346,10 @@ impl Engine {
         if !self.later.is_empty() || self.look {
             return Waited::Time;
         }
-        let wake = [self.stalled, self.room_at, self.chain_at, self.survivors.wake_at(), self.care.wake_at()];
-        match wake.into_iter().flatten().min() {
+        let pending = [self.stalled, self.room_at, self.chain_at];
+        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at()];
+        let wake = pending.into_iter().chain(others);
+        match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
             Some(at) => match self.inputs.recv_timeout(at.saturating_duration_since(Instant::now())) {
                 Ok(input) => Waited::Input(input),
@@ -509,7 +520,8 @@ impl Engine {
             self.measure(run);
         }
         let accepted = !batch.specs.is_empty();
-        let ended = fx.changed.values().filter(|run| run.outcome().is_some()).count();
+        let ended = fx.changed.values().filter(|run| run.outcome().is_some());
+        let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
         let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
         let rows = Rows {
             runs: fx.changed.values().collect(),
@@ -517,6 +529,7 @@ impl Engine {
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
         };
+        let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
         if changes {
             #[cfg(test)]
@@ -528,17 +541,19 @@ impl Engine {
                 Ok(applied) => {
                     let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
                     self.committed.send_replace(Committed { event_seq });
+                    seqs = applied.seqs;
                 }
                 Err(e) => return self.not_recorded(batch, &words(&e)),
             }
         }
+        let events = rows.events;
         self.reserved = reserve.unwrap_or(self.reserved);
         if accepted {
             self.step("accept-committed");
         }
         if ended > 0 {
             self.step("end-committed");
-            self.care.ended(ended as u64);
+            self.care.ended(written);
         }
         if batch.boots {
             self.booted = true;
@@ -563,6 +578,7 @@ impl Engine {
         for generation in batch.dead {
             self.bury(generation);
         }
+        self.journal.tell(&seqs, &events);
         self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
     }
 
@@ -584,6 +600,7 @@ impl Engine {
             answer((!is_there).then_some(&refusal));
         }
         self.stalled = Some(Instant::now() + AGAIN);
+        self.journal.doubt();
         self.publish(false);
     }
 

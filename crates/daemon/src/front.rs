@@ -94,7 +94,7 @@ pub fn serve(args: &[OsString]) -> ExitCode {
     match attend(false) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("kin: {}", chain(&e));
+            crate::say!("kin: {}", chain(&e));
             ExitCode::from(e.code())
         }
     }
@@ -108,11 +108,11 @@ fn serve_in_background() -> ExitCode {
     match started {
         Ok((0, _)) => ExitCode::SUCCESS,
         Ok((code, message)) => {
-            eprintln!("kin: {message}");
+            crate::say!("kin: {message}");
             ExitCode::from(code)
         }
         Err(e) => {
-            eprintln!("kin: {}", chain(&e));
+            crate::say!("kin: {}", chain(&e));
             ExitCode::from(e.code())
         }
     }
@@ -124,14 +124,14 @@ pub fn stage(args: &[OsString]) -> ExitCode {
         Some("session") => detach::session().map_err(FrontError::Io),
         Some("attend") => attend_in_background(),
         Some(_) | None => {
-            eprintln!("kin: `kin serve` starts a server");
+            crate::say!("kin: `kin serve` starts a server");
             return ExitCode::from(2);
         }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("kin: {}", chain(&e));
+            crate::say!("kin: {}", chain(&e));
             ExitCode::from(e.code())
         }
     }
@@ -327,14 +327,14 @@ impl Front {
                 }
                 name = self.signals.end() => {
                     if self.asked {
-                        eprintln!("kin: {name} again: leaving the server to itself");
+                        crate::say!("kin: {name} again: leaving the server to itself");
                         return Ok(After::End);
                     }
                     self.asked = true;
                     self.say("STOPPING=1");
                     match self.end(place, link).await {
                         Ok(farewell) => tell_farewell(&farewell),
-                        Err(e) => eprintln!("kin: the server could not be asked to end: {}", chain(&e)),
+                        Err(e) => crate::say!("kin: the server could not be asked to end: {}", chain(&e)),
                     }
                 }
                 () = tick(beat.as_mut()) => {
@@ -353,7 +353,7 @@ impl Front {
         match ask::shutdown(&place.run, if stop { "stop" } else { "leave" }).await {
             Ok(farewell) => Ok(farewell),
             Err(e) => {
-                eprintln!("kin: the daemon does not answer ({e}); the elder is asked instead");
+                crate::say!("kin: the daemon does not answer ({e}); the elder is asked instead");
                 link.say(Ask::Shutdown { leave: !stop }).await?;
                 Ok(ShutdownAnswer { left: vec![], stopping: vec![], waiting: vec![] })
             }
@@ -368,7 +368,7 @@ impl Front {
     fn serving(&mut self, place: &Place, pid: u32) -> Result<(), FrontError> {
         if !std::mem::replace(&mut self.ready, true) {
             self.say("READY=1");
-            eprintln!("kin: serving {} (pid {pid})", place.state.display());
+            crate::say!("kin: serving {} (pid {pid})", place.state.display());
             if self.in_background {
                 detach::report(&self.home, Ok(()))?;
             }
@@ -378,7 +378,7 @@ impl Front {
 
     fn say(&self, words: &str) {
         if let Err(e) = self.manager.say(words) {
-            eprintln!("kin: the service manager cannot be told {words}: {e}");
+            crate::say!("kin: the service manager cannot be told {words}: {e}");
         }
     }
 
@@ -464,7 +464,7 @@ fn tell_farewell(farewell: &ShutdownAnswer) {
         (&farewell.waiting, "wait for the next server"),
     ] {
         if !runs.is_empty() {
-            eprintln!("kin: {} runs {what}: {}", runs.len(), runs.join(", "));
+            crate::say!("kin: {} runs {what}: {}", runs.len(), runs.join(", "));
         }
     }
 }

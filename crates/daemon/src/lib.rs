@@ -1,8 +1,8 @@
 //! The hands: engine, recovery, output, HTTP.
 #![forbid(unsafe_code)]
 
-/// A line for `server.log`. A daemon must never end because it cannot speak (the disk below the log may be full), which
-/// is what `eprintln!` would do.
+/// A line for `server.log`, or for the front's terminal. Nobody may end because it cannot speak (the disk below the log may
+/// be full, the terminal gone), which is what `eprintln!` would do.
 macro_rules! say {
     ($($words:tt)*) => {{
         use std::io::Write as _;

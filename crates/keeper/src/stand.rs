@@ -71,8 +71,8 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::from(2);
     };
     if args.probe.is_some() {
-        println!("kin-layout {}", crate::table::LAYOUT);
-        return ExitCode::SUCCESS;
+        let said = writeln!(std::io::stdout(), "kin-layout {}", crate::table::LAYOUT);
+        return if said.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(1) };
     }
     if let Some(number) = args.resume {
         // Failing here loses nothing but this process: its partner takes over.

@@ -1,12 +1,12 @@
-//! Care of the ledger and the logs: old runs go, a copy is kept, the database is looked over.
+//! Care of the ledger and the logs: old runs go, too much output goes, a copy is kept, the database is looked over.
 //!
 //! Only after there was something to do: an idle server has no timer. Sweeping goes in small slices between other
-//! inputs; what reads the whole database does so in a thread of its own, beside the writer.
+//! inputs; what reads the whole database, or every directory of logs, does so in a thread of its own, beside the writer.
 
-use super::{Batch, Engine, Input, perform};
+use super::dirs::Dirs;
+use super::{Batch, Engine, Input, perform, trim};
 use kin_core::RunId;
 use kin_ledger::Reader;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// So long after the first run has ended.
@@ -16,24 +16,29 @@ const BREATH: Duration = Duration::from_millis(50);
 /// Between two copies.
 const DAY: Duration = Duration::from_secs(86_400);
 const SLICE: u32 = 200;
+/// The logs are looked at whenever that part of what one job may have was written.
+const OFTEN: u64 = 10;
 
 #[derive(Debug, Default)]
 pub(super) struct Care {
     sweep_at: Option<Instant>,
-    copied: Option<Instant>,
+    looked: Option<Instant>,
+    /// Bytes that ended runs had written since the logs were looked at.
+    written: u64,
 }
 
-/// What the thread that looked the ledger over has to say.
+/// What the thread that looked everything over has to say.
 #[derive(Debug)]
 pub(super) struct Cared {
-    problems: Vec<String>,
+    /// By kind.
+    notes: Vec<(&'static str, String)>,
 }
 
 impl Care {
-    pub(super) fn ended(&mut self, count: u64) {
-        if count > 0 && self.sweep_at.is_none() {
-            self.sweep_at = Some(Instant::now() + SOON);
-        }
+    /// Runs that had written so much.
+    pub(super) fn ended(&mut self, bytes: u64) {
+        self.written = self.written.saturating_add(bytes);
+        self.sweep_at.get_or_insert_with(|| Instant::now() + SOON);
     }
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.sweep_at
@@ -57,19 +62,24 @@ impl Engine {
             }
             Err(e) => self.note("ledger.trouble", format!("old runs cannot go: {}", super::words(&e)), batch),
         }
-        if self.care.copied.is_none_or(|at| at.elapsed() > DAY) {
-            self.care.copied = Some(Instant::now());
-            self.look_over();
+        let daily = self.care.looked.is_none_or(|at| at.elapsed() > DAY);
+        // No job can have grown by more than was written in all.
+        if daily || self.care.written > self.config.job_output_max / OFTEN {
+            if daily {
+                self.care.looked = Some(Instant::now());
+            }
+            self.care.written = 0;
+            self.look_over(daily);
         }
     }
 
     /// In a thread of its own; its word comes back as an input.
-    fn look_over(&self) {
-        let (state, sender) = (self.dirs.state.clone(), self.sender.clone());
+    fn look_over(&self, whole: bool) {
+        let (dirs, sender, max) = (self.dirs.clone(), self.sender.clone(), self.config.job_output_max);
         let look = move || {
-            let problems = look_over(&state).unwrap_or_else(|e| vec![e]);
+            let notes = look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]);
             // An engine that has ended wants no news.
-            drop(sender.send(Input::Cared(Cared { problems })));
+            drop(sender.send(Input::Cared(Cared { notes })));
         };
         if let Err(e) = std::thread::Builder::new().name("kin-care".into()).spawn(look) {
             crate::say!("kin daemon: cannot look the ledger over: {e}");
@@ -77,8 +87,8 @@ impl Engine {
     }
 
     pub(super) fn cared(&self, cared: Cared, batch: &mut Batch) {
-        for problem in cared.problems {
-            self.note("ledger.trouble", problem, batch);
+        for (kind, message) in cared.notes {
+            self.note(kind, message, batch);
         }
     }
 
@@ -100,13 +110,20 @@ impl Engine {
     }
 }
 
-/// What is wrong with the ledger, in words. A good one is copied.
-fn look_over(state: &Path) -> Result<Vec<String>, String> {
+/// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.
+fn look_over(dirs: &Dirs, max: u64, whole: bool) -> Result<Vec<(&'static str, String)>, String> {
     let failed = |what: &str, e: &dyn std::error::Error| format!("{what}: {}", super::words(e));
-    let reader = Reader::open(state).map_err(|e| failed("the ledger cannot be read", &e))?;
-    let problems = reader.quick_check().map_err(|e| failed("the ledger cannot be checked", &e))?;
-    if problems.is_empty() {
-        reader.backup_to(&state.join("kin.db.bak")).map_err(|e| failed("the ledger cannot be copied", &e))?;
+    let reader = Reader::open(&dirs.state).map_err(|e| failed("the ledger cannot be read", &e))?;
+    let (trimmed, problems) = trim::trim(&reader, &dirs.logs(), max);
+    let mut notes: Vec<_> = trimmed.iter().map(|trimmed| ("logs.trimmed", trimmed.to_string())).collect();
+    notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
+    if whole {
+        let problems = reader.quick_check().map_err(|e| failed("the ledger cannot be checked", &e))?;
+        if problems.is_empty() {
+            let copied = reader.backup_to(&dirs.state.join("kin.db.bak"));
+            copied.map_err(|e| failed("the ledger cannot be copied", &e))?;
+        }
+        notes.extend(problems.into_iter().map(|problem| ("ledger.trouble", problem)));
     }
-    Ok(problems)
+    Ok(notes)
 }

@@ -86,6 +86,7 @@ impl House {
                 events_max_age_ms: None,
                 events_max_count: None,
             },
+            job_output_max: u64::MAX,
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -158,7 +159,7 @@ impl Life {
     }
 }
 
-fn submit(job: &str) -> Submit {
+pub(super) fn submit(job: &str) -> Submit {
     let mut spec = Spec::new(b"/", b"");
     spec.programs = vec![b"/bin/true".to_vec()];
     spec.argv = vec![b"true".to_vec()];

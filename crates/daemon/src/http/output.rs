@@ -10,10 +10,13 @@ use crate::output::merged::Merged;
 use crate::output::segments::{Found, Segments};
 use axum::body::Body;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
+use kin_api::Code;
+use kin_core::Run;
 use kin_keeper::index::Stream;
 use serde::Deserialize;
 use std::io;
@@ -35,6 +38,9 @@ pub async fn output(State(door): State<Arc<Door>>, named: Named, Asked(asked): A
     let stream = which(&asked)?;
     let (run, ending) = door.run_and_ending(&named).await?;
     let files = door.logs(&run);
+    if ending.now().is_some() {
+        still_there(&run, &files, stream).await?;
+    }
     let growth = match asked.follow && ending.now().is_none() {
         true => Some(listen(&door, &files)?),
         false => None,
@@ -65,6 +71,28 @@ fn which(asked: &OutputQuery) -> Answer<Option<Stream>> {
     }
 }
 
+/// Of what an ended run wrote and nobody has any more, it is said so: an empty answer would be a false one.
+async fn still_there(run: &Run, files: &LogFiles, asked: Option<Stream>) -> Answer<()> {
+    let mut streams = [(Stream::Out, run.out_bytes), (Stream::Err, run.err_bytes)].map(|(stream, wrote)| {
+        let is_asked = asked.is_none_or(|asked| asked == stream);
+        (is_asked && wrote > 0).then(|| files.stream(stream))
+    });
+    let look = move || streams.iter_mut().flatten().try_fold(false, |gone, s| Ok(gone || s.end()? == 0));
+    if read(look).await? {
+        let wrote = run.out_bytes + run.err_bytes;
+        let message = format!("the output of {} is no longer kept; it was {wrote} bytes", run.id());
+        let failure = Failure::new(Code::NotFound, message).with_status(StatusCode::GONE);
+        return Err(failure.with_hint("of each job, the oldest output goes first when there is too much of it"));
+    }
+    Ok(())
+}
+
+/// What looks at the disk does so beside the others.
+async fn read<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send + 'static) -> Answer<T> {
+    let looked = tokio::task::spawn_blocking(look).await.map_err(io::Error::other).and_then(|looked| looked);
+    looked.map_err(|e| Failure::internal(format!("the run's output could not be read: {e}")))
+}
+
 /// The run may not have begun to write, so its directory is made before it is watched.
 fn listen(door: &Door, files: &LogFiles) -> Answer<Growth> {
     let made = files.base().parent().map_or(Ok(()), |dir| {
@@ -80,16 +108,15 @@ fn listen(door: &Door, files: &LogFiles) -> Answer<Growth> {
 
 /// Where the answer begins (behind a hole, if the offset lies in one) and how long the stream is by now.
 async fn begin(mut segments: Segments, offset: u64) -> Answer<(Segments, u64, u64)> {
-    let look = move || -> io::Result<(Segments, u64, u64)> {
+    read(move || {
         let at = match segments.read(offset, 1, &mut Vec::new())? {
             Found::Missing { until } => until,
             Found::Bytes(_) | Found::End => offset,
         };
         let length = segments.end()?;
         Ok((segments, at, length))
-    };
-    let looked = tokio::task::spawn_blocking(look).await.map_err(io::Error::other).and_then(|looked| looked);
-    looked.map_err(|e| Failure::internal(format!("the run's output could not be read: {e}")))
+    })
+    .await
 }
 
 /// Read only as fast as it is taken. An error breaks the answer off, so that nobody takes it for complete.

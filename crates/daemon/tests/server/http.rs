@@ -110,6 +110,30 @@ fn frames(bytes: &[u8]) -> Vec<(Kind, u64, Vec<u8>)> {
 }
 
 #[tokio::test]
+async fn output_that_is_gone_is_said_to_be_and_never_empty() {
+    let server = Server::serving();
+    let id = server.submit(&server.wish("echo one; echo two >&2")).await;
+    let quiet = server.submit(&server.wish("true")).await;
+    for id in [&id, &quiet] {
+        server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    }
+    std::fs::remove_file(server.state().join(format!("logs/job/{id}.out"))).expect("removes");
+    for (end, want) in [("", 410), ("?stream=out", 410), ("?stream=both&follow=true", 410), ("?stream=err", 200)] {
+        let (status, said) = server.get(&format!("/v1/runs/{id}/output{end}")).await;
+        assert_eq!(status.as_u16(), want, "{end}: {said}");
+        if want == 410 {
+            assert_eq!(said["error"]["code"], "not_found", "{said}");
+            let message = said["error"]["message"].as_str().expect("words");
+            assert!(message.contains("no longer kept; it was 8 bytes"), "{message}");
+        }
+    }
+    // Of one that wrote nothing, nothing is missing.
+    assert_eq!(server.get(&format!("/v1/runs/{quiet}/output?stream=out")).await.0, StatusCode::OK);
+    let (_, run) = server.get(&format!("/v1/runs/{id}")).await;
+    assert_eq!((&run["outcome"], &run["out_bytes"]), (&json!("ok"), &json!(4)));
+}
+
+#[tokio::test]
 async fn output_is_followed_in_order_and_from_anywhere() {
     let server = Server::serving();
     let script = "mkfifo go on; echo one; read x < go; echo two >&2; read x < on; echo three";

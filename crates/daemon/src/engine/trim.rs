@@ -1,0 +1,179 @@
+//! Keeps what the runs of each job wrote below a size: the output of the oldest goes first.
+//!
+//! Only of runs that have ended, and never of a job's newest. The run stays in the history, and its index stays beside
+//! where its output was, because the ledger could be rebuilt from it; whoever asks for the output is told that it is gone.
+
+use kin_core::{RunId, RunNo};
+use kin_ledger::Reader;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What was removed of one job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Trimmed {
+    pub(super) job: String,
+    pub(super) runs: u64,
+    pub(super) bytes: u64,
+}
+
+impl fmt::Display for Trimmed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = if self.runs == 1 { "run" } else { "runs" };
+        write!(f, "the output of the oldest {} {runs} of {} is gone, {} bytes", self.runs, self.job, self.bytes)
+    }
+}
+
+/// What one run wrote, as it lies on the disk.
+#[derive(Debug, Default)]
+struct Wrote {
+    bytes: u64,
+    files: Vec<PathBuf>,
+}
+
+/// Of every job whose output is more than `max` bytes. What cannot be looked at is said, and the rest is done.
+pub(super) fn trim(reader: &Reader, logs: &Path, max: u64) -> (Vec<Trimmed>, Vec<String>) {
+    let (mut trimmed, mut problems) = (Vec::new(), Vec::new());
+    let jobs = match fs::read_dir(logs) {
+        Ok(jobs) => jobs,
+        Err(e) => return (trimmed, vec![format!("the logs cannot be listed: {e}")]),
+    };
+    for job in jobs.flatten() {
+        match trim_job(reader, &job.path(), max) {
+            Ok(None) => {}
+            Ok(Some(done)) => trimmed.push(done),
+            Err(e) => problems.push(format!("{} cannot be kept below its size: {e}", job.path().display())),
+        }
+    }
+    (trimmed, problems)
+}
+
+fn trim_job(reader: &Reader, dir: &Path, max: u64) -> io::Result<Option<Trimmed>> {
+    let mut runs = wrote(dir)?;
+    // Numbers grow with time: the last is the newest, and stays.
+    let newest = runs.pop_last();
+    let mut all: u64 = runs.values().chain(newest.as_ref().map(|(_, wrote)| wrote)).map(|wrote| wrote.bytes).sum();
+    let job = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut done = Trimmed { job, runs: 0, bytes: 0 };
+    for (no, wrote) in runs {
+        if all <= max {
+            break;
+        }
+        // Of a run that lives, or that nobody knows any more, nothing goes.
+        let has_ended = reader.run(no).is_ok_and(|run| run.is_some_and(|run| run.outcome().is_some()));
+        if has_ended && wrote.bytes > 0 {
+            for path in &wrote.files {
+                match fs::remove_file(path) {
+                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                    Ok(()) | Err(_) => {}
+                }
+            }
+            all -= wrote.bytes;
+            done.runs += 1;
+            done.bytes += wrote.bytes;
+        }
+    }
+    Ok((done.runs > 0).then_some(done))
+}
+
+/// By run, oldest first.
+fn wrote(dir: &Path) -> io::Result<BTreeMap<RunNo, Wrote>> {
+    let mut runs: BTreeMap<_, Wrote> = BTreeMap::new();
+    let entries = match fs::read_dir(dir) {
+        // A stray file among the jobs' directories is not ours.
+        Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(runs),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(id) = name.to_str().and_then(run_of).filter(|id| dir.ends_with(id.job.as_str())) else { continue };
+        match entry.metadata() {
+            Ok(meta) if meta.is_file() => {
+                let wrote = runs.entry(id.no).or_default();
+                wrote.bytes += meta.len();
+                wrote.files.push(entry.path());
+            }
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(runs)
+}
+
+/// Whose output it is: `<run id>.out`, `.err`, `.out.2`, and so on. An index is none.
+fn run_of(name: &str) -> Option<RunId> {
+    let (rest, end) = name.rsplit_once('.')?;
+    let id = match end {
+        "out" | "err" => rest,
+        number => {
+            number.parse::<u64>().ok()?;
+            rest.strip_suffix(".out").or_else(|| rest.strip_suffix(".err"))?
+        }
+    };
+    RunId::parse(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kin_core::{Outcome, Run, RunState, Time, Wish, World};
+    use kin_ledger::{Batch, Durability, Ledger};
+
+    fn run(job: &str, no: u64, ended: bool) -> Run {
+        let mut world = World::load("boot".into(), []);
+        let mut fx = kin_core::Effects::default();
+        let no = RunNo::new(no).expect("a number");
+        let new = super::super::tests::submit(job).new;
+        world.wish(Time(0), Wish::Submit { no, new: Box::new(new) }, &mut fx).expect("accepted");
+        let mut run = fx.changed.remove(&no).expect("the run");
+        if ended {
+            run.state = RunState::Ended { outcome: Outcome::Ok };
+            run.ended_at = Some(Time(1));
+        }
+        run
+    }
+
+    #[test]
+    fn the_oldest_output_goes_and_never_that_of_a_run_that_lives() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut ledger = Ledger::open(dir.path(), Time(0)).expect("a ledger").ledger;
+        let runs: Vec<Run> = (1..=6).map(|no| run("a.b", no, no != 2)).chain([run("c", 9, true)]).collect();
+        let batch = Batch { runs: runs.iter().collect(), ..Batch::default() };
+        ledger.apply(&batch, Durability::Normal).expect("a commit");
+        let logs = dir.path().join("logs");
+        let file = |id: &RunId, end: &str, len: usize| {
+            let dir = logs.join(id.job.as_str());
+            fs::create_dir_all(&dir).expect("a directory");
+            fs::write(dir.join(format!("{id}.{end}")), vec![b'x'; len]).expect("writes");
+        };
+        for run in &runs {
+            file(&run.id(), "out", 100);
+            file(&run.id(), "out.2", 50);
+            file(&run.id(), "err", 50);
+            file(&run.id(), "idx", 1000);
+        }
+        // One that the ledger does not know.
+        file(&RunId { job: runs[0].job.clone(), no: RunNo::new(3000).expect("a number") }, "out", 1);
+        fs::write(logs.join("stray"), "x").expect("writes");
+        let reader = ledger.reader().expect("a reader");
+        let lengths = || {
+            let wrote = wrote(&logs.join("a.b")).expect("listed");
+            wrote.into_iter().map(|(no, wrote)| (no.get(), wrote.bytes)).collect::<Vec<_>>()
+        };
+        assert_eq!(trim(&reader, &logs, 1201), (vec![], vec![]));
+        let (trimmed, problems) = trim(&reader, &logs, 650);
+        assert_eq!(trimmed, [Trimmed { job: "a.b".into(), runs: 3, bytes: 600 }]);
+        assert!(problems.is_empty(), "{problems:?}");
+        assert_eq!(lengths(), [(2, 200), (5, 200), (6, 200), (3000, 1)]);
+        assert!(logs.join("a.b").join(format!("{}.idx", runs[0].id())).exists());
+        // The newest stays, whatever its size; so does what lives.
+        let (trimmed, _) = trim(&reader, &logs, 0);
+        assert_eq!(trimmed.len(), 1);
+        assert_eq!(lengths(), [(2, 200), (3000, 1)]);
+        assert_eq!(fs::metadata(logs.join("c").join(format!("{}.out", runs[6].id()))).expect("there").len(), 100);
+    }
+}
