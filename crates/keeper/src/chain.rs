@@ -91,9 +91,10 @@ impl Keeper {
         // Before the fork, so that the keeper knows it too and goes on from there if we die.
         self.turn += 1;
         match self.fork_younger() {
-            Ok(Side::Parent { .. }) => {}
+            Ok(Side::Parent { .. }) => self.mind_hand(false),
             Ok(Side::Child) => return,
             Err(e) => {
+                self.mind_hand(true);
                 crate::say(format_args!("cannot make a keeper, serving alone: {e}"));
                 if let Role::Elder { fork_at, .. } = &mut self.role {
                     *fork_at = clock::mono() + SECOND;
@@ -123,6 +124,8 @@ impl Keeper {
         let elder = std::process::id();
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let (ours, theirs) = rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+        // Its own pidfd, opened while it surely lives: the child inherits it, and can never miss our end.
+        let me = wait::pidfd_open(elder)?;
         let at = self.add_generation(generation);
         let side = match process::fork() {
             Ok(side) => side,
@@ -138,13 +141,28 @@ impl Keeper {
         };
         match side {
             Side::Parent { child } => {
-                drop(theirs);
-                let pidfd = wait::pidfd_open(child as u32)?;
+                drop((theirs, me));
+                let pidfd = match wait::pidfd_open(child as u32) {
+                    Ok(pidfd) => pidfd,
+                    Err(e) => {
+                        // One that we cannot watch must not live beside the next.
+                        process::kill_child(child);
+                        self.generations[at] = None;
+                        return Err(e);
+                    }
+                };
                 self.serial = self.serial.wrapping_add(1) & 0xff_ffff;
                 let check = self.serial;
                 arm(&self.epoll, &pidfd, Token::Younger { check }, EventFlags::IN, false);
-                let younger =
-                    Younger { pid: child as u32, pidfd, backup: ours, generation: at, born: clock::mono(), check };
+                let younger = Younger {
+                    pid: child as u32,
+                    pidfd,
+                    backup: ours,
+                    generation: at,
+                    born: clock::mono(),
+                    check,
+                    stands: false,
+                };
                 if let Some(generation) = self.generations[at].as_ref() {
                     generation.table.header().owner.store(child as u32, Ordering::Relaxed);
                 }
@@ -152,7 +170,7 @@ impl Keeper {
             }
             Side::Child => {
                 drop(ours);
-                if let Err(e) = self.become_younger(elder, at, theirs) {
+                if let Err(e) = self.become_younger(elder, me, at, theirs) {
                     crate::say(format_args!("cannot become a keeper: {e}"));
                     process::exit_now(1);
                 }
@@ -162,9 +180,10 @@ impl Keeper {
     }
 
     /// Right after the fork, in the child: what is the elder's stays the elder's.
-    fn become_younger(&mut self, elder: u32, at: usize, backup: OwnedFd) -> io::Result<()> {
+    fn become_younger(&mut self, elder: u32, pidfd: OwnedFd, at: usize, backup: OwnedFd) -> io::Result<()> {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
+        self.mover = crate::output::Mover::new()?;
         self.watch = None;
         self.place_at = 0;
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
@@ -186,10 +205,13 @@ impl Keeper {
         own.table.header().owner.store(std::process::id(), Ordering::Relaxed);
         arm(&self.epoll, &own.listener, Token::Listener { generation: at as u16 }, EventFlags::IN, false);
         arm(&self.epoll, &self.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
-        arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
-        let pidfd = wait::pidfd_open(elder)?;
+        self.hands.armed = false;
+        self.mind_hand(true);
         arm(&self.epoll, &pidfd, Token::Elder, EventFlags::IN, false);
         arm(&self.epoll, &backup, Token::Nudge, EventFlags::IN | EventFlags::ET, false);
+        // Only now may the elder call the chain whole.
+        misc::send(&backup, &crate::start::backup_head(4, 0, 0, 0), &[])?;
+        rustix::io::write(&self.kick, &1u64.to_ne_bytes())?;
         self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
         // If it died before we could look, the number may already be another's.
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get() as u32);
@@ -206,6 +228,8 @@ impl Keeper {
         while rustix::io::read(&self.kick, &mut count).is_ok_and(|n| n == 8) {}
         self.drain_backups();
         self.sweep();
+        // There is room again: what could not be sent before may be sent now.
+        self.nudge();
     }
 
     fn drain_backups(&mut self) {
@@ -234,6 +258,13 @@ impl Keeper {
                     self.hands.take(run);
                     continue;
                 }
+                4 => {
+                    if let Role::Elder { younger: Some(younger), .. } = &mut self.role {
+                        younger.stands = true;
+                    }
+                    self.announce();
+                    continue;
+                }
                 _ => {}
             }
             let Some(generation) = self.generation(at).filter(|g| g.id == id) else { continue };
@@ -245,7 +276,9 @@ impl Keeper {
             else {
                 continue;
             };
-            if state.0 != run || state.1 == FREE || state.1 == DRAINED {
+            // A run at its end may have left somebody who still writes: its pipe is kept like any other's.
+            let leaky = generation.table.slots()[slot as usize].has_flag(flag::LEAKY);
+            if state.0 != run || state.1 == FREE || (state.1 == DRAINED && !leaky) {
                 continue;
             }
             let mut live = Live::new(slot as u16, run);
@@ -302,6 +335,7 @@ impl Keeper {
         let mut word = [0u8; 8];
         while misc::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
         self.sweep();
+        self.back_up_again();
     }
 
     /// The keeper we made is dead.
@@ -326,6 +360,7 @@ impl Keeper {
         // One that cannot live is not made again and again; meanwhile we start runs ourselves.
         let hopeless = !by_kill && now.saturating_sub(gone.born) < 100 * MS;
         if orderly || hopeless {
+            self.mind_hand(true);
             if let Role::Elder { fork_at, .. } = &mut self.role {
                 *fork_at = now + SECOND;
             }
@@ -344,6 +379,7 @@ impl Keeper {
         if let Role::Keeper { backup, .. } = &self.role {
             disarm(&self.epoll, backup);
         }
+        self.mind_hand(false);
         self.role = Role::Elder { younger: None, fork_at: 0 };
         if let Err(e) = crate::stand::settle_in(c"kin-elder") {
             crate::say(format_args!("cannot settle in as the elder: {e}"));
@@ -397,6 +433,8 @@ impl Keeper {
             }
             DRAINED => {
                 if !live.is_dry() {
+                    crate::output::resync(&self.place, slot, &mut live);
+                    live.index = crate::live::Index::default();
                     // A survivor still writes; its pipe stays ours until it is done, and the slot with it.
                     live.forgotten = false;
                     self.serve_streams(at, live);
@@ -424,11 +462,26 @@ impl Keeper {
             self.serve_streams(at, live);
             return;
         }
+        if slot.stop_stage.load(Ordering::Relaxed) > 0 {
+            live.look_at = clock::mono();
+        }
+        if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
+            // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
+            slot.linger_deadline.store(clock::mono().saturating_add(live.linger_ns), Ordering::Relaxed);
+        }
         live.ours = children;
         let pidfd = match live.pidfd.take() {
             Some(pidfd) if !children => Some(pidfd),
             // Not reaped before it was noted, so the number is still its own.
-            Some(_) | None if children => wait::pidfd_open(pid).ok(),
+            Some(_) | None if children => match wait::pidfd_open(pid) {
+                Ok(pidfd) => Some(pidfd),
+                Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => None,
+                Err(_) => {
+                    // Out of descriptors: it is our child all the same, and its end is heard of by its number.
+                    self.serve_streams(at, live);
+                    return;
+                }
+            },
             Some(_) | None => None,
         };
         match pidfd {
@@ -455,6 +508,7 @@ impl Keeper {
             if let Some(generation) = self.generations[at].as_ref() {
                 crate::output::resync(&self.place, &generation.table.slots()[usize::from(slot_at)], &mut live);
             }
+            live.look_at = clock::mono();
             match live.pidfd.take() {
                 Some(pidfd) => self.serve_run(at, live, pidfd),
                 None => self.serve_streams(at, live),

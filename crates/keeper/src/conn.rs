@@ -58,7 +58,8 @@ impl Conn {
         match misc::send(&self.socket, &self.queue[..self.queued], &[]) {
             Ok(_) => {
                 self.queued = 0;
-                true
+                // What was missed while it was slow is said now, or nobody would wake to say it.
+                !self.missed || self.flush()
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::NOBUFS) => false,
             // Its hang-up comes as an event of its own.

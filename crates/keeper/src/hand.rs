@@ -39,11 +39,13 @@ pub(crate) struct Hands {
     listener: OwnedFd,
     held: Vec<Hand>,
     conns: Vec<Option<HandConn>>,
+    /// Whether we listen: only one of elder and keeper may, and it is whoever starts runs.
+    pub(crate) armed: bool,
 }
 
 impl Hands {
     pub(crate) fn new(listener: OwnedFd) -> Hands {
-        Hands { listener, held: Vec::new(), conns: Vec::new() }
+        Hands { listener, held: Vec::new(), conns: Vec::new(), armed: false }
     }
     pub(crate) fn listener(&self) -> &OwnedFd {
         &self.listener
@@ -77,6 +79,19 @@ impl Hands {
 }
 
 impl Keeper {
+    /// Listens at the small door, or leaves it to the keeper.
+    pub(crate) fn mind_hand(&mut self, listen: bool) {
+        if listen && !self.hands.armed {
+            arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
+        } else if !listen && self.hands.armed {
+            disarm(&self.epoll, self.hands.listener());
+            for conn in self.hands.conns.iter_mut().filter_map(Option::take) {
+                disarm(&self.epoll, &conn.socket);
+            }
+        }
+        self.hands.armed = listen;
+    }
+
     pub(crate) fn hand_accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
         let Ok(socket) = rustix::net::accept_with(self.hands.listener(), flags) else { return };

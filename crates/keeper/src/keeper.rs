@@ -48,6 +48,8 @@ pub(crate) struct Younger {
     pub(crate) generation: usize,
     pub(crate) born: u64,
     pub(crate) check: u32,
+    /// It has said that it stands; before that the chain is not whole.
+    pub(crate) stands: bool,
 }
 
 /// A feed that is looked at again when its time has come.
@@ -179,7 +181,7 @@ impl Keeper {
             Role::Elder { younger: Some(younger), .. } => Tell::Chain {
                 elder: self.generation_id(self.own),
                 keeper: self.generation_id(younger.generation),
-                guard: Guard::Whole,
+                guard: if younger.stands { Guard::Whole } else { Guard::Degraded },
                 turn: self.turn,
             },
             Role::Elder { younger: None, .. } => {

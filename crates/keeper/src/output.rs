@@ -58,10 +58,19 @@ impl Mover {
 
     /// Moves what a stream of a run has, at most a turn's worth.
     pub(crate) fn look(&self, place: &Place, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
-        if stream == Stream::Out && live.tty.is_some() {
-            return self.look_at_tty(place, slot, live, now);
+        let looked = if stream == Stream::Out && live.tty.is_some() {
+            self.look_at_tty(place, slot, live, now)
+        } else {
+            self.feed(place, slot, live, stream, now)
+        };
+        if looked != Look::Blocked {
+            let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
+            feed.blocked_since = 0;
+            if live.out.blocked_since == 0 && live.err.blocked_since == 0 && slot.has_flag(flag::OUTPUT_BLOCKED) {
+                slot.clear_flag(flag::OUTPUT_BLOCKED);
+            }
         }
-        self.feed(place, slot, live, stream, now)
+        looked
     }
 
     /// A terminal: master into the pipe, pipe into the file; each step one system call.
@@ -125,10 +134,6 @@ impl Mover {
             Ok(Moved::End) => Look::End,
             Ok(Moved::Empty) => Look::Empty,
             Ok(Moved::Bytes(n)) => {
-                if feed.blocked_since != 0 {
-                    feed.blocked_since = 0;
-                    slot.clear_flag(flag::OUTPUT_BLOCKED);
-                }
                 let lost = std::mem::take(&mut feed.gap);
                 let before = feed.at;
                 feed.at += n as u64;
@@ -244,6 +249,24 @@ pub(crate) fn resync(place: &Place, slot: &Slot, live: &mut Live) {
         feed.at = at;
         feed.file = None;
         feed.paced = false;
+        (feed.blocked_since, feed.gap, feed.busy, feed.segment) = (0, 0, 0, 0);
+    }
+    slot.clear_flag(flag::OUTPUT_BLOCKED);
+}
+
+/// Opens the files of all streams that may still bring something.
+pub(crate) fn open_all(place: &Place, live: &mut Live) {
+    let run = live.run;
+    for (stream, feed) in [(Stream::Out, &mut live.out), (Stream::Err, &mut live.err)] {
+        if feed.pipe.is_some()
+            && feed.file.is_none()
+            && let Err(errno) = open_next(place, run, stream, feed)
+        {
+            crate::say(format_args!(
+                "what run {} leaves behind may lose its output: {errno}",
+                crate::start::run_name(run)
+            ));
+        }
     }
 }
 

@@ -64,6 +64,14 @@ impl Place {
         spec.view().is_ok().then_some(spec)
     }
 
+    /// Whether a spec of that name is there, readable or not.
+    pub(crate) fn has_spec(&self, run: u64) -> bool {
+        let Some(no) = RunNo::new(run) else { return false };
+        let mut name = *b"spec/00000000";
+        name[5..].copy_from_slice(&no.chars());
+        rustix::fs::statat(&self.run_dir, &name[..], rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
+    }
+
     /// The full id of a run, which is the name of its logs; its processes carry it in KIN_RUN_ID.
     pub(crate) fn run_id(&self, run: u64) -> String {
         let spec = self.spec(run);

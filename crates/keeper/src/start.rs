@@ -71,7 +71,9 @@ impl Keeper {
         // sees our intent or we miss the spec.
         let Some(spec) = self.place.spec(run) else {
             slot.state.store(FREE, Ordering::Release);
-            return self.refuse(conn, run, Refusal::NoSpec);
+            // There, but not to be read just now (out of descriptors): that is no answer, so it is to be asked again.
+            let why = if self.place.has_spec(run) { Refusal::Full } else { Refusal::NoSpec };
+            return self.refuse(conn, run, why);
         };
         fault::point("start-intent");
         if let Err((step, errno)) = self.bring_up(at as u16, run, &spec) {
@@ -234,6 +236,26 @@ impl Keeper {
             }
         }
         sent
+    }
+
+    /// Sends again what the elder could not take before.
+    pub(crate) fn back_up_again(&mut self) {
+        let own = self.own;
+        let mut at = 0;
+        while let Some(slot_at) = self.generations[own].as_ref().and_then(|g| g.lives.slot_at(at)) {
+            at += 1;
+            let Some(generation) = self.generations[own].as_mut() else { return };
+            if !generation.table.slots()[usize::from(slot_at)].has_flag(flag::DEGRADED) {
+                continue;
+            }
+            let Some(live) = generation.lives.remove(slot_at) else { continue };
+            let sent = self.back_up(&live);
+            let Some(generation) = self.generations[own].as_mut() else { return };
+            generation.lives.insert(live);
+            if sent {
+                generation.table.slots()[usize::from(slot_at)].clear_flag(flag::DEGRADED);
+            }
+        }
     }
 
     fn no_child(&mut self, at: u16, run: u64, step: SpawnStep, errno: i32) {

@@ -49,10 +49,10 @@ impl Keeper {
         };
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
-        if slot.stop_stage.load(Ordering::Relaxed) != 0 {
-            return;
-        }
         let now = clock::mono();
+        if slot.stop_stage.load(Ordering::Relaxed) != 0 {
+            return self.look_soon(at, slot_at, run, now);
+        }
         let deadline = now.saturating_add(wait_ms.saturating_mul(MS));
         slot.stop_signal.store(u32::from(signal), Ordering::Relaxed);
         slot.stop_deadline.store(deadline, Ordering::Relaxed);
@@ -174,7 +174,7 @@ impl Keeper {
             return true;
         };
         if self.has_cgroup(at, slot_at) {
-            return !self.cgroups.populated(&cgroup_name(run)).unwrap_or(false);
+            return !self.cgroups.populated(&cgroup_name(run)).unwrap_or(true);
         }
         let mut pids = [0u32; 8];
         self.tree_pids(at, slot_at, run, &mut pids) == Some(0)
@@ -308,8 +308,9 @@ impl Keeper {
         let left = self.generation(at).and_then(|g| g.lives.checked(slot_at, check_of(run)));
         match left {
             None => true,
-            Some(_) if now >= linger => {
-                self.finish(at, slot_at, true);
+            Some(live) if now >= linger => {
+                let leaky = !live.is_dry();
+                self.finish(at, slot_at, leaky);
                 true
             }
             Some(_) => false,

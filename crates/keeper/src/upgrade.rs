@@ -193,7 +193,15 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 let (pid, pidfd, backup) = (words.number()?, words.must()?, words.must()?);
                 younger_generation = words.id()?;
                 role = Some(Role::Elder {
-                    younger: Some(Younger { pid, pidfd, backup, generation: 0, born: clock::mono(), check: 0 }),
+                    younger: Some(Younger {
+                        pid,
+                        pidfd,
+                        backup,
+                        generation: 0,
+                        born: clock::mono(),
+                        check: 0,
+                        stands: true,
+                    }),
                     fork_at: 0,
                 });
             }
@@ -311,10 +319,10 @@ impl Keeper {
             }
             Role::Keeper { pidfd, backup, .. } => {
                 arm(&self.epoll, backup, Token::Nudge, EventFlags::IN | EventFlags::ET, false);
-                arm(&self.epoll, self.hands.listener(), Token::Hand, EventFlags::IN, false);
                 arm(&self.epoll, pidfd, Token::Elder, EventFlags::IN, false);
             }
         }
+        self.mind_hand(!self.is_elder());
         if self.is_elder() {
             self.watch_place();
         }

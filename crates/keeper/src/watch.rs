@@ -16,7 +16,7 @@ use crate::table::{DRAINED, EXITED, FREE, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::Tell;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering;
 
 const PAUSE: u64 = 2 * MS;
@@ -124,11 +124,17 @@ impl Keeper {
         let slots = generation.table.slots();
         let Some(live) = generation.lives.checked(slot_at, check) else { return };
         let slot = &slots[usize::from(slot_at)];
-        let Some(pidfd) = live.pidfd.as_ref() else { return };
+        let linger_from = clock::mono().saturating_add(live.linger_ns);
         let noted = slot.state.load(Ordering::Relaxed) != RUNNING;
+        if slot.linger_deadline.load(Ordering::Relaxed) == 0 || !noted {
+            // Before the end is noted: whoever takes over in between must find a date.
+            slot.linger_deadline.store(linger_from, Ordering::Relaxed);
+        }
+        let pid = slot.pid.load(Ordering::Relaxed);
         if live.ours {
-            match wait::peek(pidfd) {
+            match live.pidfd.as_ref().map_or_else(|| wait::peek_pid(pid), wait::peek) {
                 Waited::Alive => {
+                    let Some(pidfd) = live.pidfd.as_ref() else { return };
                     let token = Token::Exit { generation: at as u16, slot: slot_at, check };
                     return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
                 }
@@ -145,21 +151,20 @@ impl Keeper {
                         note(slot, si_code, si_status);
                     }
                     fault::point("exit-noted");
-                    wait::reap(pidfd);
+                    live.pidfd.as_ref().map_or_else(|| wait::reap_pid(pid), wait::reap);
                     fault::point("exit-reaped");
                 }
-                Waited::NotOurs if !noted => note_unknown(slot, pidfd),
+                Waited::NotOurs if !noted => note_unknown(slot, live.pidfd.as_ref()),
                 Waited::NotOurs => {}
             }
         } else if !noted {
-            note_unknown(slot, pidfd);
+            note_unknown(slot, live.pidfd.as_ref());
         }
         if let Some(pidfd) = live.pidfd.take() {
             disarm(&self.epoll, &pidfd);
         }
-        let (run, linger) = (live.run, live.linger_ns);
-        let until = clock::mono().saturating_add(linger);
-        slot.linger_deadline.store(until, Ordering::Relaxed);
+        let run = live.run;
+        let until = slot.linger_deadline.load(Ordering::Relaxed);
         self.due_by(until);
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         self.look_both(at, slot_at, run);
@@ -193,6 +198,10 @@ impl Keeper {
         let Some(live) = generation.lives.get(slot_at) else { return };
         let slot = &slots[usize::from(slot_at)];
         let run = live.run;
+        if leaky {
+            // Whoever still writes may do so long after the spec is gone, which says where.
+            output::open_all(&self.place, live);
+        }
         output::settle(live);
         slot.left_behind.store(left, Ordering::Relaxed);
         if leaky {
@@ -301,7 +310,9 @@ impl Keeper {
             }
             let slots = generation.table.slots();
             let found = generation.lives.iter_mut().find(|live| {
-                live.ours && live.pidfd.is_some() && slots[usize::from(live.slot)].pid.load(Ordering::Relaxed) == pid
+                let slot = &slots[usize::from(live.slot)];
+                let there = live.pidfd.is_some() || slot.state.load(Ordering::Relaxed) == RUNNING;
+                live.ours && there && slot.pid.load(Ordering::Relaxed) == pid
             });
             if let Some(live) = found {
                 return Some((at, live.slot, check_of(live.run)));
@@ -323,8 +334,8 @@ fn note(slot: &Slot, si_code: i32, si_status: i32) {
 }
 
 /// The leader was somebody else's child when it ended: the kernel may still know, or nobody does.
-fn note_unknown(slot: &Slot, pidfd: impl AsFd) {
-    match wait::exit_info(pidfd) {
+fn note_unknown(slot: &Slot, pidfd: Option<&OwnedFd>) {
+    match pidfd.and_then(wait::exit_info) {
         Some(info) => note(slot, info.code, info.status),
         None => {
             slot.set_flag(flag::STATUS_UNKNOWN);

@@ -50,6 +50,15 @@ pub fn children_changed() -> io::Result<OwnedFd> {
     }
 }
 
+/// Kills and reaps a child that was made a moment ago.
+pub fn kill_child(child: i32) {
+    // SAFETY: numbers only; it is our child and unreaped, so the number is its own.
+    unsafe {
+        libc::kill(child, libc::SIGKILL);
+        libc::waitpid(child, std::ptr::null_mut(), 0);
+    }
+}
+
 /// Takes over a descriptor whose number was told on the command line. Fails when it is not open.
 pub fn inherited(number: i32) -> io::Result<OwnedFd> {
     if number < 3 {
