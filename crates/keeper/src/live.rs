@@ -63,6 +63,8 @@ pub(crate) struct Live {
     /// When the tree is looked at again while it is being stopped, and how long the pause was.
     pub(crate) look_at: u64,
     pub(crate) look_pause: u64,
+    /// The last look at its tree found nobody.
+    pub(crate) seen_empty: bool,
 }
 
 impl Live {
@@ -82,6 +84,7 @@ impl Live {
             forgotten: false,
             look_at: 0,
             look_pause: 0,
+            seen_empty: false,
         }
     }
 

@@ -177,7 +177,10 @@ impl Keeper {
             return !self.cgroups.populated(&cgroup_name(run)).unwrap_or(true);
         }
         let mut pids = [0u32; 8];
-        self.tree_pids(at, slot_at, run, &mut pids) == Some(0)
+        let empty = self.tree_pids(at, slot_at, run, &mut pids) == Some(0);
+        // A process that is just dying has lost what it is known by before it is gone: empty twice is empty.
+        let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return true };
+        std::mem::replace(&mut live.seen_empty, empty) && empty
     }
 
     /// At a run's end: how many of its processes live on. Its cgroup goes if it is empty.
