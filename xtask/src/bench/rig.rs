@@ -39,7 +39,9 @@ impl Used {
 impl Rig {
     /// `durability`: `fast` or `full`.
     pub(crate) fn start(bench: &Bench, durability: &str) -> Rig {
-        Rig::of(Options::new(&bench.kin).durability(durability).start())
+        let mut rig = Rig::of(Options::new(&bench.kin).durability(durability).start());
+        assert_eq!(rig.http.get("/v1/server").json()["durability"], durability);
+        rig
     }
     pub(crate) fn of(server: Server) -> Rig {
         let http = server.http();
