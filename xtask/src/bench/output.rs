@@ -85,6 +85,7 @@ fn to_file(bench: &Bench, bytes: u64, line: u64, children: usize) -> f64 {
 fn follower(rig: &mut Rig) -> f64 {
     let guest = testkit::guest_path();
     let request = rig.request(&[&guest.to_string_lossy(), "clock", "n=400", "every_ms=5"]);
+    rig.connect();
     let id = rig.submit(&request);
     let follow = Request::get(format!("/v1/runs/{id}/output?stream=out&offset=0&follow=true"));
     let mut http = rig.server.http();
