@@ -82,7 +82,8 @@ impl Cpu {
     }
 }
 
-/// By /proc/PID/schedstat for its own threads (ns), by stat (10 ms ticks) for its children.
+/// By /proc/PID/schedstat for its own threads (ns), by stat (10 ms ticks) for its children. A thread that ended is in stat
+/// alone, so what stat says counts where it is more.
 pub fn cpu(pid: u32) -> Option<Cpu> {
     let mut own = 0;
     for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -93,9 +94,10 @@ pub fn cpu(pid: u32) -> Option<Cpu> {
     }
     let fields = stat(pid)?;
     let ticks = |i: usize| fields.get(i).and_then(|f| f.parse::<u64>().ok());
-    let waited = ticks(13)? + ticks(14)?;
     let hz = rustix::param::clock_ticks_per_second();
-    Some(Cpu { own: Duration::from_nanos(own), waited: Duration::from_nanos(waited * 1_000_000_000 / hz) })
+    let time = |ticks: u64| Duration::from_nanos(ticks * 1_000_000_000 / hz);
+    let own = Duration::from_nanos(own).max(time(ticks(11)? + ticks(12)?));
+    Some(Cpu { own, waited: time(ticks(13)? + ticks(14)?) })
 }
 
 /// How often its threads went to sleep and were woken, or were made to wait for the processor.

@@ -79,10 +79,10 @@ impl Options {
         self.config = Some(text.into());
         self
     }
+    /// `fast` or `full`.
     #[must_use]
     pub fn durability(self, word: &str) -> Options {
-        let text = format!("[kin]\ndurability = \"{word}\"\n");
-        self.config(&text)
+        self.env("KIN_DURABILITY", word)
     }
     /// Makes the home and starts nothing.
     pub fn prepare(self) -> Server {

@@ -101,6 +101,7 @@ fn in_batches(rig: &mut Rig, n: u64) -> Cost {
 }
 
 fn measured(rig: &mut Rig, n: u64, work: impl FnOnce(&mut Rig) -> String) -> Cost {
+    rig.connect();
     let before = rig.used();
     let start = Instant::now();
     let last = work(rig);
@@ -132,6 +133,7 @@ fn stamps(bench: &Bench, rig: &mut Rig, dir: &Path, typed: bool) -> Vec<f64> {
     let floor = bench.floor.to_string_lossy().into_owned();
     let words = [floor.as_str(), "stamp", file.to_str().expect("text")];
     let request = rig.request(&words);
+    rig.connect();
     each_stamp(&file, || {
         if typed {
             let mut command: Command = rig.server.command();

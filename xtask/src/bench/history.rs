@@ -7,14 +7,15 @@ use kin_ledger::{Ledger, OutcomeIs, Query, Reader};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
-use testkit::procfs;
 use testkit::rng::Rng;
 use testkit::server::{Options, Server};
+use testkit::{procfs, witness};
 
 const MILLION: u64 = 1_000_000;
 const JOBS: u64 = 1_000;
-/// 2026-01-01, in milliseconds.
-const BEGAN_MS: i64 = 1_767_225_600_000;
+/// The history lies in the days before now: what is older than thirty of them, a server removes.
+const DAY_MS: i64 = 86_400_000;
+const DAYS: i64 = 25;
 
 pub(super) fn run(bench: &Bench) -> Vec<Figure> {
     let mut figures = Vec::new();
@@ -50,11 +51,12 @@ fn questions() -> [(&'static str, Query); 4] {
     ]
 }
 
-fn commands() -> [(&'static str, Vec<&'static str>); 3] {
+fn commands() -> [(&'static str, Vec<&'static str>); 4] {
     [
         ("kin log", vec!["log"]),
-        ("kin log of one job", vec!["log", "job-500"]),
+        ("kin log of one job", vec!["log", "--job", "job-500"]),
         ("kin log of failures", vec!["log", "--failed"]),
+        ("kin log of one job's failures", vec!["log", "--job", "job-500", "--failed"]),
     ]
 }
 
@@ -98,12 +100,16 @@ fn prepared(bench: &Bench, runs: u64, durability: Option<&str>) -> Server {
     std::fs::create_dir_all(&state).expect("a state");
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(&state, private).expect("a state of our own");
-    let opened = Ledger::open(&state, Time::from_millis(BEGAN_MS)).expect("a ledger");
+    let opened = Ledger::open(&state, now()).expect("a ledger");
     let mut ledger = opened.ledger;
     let done = ledger.bulk_insert(&mut History::new(runs)).expect("writes");
     assert_eq!(done, runs);
     ledger.close().expect("closes");
     server
+}
+
+fn now() -> Time {
+    Time::from_millis(i64::try_from(witness::unix_ns() / 1_000_000).expect("this century"))
 }
 
 /// Ended runs as a busy machine would have them: a thousand jobs, one in twenty fails.
@@ -113,12 +119,16 @@ struct History {
     mint: Mint,
     jobs: Vec<JobName>,
     now_ms: i64,
+    /// From one run to the next, on average.
+    apart_ms: i64,
 }
 
 impl History {
     fn new(runs: u64) -> History {
         let jobs = (0..JOBS).map(|n| JobName::parse(&format!("job-{n}")).expect("a name")).collect();
-        History { left: runs, rng: Rng::new(7), mint: Mint::after(0), jobs, now_ms: BEGAN_MS }
+        let began_ms = now().millis() - (DAYS + 1) * DAY_MS;
+        let apart_ms = DAYS * DAY_MS / i64::try_from(runs.max(1)).expect("not so many");
+        History { left: runs, rng: Rng::new(7), mint: Mint::after(0), jobs, now_ms: began_ms, apart_ms }
     }
 }
 
@@ -127,7 +137,7 @@ impl Iterator for History {
 
     fn next(&mut self) -> Option<Run> {
         self.left = self.left.checked_sub(1)?;
-        self.now_ms += self.rng.between(100, 2_000) as i64;
+        self.now_ms += self.rng.between(1, 2 * self.apart_ms.unsigned_abs()) as i64;
         let created = Time::from_millis(self.now_ms);
         let took_ms = self.rng.between(2, 90_000) as i64;
         let job = self.rng.pick(&self.jobs).clone();

@@ -104,11 +104,15 @@ fn sleeping_floor(n: usize) -> f64 {
     after - before
 }
 
+/// Threads that read files and ask SQLite end when they had nothing to do for ten seconds; that is no wake-up of a server
+/// at rest.
+const SETTLES: Duration = Duration::from_secs(13);
+
 /// Twenty seconds in which nothing happens.
 pub(super) fn idle(bench: &Bench) -> Vec<Figure> {
     let mut rig = Rig::of(Options::new(&bench.kin).start());
     quiet_runs(&mut rig, 0, 100);
-    let_time_pass(Duration::from_secs(2));
+    let_time_pass(SETTLES);
     let pids = [rig.pids.elder, rig.pids.keeper, rig.pids.daemon];
     let look = || pids.map(|pid| (procfs::switches(pid).expect("it lives"), procfs::cpu(pid).expect("it lives").own));
     let before = look();
@@ -117,8 +121,8 @@ pub(super) fn idle(bench: &Bench) -> Vec<Figure> {
     rig.server.shutdown();
     let mut figures = Vec::new();
     for (i, role) in ["elder", "keeper", "daemon"].into_iter().enumerate() {
-        let woken = (after[i].0 - before[i].0) as f64;
-        let cpu = (after[i].1 - before[i].1).as_secs_f64() * 1e6;
+        let woken = after[i].0.saturating_sub(before[i].0) as f64;
+        let cpu = after[i].1.saturating_sub(before[i].1).as_secs_f64() * 1e6;
         let name = format!("{role}, wake-ups in 20 s beside 100 quiet runs");
         figures.push(Figure::new(name, vec![woken], "", Target::AtMost(0.0)));
         figures.push(Figure::new("… CPU", vec![cpu], "µs", Target::AtMost(0.0)));

@@ -3,7 +3,7 @@
 use super::Bench;
 use super::figure::{Figure, Target, quantile};
 use super::rig::Rig;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 use testkit::http::Request;
@@ -47,6 +47,8 @@ pub(super) fn run(bench: &Bench) -> Vec<Figure> {
 fn captured(bench: &Bench, rig: &mut Rig, bytes: u64, line: u64, children: usize) -> (f64, f64) {
     let (bytes_word, line) = (bytes.to_string(), line.to_string());
     let request = rig.request(&[&bench.floor.to_string_lossy(), "write", &bytes_word, &line]);
+    warm(bytes * children as u64);
+    rig.connect();
     let before = rig.used();
     let ids = rig.submit_batch(&request, children);
     rig.wait_all(ids.last().expect("a run"));
@@ -63,9 +65,20 @@ fn captured(bench: &Bench, rig: &mut Rig, bytes: u64, line: u64, children: usize
     (used.keeper.own.as_secs_f64(), (used.keeper.own + used.keeper.waited).as_secs_f64())
 }
 
+/// Writes so many bytes into a file and removes it: the next to write is given the memory that this one had. A page that
+/// a virtual machine never touched costs ten times as much to fill, and whoever meets it would be blamed.
+fn warm(bytes: u64) {
+    let mut file = tempfile::tempfile_in("/tmp").expect("a file");
+    let block = vec![b'w'; 1 << 20];
+    for _ in 0..bytes.div_ceil(1 << 20) {
+        file.write_all(&block).expect("writes");
+    }
+}
+
 /// Seconds of the children alone, each writing to a file of its own.
 fn to_file(bench: &Bench, bytes: u64, line: u64, children: usize) -> f64 {
     let dir = tempfile::Builder::new().prefix("kin-floor-").tempdir_in("/tmp").expect("a directory");
+    warm(bytes * children as u64);
     let mine = || procfs::cpu(std::process::id()).expect("me").waited;
     let before = mine();
     let start = |i: usize| {
@@ -85,6 +98,7 @@ fn to_file(bench: &Bench, bytes: u64, line: u64, children: usize) -> f64 {
 fn follower(rig: &mut Rig) -> f64 {
     let guest = testkit::guest_path();
     let request = rig.request(&[&guest.to_string_lossy(), "clock", "n=400", "every_ms=5"]);
+    rig.connect();
     let id = rig.submit(&request);
     let follow = Request::get(format!("/v1/runs/{id}/output?stream=out&offset=0&follow=true"));
     let mut http = rig.server.http();

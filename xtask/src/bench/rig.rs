@@ -39,7 +39,9 @@ impl Used {
 impl Rig {
     /// `durability`: `fast` or `full`.
     pub(crate) fn start(bench: &Bench, durability: &str) -> Rig {
-        Rig::of(Options::new(&bench.kin).durability(durability).start())
+        let mut rig = Rig::of(Options::new(&bench.kin).durability(durability).start());
+        assert_eq!(rig.http.get("/v1/server").json()["durability"], durability);
+        rig
     }
     pub(crate) fn of(server: Server) -> Rig {
         let http = server.http();
@@ -56,6 +58,11 @@ impl Rig {
         json!({"argv": argv, "directory": "/", "env": {"PATH": "/usr/bin:/bin", procfs::MARK: self.server.mark()}})
     }
 
+    /// A server closes a connection that was silent for some seconds: after a pause there is a new one.
+    pub(crate) fn connect(&mut self) {
+        self.http.get("/v1/server");
+    }
+
     /// Submits over the one connection. The id.
     pub(crate) fn submit(&mut self, request: &Value) -> String {
         let answer = self.http.post("/v1/runs", request).expect(201);
@@ -64,6 +71,7 @@ impl Rig {
 
     pub(crate) fn submit_batch(&mut self, request: &Value, n: usize) -> Vec<String> {
         let body = json!({"runs": vec![request; n]});
+        self.connect();
         let answer = self.http.post("/v1/batch", &body);
         assert_eq!(answer.status / 100, 2, "{}", String::from_utf8_lossy(&answer.body));
         let items = answer.json()["runs"].as_array().cloned().unwrap_or_default();

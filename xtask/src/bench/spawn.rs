@@ -158,7 +158,9 @@ impl Chain {
         let mut going: Vec<u64> = Vec::new();
         let start = Instant::now();
         while !waiting.is_empty() || !going.is_empty() {
-            while let (true, Some(run)) = (going.len() < abreast, waiting.pop_front()) {
+            while going.len() < abreast
+                && let Some(run) = waiting.pop_front()
+            {
                 self.ask(Ask::Start { run });
                 going.push(run);
             }
@@ -190,11 +192,16 @@ impl Chain {
             self.hear(DRAINED);
         }
         self.forget(run);
+        // A keeper that is killed before it heard that leaves a run behind which nobody will ever forget.
+        testkit::eventually("the run is forgotten", DEADLINE, || self.table.find(run).is_none().then_some(()));
         took
     }
 
     fn end(self) {
-        self.ask(Ask::Shutdown { leave: false });
+        let shutdown = Ask::Shutdown { leave: false };
+        let elder = testkit::eventually("the elder answers", DEADLINE, || greet(&self.run_dir(), "elder"));
+        rustix::net::send(&elder.0, &shutdown.encode(), SendFlags::NOSIGNAL).expect("the elder listens");
+        self.ask(shutdown);
         let gone = testkit::within(DEADLINE, || {
             let left = procfs::marked(&self.mark);
             // The daemon that does nothing does not end either.
@@ -203,25 +210,32 @@ impl Chain {
             }
             left.is_empty().then_some(())
         });
-        assert!(gone.is_some(), "elder and keeper end when they are told to");
+        let left: Vec<String> = procfs::marked(&self.mark).into_iter().map(procfs::command_line).collect();
+        assert!(gone.is_some(), "elder and keeper end when they are told to: {left:?}");
     }
 }
 
 /// To the keeper of now, once it says that its guard is whole: before that it takes no starts.
 fn connect(run: &Path) -> (OwnedFd, Table) {
     testkit::eventually("the keeper answers, its guard whole", DEADLINE, || {
-        let name = std::fs::read_link(run.join("keeper")).ok()?;
-        let path = run.join(name.file_name()?);
-        let table = Table::open(&path.with_extension("tab")).ok()?;
-        let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).ok()?;
-        rustix::net::connect(&socket, &SocketAddrUnix::new(&path).ok()?).ok()?;
-        let hello = Ask::Hello { protocol: PROTOCOL, role: Role::Watcher };
-        rustix::net::send(&socket, &hello.encode(), SendFlags::NOSIGNAL).ok()?;
+        let (socket, table) = greet(run, "keeper")?;
         let mut buffer = [0; PACKET];
         let (n, _) = rustix::net::recv(&socket, &mut buffer, RecvFlags::empty()).ok()?;
         let whole =
             |tell| matches!(tell, Tell::Chain { keeper, guard: Guard::Whole, .. } if keeper == table.generation());
         records(&buffer[..n]).filter_map(Tell::decode).any(whole).then_some((socket, table))
     })
+}
+
+/// Whoever that symlink names: greeted, the answer not heard yet.
+fn greet(run: &Path, link: &str) -> Option<(OwnedFd, Table)> {
+    let name = std::fs::read_link(run.join(link)).ok()?;
+    let path = run.join(name.file_name()?);
+    let table = Table::open(&path.with_extension("tab")).ok()?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).ok()?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(&path).ok()?).ok()?;
+    let hello = Ask::Hello { protocol: PROTOCOL, role: Role::Watcher };
+    rustix::net::send(&socket, &hello.encode(), SendFlags::NOSIGNAL).ok()?;
+    Some((socket, table))
 }

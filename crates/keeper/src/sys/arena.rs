@@ -41,6 +41,8 @@ pub struct Arena {
     pub(crate) locality: Locality,
     /// The keeper's own uid and gid.
     pub(crate) user: (u32, u32),
+    /// What the keeper ignores or handles; it changes nothing of that later.
+    pub(super) altered_signals: u64,
 }
 
 // SAFETY: the pointers are only read between `load` and the end of the same spawn.
@@ -60,6 +62,7 @@ impl Arena {
             way: Way::Clone3,
             locality: Locality::open(),
             user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
+            altered_signals: super::misc::altered_signals(),
         })
     }
 

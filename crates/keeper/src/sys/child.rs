@@ -34,6 +34,8 @@ pub(super) struct Plan<'a> {
     pub(super) nofile: Option<(u64, u64)>,
     pub(super) user: Option<(u32, u32)>,
     pub(super) no_new_privileges: bool,
+    /// Signals that are not at their default, one bit each from 1 on.
+    pub(super) altered_signals: u64,
     pub(super) step: &'a AtomicU32,
     pub(super) errno: &'a AtomicI32,
 }
@@ -79,7 +81,7 @@ fn become_program(plan: &Plan<'_>) -> Fallible {
     user(plan).map_err(|e| (SpawnStep::User, e))?;
     let directory = plan.directory.as_ptr() as usize;
     sys(libc::SYS_chdir, [directory, 0, 0, 0, 0, 0]).map_err(|e| (SpawnStep::Directory, e))?;
-    signals().map_err(|e| (SpawnStep::Exec, e))?;
+    signals(plan.altered_signals).map_err(|e| (SpawnStep::Exec, e))?;
     Err((SpawnStep::Exec, exec(plan)))
 }
 
@@ -221,14 +223,13 @@ fn user(plan: &Plan<'_>) -> Result<(), i32> {
     Ok(())
 }
 
-/// Every signal to its default, then all of them let in. A program finds none ignored, none blocked.
-fn signals() -> Result<(), i32> {
+/// Every signal to its default, then all of them let in. A program finds none ignored, none blocked. Only those that the
+/// keeper does not have at their default are touched: one call for each of 62 signals would be felt in every start.
+fn signals(altered: u64) -> Result<(), i32> {
     /// `struct sigaction` as the kernel has it: handler, flags, restorer, mask. All zero is the default.
     const DEFAULT: [usize; 4] = [0; 4];
-    for signal in 1..=64 {
-        if signal != libc::SIGKILL as usize && signal != libc::SIGSTOP as usize {
-            sys(libc::SYS_rt_sigaction, [signal, DEFAULT.as_ptr() as usize, 0, 8, 0, 0])?;
-        }
+    for signal in (1..=64).filter(|signal| altered & (1 << (signal - 1)) != 0) {
+        sys(libc::SYS_rt_sigaction, [signal, DEFAULT.as_ptr() as usize, 0, 8, 0, 0])?;
     }
     let none = 0u64;
     let at = (&raw const none) as usize;

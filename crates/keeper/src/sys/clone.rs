@@ -81,6 +81,7 @@ fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Res
         nofile: p.restore.nofile,
         user: p.view.user(),
         no_new_privileges: p.view.no_new_privileges(),
+        altered_signals: arena.altered_signals,
         step: &p.slot.step,
         errno: &p.slot.errno,
     };

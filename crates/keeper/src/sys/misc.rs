@@ -42,6 +42,18 @@ pub fn set_mask(mask: u64) -> u64 {
     before
 }
 
+/// The signals that this process ignores or handles, one bit each from 1 on.
+pub fn altered_signals() -> u64 {
+    (1..=64usize).fold(0, |altered, signal| {
+        let mut now = [0usize; 4];
+        let args = [signal, 0, now.as_mut_ptr() as usize, 8, 0, 0];
+        // SAFETY: only asks, into a `struct sigaction` as the kernel has it, which is ours.
+        let result = check(unsafe { call(libc::SYS_rt_sigaction, args) });
+        debug_assert_eq!(result, Ok(0), "asking fails only for numbers that are no signals");
+        if now[0] == libc::SIG_DFL { altered } else { altered | 1 << (signal - 1) }
+    })
+}
+
 /// Orphans among our descendants become our children.
 pub fn set_subreaper() -> io::Result<()> {
     Ok(rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?)
