@@ -174,13 +174,14 @@ impl Field {
         const SLACK: u64 = 1_000_000_000;
         let chains = open(&self.chains);
         // The chains that may have been there at its start: the last one seen before it was sent, and all until then.
-        let first = chains.iter().rposition(|(at, _)| *at <= sent_at).unwrap_or(0);
+        // A chain is seen a little after it came to be, and a kill a little after it was sent.
+        let first = chains.iter().rposition(|(at, _)| *at + SLACK <= sent_at).unwrap_or(0);
         let there: Vec<u32> = chains[first..]
             .iter()
             .take_while(|(at, _)| *at <= started_at + SLACK)
             .flat_map(|(_, pids)| [pids.elder, pids.keeper])
             .collect();
-        let span = sent_at..ended_at + SLACK;
+        let span = sent_at.saturating_sub(SLACK)..ended_at + SLACK;
         let mut dead: Vec<u32> = open(&self.kills)
             .iter()
             .filter(|kill| span.contains(&kill.at) && there.contains(&kill.pid))
