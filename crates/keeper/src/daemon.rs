@@ -101,6 +101,16 @@ impl Keeper {
         }
     }
 
+    /// An elder that made the API's socket anew: a daemon of the chain before it serves one that nobody finds any more. It
+    /// starts again on ours, which loses nothing.
+    pub(crate) fn end_deaf_daemon(&self) {
+        if let Holder::Somebody { pidfd, .. } = self.holder()
+            && let Err(e) = wait::pidfd_send_signal(&pidfd, 9, false)
+        {
+            crate::say(format_args!("cannot end a daemon that serves a socket of an earlier server: {e}"));
+        }
+    }
+
     pub(crate) fn want_daemon_now(&mut self) {
         if !self.is_elder() || self.closing {
             self.daemon.state = State::Absent;

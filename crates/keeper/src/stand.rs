@@ -154,6 +154,7 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     settle_in(c"kin-elder")?;
     let restore = make_room();
     let place = Place::open(state, run)?;
+    let is_handed = listen.is_some();
     let api = match listen {
         Some(api) => api,
         None => listen_api(&place)?,
@@ -182,6 +183,9 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     keeper.watch_place();
     name_role(&keeper.place, "elder", id)?;
     name_role(&keeper.place, "keeper", id)?;
+    if !is_handed {
+        keeper.end_deaf_daemon();
+    }
     Ok(keeper)
 }
 
