@@ -105,13 +105,20 @@ impl Foreground {
     fn wait(&self) -> bool {
         loop {
             match rustix::termios::tcgetpgrp(std::io::stdin()) {
-                Ok(group) if group == rustix::process::getpgrp() => return true,
+                Ok(group) if Some(group) == own_group() => return true,
                 // The shell continues us when it brings us to the front.
                 Ok(_) if self.continued.recv().is_ok() => {}
                 Ok(_) | Err(_) => return false,
             }
         }
     }
+}
+
+/// `None` when whoever leads our group lives outside of our pid namespace, for which the kernel says 0 and rustix has no value.
+fn own_group() -> Option<rustix::process::Pid> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let group = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(2)?;
+    rustix::process::Pid::from_raw(group.parse().ok()?)
 }
 
 /// Our terminal gives each key at once and acts on none of them, until this is dropped.

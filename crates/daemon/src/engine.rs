@@ -133,7 +133,9 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
     let (tell_end, ended) = oneshot::channel();
+    let journal = Journal::new(&config.state);
     let handle = Handle {
+        journal: journal.watch_trouble(),
         inputs: sender.clone(),
         committed: committed_seen,
         chain: chain_seen,
@@ -168,7 +170,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain_at: None,
         orphaned: false,
         care: care::Care::default(),
-        journal: Journal::new(&config.state),
+        journal,
         config,
         _lock: lock,
     };

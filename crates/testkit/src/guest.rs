@@ -335,12 +335,17 @@ fn probe() -> io::Result<u8> {
         .skip(1)
         .map(|l| (l[..25].trim().to_string(), l[25..].split_whitespace().take(2).map(String::from).collect()))
         .collect();
-    let id = |pid: Result<rustix::process::Pid, rustix::io::Errno>| pid.map(|p| p.as_raw_nonzero().get());
+    // Asked of /proc: whoever leads them may live outside of our pid namespace, where the kernel says 0 and rustix has no value.
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let number = |at: usize| -> i32 {
+        let words = stat.rsplit_once(')').map_or("", |(_, rest)| rest);
+        words.split_ascii_whitespace().nth(at).and_then(|word| word.parse().ok()).unwrap_or_default()
+    };
     let json = serde_json::json!({
         "pid": std::process::id(),
         "parent": rustix::process::getppid().map(|p| p.as_raw_nonzero().get()),
-        "session": id(rustix::process::getsid(None))?,
-        "group": rustix::process::getpgrp().as_raw_nonzero().get(),
+        "session": number(3),
+        "group": number(2),
         "directory": std::env::current_dir()?.to_string_lossy(),
         "umask": field("Umask"),
         "sig_blocked": field("SigBlk"),

@@ -111,6 +111,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) chain: watch::Receiver<ChainInfo>,
+    pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) readers: Arc<Readers>,
 }
 
@@ -172,6 +173,11 @@ impl Handle {
     /// Changes whenever elder, keeper or guard do.
     pub fn watch_chain(&self) -> watch::Receiver<ChainInfo> {
         self.chain.clone()
+    }
+
+    /// What keeps the log of events behind the ledger, if anything does.
+    pub fn journal_trouble(&self) -> Option<String> {
+        self.journal.borrow().clone()
     }
 
     /// A read-only connection of one's own, given back when dropped. It blocks: use it off the async threads.

@@ -21,6 +21,7 @@ use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 const NAME: &str = "events.log";
 /// A file that would grow beyond it becomes `events.log.1`.
@@ -51,8 +52,8 @@ pub(super) struct Journal {
     /// Only while behind.
     reader: Option<Reader>,
     text: String,
-    /// The trouble was said; it is said once.
-    said: bool,
+    /// What keeps it from being written, for whoever asks.
+    trouble: watch::Sender<Option<String>>,
     /// How many bytes the disk has left.
     #[cfg(test)]
     room: Option<usize>,
@@ -83,10 +84,14 @@ impl Journal {
             behind: Some(Instant::now()),
             reader: None,
             text: String::new(),
-            said: false,
+            trouble: watch::channel(None).0,
             #[cfg(test)]
             room: None,
         }
+    }
+
+    pub(super) fn watch_trouble(&self) -> watch::Receiver<Option<String>> {
+        self.trouble.subscribe()
     }
 
     /// When to be asked to catch up. Nothing to do is no time.
@@ -126,7 +131,7 @@ impl Journal {
         match self.page(ledger) {
             Ok(true) => self.behind = Some(Instant::now()),
             Ok(false) => {
-                if std::mem::take(&mut self.said) {
+                if self.trouble.send_replace(None).is_some() {
                     crate::say!("kin daemon: {NAME} has caught up");
                 }
                 (self.behind, self.reader) = (None, None);
@@ -143,10 +148,12 @@ impl Journal {
     }
 
     fn failed(&mut self, trouble: &Trouble) {
-        if !std::mem::replace(&mut self.said, true) {
-            let why = super::words(trouble);
+        let why = super::words(trouble);
+        // Said once, however often it is tried.
+        if self.trouble.borrow().is_none() {
             crate::say!("kin daemon: {NAME}: {why}; what is missing follows as soon as it can");
         }
+        self.trouble.send_replace(Some(why));
         if let (Trouble::Ledger(ReadError::Damage { what }), Some(reader)) = (trouble, &self.reader)
             && let Err(e) = reader.suspect(what)
         {

@@ -17,10 +17,12 @@ const FREE_BYTES: u64 = 1 << 30;
 /// As many open files let the keepers hold a few hundred runs.
 const FILES: u64 = 4096;
 
-pub fn examine(about: &About, chain: &ChainInfo, counters: Answer<Counters>) -> Doctor {
+/// `journal`: what keeps the log of events from being written.
+pub fn examine(about: &About, chain: &ChainInfo, counters: Answer<Counters>, journal: Option<String>) -> Doctor {
     let checks = vec![
         keepers(chain),
         ledger(about, counters),
+        events(about, journal),
         room(&about.state),
         memory(&about.run),
         link(about),
@@ -72,6 +74,17 @@ fn ledger(about: &About, counters: Answer<Counters>) -> Check {
         Err(failure) => {
             let hint = "stop the server, copy kin.db away, and start again: kin keeps what is sound";
             check("ledger", Verdict::Failed(hint), failure.error.message)
+        }
+    }
+}
+
+fn events(about: &About, trouble: Option<String>) -> Check {
+    let path = about.state.join("events.log");
+    match trouble {
+        None => check("events", Verdict::Ok, format!("each has its line in {}", path.display())),
+        Some(why) => {
+            let hint = "nothing is lost: the lines follow from the ledger as soon as the file can be written";
+            check("events", Verdict::Warning(hint), format!("{} stays behind: {why}", path.display()))
         }
     }
 }

@@ -34,8 +34,8 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
 
 pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     let read = door.read(|ledger| Ok(ledger.counters()?)).await;
-    let (about, chain) = (door.about.clone(), door.engine.chain());
-    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, &chain, read)).await;
+    let (about, chain, journal) = (door.about.clone(), door.engine.chain(), door.engine.journal_trouble());
+    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, &chain, read, journal)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }
 

@@ -3,7 +3,7 @@
 use crate::support::{Server, signal_pid};
 use hyper::StatusCode;
 use rustix::process::Signal;
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_server_serves_has_no_second_and_ends_when_its_front_is_told() {
@@ -55,9 +55,8 @@ async fn a_run_that_waits_is_still_there_for_the_next_server() {
 #[tokio::test]
 async fn a_server_whose_keepers_die_at_once_gets_new_ones_and_goes_on() {
     let mut server = Server::serving();
-    let whole =
-        |who: &serde_json::Value| who["guard"] == "whole" && who["elder_pid"].is_u64() && who["keeper_pid"].is_u64();
-    let who = server.until("/v1/server", whole).await;
+    let known = |who: &Value| ["elder_pid", "keeper_pid"].iter().all(|role| who[*role].is_u64());
+    let who = server.until("/v1/server", |who| who["guard"] == "whole" && known(who)).await;
     for role in ["elder_pid", "keeper_pid"] {
         signal_pid(who[role].as_u64().expect("a pid") as u32, Signal::KILL);
     }

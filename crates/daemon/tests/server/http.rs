@@ -110,6 +110,27 @@ fn frames(bytes: &[u8]) -> Vec<(Kind, u64, Vec<u8>)> {
 }
 
 #[tokio::test]
+async fn a_log_of_events_that_cannot_be_written_is_named_and_caught_up_with() {
+    let server = Server::serving();
+    let path = server.state().join("events.log");
+    let events = |said: &Value| {
+        let checks = said["checks"].as_array().into_iter().flatten();
+        checks.filter(|check| check["name"] == "events").map(|check| check["result"].clone()).collect::<Vec<_>>()
+    };
+    server.until("/v1/server/doctor", |said| events(said) == [json!("ok")] && path.exists()).await;
+    std::fs::rename(&path, path.with_extension("1")).expect("moves");
+    std::fs::create_dir(&path).expect("a directory in its place");
+    let id = server.submit(&server.wish("true")).await;
+    server.until("/v1/server/doctor", |said| events(said) == [json!("warning")]).await;
+    server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
+    std::fs::remove_dir(&path).expect("removes");
+    server.until("/v1/server/doctor", |said| events(said) == [json!("ok")]).await;
+    let log = std::fs::read_to_string(&path).expect("a log");
+    let ends = log.lines().filter(|line| line.contains(&format!("run=[{id}]")) && line.contains("outcome=[ok]"));
+    assert_eq!(ends.count(), 1, "{log}");
+}
+
+#[tokio::test]
 async fn output_that_is_gone_is_said_to_be_and_never_empty() {
     let server = Server::serving();
     let id = server.submit(&server.wish("echo one; echo two >&2")).await;

@@ -168,7 +168,10 @@ impl Server {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(Bytes::copy_from_slice(body.as_bytes()))).unwrap();
-        tokio::time::timeout(LONG, send.send_request(request)).await.expect("an answer in time").unwrap()
+        tokio::time::timeout(LONG, send.send_request(request))
+            .await
+            .unwrap_or_else(|_| panic!("no answer in time; server: {}", self.log()))
+            .unwrap()
     }
 
     /// As `open` of a GET, with a server that may be dying.
@@ -177,7 +180,10 @@ impl Server {
         let (mut send, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
         tokio::spawn(connection);
         let request = Request::get(path).header("host", "kin").body(Full::new(Bytes::new())).unwrap();
-        tokio::time::timeout(LONG, send.send_request(request)).await.expect("an answer in time").ok()
+        tokio::time::timeout(LONG, send.send_request(request))
+            .await
+            .unwrap_or_else(|_| panic!("no answer in time; server: {}", self.log()))
+            .ok()
     }
 
     /// A wish for a run of a shell's command line.
