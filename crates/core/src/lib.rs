@@ -13,6 +13,7 @@ extern crate std;
 pub mod effect;
 pub mod fact;
 pub mod id;
+pub mod job;
 pub mod outcome;
 pub mod refusal;
 pub mod run;
