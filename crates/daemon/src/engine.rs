@@ -530,6 +530,7 @@ impl Engine {
             events: fx.events.iter().map(row_of_event).collect(),
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
+            definitions: Vec::new(),
         };
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());

@@ -19,6 +19,7 @@ mod book;
 mod bulk;
 mod check;
 mod class;
+mod definition;
 mod error;
 mod event;
 mod key;
@@ -40,6 +41,7 @@ mod sum;
 mod write;
 
 pub use class::{OutcomeKind, Stage};
+pub use definition::{Definition, REVISIONS_KEPT, Source};
 pub use error::{Damaged, Error, ReadError};
 pub use event::{Change, Event, NewEvent};
 pub use key::KEY_KEPT_MS;

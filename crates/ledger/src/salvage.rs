@@ -16,7 +16,7 @@ use crate::media::beside;
 use crate::open::{BACKUP, DB, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
-use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, key, read, schema};
+use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema};
 use kin_core::{Run, RunNo, Time};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -240,7 +240,7 @@ fn stretch(
     Ok(Stretch::End)
 }
 
-/// Keys, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
+/// Keys, definitions, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
 fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     let mut keys: Vec<NewKey> = Vec::new();
     if key::all(source, |key| keys.push(key)).is_err() {
@@ -250,6 +250,15 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     for key in keys {
         if ledger.key(&key.key)?.is_none() {
             batch.keys.push(key);
+        }
+    }
+    let mut definitions = Vec::new();
+    if definition::all(source, |found| definitions.push(found)).is_err() {
+        // As above. (A ledger of before there were definitions has no such table.)
+    }
+    for found in definitions {
+        if !definition::has(&ledger.shelf, &found.job, found.rev)? {
+            batch.definitions.push(found);
         }
     }
     ledger.apply(&batch, Durability::Normal)?;

@@ -13,6 +13,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x6b69_6e31;
 /// `run`: one row a run (row.rs). `run_by_job` serves a job's listing; `run_odd` the few that are alive or did not end ok,
 /// `run_odd_by_job` a job's bad ones. An index on a run ends with its number by itself, so each is in order of time.
 /// `period` knows between which numbers the runs created in ten minutes lie, so that a listing by time need not trust numbers.
+/// `definition` has a row for each revision of each job's definition (definition.rs).
 /// `tagged` has a row for each job that ever had a run with the tag: more than it need be, never less.
 pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE book (one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -31,6 +32,9 @@ pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE idem (key TEXT PRIMARY KEY, content INTEGER NOT NULL, run INTEGER NOT NULL, at INTEGER NOT NULL,
                        sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX idem_by_at ON idem (at);
+", "
+    CREATE TABLE definition (job TEXT NOT NULL, rev INTEGER NOT NULL, at INTEGER NOT NULL, kind INTEGER NOT NULL,
+                             source TEXT NOT NULL, text TEXT, sum INTEGER NOT NULL, PRIMARY KEY (job, rev)) STRICT, WITHOUT ROWID;
 "];
 
 /// The version that this kin writes.

@@ -7,7 +7,7 @@ use crate::book::Book;
 use crate::error::{Meaning, is_full};
 use crate::row::{self, Row};
 use crate::shelf::{Shelf, job_sum};
-use crate::{Error, Ledger, NewEvent, event, key, making, mark, period};
+use crate::{Definition, Error, Ledger, NewEvent, definition, event, key, making, mark, period};
 use kin_core::{JobName, Run, RunNo, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
@@ -23,6 +23,7 @@ pub struct Batch<'a> {
     pub runs: Vec<&'a Run>,
     pub events: Vec<NewEvent>,
     pub keys: Vec<NewKey>,
+    pub definitions: Vec<Definition>,
     /// Run numbers up to this one may be given out from now on. A smaller one than before changes nothing.
     pub mint_reserved: Option<u64>,
 }
@@ -65,6 +66,7 @@ impl Ledger {
         if batch.runs.is_empty()
             && batch.events.is_empty()
             && batch.keys.is_empty()
+            && batch.definitions.is_empty()
             && batch.mint_reserved.is_none_or(|no| no <= self.book.mint_reserved)
         {
             return Ok(Applied { seqs: next..next });
@@ -154,6 +156,9 @@ impl Work<'_> {
         }
         for key in &batch.keys {
             key::put(self.shelf, key)?;
+        }
+        for new in &batch.definitions {
+            definition::put(self.shelf, new)?;
         }
         let first = self.book.last_event + 1;
         for event in &batch.events {

@@ -2,6 +2,7 @@
 
 mod counting;
 mod damage;
+mod defining;
 mod disk;
 mod history;
 mod killing;
