@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod refusal;
 pub mod run;
 pub mod seen;
+pub mod tick;
 pub mod wish;
 pub mod world;
 
@@ -28,6 +29,7 @@ pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
 pub use refusal::Refusal;
 pub use run::{Run, RunState, StopWhy, Trigger};
 pub use seen::{Close, How, Phase, Seen};
+pub use tick::{Decided, Decision, Tick};
 pub use wish::{Farewell, Granted, NewRun, Serial, StopKind, Wish};
 pub use world::World;
 

@@ -531,6 +531,7 @@ impl Engine {
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
             definitions: Vec::new(),
+            ticks: Vec::new(),
         };
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());

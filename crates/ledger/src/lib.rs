@@ -38,6 +38,7 @@ mod salvage;
 mod schema;
 mod shelf;
 mod sum;
+mod tick;
 mod write;
 
 pub use class::{OutcomeKind, Stage};
@@ -49,4 +50,5 @@ pub use open::{BACKUP, Found, Ledger, OpenError, Opened};
 pub use query::{LOOKED_AT_MAX, OutcomeIs, Page, Query, StateIs};
 pub use read::{Counters, Reader};
 pub use retain::{Retention, SLICE_MAX, Swept};
+pub use tick::{TickPage, TickQuery};
 pub use write::{Applied, Batch, Durability, NewKey};

@@ -11,4 +11,5 @@ mod rebuilding;
 mod runs;
 mod size;
 mod sweeping;
+mod ticking;
 mod versions;
