@@ -8,6 +8,7 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod home;
+pub mod job;
 pub mod run;
 pub mod server;
 
