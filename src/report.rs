@@ -1,22 +1,25 @@
 //! Where an error meets a human: its words, what to do about it, and the exit code.
 //!
-//! | code | means                                        |
-//! |------|----------------------------------------------|
-//! | 0    | done                                         |
-//! | 1    | the thing asked about failed, or kin did     |
-//! | 2    | the command line or a setting is wrong       |
-//! | 3    | no server, or it does not answer             |
-//! | 4    | no such job or run                           |
-//! | 5    | refused                                      |
-//! | 124  | the time was over                            |
+//! | code | means                                            |
+//! |------|--------------------------------------------------|
+//! | 0    | done                                             |
+//! | 1    | the thing asked about failed, or kin did         |
+//! | 2    | the command line, a setting or KIN_HOME is wrong |
+//! | 3    | no server, or it does not answer                 |
+//! | 4    | no such job or run                               |
+//! | 5    | refused                                          |
+//! | 124  | the time was over                                |
 //!
 //! `exec` returns the child's own, see `verdict`.
 
 use crate::clean;
 use kin_client::Error;
 use kin_client::api::Code;
+use kin_client::api::home::NoHome;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+
+const OF_ONES_OWN: &str = "set KIN_HOME to a directory of your own that can be written to";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -65,7 +68,7 @@ impl Failure {
             Failure::System { .. } => 1,
             Failure::LeftRunning { source, .. } => source.exit_code(),
             Failure::Client(error) => match error {
-                Error::Home(_) => 2,
+                Error::Home(_) | Error::NotADirectory { .. } => 2,
                 Error::Refused(refused) => match refused.code {
                     Code::BadRequest | Code::UnsupportedMedia | Code::TooLarge => 2,
                     Code::NotFound => 4,
@@ -75,6 +78,8 @@ impl Failure {
                 },
                 // A server that ends before it serves says with its own code what is wrong.
                 Error::NotStarted { code: Some(2), .. } => 2,
+                // A place of somebody else's.
+                Error::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 2,
                 Error::NoServer { .. }
                 | Error::NotStarted { .. }
                 | Error::Silent { .. }
@@ -96,6 +101,7 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
                 Error::NoServer { .. } => Some("kin serve starts one in the foreground".into()),
+                Error::NotStarted { code: Some(2), .. } | Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
                 Error::NotStarted { state, .. } => Some(format!("see {}", state.join("server.log").display())),
                 Error::Silent { daemon: Some(daemon), .. } => {
                     Some(format!("kill -9 {} makes a new one take over; no run is harmed by it", daemon.pid))
@@ -104,7 +110,8 @@ impl Failure {
                     Some(format!("kin serve looks after it; see {}", state.join("server.log").display()))
                 }
                 Error::Unreachable { .. } => Some("only the user whose server it is, and root, may talk to it".into()),
-                Error::Home(_) => Some("set KIN_HOME to a directory of your own".into()),
+                Error::Home(NoHome::Relative(home)) => Some(format!("KIN_HOME=\"$PWD/{}\"", home.display())),
+                Error::Home(NoHome::Unsaid) => Some(OF_ONES_OWN.into()),
                 Error::Strange { .. } | Error::Hand { .. } | Error::System { .. } => None,
             },
         }

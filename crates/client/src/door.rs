@@ -133,6 +133,7 @@ pub(crate) async fn connect(
                 Start::With(_) => {}
             },
             Err(error) if is_pause(&error) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Err(not_a_directory(home)),
             Err(source) => return Err(Error::Unreachable { socket, source }),
         }
         let refused_since = *refused_since.get_or_insert_with(Instant::now);
@@ -153,6 +154,14 @@ pub(crate) async fn connect(
         }
         pause.take().await;
     }
+}
+
+/// The first part of the way to the state that is something else.
+fn not_a_directory(home: &Home) -> Error {
+    let mut parts: Vec<&Path> = home.state.ancestors().collect();
+    parts.reverse();
+    let part = parts.into_iter().find(|part| part.exists() && !part.is_dir());
+    Error::NotADirectory { path: part.unwrap_or(&home.state).to_path_buf() }
 }
 
 /// Not there, nobody listening, or too many waiting already: all pass.
@@ -252,7 +261,8 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     let status = ended.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(system)?;
     let mut words = Vec::new();
     said.rewind().and_then(|()| said.read_to_end(&mut words)).map_err(system)?;
-    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    let words = String::from_utf8_lossy(&words);
+    let words = words.trim().trim_start_matches("kin: ").to_owned();
     match status.code() {
         Some(0) => Ok(words),
         Some(ALREADY) => Ok(String::new()),
