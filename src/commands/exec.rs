@@ -1,5 +1,6 @@
 //! `kin exec`
 
+use crate::caller;
 use crate::cli::Face;
 use crate::commands::with_client::Guard;
 use crate::durations;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-/// Run any command under kin, with this directory, environment and umask.
+/// Run any command under kin, with this directory, environment, umask, limits and nice value.
 ///
 /// Attached, its output and exit code pass through, and Ctrl-C goes to it: once to interrupt it, twice to stop it. It
 /// outlives this client: close the terminal and it runs on; kin tail -f follows it again. With --detach its id is
@@ -140,18 +141,12 @@ impl ExecArgs {
             None => None,
             Some(text) => Some(signals::parse(text).ok_or_else(|| Failure::usage(format!("{text:?} is no signal")))?),
         };
-        let directory = std::env::current_dir()
-            .map_err(|source| Failure::System { what: "could not find the directory we are in", source })?;
         let serial = (self.serial || self.max_executions.is_some() || self.execution_group.is_some())
             .then(|| Serial { group: self.execution_group.clone(), max: self.max_executions.unwrap_or(1) });
         let size = || input::terminal_size().unwrap_or((24, 80));
-        let wire = |text: &OsString| to_wire(text.as_bytes());
         Ok(RunRequest {
             job: self.id.clone(),
-            argv: self.command.iter().map(wire).collect(),
-            directory: to_wire(directory.as_os_str().as_bytes()),
-            env: std::env::vars_os().map(|(name, value)| (wire(&name), wire(&value))).collect(),
-            umask: Some(umask()),
+            argv: self.command.iter().map(|arg| to_wire(arg.as_bytes())).collect(),
             timeout_ms: self.timeout.map(millis),
             latch: self.pending.clone(),
             no_overlap: self.no_overlap,
@@ -162,6 +157,7 @@ impl ExecArgs {
             stop_signal,
             stop_wait_ms: self.stop_wait.map(millis),
             tags: self.tags.clone(),
+            ..caller::request()?
         })
     }
 
@@ -259,13 +255,6 @@ fn introduction(run: &Run) -> String {
 
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-/// Ours. It can only be read by setting it; this is the only thread.
-fn umask() -> u32 {
-    let ours = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(ours);
-    ours.as_raw_mode()
 }
 
 /// Both streams of the run on ours, until it has ended.
