@@ -10,9 +10,21 @@ use std::num::NonZeroU64;
 
 /// 50 µs, as every process begins.
 const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(50_000);
-const STACK: u64 = 8 << 20;
-const FILES: u64 = 1024;
+/// Soft limits that are usually below the hard ones.
+const USUAL: [(Resource, u64); 3] = [(Resource::Core, 0), (Resource::Stack, 8 << 20), (Resource::Nofile, 1024)];
+/// The hard limit of open files that the kernel begins with.
 const FILES_HARD: u64 = 4096;
+/// Of these a finite hard limit is unusual where the machine's first process has none; of the others it is not.
+const SET_BY_HAND: [Resource; 8] = [
+    Resource::Cpu,
+    Resource::Fsize,
+    Resource::Data,
+    Resource::Stack,
+    Resource::Core,
+    Resource::Rss,
+    Resource::As,
+    Resource::Locks,
+];
 
 /// Each limit, as /proc names it.
 const LIMITS: [(Resource, &str); 16] = [
@@ -97,29 +109,19 @@ fn limits() -> Vec<String> {
     stays
 }
 
-/// Whether somebody must have set it. Of processes, locked memory and the like a finite number is usual.
+/// Whether somebody must have set it.
 fn is_low(resource: Resource, most: u64, firsts: Option<Option<u64>>) -> bool {
-    match resource {
-        Resource::Nofile => most < FILES_HARD,
-        Resource::Cpu
-        | Resource::Fsize
-        | Resource::Data
-        | Resource::Stack
-        | Resource::Core
-        | Resource::Rss
-        | Resource::As
-        | Resource::Locks => firsts == Some(None),
-        _ => false,
+    if resource == Resource::Nofile {
+        most < FILES_HARD
+    } else {
+        SET_BY_HAND.contains(&resource) && firsts == Some(None)
     }
 }
 
 fn usual(resource: Resource, hard: Option<u64>) -> Option<u64> {
-    let at_most = |usual: u64| Some(hard.map_or(usual, |hard| hard.min(usual)));
-    match resource {
-        Resource::Core => at_most(0),
-        Resource::Stack => at_most(STACK),
-        Resource::Nofile => at_most(FILES),
-        _ => hard,
+    match USUAL.iter().find(|(known, _)| *known == resource) {
+        Some((_, usual)) => Some(hard.map_or(*usual, |hard| hard.min(*usual))),
+        None => hard,
     }
 }
 
