@@ -36,9 +36,9 @@ pub(crate) enum Failure {
     Closed,
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
-    /// The run goes on, whatever became of the one who followed it.
-    #[error("{source}; the run {run} goes on")]
-    LeftRunning { run: String, source: Box<Failure> },
+    /// The run goes on, whatever became of the one who followed it; or nobody knows.
+    #[error("{source}; {}", left_words(run, *lives))]
+    Left { run: String, lives: bool, source: Box<Failure> },
 }
 
 impl Failure {
@@ -66,7 +66,7 @@ impl Failure {
             Failure::TimedOut(_) => 124,
             Failure::Closed => 0,
             Failure::System { .. } => 1,
-            Failure::LeftRunning { source, .. } => source.exit_code(),
+            Failure::Left { source, .. } => source.exit_code(),
             Failure::Client(error) => match error {
                 Error::Home(_) | Error::NotADirectory { .. } => 2,
                 Error::Refused(refused) => match refused.code {
@@ -93,10 +93,14 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } | Failure::NotFound { hint, .. } => hint.clone(),
-            Failure::LeftRunning { run, source } => {
-                let first = source.hint().map(|hint| format!("{hint}; then ")).unwrap_or_default();
-                Some(format!("{first}kin tail -f {run} follows it again"))
-            }
+            Failure::Left { run, source, .. } => match source.as_ref() {
+                // Whatever asks for it starts a server.
+                Failure::Client(Error::NoServer { .. }) => Some(again(run)),
+                other => {
+                    let first = other.hint().map(|hint| format!("{hint}; then ")).unwrap_or_default();
+                    Some(first + &again(run))
+                }
+            },
             Failure::TimedOut(_) | Failure::Closed | Failure::System { .. } => None,
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
@@ -122,6 +126,14 @@ impl Failure {
         lines.extend(self.hint().map(|hint| format!("  hint: {}", clean::name(&hint))));
         lines
     }
+}
+
+fn left_words(run: &str, lives: bool) -> String {
+    if lives { format!("the run {run} goes on") } else { format!("what became of {run}, the next one knows") }
+}
+
+fn again(run: &str) -> String {
+    format!("kin tail -f {run} follows it again")
 }
 
 /// Says on stderr what there is to say, and ends the program with the right code.
@@ -180,7 +192,7 @@ mod tests {
         assert_eq!(refused(Code::Refused).lines(), ["kin: another run of backup lives", "  hint: kin stop backup"]);
         let daemon = Some(DaemonProcess { pid: 7, doing: "stopped by a signal" });
         let silent = Error::Silent { state: "/s".into(), daemon, seconds: 30 };
-        let left = Failure::LeftRunning { run: "a-00000001".into(), source: Box::new(silent.into()) };
+        let left = Failure::Left { run: "a-00000001".into(), lives: true, source: Box::new(silent.into()) };
         assert_eq!(
             left.lines(),
             [

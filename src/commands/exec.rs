@@ -128,7 +128,10 @@ impl ExecArgs {
             face.screen.note(&introduction(&run));
         }
         match self.attached(face, &run, input, interrupts, pending).await {
-            Err(failure @ Failure::Client(_)) => Err(Failure::LeftRunning { run: run.id, source: Box::new(failure) }),
+            Err(failure @ Failure::Client(_)) => {
+                let lives = face.client.server_lives().unwrap_or(false);
+                Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
+            }
             ended => ended,
         }
     }
@@ -238,8 +241,13 @@ impl ExecArgs {
                 }
                 Ok(verdict::exit_code(&ended))
             }
-            // The run goes on, unless a guard stops it now.
-            Err(Failure::Closed) => Ok(NOBODY_READS),
+            // The run goes on, unless the guard stops it now.
+            Err(Failure::Closed) => {
+                if face.screen.err_terminal && !self.quiet {
+                    face.screen.note(&unread(&run.id, guard.is_some()));
+                }
+                Ok(NOBODY_READS)
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -251,6 +259,11 @@ fn introduction(run: &Run) -> String {
         ("queued", _) => format!("run {} waits for its turn", run.id),
         (_, _) => format!("run {}", run.id),
     }
+}
+
+fn unread(id: &str, guarded: bool) -> String {
+    let what = if guarded { "is being stopped".into() } else { format!("goes on; kin stop {id} ends it") };
+    format!("nobody reads its output any more: {id} {what}")
 }
 
 fn millis(duration: Duration) -> u64 {
@@ -268,7 +281,8 @@ async fn output_of(client: Client, screen: Screen, id: String, cleaned: Cleaned,
             Piece::Gap { stream, count, .. } if !quiet => {
                 screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
             }
-            Piece::Gap { .. } => {}
+            Piece::Away if !quiet => screen.note(&verdict::away(&client, &id)),
+            Piece::Gap { .. } | Piece::Away => {}
             Piece::End(run) => ended = Some(*run),
         }
     }

@@ -45,6 +45,8 @@ const PATH_MAX: usize = 107;
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a daemon that cannot be reached is believed to be restarting before a front is asked to look after it.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// How long somebody who starts no server waits for an answer before looking whether there is one any more.
+pub(crate) const LOOK_CLOSED: Duration = Duration::from_millis(250);
 /// A new server says within this time that it serves, or is given up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// More attempts than this mean that a server ends as soon as it has started.
@@ -185,7 +187,7 @@ fn lock(path: &Path) -> Result<Lock, Error> {
 
 /// Whether the server was shut down while its runs went on: then the keepers live, and keep the socket, but nobody will
 /// ever answer at it. The daemon leaves this file when it ends so, and the next one removes it.
-fn was_shut_down(home: &Home) -> bool {
+pub(crate) fn was_shut_down(home: &Home) -> bool {
     home.run_link().join("closed").exists() && !daemon_lives(home)
 }
 
