@@ -93,14 +93,12 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } | Failure::NotFound { hint, .. } => hint.clone(),
-            Failure::Left { run, source, .. } => match source.as_ref() {
-                // Whatever asks for it starts a server.
-                Failure::Client(Error::NoServer { .. }) => Some(again(run)),
-                other => {
-                    let first = other.hint().map(|hint| format!("{hint}; then ")).unwrap_or_default();
-                    Some(first + &again(run))
-                }
-            },
+            Failure::Left { run, source, .. } => {
+                // Where there is no server, asking for the run starts one.
+                let no_server = matches!(source.as_ref(), Failure::Client(Error::NoServer { .. }));
+                let first = source.hint().filter(|_| !no_server).map(|hint| format!("{hint}; then "));
+                Some(format!("{}kin tail -f {run} follows it again", first.unwrap_or_default()))
+            }
             Failure::TimedOut(_) | Failure::Closed | Failure::System { .. } => None,
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
@@ -130,10 +128,6 @@ impl Failure {
 
 fn left_words(run: &str, lives: bool) -> String {
     if lives { format!("the run {run} goes on") } else { format!("what became of {run}, the next one knows") }
-}
-
-fn again(run: &str) -> String {
-    format!("kin tail -f {run} follows it again")
 }
 
 /// Says on stderr what there is to say, and ends the program with the right code.

@@ -182,6 +182,24 @@ fn inv_13_a_reader_that_goes_away_ends_the_client_alone() {
     server.shutdown();
 }
 
+/// `> file 2>&1`: the streams are kept apart, and come in the order in which they were written, as far as the clock tells.
+#[test]
+fn both_streams_in_one_file_are_in_their_order() {
+    let server = Server::start(KIN);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = std::fs::File::create(dir.path().join("both")).expect("a file");
+    let script = "for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done";
+    let mut command = server.command();
+    command.args(["exec", "--id", "both", "--", "sh", "-c", script]);
+    let both = |file: &std::fs::File| file.try_clone().expect("a clone");
+    let status = command.stdout(both(&file)).stderr(both(&file)).status().expect("kin exec");
+    assert!(status.success());
+    let text = std::fs::read_to_string(dir.path().join("both")).expect("what it wrote");
+    assert_eq!(text, "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n");
+    assert_eq!(Cli::new(&server).run(&["jl", "--err", "both"]).expect(0).text(), "err 1\nerr 2\nerr 3\n");
+    server.shutdown();
+}
+
 #[test]
 fn with_client_stops_the_run_however_the_client_ends() {
     let server = Server::start(KIN);
