@@ -27,19 +27,25 @@ use tokio::time::Instant;
 /// Attached, its output and exit code pass through, and Ctrl-C goes to it: once to interrupt it, twice to stop it. It
 /// outlives this client: close the terminal and it runs on; kin tail -f follows it again. With --detach its id is
 /// printed, and that is all.
+///
+/// Its two streams are kept apart, and come in the order in which they were written, as far as that is known: to about
+/// two milliseconds. It has no terminal: a program that wants one (an editor, a pager, a password, colours) needs --tty.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "kin exec [OPTIONS] -- CMD [ARG]...",
     after_help = "\
 EXAMPLE
   kin exec -- make -j4
+  kin exec --tty -- vim notes
   kin exec --detach --id backup --timeout '1h 30m' --no-overlap -- pg_dump app
 
 EXIT CODES
   the command's own, or 128+n when signal n ended it
   127  not found                      126  could not be started
   124  timed out by kin                 5  refused, skipped or cancelled
-    3  no server; the run goes on       1  lost"
+    3  no server; the run goes on       1  lost
+    2  wrong usage                    141  nobody reads the output; the run goes on
+  130  interrupted before it began      0  with --detach: accepted"
 )]
 pub(crate) struct ExecArgs {
     /// The job's name; without it, the program's.
