@@ -6,7 +6,7 @@ use crate::commands::{
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kin_client::Client;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -118,8 +118,8 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
     let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
-        Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(Cli::command())),
-        Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(Cli::command())),
+        Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
+        Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -132,6 +132,18 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
             }
         }
     }
+}
+
+/// The command line without what nobody types, for shells and `man`.
+fn for_people() -> Command {
+    let mut cli = Cli::command();
+    cli.build();
+    let is_typed = |verb: &&Command| !verb.is_hide_set() && verb.get_name() != "help";
+    let verbs: Vec<Command> = cli.get_subcommands().filter(is_typed).cloned().collect();
+    Command::new("kin")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Run it, keep it running, know what happened.")
+        .subcommands(verbs)
 }
 
 async fn perform(verb: Verb) -> Result<u8, Failure> {

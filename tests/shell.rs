@@ -21,6 +21,7 @@ fn completions_know_every_option_and_no_inner_verb() {
         for word in ["exec", "jl", "history", "max-executions", "stop-runs"] {
             assert!(script.contains(word), "{shell} lacks {word}");
         }
+        assert!(!script.contains("stdin ends without a word"), "{shell}: nobody types that");
     }
     let mut bash = Command::new("bash").arg("-n").stdin(Stdio::piped()).spawn().expect("bash");
     let mut stdin = bash.stdin.take().expect("a pipe");

@@ -46,8 +46,8 @@ impl ManArgs {
     }
 }
 
-/// The first page and one for each verb that is meant for people.
+/// The first page and one for each verb.
 fn pages(cli: &Command) -> impl Iterator<Item = Man> {
-    let verbs = cli.get_subcommands().filter(|verb| !verb.is_hide_set() && verb.get_name() != "help");
+    let verbs = cli.get_subcommands().filter(|verb| verb.get_name() != "help");
     std::iter::once(cli.clone()).chain(verbs.cloned()).map(Man::new)
 }
