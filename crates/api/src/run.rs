@@ -87,6 +87,13 @@ pub struct RunRequest {
     pub env: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub umask: Option<u32>,
+    /// As `nice` shows it; default: the server's. Never more favourable than the server may give.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nice: Option<i32>,
+    /// The kernel's limits by their names in `RLIMITS`; those not named are the server's. Never above what the server may
+    /// give.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub rlimits: BTreeMap<String, Rlimit>,
     /// Seconds may be fractions; in milliseconds here.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
@@ -114,6 +121,34 @@ pub struct RunRequest {
     #[serde(default)]
     pub tags: Vec<String>,
 }
+
+/// One limit, as `ulimit` shows it; null is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rlimit {
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// The names of the kernel's limits: each stands at its number, `RLIMIT_CPU` is 0.
+pub const RLIMITS: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

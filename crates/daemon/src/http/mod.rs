@@ -19,6 +19,7 @@ pub mod error;
 pub mod events;
 pub mod gate;
 pub mod glob;
+mod inherited;
 pub mod latches;
 pub mod openapi;
 pub mod output;

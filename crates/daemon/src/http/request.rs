@@ -2,13 +2,13 @@
 //! is decided elsewhere.
 
 use super::error::{Answer, Failure};
-use super::signal;
+use super::{inherited, signal};
 use crate::engine::{Key, Submit};
 use kin_api::RunRequest;
 use kin_api::run::from_wire;
 use kin_core::wish::{NewRun, Serial};
 use kin_core::{JobName, Trigger};
-use kin_keeper::spec::{Output, Rlimit, Spec, Stdin};
+use kin_keeper::spec::{Output, Spec, Stdin};
 
 /// Where programs are looked for when the run has no PATH, as the C library does.
 const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
@@ -97,7 +97,8 @@ fn spec(request: &RunRequest, asker: &Asker) -> Answer<Spec> {
     if let Some(stop_wait_ms) = request.stop_wait_ms {
         spec.stop_wait_ms = wait("the wait before KILL", stop_wait_ms)?;
     }
-    spec.rlimits.extend(asker.files_soft.map(open_files));
+    spec.nice = request.nice.map(inherited::nice).transpose()?;
+    spec.rlimits = inherited::limits(&request.rlimits, asker.files_soft)?;
     (spec.stdin, spec.output) = stdio(request)?;
     spec.hand_key = request.hand.unwrap_or(0);
     Ok(spec)
@@ -122,12 +123,6 @@ fn programs(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     }
     let place = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, program].join(&b'/');
     path.split(|b| *b == b':').map(place).collect()
-}
-
-fn open_files(soft: u64) -> Rlimit {
-    let resource = rustix::process::Resource::Nofile;
-    let hard = rustix::process::getrlimit(resource).maximum.unwrap_or(u64::MAX);
-    Rlimit { resource: resource as u32, soft: soft.min(hard), hard }
 }
 
 fn bytes(what: &str, text: &str) -> Answer<Vec<u8>> {
@@ -201,7 +196,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let spoils: [(&str, Spoil); 14] = [
+        let spoils: [(&str, Spoil); 16] = [
+            ("nice", |r| r.nice = Some(20)),
+            ("limit", |r| r.rlimits.extend([("files".into(), kin_api::run::Rlimit { soft: None, hard: None })])),
             ("program", |r| r.argv.clear()),
             ("program", |r| r.argv[0].clear()),
             ("NUL", |r| r.argv[1] = "a\0b".into()),
