@@ -6,6 +6,7 @@
 use super::dirs::Dirs;
 use super::{Batch, Engine, Input, perform, trim};
 use kin_core::RunId;
+use kin_keeper::room;
 use kin_ledger::Reader;
 use std::time::{Duration, Instant};
 
@@ -25,13 +26,20 @@ pub(super) struct Care {
     looked: Option<Instant>,
     /// Bytes that ended runs had written since the logs were looked at.
     written: u64,
+    /// Room is being made just now.
+    making_room: bool,
+    made_room: Option<Instant>,
 }
+
+/// Between two looks for room on a disk that is nearly full.
+const ROOM: Duration = Duration::from_secs(2);
 
 /// What the thread that looked everything over has to say.
 #[derive(Debug)]
 pub(super) struct Cared {
     /// By kind.
     notes: Vec<(&'static str, String)>,
+    made_room: bool,
 }
 
 impl Care {
@@ -79,14 +87,40 @@ impl Engine {
         let look = move || {
             let notes = look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]);
             // An engine that has ended wants no news.
-            drop(sender.send(Input::Cared(Cared { notes })));
+            drop(sender.send(Input::Cared(Cared { notes, made_room: false })));
         };
         if let Err(e) = std::thread::Builder::new().name("kin-care".into()).spawn(look) {
             crate::say!("kin daemon: cannot look the ledger over: {e}");
         }
     }
 
-    pub(super) fn cared(&self, cared: Cared, batch: &mut Batch) {
+    /// If the disk of the logs has less room than is to stay free, old output goes; in a thread of its own.
+    pub(super) fn look_for_room(&mut self) {
+        if self.care.making_room || self.care.made_room.is_some_and(|at| at.elapsed() < ROOM) {
+            return;
+        }
+        let Ok(stat) = rustix::fs::statvfs(&self.dirs.logs()) else { return };
+        let lacks = room::floor(&stat).saturating_sub(room::free(&stat));
+        if lacks == 0 {
+            return;
+        }
+        let (dirs, sender) = (self.dirs.clone(), self.sender.clone());
+        let make = move || {
+            let notes = make_room(&dirs, lacks).unwrap_or_else(|e| vec![("logs.trouble", e)]);
+            // An engine that has ended wants no news.
+            drop(sender.send(Input::Cared(Cared { notes, made_room: true })));
+        };
+        match std::thread::Builder::new().name("kin-room".into()).spawn(make) {
+            Ok(_detached) => self.care.making_room = true,
+            Err(e) => crate::say!("kin daemon: cannot make room: {e}"),
+        }
+    }
+
+    pub(super) fn cared(&mut self, cared: Cared, batch: &mut Batch) {
+        if cared.made_room {
+            self.care.making_room = false;
+            self.care.made_room = Some(Instant::now());
+        }
         for (kind, message) in cared.notes {
             self.note(kind, message, batch);
         }
@@ -108,6 +142,17 @@ impl Engine {
             }
         }
     }
+}
+
+fn make_room(dirs: &Dirs, lacks: u64) -> Result<Vec<(&'static str, String)>, String> {
+    let reader = Reader::open(&dirs.state).map_err(|e| format!("the ledger cannot be read: {}", super::words(&e)))?;
+    let (freed, problems) = trim::make_room(&reader, &dirs.logs(), lacks);
+    let mut notes = Vec::new();
+    if freed.runs > 0 {
+        notes.push(("logs.trimmed", freed.to_string()));
+    }
+    notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
+    Ok(notes)
 }
 
 /// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.

@@ -43,6 +43,9 @@ impl Engine {
         };
         write().map_err(|e| {
             self.remove_spec(id.no);
+            if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                return Refusal::NoRoom { why: format!("the run's spec could not be written: {e}") };
+            }
             Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
         })
     }

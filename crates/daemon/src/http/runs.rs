@@ -73,7 +73,7 @@ pub async fn batch(
 pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) -> Answer<Response> {
     let query = query(&asked)?;
     let page = door.read(move |ledger| Ok(ledger.runs(&query)?)).await?;
-    let runs = page.runs.iter().map(|run| door.said(run)).collect();
+    let runs = page.runs.into_iter().map(|run| door.said(&door.newest(run))).collect();
     let list = Json(RunList { runs, next: page.next.map(|no| no.to_string()) });
     let damaged: Vec<String> = page.damaged.iter().map(|damaged| damaged.no.to_string()).collect();
     if damaged.is_empty() {
@@ -107,28 +107,38 @@ pub async fn wait(
     }
 }
 
-pub async fn stop(State(door): State<Arc<Door>>, named: Named, MaySay(wish): MaySay<StopRequest>) -> Answer<Json<Run>> {
+pub async fn stop(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    named: Named,
+    MaySay(wish): MaySay<StopRequest>,
+) -> Answer<Json<Run>> {
     door.run(&named).await?;
     let kind = if wish.kill { StopKind::Kill } else { StopKind::Ladder };
     let why = if wish.interrupt { StopWhy::Interrupt } else { StopWhy::Asked };
-    match door.engine.stop(named.no, kind, why).await {
+    match door.engine.stop(named.no, kind, why, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
 }
 
-pub async fn signal(State(door): State<Arc<Door>>, named: Named, Said(wish): Said<SignalRequest>) -> Answer<Json<Run>> {
+pub async fn signal(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    named: Named,
+    Said(wish): Said<SignalRequest>,
+) -> Answer<Json<Run>> {
     let unknown = || Failure::bad(format!("there is no signal {:?}", wish.signal));
     let number = signal::parse(&wish.signal).ok_or_else(unknown)?;
     door.run(&named).await?;
-    match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt).await {
+    match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
 }
 
 fn asker(door: &Door, peer: Peer) -> Asker {
-    Asker { by: format!("uid:{}", peer.uid), files_soft: door.about.files_soft }
+    Asker { by: peer.words(), files_soft: door.about.files_soft }
 }
 
 fn key(headers: &HeaderMap) -> Answer<Option<&str>> {

@@ -1,6 +1,6 @@
 //! The server itself: who it is, and its end.
 
-use super::body::{MaySay, Said};
+use super::body::{MaySay, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, doctor, upgrade};
@@ -41,6 +41,7 @@ pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
 
 pub async fn shutdown(
     State(door): State<Arc<Door>>,
+    peer: Peer,
     MaySay(wish): MaySay<ShutdownRequest>,
 ) -> Answer<Json<ShutdownAnswer>> {
     let stop_runs = match wish.runs.as_deref() {
@@ -48,10 +49,12 @@ pub async fn shutdown(
         Some("stop") => true,
         Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
     };
-    let farewell = door.engine.shutdown(stop_runs).await?;
+    let farewell = door.engine.shutdown(stop_runs, peer.words()).await?;
     let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect();
     let (left, stopping, waiting) = (ids(&farewell.left), ids(&farewell.stopping), ids(&farewell.waiting));
-    Ok(Json(ShutdownAnswer { left, stopping, waiting }))
+    let cancelled = ids(&farewell.cancelled);
+    let not_recorded = door.engine.trouble().unwritten.map(|unwritten| unwritten.why.clone());
+    Ok(Json(ShutdownAnswer { left, stopping, cancelled, waiting, not_recorded }))
 }
 
 pub async fn upgrade(
