@@ -26,6 +26,9 @@ pub struct Server {
 /// `GET /v1/server/doctor`: each thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doctor {
+    /// No check failed.
+    #[serde(default)]
+    pub ok: bool,
     pub guard: String,
     pub checks: Vec<Check>,
 }
@@ -33,7 +36,7 @@ pub struct Doctor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     pub name: String,
-    /// ok, warning, failed
+    /// ok; warning: could be better; failed: is wrong.
     pub result: String,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]

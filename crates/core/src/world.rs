@@ -736,10 +736,10 @@ const fn wanted_end(state: &RunState) -> Option<StopWhy> {
 
 /// The same, where the run's slot may know of a wish that the row has never heard of.
 const fn wanted_by(state: &RunState, seen: &Seen) -> Option<StopWhy> {
-    match state {
-        RunState::Starting { .. } | RunState::Running { .. } if seen.stop_asked => Some(StopWhy::Asked),
-        state => wanted_end(state),
+    if seen.stop_asked && matches!(state, RunState::Starting { .. } | RunState::Running { .. }) {
+        return Some(StopWhy::Asked);
     }
+    wanted_end(state)
 }
 
 /// What happened to it in between and changed no state: said once, with its end.

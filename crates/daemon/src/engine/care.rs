@@ -99,7 +99,7 @@ impl Engine {
         if self.care.making_room || self.care.made_room.is_some_and(|at| at.elapsed() < ROOM) {
             return;
         }
-        let Ok(stat) = rustix::fs::statvfs(&self.dirs.logs()) else { return };
+        let Ok(stat) = rustix::fs::statvfs(self.dirs.logs()) else { return };
         let lacks = room::floor(&stat).saturating_sub(room::free(&stat));
         if lacks == 0 {
             return;

@@ -5,6 +5,7 @@ use super::convert;
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::request::{self, Asker};
+use super::slots::Slots;
 use super::{signal, why};
 use crate::clock;
 use axum::Json;
@@ -88,10 +89,16 @@ pub async fn show(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Ru
 
 pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why>> {
     let run = door.run(&named).await?;
-    let no = run.no;
-    let (events, live) = door.read(move |ledger| Ok((ledger.events_of(no, STORY)?, ledger.live()?.runs))).await?;
-    let story = why::story(&run, &events, &live, clock::now());
-    Ok(Json(Why { run: door.said(&run), story }))
+    let (no, logs, run_dir) = (run.no, door.logs(&run), door.about.run.clone());
+    let facts = door.read(move |ledger| {
+        // A runtime directory that is gone has no slots.
+        let slot = Slots::open(&run_dir).ok().and_then(|slots| slots.of(no));
+        let (events, live) = (ledger.events_of(no, STORY)?, ledger.live()?.runs);
+        Ok(why::Facts { events, live, slot, files: logs.files(), not_recorded: None })
+    });
+    let said = door.said(&run);
+    let facts = why::Facts { not_recorded: said.not_recorded.clone(), ..facts.await? };
+    Ok(Json(Why { run: said, story: why::story(&run, &facts, clock::now()) }))
 }
 
 pub async fn wait(

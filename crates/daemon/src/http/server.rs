@@ -33,9 +33,13 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
 }
 
 pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
-    let read = door.read(|ledger| Ok(ledger.counters()?)).await;
-    let (about, chain, journal) = (door.about.clone(), door.engine.chain(), door.engine.journal_trouble());
-    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, &chain, read, journal)).await;
+    let counters = door.read(|ledger| Ok(ledger.counters()?)).await;
+    // What cannot be read is said by the counters' check.
+    let live = door.read(|ledger| Ok(ledger.live()?.runs)).await.unwrap_or_default();
+    let (engine, about) = (&door.engine, door.about.clone());
+    let (chain, journal, trouble) = (engine.chain(), engine.journal_trouble(), engine.trouble());
+    let said = doctor::Said { chain, counters, live, journal, trouble };
+    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, said)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }
 
