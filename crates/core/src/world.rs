@@ -480,7 +480,7 @@ impl World {
         close_of(&mut run, seen, close);
         for (kind, message) in told_at_the_end(seen) {
             let what = What::Note { kind, run: Some(run.id()), message: message.into() };
-            fx.events.push(Event { at: now, what });
+            fx.events.push(Event { at: close.at, what });
         }
         self.end(now, run, outcome, fx);
     }

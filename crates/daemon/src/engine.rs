@@ -557,7 +557,7 @@ impl Engine {
                     self.committed.send_replace(Committed { event_seq });
                     seqs = applied.seqs;
                 }
-                Err(refusal) => return self.not_recorded(batch, &refusal),
+                Err(not) => return self.not_recorded(batch, &not),
             }
             self.untold.clear();
         }
@@ -603,24 +603,24 @@ impl Engine {
     }
 
     /// One transaction. On a full disk the reserve makes room for it, unless it would begin something.
-    fn write(&mut self, rows: &Rows<'_>, durability: Durability, accepts: bool) -> Result<Applied, Refusal> {
+    fn write(&mut self, rows: &Rows<'_>, durability: Durability, accepts: bool) -> Result<Applied, NotWritten> {
         let mut slices = 1;
         loop {
             #[cfg(test)]
             if tests::is_disk_full(&self.dirs.state) {
                 self.disk_is_full();
-                return Err(Refusal::NoRoom { why: FULL.into() });
+                return Err(NotWritten { full: true, why: FULL.into() });
             }
             let error = match self.ledger.apply(rows, durability) {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
             if !matches!(error, kin_ledger::Error::Full(_)) {
-                return Err(Refusal::Unavailable { why: format!("the ledger: {}", words(&error)) });
+                return Err(NotWritten { full: false, why: words(&error) });
             }
             self.disk_is_full();
             if accepts || !self.reserve.give(slices) {
-                return Err(Refusal::NoRoom { why: FULL.into() });
+                return Err(NotWritten { full: true, why: FULL.into() });
             }
             slices *= 2;
         }
@@ -667,8 +667,12 @@ impl Engine {
 
     /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
     /// second; what ends something is done.
-    fn not_recorded(&mut self, batch: Batch, refusal: &Refusal) {
-        crate::say!("kin daemon: not recorded: {refusal}");
+    fn not_recorded(&mut self, batch: Batch, not: &NotWritten) {
+        let why = &not.why;
+        // Once, and not each second.
+        if self.trouble.borrow().unwritten.is_none() {
+            crate::say!("kin daemon: not recorded: {why}");
+        }
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
@@ -680,7 +684,7 @@ impl Engine {
             }
         }
         for answer in batch.answers {
-            answer((!is_there).then_some(refusal));
+            answer((!is_there).then_some(&not.refusal()));
         }
         self.stalled = Some(Instant::now() + AGAIN);
         self.journal.doubt();
@@ -690,7 +694,6 @@ impl Engine {
             self.look = true;
             return self.wish_ends_again(batch.endings);
         }
-        let (Refusal::NoRoom { why } | Refusal::Unavailable { why }) = refusal else { return };
         self.end_unrecorded(batch.endings, why);
     }
 
@@ -738,6 +741,19 @@ impl Engine {
             crate::say!("kin daemon: a keeper does not listen; it will hear of the end from the other");
         }
         Some(Ended::Shutdown)
+    }
+}
+
+/// Why a commit came to nothing.
+struct NotWritten {
+    full: bool,
+    why: String,
+}
+
+impl NotWritten {
+    fn refusal(&self) -> Refusal {
+        let why = self.why.clone();
+        if self.full { Refusal::NoRoom { why } } else { Refusal::Unavailable { why } }
     }
 }
 

@@ -26,13 +26,22 @@ pub(super) struct Care {
     looked: Option<Instant>,
     /// Bytes that ended runs had written since the logs were looked at.
     written: u64,
-    /// Room is being made just now.
-    making_room: bool,
-    made_room: Option<Instant>,
+    room: Room,
+}
+
+/// How far making room on a disk that is nearly full has come.
+#[derive(Debug, Default)]
+enum Room {
+    #[default]
+    Rests,
+    /// In a thread of its own. `again`: it was asked for once more meanwhile.
+    BeingMade { again: bool },
+    /// Just made; not again before that, and then only if it was asked for.
+    Made { until: Instant, again: bool },
 }
 
 /// Between two looks for room on a disk that is nearly full.
-const ROOM: Duration = Duration::from_secs(2);
+const ROOM: Duration = Duration::from_secs(1);
 
 /// What the thread that looked everything over has to say.
 #[derive(Debug)]
@@ -49,12 +58,21 @@ impl Care {
         self.sweep_at.get_or_insert_with(|| Instant::now() + SOON);
     }
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.sweep_at
+        let room = match self.room {
+            Room::Made { until, again: true } => Some(until),
+            Room::Made { again: false, .. } | Room::Rests | Room::BeingMade { .. } => None,
+        };
+        self.sweep_at.into_iter().chain(room).min()
     }
 }
 
 impl Engine {
     pub(super) fn care_times(&mut self, batch: &mut Batch) {
+        if let Room::Made { until, again: true } = self.care.room
+            && until <= Instant::now()
+        {
+            self.look_for_room();
+        }
         if self.care.sweep_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
@@ -96,8 +114,10 @@ impl Engine {
 
     /// If the disk of the logs has less room than is to stay free, old output goes; in a thread of its own.
     pub(super) fn look_for_room(&mut self) {
-        if self.care.making_room || self.care.made_room.is_some_and(|at| at.elapsed() < ROOM) {
-            return;
+        match &mut self.care.room {
+            Room::Made { until, again } if *until > Instant::now() => return *again = true,
+            Room::BeingMade { again } => return *again = true,
+            Room::Rests | Room::Made { .. } => self.care.room = Room::Rests,
         }
         let Ok(stat) = rustix::fs::statvfs(self.dirs.logs()) else { return };
         let lacks = room::floor(&stat).saturating_sub(room::free(&stat));
@@ -111,15 +131,15 @@ impl Engine {
             drop(sender.send(Input::Cared(Cared { notes, made_room: true })));
         };
         match std::thread::Builder::new().name("kin-room".into()).spawn(make) {
-            Ok(_detached) => self.care.making_room = true,
+            Ok(_detached) => self.care.room = Room::BeingMade { again: false },
             Err(e) => crate::say!("kin daemon: cannot make room: {e}"),
         }
     }
 
     pub(super) fn cared(&mut self, cared: Cared, batch: &mut Batch) {
         if cared.made_room {
-            self.care.making_room = false;
-            self.care.made_room = Some(Instant::now());
+            let again = matches!(self.care.room, Room::BeingMade { again: true });
+            self.care.room = Room::Made { until: Instant::now() + ROOM, again };
         }
         for (kind, message) in cared.notes {
             self.note(kind, message, batch);

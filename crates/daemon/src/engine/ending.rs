@@ -20,6 +20,9 @@ use kin_keeper::table::{EXITED, RUNNING};
 use std::collections::BTreeMap;
 use std::mem;
 
+/// Notes that wait for a ledger that can take them; beyond that they are not kept.
+const UNTOLD_MAX: usize = 1000;
+
 /// One of them. `by` says who, as `uid:1000`.
 #[derive(Debug)]
 pub(super) enum Ending {
@@ -154,7 +157,7 @@ impl Engine {
         let mut facts = Batch::default();
         self.read_tables(&mut facts);
         let mut known = mem::take(&mut facts.fx.changed);
-        let mut acts = Vec::new();
+        let (mut acts, mut answers) = (Vec::new(), Vec::new());
         for Wished { ending, .. } in endings {
             let mut batch = Batch::default();
             let reached = match &ending {
@@ -178,11 +181,12 @@ impl Engine {
                 }
                 granted => granted,
             };
-            if granted.is_ok() {
+            if let Ok(granted) = &granted {
+                self.untold_of(&ending, granted, !batch.fx.events.is_empty());
                 acts.extend(batch.fx.acts.into_iter().filter(is_end));
                 known.append(&mut batch.fx.changed);
             }
-            ending.answer(granted);
+            answers.push((ending, granted));
         }
         if self.closing == Some(Closing::WhenQuiet) {
             let going = self.world.live().filter(|run| run.state.is_going());
@@ -194,10 +198,21 @@ impl Engine {
             self.measure(run);
         }
         self.publish_unwritten(why, known);
+        for (ending, granted) in answers {
+            ending.answer(granted);
+        }
         if let Err(e) = self.load() {
             crate::say!("kin daemon: the ledger cannot be read: {}", words(&e));
         }
         self.step("done-unrecorded");
+    }
+
+    /// Who asked is kept for the next commit, which a death of this process may prevent.
+    fn untold_of(&mut self, ending: &Ending, granted: &Granted, changed: bool) {
+        let at = self.now();
+        let room = UNTOLD_MAX.saturating_sub(self.untold.len());
+        let notes = ending.notes(granted, changed).into_iter().take(room);
+        self.untold.extend(notes.map(|(kind, run, message)| Event { at, what: What::Note { kind, run, message } }));
     }
 
     /// Somebody has it who can be told.

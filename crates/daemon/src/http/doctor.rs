@@ -106,12 +106,9 @@ fn events(about: &About, trouble: Option<String>) -> Check {
 /// Only where something is known that the ledger has not got.
 fn recording(trouble: &Trouble) -> Option<Check> {
     let unwritten = trouble.unwritten.as_ref()?;
-    let message = format!(
-        "nothing can be recorded since {}: {}; {} runs are further than the history says",
-        convert::time(unwritten.since),
-        unwritten.why,
-        unwritten.runs.len()
-    );
+    let (since, why, n) = (convert::time(unwritten.since), &unwritten.why, unwritten.runs.len());
+    let runs = if n == 1 { "1 run is" } else { &format!("{n} runs are") };
+    let message = format!("nothing can be recorded since {since}: {why}; {runs} further than the history says");
     let hint = "stops and signals work all the same; what happened is recorded as soon as the ledger can be written";
     Some(check("recording", Verdict::Failed(hint), message))
 }

@@ -87,7 +87,9 @@ fn change(run: &Run, event: &Event) -> Option<String> {
             None => "it ended".into(),
         },
     };
-    Some(format!("{}: {what}.", convert::time(event.at)))
+    // Its end may have been recorded long after it.
+    let at = run.ended_at.filter(|_| change.to == Stage::Ended).unwrap_or(event.at);
+    Some(format!("{}: {what}.", convert::time(at)))
 }
 
 fn exit(exit: Option<Exit>) -> String {
