@@ -52,7 +52,7 @@ use link::Link as Wires;
 use reserve::{Refill, Reserve};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -186,6 +186,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         quiet: false,
         reserve,
         trouble,
+        blocked: BTreeSet::new(),
         untold: Vec::new(),
         room_at: None,
         chain_at: None,
@@ -267,6 +268,8 @@ struct Engine {
     quiet: bool,
     reserve: Reserve,
     trouble: watch::Sender<Trouble>,
+    /// Runs of which it was said that their output is blocked: once, however often it is.
+    blocked: BTreeSet<RunNo>,
     /// Of the engine's own doing, for the next commit.
     untold: Vec<Event>,
     /// When to ask again for room in a full table.

@@ -64,7 +64,11 @@ impl Mover {
         } else {
             self.feed(place, slot, live, stream, now)
         };
-        if looked == Look::Blocked && live.on_full == OnFull::Drop && cut_middle(place, slot, live, stream) {
+        if looked == Look::Blocked
+            && live.on_full == OnFull::Drop
+            && is_no_room(slot)
+            && cut_middle(place, slot, live, stream)
+        {
             return Look::Moved(0);
         }
         if looked != Look::Blocked {
@@ -163,7 +167,8 @@ impl Mover {
         }
     }
 
-    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, _why: Errno) -> Look {
+    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, why: Errno) -> Look {
+        slot.blocked_errno.store(why.raw_os_error() as u64, Ordering::Relaxed);
         if feed.blocked_since == 0 {
             feed.blocked_since = now;
             if slot.t_blocked.load(Ordering::Relaxed) == 0 {
@@ -332,6 +337,12 @@ fn cut(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, segment: u32
         return;
     }
     remove(place, slot, live, stream, segment - most + 1);
+}
+
+/// What keeps it from its file is the want of room, and nothing else.
+fn is_no_room(slot: &Slot) -> bool {
+    let errno = slot.blocked_errno.load(Ordering::Relaxed) as i32;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| full.raw_os_error() == errno)
 }
 
 /// Takes the oldest segment that is neither the first nor the one being written. True: one went.

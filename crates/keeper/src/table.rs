@@ -110,9 +110,11 @@ pub struct Slot {
     pub max_rss_kib: AtomicU64,
     /// Field 22 of /proc/PID/stat: with the pid, the name of a process within one boot.
     pub start_ticks: AtomicU64,
-    /// Wall clock, Unix ns: since when the disk has no room for its output; zero: it has, or nobody wrote it down.
+    /// Wall clock, Unix ns: since when its output cannot be written; zero: it can, or nobody wrote it down.
     pub t_blocked: AtomicU64,
-    pub spare: [AtomicU64; 10],
+    /// Which error keeps its output from its file, while one does.
+    pub blocked_errno: AtomicU64,
+    pub spare: [AtomicU64; 9],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -144,6 +146,7 @@ pub struct Snapshot {
     pub start_ticks: u64,
     pub stop_signal: u32,
     pub t_blocked: u64,
+    pub blocked_errno: u64,
 }
 
 impl Slot {
@@ -176,6 +179,7 @@ impl Slot {
             start_ticks: self.start_ticks.load(Ordering::Relaxed),
             stop_signal: self.stop_signal.load(Ordering::Relaxed),
             t_blocked: self.t_blocked.load(Ordering::Relaxed),
+            blocked_errno: self.blocked_errno.load(Ordering::Relaxed),
         };
         std::sync::atomic::fence(Ordering::Acquire);
         (self.state.load(Ordering::Relaxed) == state && self.run.load(Ordering::Relaxed) == run).then_some(copy)
@@ -206,6 +210,7 @@ impl Slot {
             &self.max_rss_kib,
             &self.start_ticks,
             &self.t_blocked,
+            &self.blocked_errno,
         ] {
             long.store(0, Ordering::Relaxed);
         }

@@ -96,6 +96,7 @@ impl Engine {
                 }
                 Act::RemoveSpec { run } => {
                     self.remove_spec(run);
+                    self.blocked.remove(&run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.
                         self.look = true;

@@ -19,7 +19,9 @@ use super::chain::Told;
 use super::link::{Connect, Heard};
 use super::survivors::Fate;
 use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
-use kin_core::{Act, Close, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind};
+use kin_core::{
+    Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
+};
 use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table, flag};
 use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
 use kin_ledger::Found;
@@ -361,10 +363,22 @@ impl Engine {
     fn slot_of(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
         let Some(seen) = slot::seen(snapshot) else { return };
         if snapshot.flags & flag::OUTPUT_BLOCKED != 0 {
-            self.look_for_room();
+            self.output_is_blocked(no);
         }
         if self.world.get(no).is_some() || self.adopt(no, snapshot, batch) {
             self.fact(Fact::Slot { run: no, seen }, batch);
+        }
+    }
+
+    /// Room can be made where old output lies; and the history says it once.
+    fn output_is_blocked(&mut self, no: RunNo) {
+        self.look_for_room();
+        if let Some(run) = self.world.get(no).map(kin_core::Run::id)
+            && self.blocked.insert(no)
+        {
+            let message = "its output cannot be written, and it waits".to_string();
+            let what = What::Note { kind: "run.output-blocked", run: Some(run), message };
+            self.untold.push(Event { at: self.now(), what });
         }
     }
 

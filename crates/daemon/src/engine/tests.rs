@@ -7,7 +7,6 @@ use fake::Fake;
 use kin_core::{JobName, LostWhy, NewRun, Outcome, RunState, Serial, StopKind, StopWhy, Trigger};
 use kin_keeper::spec::Spec;
 use kin_ledger::{Query, Reader};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};

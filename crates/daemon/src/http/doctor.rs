@@ -152,7 +152,11 @@ fn outputs(run_dir: &Path, live: &[Run]) -> Vec<Check> {
 fn output(no: RunNo, id: Option<RunId>, blocked: Blocked) -> Check {
     let id = id.map_or_else(|| no.to_string(), |id| id.to_string());
     let since = blocked.since.map_or(String::new(), |at| format!(" since {}", convert::time(at)));
-    let message = format!("{id}: its output is blocked{since}, {} bytes were dropped so far", blocked.dropped);
+    let message = format!(
+        "{id}: its output is blocked{since}, because {}; {} bytes were dropped so far",
+        blocked.why(),
+        blocked.dropped
+    );
     let hint = "make room; after a minute what it writes is dropped and counted, and `kin stop` ends it";
     check("output", Verdict::Failed(hint), message)
 }

@@ -1,5 +1,6 @@
 //! What the run tables say just now: they are files, and whoever wants to know reads them himself.
 
+use super::convert::system_words;
 use kin_core::{RunNo, Time};
 use kin_keeper::table::{DRAINED, Snapshot, Table, flag};
 use std::io;
@@ -8,11 +9,13 @@ use std::path::Path;
 #[derive(Debug)]
 pub struct Slots(Vec<Table>);
 
-/// A run whose output waits for the disk.
+/// A run whose output waits because it cannot be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Blocked {
     /// `None`: nobody wrote it down.
     pub since: Option<Time>,
+    /// What the system said; `None`: nobody wrote it down.
+    pub errno: Option<i32>,
     pub dropped: u64,
 }
 
@@ -45,10 +48,23 @@ impl Slots {
     }
 }
 
+const ENOSPC: i32 = 28;
+
+impl Blocked {
+    /// Reads after "blocked".
+    pub fn why(&self) -> String {
+        match self.errno {
+            Some(ENOSPC) | None => "the disk is full".into(),
+            Some(errno) => format!("it cannot be written: {}", system_words(errno)),
+        }
+    }
+}
+
 pub fn blocked(slot: &Snapshot) -> Option<Blocked> {
     if slot.flags & flag::OUTPUT_BLOCKED == 0 || slot.state == DRAINED {
         return None;
     }
     let since = i64::try_from(slot.t_blocked).ok().filter(|at| *at != 0).map(Time);
-    Some(Blocked { since, dropped: slot.out_dropped.saturating_add(slot.err_dropped) })
+    let errno = i32::try_from(slot.blocked_errno).ok().filter(|errno| *errno != 0);
+    Some(Blocked { since, errno, dropped: slot.out_dropped.saturating_add(slot.err_dropped) })
 }

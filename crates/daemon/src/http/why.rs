@@ -69,7 +69,7 @@ fn change(run: &Run, event: &Event) -> Option<String> {
         let words = event.message.as_ref()?;
         return Some(format!("{}: {words}.", convert::time(event.at)));
     };
-    let never_ran = matches!(run.outcome(), Some(Outcome::SpawnFailed { .. }));
+    let never_ran = never_started(run);
     let what = match (change.from, change.to) {
         (_, Stage::Held) => "it was held".to_string(),
         (Some(Stage::Held), Stage::Queued) => "its latch was released, and it queued for a place".into(),
@@ -118,7 +118,7 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         RunState::Running { unowned, interrupted } => running(run, facts.slot.as_ref(), *unowned, *interrupted, now),
         RunState::Stopping { why } => vec![stopping(run, facts.slot.as_ref(), *why)],
         RunState::Draining { .. } if facts.slot.as_ref().and_then(slots::blocked).is_some() => {
-            vec![format!("Its process has ended, and what it wrote last waits for room on the disk{since}.")]
+            vec![format!("Its process has ended, and what it wrote last waits to be written{since}.")]
         }
         RunState::Draining { .. } => {
             vec![format!("Its process has ended, but another one still holds its output open{since}.")]
@@ -266,6 +266,10 @@ fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
     ]
 }
 
+fn never_started(run: &Run) -> bool {
+    matches!(run.outcome(), Some(Outcome::SpawnFailed { .. } | Outcome::Cancelled | Outcome::Skipped(_)))
+}
+
 /// Where what it wrote is, and what of it is not there.
 fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     let mut story = Vec::new();
@@ -273,7 +277,8 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         let since =
             blocked.since.map_or(String::new(), |at| format!(" since {} ({})", convert::time(at), between(at, now)));
         story.push(format!(
-            "Its output is blocked{since}, because the disk is full; {} bytes were dropped so far.",
+            "Its output is blocked{since}, because {}; {} bytes were dropped so far.",
+            blocked.why(),
             blocked.dropped
         ));
     }
@@ -288,7 +293,7 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         story.push(format!("Its output is in {}.", files.join(", ")));
     } else if run.outcome().is_some() && written > 0 {
         story.push(format!("Its output, {written} bytes, is no longer kept."));
-    } else if run.started_at.is_some() && written == 0 && dropped == 0 {
+    } else if run.started_at.is_some() && written == 0 && dropped == 0 && !never_started(run) {
         let so_far = if run.outcome().is_some() { "" } else { " so far" };
         story.push(format!("It has written nothing that kin keeps{so_far}."));
     }
