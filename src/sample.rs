@@ -41,6 +41,7 @@ pub(crate) fn run(id: &str, outcome: &str) -> Run {
         timeout_ms: None,
         tty: false,
         unowned: false,
+        not_recorded: None,
     }
 }
 

@@ -50,6 +50,9 @@ pub struct Run {
     /// It lives, but both keepers died at once and nobody holds its pipes.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unowned: bool,
+    /// Why the history does not have it like this yet: it is known, and was done, but the ledger could not be written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_recorded: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -28,7 +28,7 @@ pub use id::{JobName, Mint, RunId, RunNo};
 pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
 pub use refusal::Refusal;
 pub use run::{Run, RunState, StopWhy, Trigger};
-pub use seen::{Close, How, Phase, Seen};
+pub use seen::{Close, How, Ladder, Phase, Seen};
 pub use tick::{Decided, Decision, Tick};
 pub use wish::{Farewell, Granted, NewRun, Serial, StopKind, Wish};
 pub use world::World;

@@ -28,6 +28,8 @@ pub enum Refusal {
     Degraded,
     /// The server is ending.
     Closing,
+    /// Nothing new is started while the disk is full.
+    NoRoom { why: String },
     /// kin cannot promise it: the ledger or the runtime directory cannot be written.
     Unavailable { why: String },
 }
@@ -46,7 +48,8 @@ impl Refusal {
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
             Refusal::Closing => "it will do it when it has been started again".to_string(),
-            Refusal::Unavailable { .. } => "nothing was started; make room, then ask again".to_string(),
+            Refusal::NoRoom { .. } => "nothing was started; make room, then ask again".to_string(),
+            Refusal::Unavailable { .. } => "nothing was done; `kin doctor` says what is wrong".to_string(),
             Refusal::Ended { .. } | Refusal::Malformed { .. } => return None,
         })
     }
@@ -69,6 +72,7 @@ impl fmt::Display for Refusal {
             Refusal::Malformed { what } => f.write_str(what),
             Refusal::Degraded => f.write_str("one of the two keepers is alone just now"),
             Refusal::Closing => f.write_str("the server is ending"),
+            Refusal::NoRoom { why } => write!(f, "nothing new is started now: {why}"),
             Refusal::Unavailable { why } => write!(f, "kin cannot promise it just now: {why}"),
         }
     }

@@ -18,6 +18,24 @@ pub struct Seen {
     pub max_rss_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
     pub left_behind: u32,
+    /// Its keeper was told to stop it while it ran. A wish that the ledger never heard of stands here all the same.
+    pub stop_asked: bool,
+    pub ladder: Ladder,
+    /// Another keeper than the one that started it has it.
+    pub adopted: bool,
+}
+
+/// How far its keeper has climbed the stop ladder, by a wish or by its timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ladder {
+    #[default]
+    Untouched,
+    /// The stop signal was sent.
+    Asked,
+    /// KILL was needed after it.
+    KilledAfter,
+    /// KILL at once.
+    Killed,
 }
 
 impl Seen {
@@ -34,6 +52,9 @@ impl Seen {
             max_rss_bytes: None,
             cpu_ms: None,
             left_behind: 0,
+            stop_asked: false,
+            ladder: Ladder::Untouched,
+            adopted: false,
         }
     }
 }

@@ -16,7 +16,7 @@ pub enum Wish {
     Signal { run: RunNo, signal: u8, leader_only: bool, interrupt: bool },
     /// All that are held at this latch.
     Release { latch: String },
-    /// The end of the server; `stop_runs` climbs the ladder for all that live.
+    /// The end of the server; `stop_runs` climbs the ladder for all that live, and cancels what has not started.
     Shutdown { stop_runs: bool },
 }
 
@@ -71,6 +71,8 @@ pub struct Farewell {
     pub left: Vec<RunId>,
     /// Their ladder has begun.
     pub stopping: Vec<RunId>,
+    /// They had not started, and never will.
+    pub cancelled: Vec<RunId>,
     /// Not yet started: they wait for the next server.
     pub waiting: Vec<RunId>,
 }

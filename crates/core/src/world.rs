@@ -28,7 +28,7 @@
 //! | starting → no generation | `Fact::Refused(NotCurrent)`: it proves that nothing ran |
 //! | starting → starting, other generation | `Fact::Settled` without it: no table has it, so nothing ran |
 //! | held, queued → ended(cancelled) | `Wish::Stop` |
-//! | starting, running → stopping | `Wish::Stop`, and `Wish::Signal` as an interrupt of one that is only starting |
+//! | starting, running → stopping | `Wish::Stop`, and `Wish::Signal` as an interrupt of one that is only starting; `Fact::Slot` that says that its keeper was told to stop it |
 //! | stopping, never seen alive → ended(cancelled) | `Fact::Withdrawn`, asked for by `Act::Withdraw` when nobody seems to have it |
 //! | any but ended → running, draining, ended | `Fact::Slot`: what a keeper has written is the truth |
 //! | any but ended → ended(lost) | `Fact::Booted` (another boot), `Fact::Settled` (a going run that no table has) |
@@ -44,7 +44,7 @@
 use crate::effect::{Act, Effects, Event, What};
 use crate::fact::{Fact, Settled, StartRefusal};
 use crate::run::StopWhy;
-use crate::seen::{Close, Phase, Seen};
+use crate::seen::{Close, Ladder, Phase, Seen};
 use crate::wish::{Farewell, Granted, NewRun, StopKind, Wish};
 use crate::{JobName, LostWhy, Outcome, Refusal, Run, RunNo, RunState, SpawnStep, Time};
 use alloc::boxed::Box;
@@ -368,10 +368,14 @@ impl World {
             let Some(run) = self.live.get(&no) else { continue };
             let id = run.id();
             match run.state {
-                RunState::Held { .. } | RunState::Queued | RunState::Starting { generation: None } => {
-                    farewell.waiting.push(id);
+                RunState::Held { .. } | RunState::Queued if stop_runs => {
+                    if self.stop(now, no, StopKind::Ladder, StopWhy::Asked, fx).is_ok() {
+                        farewell.cancelled.push(id);
+                    }
                 }
-                RunState::Starting { generation: Some(_) } if self.roomless.remove(&no) => {
+                RunState::Starting { generation: None } if !stop_runs => farewell.waiting.push(id),
+                RunState::Held { .. } | RunState::Queued => farewell.waiting.push(id),
+                RunState::Starting { generation: Some(_) } if !stop_runs && self.roomless.remove(&no) => {
                     self.given.remove(&no);
                     self.change(now, no, fx, |run| run.state = RunState::Starting { generation: None });
                     farewell.waiting.push(id);
@@ -429,6 +433,10 @@ impl World {
             Phase::Intent => {}
             Phase::Running => {
                 let state = match &run.state {
+                    // The ledger could not take the wish when it was done.
+                    RunState::Starting { .. } | RunState::Running { .. } if seen.stop_asked => {
+                        RunState::Stopping { why: StopWhy::Asked }
+                    }
                     RunState::Held { .. } | RunState::Queued | RunState::Starting { .. } => {
                         RunState::Running { unowned: false, interrupted: false }
                     }
@@ -455,7 +463,7 @@ impl World {
             }
             Phase::Exited(close) => {
                 if !matches!(run.state, RunState::Draining { .. }) {
-                    let why = wanted_end(&run.state);
+                    let why = wanted_by(&run.state, seen);
                     self.change(now, no, fx, |run| {
                         run.state = RunState::Draining { why };
                         close_of(run, seen, close);
@@ -468,8 +476,12 @@ impl World {
 
     fn ended_by(&mut self, now: Time, no: RunNo, seen: &Seen, close: &Close, fx: &mut Effects) {
         let Some(mut run) = self.live.get(&no).cloned() else { return };
-        let outcome = close.verdict(wanted_end(&run.state));
+        let outcome = close.verdict(wanted_by(&run.state, seen));
         close_of(&mut run, seen, close);
+        for (kind, message) in told_at_the_end(seen) {
+            let what = What::Note { kind, run: Some(run.id()), message: message.into() };
+            fx.events.push(Event { at: close.at, what });
+        }
         self.end(now, run, outcome, fx);
     }
 
@@ -592,6 +604,13 @@ impl World {
         };
         let started_at = seen.started_at.or(run.started_at).unwrap_or(now);
         if run.state != state || run.pid != seen.pid || run.started_at != Some(started_at) {
+            let is_news = matches!(state, RunState::Running { .. })
+                && !matches!(run.state, RunState::Running { unowned: true, .. });
+            if is_news {
+                let message = "both keepers died at once, and it goes on: until it ends nobody keeps its output";
+                let what = What::Note { kind: "run.unowned", run: Some(run.id()), message: message.into() };
+                fx.events.push(Event { at: now, what });
+            }
             self.change(now, no, fx, |run| {
                 run.state = state;
                 run.pid = seen.pid;
@@ -715,6 +734,26 @@ const fn wanted_end(state: &RunState) -> Option<StopWhy> {
     }
 }
 
+/// The same, where the run's slot may know of a wish that the row has never heard of.
+const fn wanted_by(state: &RunState, seen: &Seen) -> Option<StopWhy> {
+    if seen.stop_asked && matches!(state, RunState::Starting { .. } | RunState::Running { .. }) {
+        return Some(StopWhy::Asked);
+    }
+    wanted_end(state)
+}
+
+/// What happened to it in between and changed no state: said once, with its end.
+fn told_at_the_end(seen: &Seen) -> impl Iterator<Item = (&'static str, &'static str)> {
+    let adopted = "its keeper died during its life, and the other one took it over";
+    let killed = match seen.ladder {
+        Ladder::Untouched | Ladder::Asked => None,
+        Ladder::KilledAfter => Some("it did not end within its grace after the stop signal: KILL was needed"),
+        Ladder::Killed => Some("KILL was sent to all of its processes at once"),
+    };
+    let adopted = seen.adopted.then_some(("run.adopted", adopted));
+    adopted.into_iter().chain(killed.map(|killed| ("run.killed", killed)))
+}
+
 /// What the leader's end says goes into the row. Numbers only grow: a later reader may have seen less.
 fn close_of(run: &mut Run, seen: &Seen, close: &Close) {
     run.exit = close.exit().or(run.exit);
@@ -822,6 +861,58 @@ mod tests {
             assert_eq!(world.get(no(1)).expect("lives").state.word(), "running");
             let fx = fact(&mut world, Fact::Slot { run: no(1), seen: exited(code) });
             assert_eq!(fx.changed[&no(1)].outcome().expect("ended").to_string(), want);
+        }
+    }
+
+    #[test]
+    fn a_stop_that_only_the_table_remembers_is_a_stop() {
+        let asked = |seen: Seen| Seen { stop_asked: true, ..seen };
+        let killed = |ladder| Seen { ladder, adopted: true, ..asked(exited(3)) };
+        for (first, end, want) in [
+            (asked(Seen::bare(Phase::Running)), exited(3), "stopped"),
+            (Seen::bare(Phase::Running), killed(Ladder::KilledAfter), "stopped"),
+            (Seen::bare(Phase::Running), exited(3), "failed(3)"),
+        ] {
+            let mut world = World::load("boot".to_string(), []);
+            fact(&mut world, settled(3));
+            submit(&mut world, 1, new_run());
+            fact(&mut world, Fact::Slot { run: no(1), seen: first.clone() });
+            let stopping = world.get(no(1)).expect("lives").state.word() == "stopping";
+            assert_eq!(stopping, first.stop_asked);
+            let fx = fact(&mut world, Fact::Slot { run: no(1), seen: end.clone() });
+            assert_eq!(fx.changed[&no(1)].outcome().expect("ended").to_string(), want);
+            let notes: Vec<_> = fx
+                .events
+                .iter()
+                .filter_map(|event| match &event.what {
+                    What::Note { kind, .. } => Some(*kind),
+                    What::State { .. } | What::Released { .. } => None,
+                })
+                .collect();
+            let all = ["run.adopted", "run.killed"];
+            assert_eq!(notes, if end.adopted { &all[..] } else { &[] });
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_server_with_its_runs_cancels_what_has_not_started() {
+        for (stop_runs, want) in [(true, "cancelled"), (false, "held")] {
+            let mut world = World::load("boot".to_string(), []);
+            fact(&mut world, settled(3));
+            submit(&mut world, 1, NewRun { latch: Some("go".into()), ..new_run() });
+            let serial = || Some(Serial { group: "g".into(), max: 1 });
+            submit(&mut world, 2, NewRun { serial: serial(), ..new_run() });
+            submit(&mut world, 3, NewRun { serial: serial(), ..new_run() });
+            let (answer, fx) = wish(&mut world, Wish::Shutdown { stop_runs });
+            let Ok(Granted::Farewell(farewell)) = answer else { panic!("{answer:?}") };
+            let numbers = |ids: &[crate::RunId]| ids.iter().map(|id| id.no).collect::<Vec<_>>();
+            let (cancelled, waiting) = (numbers(&farewell.cancelled), numbers(&farewell.waiting));
+            let both = vec![no(1), no(3)];
+            assert_eq!((cancelled, waiting), if stop_runs { (both, vec![]) } else { (vec![], both) });
+            let held = fx.changed.get(&no(1)).or(world.get(no(1))).expect("there");
+            let word = held.outcome().map_or(held.state.word(), Outcome::word);
+            assert_eq!(word, want);
+            assert!(!fx.acts.iter().any(|act| matches!(act, Act::Start { .. })), "nothing takes a free place any more");
         }
     }
 

@@ -6,17 +6,19 @@
 //! ```text
 //!   inputs ──▶ world ──▶ commit ──▶ answers ──▶ acts (perform.rs) ──▶ keepers
 //!     ▲          ▲         │ failed
-//!     │          └─────────┘ the world is loaded again, wishes are refused, facts are read again each second
+//!     │          └─────────┘ the world is loaded again, wishes are refused, facts are read again each second;
+//!     │                      what ends something is done all the same (ending.rs)
 //!     └── HTTP (handle.rs) · keepers (link.rs) · recovery (recover.rs) · time
 //! ```
 //! A commit that fails is a death of the mind alone, and is recovered from like any other: nothing that was not recorded
-//! has been done, and every fact still stands in a table. So there is no second way of doing anything.
+//! has been done but ends, and every fact still stands in a table. On a full disk there is a reserve for it (reserve.rs).
 //!
 //! No timer runs while nothing is pending.
 
 mod care;
 mod chain;
 mod dirs;
+mod ending;
 pub mod handle;
 mod journal;
 mod link;
@@ -24,28 +26,33 @@ mod perform;
 mod readers;
 mod rebuild;
 mod recover;
+mod reserve;
 mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;
 mod trim;
 
-pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit};
+pub use ending::Unwritten;
+pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit, Trouble};
 pub use readers::{PooledReader, Readers};
 
 use chain::{Tables, Told};
 use dirs::Dirs;
+use ending::Wished;
 use handle::Call;
 use journal::Journal;
 use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
-    Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
+    Applied, Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError,
+    Retention, Stage,
 };
 use link::Link as Wires;
+use reserve::{Refill, Reserve};
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -59,6 +66,7 @@ const BATCH: usize = 256;
 const MINT_AHEAD: u64 = 64 * 1000 * 60;
 /// What could not be recorded, or has no keeper, is tried again after that.
 const AGAIN: Duration = Duration::from_secs(1);
+const FULL: &str = "the disk is full";
 
 /// What the engine is told at its start.
 pub struct Config {
@@ -126,16 +134,25 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let lock = only_one(&dirs).map_err(io("take the ledger: another daemon has it, or it cannot be locked"))?;
     std::fs::create_dir_all(dirs.specs()).map_err(io("make the directory of specs"))?;
     std::fs::create_dir_all(dirs.logs()).map_err(io("make the directory of logs"))?;
-    let Opened { ledger, found } = Ledger::open(&config.state, (config.clock)())?;
+    let mut reserve = Reserve::open(&config.state);
+    let mut slices = 1;
+    let Opened { ledger, found } = loop {
+        match Ledger::open(&config.state, (config.clock)()) {
+            Err(OpenError::Full { .. }) if reserve.give(slices) => slices *= 2,
+            opened => break opened?,
+        }
+    };
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
+    let (trouble, trouble_seen) = watch::channel(Trouble::default());
     let (tell_end, ended) = oneshot::channel();
     let journal = Journal::new(&config.state);
     let handle = Handle {
         journal: journal.watch_trouble(),
+        trouble: trouble_seen,
         inputs: sender.clone(),
         committed: committed_seen,
         chain: chain_seen,
@@ -166,6 +183,11 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         ending: None,
         later: Vec::new(),
         stalled: None,
+        quiet: false,
+        reserve,
+        trouble,
+        blocked: BTreeSet::new(),
+        untold: Vec::new(),
         room_at: None,
         chain_at: None,
         orphaned: false,
@@ -242,6 +264,14 @@ struct Engine {
     later: Vec<Fact>,
     /// When to try again what could not be recorded.
     stalled: Option<Instant>,
+    /// By what could not be recorded, no run has a process any more.
+    quiet: bool,
+    reserve: Reserve,
+    trouble: watch::Sender<Trouble>,
+    /// Runs of which it was said that their output is blocked: once, however often it is.
+    blocked: BTreeSet<RunNo>,
+    /// Of the engine's own doing, for the next commit.
+    untold: Vec<Event>,
     /// When to ask again for room in a full table.
     room_at: Option<Instant>,
     /// When to look again for a chain, while there is none.
@@ -281,8 +311,10 @@ struct Batch {
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
     answers: Vec<Answer>,
-    /// Answers that are true only when it was done.
-    done: Vec<Answer>,
+    /// A new run, or a release: nothing of that is worth the reserve.
+    accepts: bool,
+    /// Answered when they are done.
+    endings: Vec<Wished>,
     /// Files whose content is in the ledger once this is.
     read: Vec<PathBuf>,
     /// Generations that nobody serves, and that hold nothing more.
@@ -349,7 +381,7 @@ impl Engine {
             return Waited::Time;
         }
         let pending = [self.stalled, self.room_at, self.chain_at];
-        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at()];
+        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
@@ -396,31 +428,15 @@ impl Engine {
                     drop(reply.send(answer));
                 }));
             }
-            Call::Stop { no, kind, why, reply } => {
-                let answer = self.about(no, Wish::Stop { run: no, kind, why }, batch);
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Signal { no, signal, leader_only, interrupt, reply } => {
-                let answer = self.about(no, Wish::Signal { run: no, signal, leader_only, interrupt }, batch);
-                batch.done.push(answering(reply, answer));
-            }
+            Call::End(ending) => self.wish_end(ending, batch),
             Call::Release { latch, reply } => {
                 let answer =
-                    self.world.wish(now, Wish::Release { latch }, &mut batch.fx).map(|granted| match granted {
-                        Granted::Released(ids) => ids,
-                        Granted::Run(_) | Granted::Farewell(_) => Vec::new(),
-                    });
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Shutdown { stop_runs, reply } => {
-                let answer =
-                    self.world.wish(now, Wish::Shutdown { stop_runs }, &mut batch.fx).map(|granted| match granted {
-                        Granted::Farewell(farewell) => farewell,
-                        Granted::Run(_) | Granted::Released(_) => kin_core::Farewell::default(),
-                    });
-                let words = if stop_runs { "the server ends, and stops its runs" } else { "the server ends" };
-                self.note("server.closing", words.into(), batch);
-                batch.closing = Some(if stop_runs { Closing::WhenQuiet } else { Closing::Now });
+                    self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
+                let answer = answer.map(|granted| match granted {
+                    Granted::Released(ids) => ids,
+                    Granted::Run(_) | Granted::Farewell(_) => Vec::new(),
+                });
+                batch.accepts |= answer.as_ref().is_ok_and(|ids| !ids.is_empty());
                 batch.answers.push(answering(reply, answer));
             }
             Call::Upgrade { program, reply } => {
@@ -449,6 +465,7 @@ impl Engine {
         if self.world.is_closing() {
             return Err(Refusal::Closing);
         }
+        self.has_room()?;
         let no = self.mint.next(now);
         batch.minted |= no.get() > self.reserved;
         self.step("accept-minted");
@@ -459,6 +476,7 @@ impl Engine {
         match self.world.wish(now, Wish::Submit { no, new: Box::new(submit.new) }, &mut batch.fx) {
             Ok(Granted::Run(run)) => {
                 batch.specs.push(no);
+                batch.accepts = true;
                 if let Some(Key { text, content }) = key {
                     let new = NewKey { key: text.clone(), content, run: no, at: now };
                     batch.keys.insert(text, new);
@@ -521,6 +539,7 @@ impl Engine {
         for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
             self.measure(run);
         }
+        fx.events.splice(0..0, self.untold.iter().cloned());
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some());
         let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
@@ -536,19 +555,16 @@ impl Engine {
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
         if changes {
-            #[cfg(test)]
-            if tests::is_disk_full(&self.dirs.state) {
-                return self.not_recorded(batch, "the disk is full");
-            }
             let durability = if fx.promises { self.config.durability } else { Durability::Normal };
-            match self.ledger.apply(&rows, durability) {
+            match self.write(&rows, durability, batch.accepts) {
                 Ok(applied) => {
                     let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
                     self.committed.send_replace(Committed { event_seq });
                     seqs = applied.seqs;
                 }
-                Err(e) => return self.not_recorded(batch, &words(&e)),
+                Err(not) => return self.not_recorded(batch, &not),
             }
+            self.untold.clear();
         }
         let events = rows.events;
         self.reserved = reserve.unwrap_or(self.reserved);
@@ -558,6 +574,11 @@ impl Engine {
         if ended > 0 {
             self.step("end-committed");
             self.care.ended(written);
+            self.look_for_room();
+        }
+        if self.stalled.is_none() {
+            self.quiet = false;
+            self.trouble.send_if_modified(|trouble| trouble.unwritten.take().is_some());
         }
         if batch.boots {
             self.booted = true;
@@ -576,8 +597,8 @@ impl Engine {
             perform::remove(path);
         }
         self.perform(fx.acts);
-        for answer in batch.done {
-            answer(None);
+        for wished in batch.endings {
+            wished.answer();
         }
         for generation in batch.dead {
             self.bury(generation);
@@ -586,9 +607,77 @@ impl Engine {
         self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
     }
 
-    /// Nothing of it is true. Wishes are refused; the world is loaded again; facts are read again in a second.
-    fn not_recorded(&mut self, batch: Batch, why: &str) {
-        crate::say!("kin daemon: the ledger: {why}");
+    /// One transaction. On a full disk the reserve makes room for it, unless it would begin something.
+    fn write(&mut self, rows: &Rows<'_>, durability: Durability, accepts: bool) -> Result<Applied, NotWritten> {
+        let mut slices = 1;
+        loop {
+            #[cfg(test)]
+            if tests::is_disk_full(&self.dirs.state) {
+                self.disk_is_full();
+                return Err(NotWritten { full: true, why: FULL.into() });
+            }
+            let error = match self.ledger.apply(rows, durability) {
+                Ok(applied) => return Ok(applied),
+                Err(error) => error,
+            };
+            if !matches!(error, kin_ledger::Error::Full(_)) {
+                return Err(NotWritten { full: false, why: words(&error) });
+            }
+            self.disk_is_full();
+            if accepts || !self.reserve.give(slices) {
+                return Err(NotWritten { full: true, why: FULL.into() });
+            }
+            slices *= 2;
+        }
+    }
+
+    /// Nothing new is accepted until the reserve is whole again.
+    fn disk_is_full(&mut self) {
+        let at = self.now();
+        if self.trouble.borrow().full_since.is_none() {
+            self.trouble.send_modify(|trouble| trouble.full_since = Some(at));
+            let message = "the disk is full: nothing new is started until there is room".to_string();
+            self.untold.push(Event { at, what: What::Note { kind: "disk.full", run: None, message } });
+        }
+        self.reserve.is_wanted();
+        self.look_for_room();
+    }
+
+    /// Whether something new may be written down.
+    fn has_room(&mut self) -> Result<(), Refusal> {
+        #[cfg(test)]
+        if tests::is_disk_full(&self.dirs.state) && self.reserve.wake_at().is_some() {
+            return Err(Refusal::NoRoom { why: FULL.into() });
+        }
+        match self.reserve.wake_at().map(|_| self.reserve.refill()) {
+            None => Ok(()),
+            Some(Refill::Whole) => {
+                self.disk_has_room();
+                Ok(())
+            }
+            Some(Refill::NoRoom) => {
+                self.disk_is_full();
+                Err(Refusal::NoRoom { why: FULL.into() })
+            }
+        }
+    }
+
+    fn disk_has_room(&mut self) {
+        let at = self.now();
+        if self.trouble.send_if_modified(|trouble| trouble.full_since.take().is_some()) {
+            let message = "the disk has room again".to_string();
+            self.untold.push(Event { at, what: What::Note { kind: "disk.room", run: None, message } });
+        }
+    }
+
+    /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
+    /// second; what ends something is done.
+    fn not_recorded(&mut self, batch: Batch, not: &NotWritten) {
+        let why = &not.why;
+        // Once, and not each second.
+        if self.trouble.borrow().unwritten.is_none() {
+            crate::say!("kin daemon: not recorded: {why}");
+        }
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
@@ -599,13 +688,18 @@ impl Engine {
                 self.remove_spec(no);
             }
         }
-        let refusal = Refusal::Unavailable { why: why.to_string() };
-        for answer in batch.answers.into_iter().chain(batch.done) {
-            answer((!is_there).then_some(&refusal));
+        for answer in batch.answers {
+            answer((!is_there).then_some(&not.refusal()));
         }
         self.stalled = Some(Instant::now() + AGAIN);
         self.journal.doubt();
         self.publish(false);
+        if batch.accepts {
+            // What else was in it can do with less room.
+            self.look = true;
+            return self.wish_ends_again(batch.endings);
+        }
+        self.end_unrecorded(batch.endings, why);
     }
 
     /// Says how the chain stands to whoever watches.
@@ -613,8 +707,10 @@ impl Engine {
         let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
         let before = *self.chain.borrow();
         let settled = self.told.is_some() && self.stalled.is_none() && (settles || before.settled);
+        // A ledger that can take nothing makes no keeper weaker.
+        let believed = settled || self.stalled.is_some();
         let info = ChainInfo {
-            guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
+            guard: self.told.filter(|_| believed).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
             front: self.front,
@@ -633,8 +729,13 @@ impl Engine {
             None => {}
         }
         let closing = self.closing?;
-        let waits = !self.later.is_empty() || self.stalled.is_some();
-        if waits || (closing == Closing::WhenQuiet && self.world.is_going()) {
+        // What cannot be recorded stays in the run tables, and the next server reads it there.
+        let is_over = match (closing, self.stalled) {
+            (Closing::Now, _) => true,
+            (Closing::WhenQuiet, None) => !self.world.is_going(),
+            (Closing::WhenQuiet, Some(_)) => self.quiet,
+        };
+        if !self.later.is_empty() || !is_over {
             return None;
         }
         let all: Vec<u64> = self.link.connected().collect();
@@ -645,6 +746,19 @@ impl Engine {
             crate::say!("kin daemon: a keeper does not listen; it will hear of the end from the other");
         }
         Some(Ended::Shutdown)
+    }
+}
+
+/// Why a commit came to nothing.
+struct NotWritten {
+    full: bool,
+    why: String,
+}
+
+impl NotWritten {
+    fn refusal(&self) -> Refusal {
+        let why = self.why.clone();
+        if self.full { Refusal::NoRoom { why } } else { Refusal::Unavailable { why } }
     }
 }
 

@@ -359,7 +359,7 @@ impl Front {
             Err(e) => {
                 crate::say!("kin: the daemon does not answer ({e}); the elder is asked instead");
                 link.say(Ask::Shutdown { leave: !stop }).await?;
-                Ok(ShutdownAnswer { left: vec![], stopping: vec![], waiting: vec![] })
+                Ok(ShutdownAnswer::default())
             }
         }
     }

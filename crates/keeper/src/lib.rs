@@ -24,6 +24,7 @@ pub mod output;
 mod over;
 mod place;
 pub mod pty;
+pub mod room;
 mod serve;
 pub mod spawn;
 pub mod spec;

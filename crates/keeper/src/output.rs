@@ -4,7 +4,8 @@
 //! file system has none, they are copied without being taken (`tee`), written at their offset, and only then taken.
 //!
 //! A disk that is full leaves the bytes in the pipe and the child waiting. After a minute (unless the run says `block`)
-//! they are taken and counted, and the index says where they are missing.
+//! they are taken and counted, and the index says where they are missing. Before that, what the run itself wrote long ago
+//! goes: the oldest segment behind its first, as it does beyond the run's cap, and when the disk is nearly full.
 
 use crate::clock::SECOND;
 use crate::index::{self, Stream};
@@ -63,11 +64,23 @@ impl Mover {
         } else {
             self.feed(place, slot, live, stream, now)
         };
+        if looked == Look::Blocked
+            && live.on_full == OnFull::Drop
+            && is_no_room(slot)
+            && cut_middle(place, slot, live, stream)
+        {
+            return Look::Moved(0);
+        }
         if looked != Look::Blocked {
             let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
             feed.blocked_since = 0;
-            if live.out.blocked_since == 0 && live.err.blocked_since == 0 && slot.has_flag(flag::OUTPUT_BLOCKED) {
-                slot.clear_flag(flag::OUTPUT_BLOCKED);
+            if live.out.blocked_since == 0 && live.err.blocked_since == 0 {
+                if slot.has_flag(flag::OUTPUT_BLOCKED) {
+                    slot.clear_flag(flag::OUTPUT_BLOCKED);
+                }
+                if slot.t_blocked.load(Ordering::Relaxed) != 0 {
+                    slot.t_blocked.store(0, Ordering::Relaxed);
+                }
             }
         }
         looked
@@ -144,6 +157,9 @@ impl Mover {
                 note(place, slot, live, stream, at, (lost > 0).then_some((before, lost)));
                 if first_of_segment {
                     cut(place, slot, live, stream, segment, keep);
+                    if on_full == OnFull::Drop && is_scarce(live, stream) {
+                        cut_middle(place, slot, live, stream);
+                    }
                 }
                 Look::Moved(n)
             }
@@ -151,9 +167,13 @@ impl Mover {
         }
     }
 
-    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, _why: Errno) -> Look {
+    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, why: Errno) -> Look {
+        slot.blocked_errno.store(why.raw_os_error() as u64, Ordering::Relaxed);
         if feed.blocked_since == 0 {
             feed.blocked_since = now;
+            if slot.t_blocked.load(Ordering::Relaxed) == 0 {
+                slot.t_blocked.store(crate::clock::wall(), Ordering::Relaxed);
+            }
             slot.set_flag(flag::OUTPUT_BLOCKED);
         }
         if on_full == OnFull::Block || now.saturating_sub(feed.blocked_since) < PATIENCE {
@@ -316,17 +336,46 @@ fn cut(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, segment: u32
     if keep == 0 || segment <= most {
         return;
     }
-    let victim = segment - most + 1;
-    if place.remove_log(live.run, extension(stream), victim).is_ok() {
-        dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
-        let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
-        if let Some(file) = live.index.file.as_ref()
-            && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
-        {
-            live.index.len += index::ENTRY as u64;
-            live.index.last = None;
-        }
+    remove(place, slot, live, stream, segment - most + 1);
+}
+
+/// What keeps it from its file is the want of room, and nothing else.
+fn is_no_room(slot: &Slot) -> bool {
+    let errno = slot.blocked_errno.load(Ordering::Relaxed) as i32;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| full.raw_os_error() == errno)
+}
+
+/// Takes the oldest segment that is neither the first nor the one being written. True: one went.
+fn cut_middle(place: &Place, slot: &Slot, live: &mut Live, stream: Stream) -> bool {
+    let feed = if stream == Stream::Out { &live.out } else { &live.err };
+    let middle = 2..feed.segment;
+    let oldest = middle.into_iter().find(|n| place.log_size(live.run, extension(stream), *n).is_some());
+    oldest.is_some_and(|victim| remove(place, slot, live, stream, victim))
+}
+
+/// Whether the disk of a stream's file has less room left than kin keeps free.
+fn is_scarce(live: &Live, stream: Stream) -> bool {
+    let feed = if stream == Stream::Out { &live.out } else { &live.err };
+    feed.file
+        .as_ref()
+        .and_then(|file| rustix::fs::fstatvfs(file).ok())
+        .is_some_and(|stat| crate::room::is_scarce(&stat))
+}
+
+/// A whole segment becomes a gap.
+fn remove(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, victim: u32) -> bool {
+    if place.remove_log(live.run, extension(stream), victim).is_err() {
+        return false;
     }
+    dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
+    let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
+    if let Some(file) = live.index.file.as_ref()
+        && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
+    {
+        live.index.len += index::ENTRY as u64;
+        live.index.last = None;
+    }
+    true
 }
 
 /// Notes what was dropped last, when the run ends in the middle of it.

@@ -31,10 +31,12 @@ impl Keeper {
         let Some(slot_at) = generation.table.find(run).map(|slot| slot as u16) else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         match slot.state.load(Ordering::Relaxed) {
-            RUNNING | EXITED => {}
+            // Before the first signal: what follows is seen as what was wished, whoever forgets the wish.
+            RUNNING => slot.set_flag(flag::STOP_ASKED),
+            // How it ended is known; only what it left behind is ended now.
+            EXITED => {}
             _ => return,
         }
-        slot.set_flag(flag::STOP_ASKED);
         match why {
             StopKind::Ladder => self.climb(at, slot_at, run),
             StopKind::Kill => self.kill_stage(at, slot_at, run),

@@ -46,7 +46,7 @@ pub mod flag {
     pub const STATUS_UNKNOWN: u32 = 1 << 4;
     /// The disk is full: the child waits.
     pub const OUTPUT_BLOCKED: u32 = 1 << 5;
-    /// The stop ladder was begun by a wish (not by the timeout).
+    /// The stop ladder was begun by a wish (not by the timeout), while its leader lived as far as anybody knew.
     pub const STOP_ASKED: u32 = 1 << 6;
     /// The ladder reached KILL.
     pub const KILLED: u32 = 1 << 7;
@@ -110,7 +110,11 @@ pub struct Slot {
     pub max_rss_kib: AtomicU64,
     /// Field 22 of /proc/PID/stat: with the pid, the name of a process within one boot.
     pub start_ticks: AtomicU64,
-    pub spare: [AtomicU64; 11],
+    /// Wall clock, Unix ns: since when its output cannot be written; zero: it can, or nobody wrote it down.
+    pub t_blocked: AtomicU64,
+    /// Which error keeps its output from its file, while one does.
+    pub blocked_errno: AtomicU64,
+    pub spare: [AtomicU64; 9],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -140,6 +144,9 @@ pub struct Snapshot {
     pub system_us: u64,
     pub max_rss_kib: u64,
     pub start_ticks: u64,
+    pub stop_signal: u32,
+    pub t_blocked: u64,
+    pub blocked_errno: u64,
 }
 
 impl Slot {
@@ -170,6 +177,9 @@ impl Slot {
             system_us: self.system_us.load(Ordering::Relaxed),
             max_rss_kib: self.max_rss_kib.load(Ordering::Relaxed),
             start_ticks: self.start_ticks.load(Ordering::Relaxed),
+            stop_signal: self.stop_signal.load(Ordering::Relaxed),
+            t_blocked: self.t_blocked.load(Ordering::Relaxed),
+            blocked_errno: self.blocked_errno.load(Ordering::Relaxed),
         };
         std::sync::atomic::fence(Ordering::Acquire);
         (self.state.load(Ordering::Relaxed) == state && self.run.load(Ordering::Relaxed) == run).then_some(copy)
@@ -199,6 +209,8 @@ impl Slot {
             &self.system_us,
             &self.max_rss_kib,
             &self.start_ticks,
+            &self.t_blocked,
+            &self.blocked_errno,
         ] {
             long.store(0, Ordering::Relaxed);
         }

@@ -36,6 +36,7 @@ impl Keeper {
         let slots = generation.table.slots();
         let Some(live) = generation.lives.checked(slot_at, check) else { return };
         let slot = &slots[usize::from(slot_at)];
+        let was_blocked = slot.has_flag(flag::OUTPUT_BLOCKED);
         let mut looked = Look::Empty;
         for _turn in 0..TURNS {
             looked = self.mover.look(&self.place, slot, live, stream, now);
@@ -57,6 +58,7 @@ impl Keeper {
                 Look::Empty | Look::End | Look::Blocked => break,
             }
         }
+        let (run, is_blocked) = (live.run, slot.has_flag(flag::OUTPUT_BLOCKED));
         let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
         let paced = |due: u64| Paced { generation: at as u16, slot: slot_at, check, stream, due };
         match looked {
@@ -95,6 +97,10 @@ impl Keeper {
                 feed.file = None;
                 self.perhaps_finish(at, slot_at, check);
             }
+        }
+        if was_blocked != is_blocked {
+            // The daemon can make room where we cannot.
+            self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         }
     }
 

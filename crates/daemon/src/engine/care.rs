@@ -6,6 +6,7 @@
 use super::dirs::Dirs;
 use super::{Batch, Engine, Input, perform, trim};
 use kin_core::RunId;
+use kin_keeper::room;
 use kin_ledger::Reader;
 use std::time::{Duration, Instant};
 
@@ -25,13 +26,29 @@ pub(super) struct Care {
     looked: Option<Instant>,
     /// Bytes that ended runs had written since the logs were looked at.
     written: u64,
+    room: Room,
 }
+
+/// How far making room on a disk that is nearly full has come.
+#[derive(Debug, Default)]
+enum Room {
+    #[default]
+    Rests,
+    /// In a thread of its own. `again`: it was asked for once more meanwhile.
+    BeingMade { again: bool },
+    /// Just made; not again before that, and then only if it was asked for.
+    Made { until: Instant, again: bool },
+}
+
+/// Between two looks for room on a disk that is nearly full.
+const ROOM: Duration = Duration::from_secs(1);
 
 /// What the thread that looked everything over has to say.
 #[derive(Debug)]
 pub(super) struct Cared {
     /// By kind.
     notes: Vec<(&'static str, String)>,
+    made_room: bool,
 }
 
 impl Care {
@@ -41,12 +58,21 @@ impl Care {
         self.sweep_at.get_or_insert_with(|| Instant::now() + SOON);
     }
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.sweep_at
+        let room = match self.room {
+            Room::Made { until, again: true } => Some(until),
+            Room::Made { again: false, .. } | Room::Rests | Room::BeingMade { .. } => None,
+        };
+        self.sweep_at.into_iter().chain(room).min()
     }
 }
 
 impl Engine {
     pub(super) fn care_times(&mut self, batch: &mut Batch) {
+        if let Room::Made { until, again: true } = self.care.room
+            && until <= Instant::now()
+        {
+            self.look_for_room();
+        }
         if self.care.sweep_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
@@ -79,14 +105,42 @@ impl Engine {
         let look = move || {
             let notes = look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]);
             // An engine that has ended wants no news.
-            drop(sender.send(Input::Cared(Cared { notes })));
+            drop(sender.send(Input::Cared(Cared { notes, made_room: false })));
         };
         if let Err(e) = std::thread::Builder::new().name("kin-care".into()).spawn(look) {
             crate::say!("kin daemon: cannot look the ledger over: {e}");
         }
     }
 
-    pub(super) fn cared(&self, cared: Cared, batch: &mut Batch) {
+    /// If the disk of the logs has less room than is to stay free, old output goes; in a thread of its own.
+    pub(super) fn look_for_room(&mut self) {
+        match &mut self.care.room {
+            Room::Made { until, again } if *until > Instant::now() => return *again = true,
+            Room::BeingMade { again } => return *again = true,
+            Room::Rests | Room::Made { .. } => self.care.room = Room::Rests,
+        }
+        let Ok(stat) = rustix::fs::statvfs(self.dirs.logs()) else { return };
+        let lacks = room::floor(&stat).saturating_sub(room::free(&stat));
+        if lacks == 0 {
+            return;
+        }
+        let (dirs, sender) = (self.dirs.clone(), self.sender.clone());
+        let make = move || {
+            let notes = make_room(&dirs, lacks).unwrap_or_else(|e| vec![("logs.trouble", e)]);
+            // An engine that has ended wants no news.
+            drop(sender.send(Input::Cared(Cared { notes, made_room: true })));
+        };
+        match std::thread::Builder::new().name("kin-room".into()).spawn(make) {
+            Ok(_detached) => self.care.room = Room::BeingMade { again: false },
+            Err(e) => crate::say!("kin daemon: cannot make room: {e}"),
+        }
+    }
+
+    pub(super) fn cared(&mut self, cared: Cared, batch: &mut Batch) {
+        if cared.made_room {
+            let again = matches!(self.care.room, Room::BeingMade { again: true });
+            self.care.room = Room::Made { until: Instant::now() + ROOM, again };
+        }
         for (kind, message) in cared.notes {
             self.note(kind, message, batch);
         }
@@ -108,6 +162,17 @@ impl Engine {
             }
         }
     }
+}
+
+fn make_room(dirs: &Dirs, lacks: u64) -> Result<Vec<(&'static str, String)>, String> {
+    let reader = Reader::open(&dirs.state).map_err(|e| format!("the ledger cannot be read: {}", super::words(&e)))?;
+    let (freed, problems) = trim::make_room(&reader, &dirs.logs(), lacks);
+    let mut notes = Vec::new();
+    if freed.runs > 0 {
+        notes.push(("logs.trimmed", freed.to_string()));
+    }
+    notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
+    Ok(notes)
 }
 
 /// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.

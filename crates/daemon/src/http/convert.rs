@@ -62,6 +62,7 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
         timeout_ms: run.timeout_ms,
         tty: run.tty,
         unowned: matches!(run.state, RunState::Running { unowned: true, .. }),
+        not_recorded: None,
     }
 }
 

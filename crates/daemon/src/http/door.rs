@@ -54,7 +54,12 @@ impl Door {
         read.unwrap_or_else(|_| Err(Failure::internal("reading the ledger broke off")))
     }
 
+    /// The run as it is known, also where that could not be recorded.
     pub async fn run(&self, named: &Named) -> Answer<Run> {
+        Ok(self.newest(self.recorded(named).await?))
+    }
+
+    async fn recorded(&self, named: &Named) -> Answer<Run> {
         let no = named.no;
         let run = self.read(move |ledger| Ok(ledger.run(no)?)).await?;
         let fits = |run: &Run| named.job.as_ref().is_none_or(|job| *job == run.job);
@@ -64,7 +69,8 @@ impl Door {
     /// The run, and a seat from which its end is heard of.
     pub async fn run_and_ending(&self, named: &Named) -> Answer<(Run, Ending)> {
         let ending = self.endings.wait_for(named.no);
-        let run = self.run(named).await?;
+        // Whoever waits for the end waits for its record.
+        let run = self.recorded(named).await?;
         let ending = if run.outcome().is_some() { Ending::known(self.said(&run)) } else { ending };
         Ok((run, ending))
     }
@@ -88,8 +94,20 @@ impl Door {
         }
     }
 
+    /// What is known of a run that the ledger showed.
+    pub fn newest(&self, run: Run) -> Run {
+        let unwritten = self.engine.trouble().unwritten;
+        let newer = unwritten.as_ref().and_then(|unwritten| unwritten.runs.get(&run.no));
+        newer.filter(|_| run.outcome().is_none()).cloned().unwrap_or(run)
+    }
+
     pub fn said(&self, run: &Run) -> kin_api::Run {
-        convert::run(run, &self.about.host)
+        let unwritten = self.engine.trouble().unwritten;
+        let unwritten = unwritten.filter(|u| u.runs.get(&run.no).is_some_and(|newer| newer.state == run.state));
+        kin_api::Run {
+            not_recorded: unwritten.map(|unwritten| unwritten.why.clone()),
+            ..convert::run(run, &self.about.host)
+        }
     }
 
     pub fn logs(&self, run: &Run) -> LogFiles {

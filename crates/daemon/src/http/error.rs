@@ -66,7 +66,7 @@ impl From<Refusal> for Failure {
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),
             Refusal::Closing => (Code::Closing, None),
-            Refusal::Unavailable { .. } => (Code::Unavailable, None),
+            Refusal::NoRoom { .. } | Refusal::Unavailable { .. } => (Code::Unavailable, None),
         };
         let mut failure = Failure::new(code, refusal.to_string());
         failure.error.hint = refusal.hint();

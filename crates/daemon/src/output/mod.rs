@@ -50,6 +50,15 @@ impl LogFiles {
         Segments::of_size(self.with(if stream == Stream::Out { ".out" } else { ".err" }), self.segment)
     }
 
+    /// The first file of each stream that has one, and how long the stream is.
+    pub fn files(&self) -> Vec<(PathBuf, u64)> {
+        let of = |(stream, end): (Stream, &str)| {
+            let path = self.with(end);
+            path.exists().then(|| (path, self.stream(stream).end().unwrap_or(0)))
+        };
+        [(Stream::Out, ".out"), (Stream::Err, ".err")].into_iter().filter_map(of).collect()
+    }
+
     pub fn index(&self) -> PathBuf {
         self.with(".idx")
     }
