@@ -7,6 +7,7 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+mod backup;
 pub mod boot;
 pub mod cgroup;
 mod chain;
@@ -20,6 +21,7 @@ pub mod index;
 mod keeper;
 mod live;
 pub mod locality;
+mod logs;
 pub mod output;
 mod over;
 mod place;

@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::{Options, Report};
 use crate::procfs;
 use crate::server::{Pids, Server};
+use crate::wait::within;
 use crate::witness::{Story, Witness, unix_ns};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -41,6 +42,8 @@ pub struct Field {
     witness: Mutex<Witness>,
     witness_path: PathBuf,
     kills: Mutex<Vec<Kill>>,
+    /// Odd while the killer is at it: somebody may be dead whom `kills` does not name yet.
+    strikes: AtomicU64,
     /// Each whole guard that was seen, and when.
     chains: Mutex<Vec<(u64, Pids)>>,
     report: Mutex<Report>,
@@ -67,6 +70,7 @@ impl Field {
             witness: Mutex::new(witness),
             witness_path,
             kills: Mutex::default(),
+            strikes: AtomicU64::new(0),
             chains: Mutex::default(),
             report: Mutex::new(report),
             failure: Mutex::default(),
@@ -163,6 +167,19 @@ impl Field {
         open(&self.kills).push(Kill { from, to: unix_ns(), pid });
         *open(&self.report).kills.entry(role).or_default() += 1;
     }
+    /// Does one kill, up to the instant at which it is on record.
+    pub fn strike<T>(&self, kill: impl FnOnce() -> T) -> T {
+        self.strikes.fetch_add(1, Ordering::SeqCst);
+        let outcome = kill();
+        self.strikes.fetch_add(1, Ordering::SeqCst);
+        outcome
+    }
+    /// Waits until each kill that may have happened by now is on record.
+    fn kills_told(&self) {
+        let now = self.strikes.load(Ordering::SeqCst);
+        let told = || (now.is_multiple_of(2) || self.strikes.load(Ordering::SeqCst) != now).then_some(());
+        within(Duration::from_secs(30), told);
+    }
     pub fn kill_count(&self) -> u64 {
         open(&self.report).kills_in_all()
     }
@@ -173,6 +190,8 @@ impl Field {
     /// Whether the exit code of a run may be unknown on an old kernel: two of the keepers that were there when it started
     /// have been killed before its end was recorded (`ended_at`, kin's own word).
     pub fn may_be_unknown(&self, sent_at: u64, started_at: u64, ended_at: u64) -> bool {
+        // What a kill does may be seen before the killer has written down that it was done.
+        self.kills_told();
         let there = there(&open(&self.chains), sent_at, started_at);
         let mut dead: Vec<u32> = open(&self.kills)
             .iter()

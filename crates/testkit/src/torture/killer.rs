@@ -37,7 +37,7 @@ pub fn drive(field: &Field) -> Result<(), String> {
         let pids = whole(field, &mut http)?;
         let_time_pass(Duration::from_micros(if rng.percent(50) { rng.below(5_000) } else { rng.below(50_000) }));
         let killed_at = Instant::now();
-        let Some(who) = kill(field, pids, &mut rng)? else { continue };
+        let Some(who) = field.strike(|| kill(field, pids, &mut rng))? else { continue };
         whole(field, &mut http)?;
         field.recovered(who, killed_at.elapsed());
         let kills = field.kill_count();
