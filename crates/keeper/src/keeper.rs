@@ -99,8 +99,12 @@ pub(crate) struct Keeper {
     pub(crate) closing: bool,
     /// The kernel tells how a process ended that was not our child (6.15).
     pub(crate) learns_exits: bool,
+    /// What was last said of the chain while both of us lived.
+    pub(crate) guard: Guard,
     /// Which chain of this boot this is; grows with every change of it.
     pub(crate) turn: u64,
+    /// No run is begun when the lowest free descriptor is this or above.
+    pub(crate) most_fds: u64,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
@@ -181,7 +185,7 @@ impl Keeper {
             Role::Elder { younger: Some(younger), .. } => Tell::Chain {
                 elder: self.generation_id(self.own),
                 keeper: self.generation_id(younger.generation),
-                guard: if younger.stands { Guard::Whole } else { Guard::Degraded },
+                guard: if younger.stands && !self.is_strained() { Guard::Whole } else { Guard::Degraded },
                 turn: self.turn,
             },
             Role::Elder { younger: None, .. } => {
@@ -191,7 +195,7 @@ impl Keeper {
             Role::Keeper { elder_generation, .. } => Tell::Chain {
                 elder: *elder_generation,
                 keeper: self.generation_id(self.own),
-                guard: Guard::Whole,
+                guard: if self.is_strained() { Guard::Degraded } else { Guard::Whole },
                 turn: self.turn,
             },
         }

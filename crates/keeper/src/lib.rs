@@ -37,6 +37,7 @@ pub mod table;
 pub mod text;
 mod token;
 pub mod tree;
+mod typing;
 mod upgrade;
 mod vanish;
 mod watch;

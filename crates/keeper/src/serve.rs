@@ -65,6 +65,7 @@ impl Keeper {
             Token::Children => self.child_changed(),
             Token::Place => self.place_changed(),
             Token::Nudge => self.nudged(),
+            Token::Typed { generation, slot, check } => self.type_on(usize::from(generation), slot, check),
         }
     }
 

@@ -43,7 +43,8 @@ impl Keeper {
 
     /// First rung, unless it is climbing already.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
-        let (signal, wait_ms) = match self.place.spec(run).as_ref().map(|spec| spec.view()) {
+        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
+        let (signal, wait_ms) = match spec.as_ref().map(|spec| spec.view()) {
             Some(Ok(view)) => (view.stop_signal(), view.stop_wait_ms()),
             Some(Err(_)) | None => (15, 10_000),
         };
@@ -81,7 +82,7 @@ impl Keeper {
                 crate::say(format_args!("cannot kill the cgroup of run {}: {e}", run_name(run)));
             }
         } else {
-            let run_id = self.place.run_id(run);
+            let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
             let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
@@ -127,7 +128,7 @@ impl Keeper {
 
     fn signal_all(&mut self, at: usize, slot_at: u16, run: u64, signal: i32) {
         if !self.has_cgroup(at, slot_at) {
-            let run_id = self.place.run_id(run);
+            let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
             let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
@@ -162,7 +163,7 @@ impl Keeper {
         if self.has_cgroup(at, slot_at) {
             return self.cgroups.pids(&cgroup_name(run), pids).ok();
         }
-        let run_id = self.place.run_id(run);
+        let run_id = self.run_id(at, slot_at);
         let reapers = self.reapers();
         let (leader, start_ticks, pipes) = self.marks(at, slot_at);
         tree::pids_of(&mut self.processes, &reapers, &TreeRun { id: &run_id, leader, start_ticks, pipes }, pids).ok()
@@ -234,6 +235,10 @@ impl Keeper {
                 .map(|feed| feed.pipe.as_ref().and_then(|p| rustix::fs::fstat(p).ok()).map_or(0, |s| s.st_ino))
         });
         (leader, ticks, pipes)
+    }
+
+    fn run_id(&mut self, at: usize, slot_at: u16) -> String {
+        self.generation(at).and_then(|g| g.lives.get(slot_at)).map(|live| live.logs.run_id()).unwrap_or_default()
     }
 
     /// To whom orphans fall.

@@ -73,6 +73,9 @@ pub struct Header {
     pub reach: AtomicU32,
     /// The boot identity's first 64 bytes, zero-padded.
     pub boot: [AtomicU64; 8],
+    /// Not zero: some slot may be DEGRADED. A hint that saves looking at all of them.
+    pub strained: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// One run. 256 bytes, atomics only.
@@ -110,7 +113,11 @@ pub struct Slot {
     pub max_rss_kib: AtomicU64,
     /// Field 22 of /proc/PID/stat: with the pid, the name of a process within one boot.
     pub start_ticks: AtomicU64,
-    pub spare: [AtomicU64; 11],
+    /// Input of a terminal: bytes taken from clients, and bytes given to the terminal. What lies between is in a pipe.
+    /// Written by whoever minds the small door.
+    pub typed: AtomicU64,
+    pub typed_on: AtomicU64,
+    pub spare: [AtomicU64; 9],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -199,6 +206,8 @@ impl Slot {
             &self.system_us,
             &self.max_rss_kib,
             &self.start_ticks,
+            &self.typed,
+            &self.typed_on,
         ] {
             long.store(0, Ordering::Relaxed);
         }

@@ -38,7 +38,7 @@ impl Keeper {
         let slot = &slots[usize::from(slot_at)];
         let mut looked = Look::Empty;
         for _turn in 0..TURNS {
-            looked = self.mover.look(&self.place, slot, live, stream, now);
+            looked = self.mover.look(slot, live, stream, now);
             let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
             let full = if feed.grown { LARGE * 3 / 4 } else { FULL };
             match looked {
@@ -198,10 +198,6 @@ impl Keeper {
         let Some(live) = generation.lives.get(slot_at) else { return };
         let slot = &slots[usize::from(slot_at)];
         let run = live.run;
-        if leaky {
-            // Whoever still writes may do so long after the spec is gone, which says where.
-            output::open_all(&self.place, live);
-        }
         output::settle(live);
         slot.left_behind.store(left, Ordering::Relaxed);
         if leaky {
@@ -212,11 +208,16 @@ impl Keeper {
         }
         slot.t_drained.store(clock::wall(), Ordering::Relaxed);
         self.record_end(at, slot_at, run);
-        let Some(generation) = self.generation(at) else { return };
-        generation.table.slots()[usize::from(slot_at)].state.store(DRAINED, Ordering::Release);
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let strained = slot.has_flag(flag::DEGRADED);
+        slot.state.store(DRAINED, Ordering::Release);
         fault::point("drained");
-        if !leaky {
-            generation.lives.remove(slot_at);
+        if !leaky && let Some(mut gone) = generation.lives.remove(slot_at) {
+            crate::typing::rest(&self.epoll, &mut gone);
+        }
+        if strained {
+            self.kick_elder();
         }
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
     }
@@ -244,7 +245,10 @@ impl Keeper {
             exit,
             flags,
         };
-        if let Err(errno) = self.place.append_end(run, &index::end(&end)) {
+        let held =
+            self.generation(at).and_then(|g| g.lives.get(slot_at)).map(|live| live.logs.append_end(&index::end(&end)));
+        let written = held.unwrap_or_else(|| self.place.logs(run).append_end(&index::end(&end)));
+        if let Err(errno) = written {
             crate::say(format_args!("no end record for run {}: {errno}", crate::start::run_name(run)));
         }
     }
@@ -273,8 +277,9 @@ impl Keeper {
 
     /// A leaky run's last writer has gone.
     fn release(&mut self, at: usize, slot_at: u16) {
-        let Some(generation) = self.generation(at) else { return };
-        let Some(live) = generation.lives.remove(slot_at) else { return };
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let Some(mut live) = generation.lives.remove(slot_at) else { return };
+        crate::typing::rest(&self.epoll, &mut live);
         if live.forgotten {
             generation.table.slots()[usize::from(slot_at)].state.store(FREE, Ordering::Release);
         }
