@@ -40,6 +40,7 @@ pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io:
     let id = u64::from_le_bytes(bytes).max(1);
     let table = Table::create(&place.table_path(id), id, boot)?;
     table.lock()?;
+    table.pin();
     let listener = listen(place, &Place::socket_name(id))?;
     Ok(Generation { id, table, listener, serving, lives: Lives::with_room(SLOTS) })
 }
@@ -93,6 +94,13 @@ impl Keeper {
         // Before the fork, so that the keeper knows it too and goes on from there if we die; with room for what is said of
         // this chain meanwhile.
         self.turn += TURNS;
+        // What could not be backed up at an elder is had by the keeper that we make now: by fork.
+        for at in self.mine() {
+            let Some(table) = self.generations[at].as_ref().map(|g| &g.table) else { continue };
+            if table.header().strained.swap(0, Ordering::AcqRel) != 0 {
+                table.slots().iter().for_each(|slot| slot.clear_flag(flag::DEGRADED));
+            }
+        }
         match self.fork_younger() {
             Ok(Side::Parent { .. }) => self.mind_hand(false),
             Ok(Side::Child) => return,
@@ -191,7 +199,8 @@ impl Keeper {
         self.epoch = self.epoch.wrapping_add(1);
         self.mover = crate::output::Mover::new()?;
         self.watch = None;
-        self.place_at = 0;
+        (self.place_at, self.place_lost, self.deaf) = (0, None, None);
+        self.leftovers.forget();
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();
@@ -211,6 +220,7 @@ impl Keeper {
         }
         let Some(own) = self.generations[at].as_ref() else { return Ok(()) };
         own.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        own.table.pin();
         arm(&self.epoll, &own.listener, Token::Listener { generation: at as u16 }, EventFlags::IN, false);
         arm(&self.epoll, &self.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
         self.hands.armed = false;
@@ -260,6 +270,9 @@ impl Keeper {
         } else {
             self.raise_younger();
         }
+        if self.is_elder() {
+            self.adopt_leftovers();
+        }
     }
 
     /// The elder is dead: we are it now.
@@ -282,9 +295,11 @@ impl Keeper {
                 self.take_over(at, false);
             }
         }
+        self.link_tables_again();
         self.raise_younger();
         if self.is_elder() {
             self.adopt_daemon();
+            self.adopt_leftovers();
         }
     }
 
@@ -293,6 +308,7 @@ impl Keeper {
         let Some(generation) = self.generations[at].as_mut() else { return };
         generation.serving = Serving::Mine;
         generation.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        generation.table.pin();
         let token = Token::Listener { generation: at as u16 };
         arm(&self.epoll, &generation.listener, token, EventFlags::IN, false);
         for slot_at in 0..generation.table.slots().len() {
@@ -339,8 +355,6 @@ impl Keeper {
         let Some(generation) = self.generations[at].as_mut() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         slot.set_flag(flag::ADOPTED);
-        // The keeper that we make next has it from us by fork.
-        slot.clear_flag(flag::DEGRADED);
         // What was opened elsewhere is not ours; the files say where they go on.
         find_logs(&self.place, &mut live);
         crate::output::resync(slot, &mut live);
@@ -403,7 +417,7 @@ impl Keeper {
     }
 
     /// A run whose leader is dead, but whose streams go on.
-    fn serve_streams(&mut self, at: usize, live: Live) {
+    pub(crate) fn serve_streams(&mut self, at: usize, live: Live) {
         let (slot, run) = (live.slot, live.run);
         let check = crate::token::check_of(run);
         let once = EventFlags::IN | EventFlags::ONESHOT;

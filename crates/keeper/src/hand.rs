@@ -97,7 +97,10 @@ impl Keeper {
 
     pub(crate) fn hand_accept(&mut self) {
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(self.hands.listener(), flags) else { return };
+        let socket = match rustix::net::accept_with(self.hands.listener(), flags) {
+            Ok(socket) => socket,
+            Err(errno) => return self.cannot_accept(errno),
+        };
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { return };
         if peer.uid != rustix::process::geteuid() && !peer.uid.is_root() {
             return;
@@ -118,7 +121,7 @@ impl Keeper {
 
     pub(crate) fn hand_hear(&mut self, at: usize, check: u32) {
         let mut buffer = [0u8; PACKET];
-        loop {
+        for _packet in 0..crate::serve::PACKETS {
             let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref).filter(|c| c.check == check) else {
                 return;
             };

@@ -9,12 +9,15 @@ use crate::conn::Conn;
 use crate::daemon::Daemon;
 use crate::generation::{Generation, Serving};
 use crate::hand::Hands;
+use crate::leftovers::Leftovers;
 use crate::output::Mover;
 use crate::place::Place;
+use crate::serve::Deaf;
 use crate::spawn::{Arena, Restore};
 use crate::stop::Kills;
 use crate::token::Token;
 use crate::tree::Processes;
+use crate::vanish::Lost;
 use crate::wire::{Guard, Tell};
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
@@ -109,6 +112,12 @@ pub(crate) struct Keeper {
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
     pub(crate) watch: Option<OwnedFd>,
+    /// Names of ours have gone, and could not all be made again yet.
+    pub(crate) place_lost: Option<Lost>,
+    /// Ended runs whose cgroups are not empty.
+    pub(crate) leftovers: Leftovers,
+    /// Out of descriptors: nobody is accepted until one is free.
+    pub(crate) deaf: Option<Deaf>,
     /// When to look whether the directory is still there; zero: nothing has changed in it.
     pub(crate) place_at: u64,
 }

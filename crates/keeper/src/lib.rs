@@ -19,6 +19,7 @@ mod generation;
 mod hand;
 pub mod index;
 mod keeper;
+mod leftovers;
 mod live;
 pub mod locality;
 mod logs;

@@ -64,6 +64,8 @@ pub(crate) struct Live {
     pub(crate) keep_bytes: u64,
     pub(crate) linger_ns: u64,
     pub(crate) on_full: OnFull,
+    /// It has ended, whoever has to reap it has not, and how it ended will be known only then: waited for until this.
+    pub(crate) reaped_by: u64,
     /// The daemon has its end; the slot is kept only because somebody still writes.
     pub(crate) forgotten: bool,
     /// When the tree is looked at again while it is being stopped, and how long the pause was.
@@ -88,6 +90,7 @@ impl Live {
             keep_bytes: 0,
             linger_ns: 0,
             on_full: OnFull::Drop,
+            reaped_by: 0,
             forgotten: false,
             look_at: 0,
             look_pause: 0,

@@ -24,6 +24,14 @@ impl Place {
         self.run_dir.as_fd()
     }
 
+    /// Whether the directory of that name is still the one we have open.
+    pub(crate) fn is_same(&self) -> bool {
+        match (rustix::fs::fstat(&self.run_dir), rustix::fs::stat(&self.run)) {
+            (Ok(ours), Ok(named)) => (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino),
+            _ => false,
+        }
+    }
+
     /// After the directory was removed and made again.
     pub(crate) fn reopen(&mut self) -> std::io::Result<()> {
         self.run_dir = open_dir(&self.run)?;

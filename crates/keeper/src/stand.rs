@@ -181,6 +181,7 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     arm(&keeper.epoll, &keeper.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
     arm(&keeper.epoll, &keeper.kick, Token::Kick, EventFlags::IN, false);
     keeper.watch_place();
+    keeper.adopt_leftovers();
     name_role(&keeper.place, "elder", id)?;
     name_role(&keeper.place, "keeper", id)?;
     if !is_handed {
@@ -240,6 +241,9 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         epoch: 0,
         watch: None,
         place_at: 0,
+        place_lost: None,
+        leftovers: crate::leftovers::Leftovers::with_room(),
+        deaf: None,
         place,
     })
 }

@@ -158,7 +158,11 @@ impl Keeper {
         if view.hand_key() != 0 {
             self.hand_used(view.hand_key());
         }
-        self.serve_run(self.own, live, pidfd);
+        match pidfd {
+            Some(pidfd) => self.serve_run(self.own, live, pidfd),
+            // There was no descriptor left to watch it by: it is our child, and its end is heard of by its number.
+            None => self.serve_streams(self.own, live),
+        }
         Ok(())
     }
 
@@ -166,13 +170,9 @@ impl Keeper {
     pub(crate) fn serve_run(&mut self, at: usize, mut live: Live, pidfd: OwnedFd) {
         let (slot, run) = (live.slot, live.run);
         let (generation, check) = (at as u16, check_of(run));
-        // A leader that is not our child is heard of when it is reaped (HUP, which always comes), since only then is its
-        // exit to be had; where the kernel never tells, its zombie is all there is to hear of.
-        let flags =
-            if live.ours || !self.learns_exits { EventFlags::IN | EventFlags::ONESHOT } else { EventFlags::ONESHOT };
-        arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, flags, false);
-        live.pidfd = Some(pidfd);
         let once = EventFlags::IN | EventFlags::ONESHOT;
+        arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, once, false);
+        live.pidfd = Some(pidfd);
         let out = live.tty.as_ref().map(|tty| tty.master.as_fd()).or(live.out.pipe.as_ref().map(AsFd::as_fd));
         if let Some(pipe) = out {
             arm(&self.epoll, pipe, Token::Out { generation, slot, check }, once, false);

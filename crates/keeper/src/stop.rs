@@ -117,9 +117,19 @@ impl Keeper {
 
     /// The leader, or its process group; only while it is there.
     fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) {
-        let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return };
-        let Some(pidfd) = live.pidfd.as_ref() else { return };
-        if let Err(e) = wait::pidfd_send_signal(pidfd, signal, group)
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slots = generation.table.slots();
+        let Some(live) = generation.lives.get(slot_at) else { return };
+        let slot = &slots[usize::from(slot_at)];
+        let sent = match live.pidfd.as_ref() {
+            Some(pidfd) => wait::pidfd_send_signal(pidfd, signal, group),
+            // Our child, and not reaped before its end is noted: the number is still its own.
+            None if live.ours && slot.state.load(Ordering::Relaxed) == RUNNING => {
+                wait::signal_child(slot.pid.load(Ordering::Relaxed), signal, group)
+            }
+            None => return,
+        };
+        if let Err(e) = sent
             && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
         {
             crate::say(format_args!("cannot signal: {e}"));
@@ -196,6 +206,7 @@ impl Keeper {
             if self.drop_cgroup(run) {
                 return 0;
             }
+            self.mind_leftover(run);
             let mut pids = [0u32; 64];
             return self.cgroups.pids(&cgroup_name(run), &mut pids).unwrap_or(0) as u32;
         }
@@ -277,6 +288,9 @@ impl Keeper {
         let (stop, timeout) =
             (slot.stop_deadline.load(Ordering::Relaxed), slot.timeout_deadline.load(Ordering::Relaxed));
         let linger = slot.linger_deadline.load(Ordering::Relaxed);
+        if state == RUNNING && live.reaped_by != 0 && now >= live.reaped_by {
+            return self.leader_ended(at, slot_at, check_of(run));
+        }
         match state {
             RUNNING | EXITED => {}
             FREE | INTENT | DRAINED => return,
@@ -333,6 +347,8 @@ impl Keeper {
         let stage = slot.stop_stage.load(Ordering::Relaxed);
         let mut next = u64::MAX;
         if state == RUNNING {
+            let reaped_by = generation.lives.get(slot_at).map_or(0, |live| live.reaped_by);
+            next = least(next, reaped_by);
             next = least(next, slot.timeout_deadline.load(Ordering::Relaxed));
         }
         if stage == 1 {

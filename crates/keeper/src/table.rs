@@ -300,6 +300,11 @@ impl Table {
         &self.file
     }
 
+    /// Keeps it in memory, where we may; see `Mapping::pin`.
+    pub fn pin(&self) -> bool {
+        self.map.pin()
+    }
+
     /// Takes the lock that says "somebody serves this table". It is inherited by fork and ends with the last holder.
     pub fn lock(&self) -> io::Result<()> {
         Ok(rustix::fs::flock(self.file.as_fd(), rustix::fs::FlockOperation::NonBlockingLockExclusive)?)

@@ -59,6 +59,8 @@ pub(crate) enum Token {
         slot: u16,
         check: u32,
     },
+    /// The cgroup of an ended run changed: perhaps it is empty.
+    Leftover,
     /// The elder let go of something that we hold a duplicate of.
     Nudge,
 }
@@ -86,6 +88,7 @@ impl Token {
             Token::Children => pack(12, 0, 0, 0),
             Token::Place => pack(13, 0, 0, 0),
             Token::Nudge => pack(14, 0, 0, 0),
+            Token::Leftover => pack(16, 0, 0, 0),
             Token::Typed { generation, slot, check } => pack(15, generation, slot, check),
         }
     }
@@ -107,6 +110,7 @@ impl Token {
             12 => Token::Children,
             13 => Token::Place,
             14 => Token::Nudge,
+            16 => Token::Leftover,
             15 => Token::Typed { generation, slot: at, check },
             _ => return None,
         })
@@ -139,6 +143,7 @@ mod tests {
             Token::Children,
             Token::Place,
             Token::Nudge,
+            Token::Leftover,
             Token::Typed { generation: 2, slot: 4, check: 6 },
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
