@@ -14,7 +14,7 @@ use crate::live::{Live, Tty};
 use crate::logs::Logs;
 use crate::sys::misc::{self, FDS_MAX, Packet};
 use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, flag};
-use crate::wire::Guard;
+use crate::wire::Tell;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
@@ -223,6 +223,8 @@ impl Keeper {
                 if let Role::Elder { younger: Some(younger), .. } = &mut self.role {
                     younger.stands = true;
                 }
+                // What was said of this chain before may be read later, on another way.
+                self.turn += 1;
                 self.announce();
             }
         }
@@ -330,10 +332,14 @@ impl Keeper {
     pub(crate) fn is_strained(&self) -> bool {
         self.generations.iter().flatten().any(|generation| {
             let header = generation.table.header();
-            if header.strained.swap(0, Ordering::AcqRel) == 0 {
+            if header.strained.load(Ordering::Acquire) == 0 {
                 return false;
             }
-            // Taken away before the look: who is strained from here on says so anew.
+            // Taken away before the look: who is strained from here on says so anew. Only by the elder, or each would hide
+            // it from the other.
+            if self.is_elder() {
+                header.strained.store(0, Ordering::Release);
+            }
             let strained = generation.table.slots().iter().any(|slot| {
                 slot.has_flag(flag::DEGRADED) && matches!(slot.state.load(Ordering::Acquire), INTENT | RUNNING | EXITED)
             });
@@ -346,10 +352,10 @@ impl Keeper {
 
     /// Says so when the guard has changed since it was last said. Only an elder does: it alone knows both.
     pub(crate) fn look_at_guard(&mut self) {
+        let Tell::Chain { guard, .. } = self.chain() else { return };
         if !matches!(self.role, Role::Elder { younger: Some(_), .. }) {
             return;
         }
-        let guard = if self.is_strained() { Guard::Degraded } else { Guard::Whole };
         if guard != self.guard {
             self.guard = guard;
             self.turn += 1;

@@ -157,6 +157,19 @@ impl Cgroups {
         }
     }
 
+    /// Removes what a process left that was killed while it tried the place out.
+    pub fn remove_probes(&self) {
+        self.each(|name| {
+            let pid = name.to_bytes().strip_prefix(b"probe-").and_then(number);
+            let gone = |pid: u64| crate::boot::Stat::of(pid as u32).is_none_or(|stat| stat.state == b'Z');
+            if pid.is_some_and(gone)
+                && let Err(e) = self.remove(name)
+            {
+                crate::say(format_args!("cannot remove a cgroup that nobody uses: {e}"));
+            }
+        });
+    }
+
     /// At the end of a server: removes what is empty, and then the place itself.
     pub fn leave(&self) -> io::Result<()> {
         let Ok(base) = self.base() else { return Ok(()) };

@@ -383,13 +383,16 @@ impl Keeper {
                 Err(_) => {
                     // Out of descriptors: it is our child all the same, and its end is heard of by its number.
                     self.serve_streams(at, live);
-                    return;
+                    return self.first_rung(at, slot_at, run);
                 }
             },
             Some(_) | None => None,
         };
         match pidfd {
-            Some(pidfd) => self.serve_run(at, live, pidfd),
+            Some(pidfd) => {
+                self.serve_run(at, live, pidfd);
+                self.first_rung(at, slot_at, run);
+            }
             None => {
                 slot.set_flag(flag::STATUS_UNKNOWN);
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);

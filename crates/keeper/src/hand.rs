@@ -96,6 +96,10 @@ impl Keeper {
     }
 
     pub(crate) fn hand_accept(&mut self) {
+        // Left to another in this very round: whoever came is his.
+        if !self.hands.armed {
+            return;
+        }
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
         let socket = match rustix::net::accept_with(self.hands.listener(), flags) {
             Ok(socket) => socket,

@@ -72,6 +72,7 @@ impl Keeper {
 
     /// What a dead keeper, or an earlier server, was minding.
     pub(crate) fn adopt_leftovers(&mut self) {
+        self.cgroups.remove_probes();
         let mut found = Vec::new();
         self.cgroups.each(|name| found.extend(name.to_str().ok().and_then(RunNo::parse).map(RunNo::get)));
         for run in found {

@@ -9,10 +9,11 @@
 //! A leader that ends on the first rung does not end the run: what it started has the rest of the time to end too.
 
 use crate::clock::{self, MS, SECOND};
+use crate::fault;
 use crate::keeper::Keeper;
 use crate::start::run_name;
 use crate::sys::wait;
-use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, flag};
+use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, SIGNAL_SENT, flag};
 use crate::token::check_of;
 use crate::tree::{self, Kill, Swept, TreeRun};
 use crate::wire::StopKind;
@@ -58,9 +59,25 @@ impl Keeper {
         slot.stop_signal.store(u32::from(signal), Ordering::Relaxed);
         slot.stop_deadline.store(deadline, Ordering::Relaxed);
         slot.stop_stage.store(1, Ordering::Release);
-        self.signal_all(at, slot_at, run, i32::from(signal));
+        fault::point("stop-noted");
+        self.first_rung(at, slot_at, run);
         self.look_soon(at, slot_at, run, now);
         self.due_by(deadline);
+    }
+
+    /// Sends the ladder's first signal, unless that was done. Killed between sending and noting it, it is sent once more:
+    /// better than a run that is killed without ever having been asked.
+    pub(crate) fn first_rung(&mut self, at: usize, slot_at: u16, run: u64) {
+        let Some(generation) = self.generations[at].as_ref() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let signal = slot.stop_signal.load(Ordering::Relaxed);
+        if slot.stop_stage.load(Ordering::Acquire) != 1 || signal & SIGNAL_SENT != 0 {
+            return;
+        }
+        self.signal_all(at, slot_at, run, signal as i32);
+        if let Some(generation) = self.generations[at].as_ref() {
+            generation.table.slots()[usize::from(slot_at)].stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
+        }
     }
 
     fn kill_stage(&mut self, at: usize, slot_at: u16, run: u64) {
@@ -298,8 +315,10 @@ impl Keeper {
         }
         if state == RUNNING && timeout != 0 && now >= timeout {
             slot.set_flag(flag::TIMED_OUT);
-            slot.timeout_deadline.store(0, Ordering::Relaxed);
             self.climb(at, slot_at, run);
+            // Only now, when the ladder stands in the slot: whoever dies in between leaves the one or the other.
+            let Some(generation) = self.generations[at].as_ref() else { return };
+            generation.table.slots()[usize::from(slot_at)].timeout_deadline.store(0, Ordering::Relaxed);
         } else if stage == 1 && stop != 0 && now >= stop {
             self.kill_stage(at, slot_at, run);
         } else if stage > 0 && look_at != 0 && now >= look_at {

@@ -34,6 +34,9 @@ pub const RUNNING: u32 = 3;
 pub const EXITED: u32 = 4;
 pub const DRAINED: u32 = 5;
 
+/// In `Slot::stop_signal`: whoever takes over need not send it.
+pub const SIGNAL_SENT: u32 = 1 << 16;
+
 /// Bits of `Slot::flags`.
 pub mod flag {
     /// Served by another keeper than the one that started it.
@@ -93,6 +96,7 @@ pub struct Slot {
     pub si_code: AtomicI32,
     pub si_status: AtomicI32,
     pub stop_stage: AtomicU32,
+    /// The ladder's first signal, and `SIGNAL_SENT` once it was sent.
     pub stop_signal: AtomicU32,
     pub left_behind: AtomicU32,
     /// Wall clock, Unix ns.

@@ -289,6 +289,7 @@ impl Keeper {
         }
         self.due = 0;
         self.strangers_at = clock::mono();
+        self.adopt_leftovers();
         if self.is_elder() {
             self.announce();
             self.adopt_daemon();
