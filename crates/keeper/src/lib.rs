@@ -7,6 +7,7 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+mod backup;
 pub mod boot;
 pub mod cgroup;
 mod chain;
@@ -18,8 +19,10 @@ mod generation;
 mod hand;
 pub mod index;
 mod keeper;
+mod leftovers;
 mod live;
 pub mod locality;
+mod logs;
 pub mod output;
 mod over;
 mod place;
@@ -36,6 +39,7 @@ pub mod table;
 pub mod text;
 mod token;
 pub mod tree;
+mod typing;
 mod upgrade;
 mod vanish;
 mod watch;

@@ -181,6 +181,7 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     arm(&keeper.epoll, &keeper.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
     arm(&keeper.epoll, &keeper.kick, Token::Kick, EventFlags::IN, false);
     keeper.watch_place();
+    keeper.adopt_leftovers();
     name_role(&keeper.place, "elder", id)?;
     name_role(&keeper.place, "keeper", id)?;
     if !is_handed {
@@ -235,9 +236,14 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         learns_exits: learns_exits(),
         // A later elder's first turn is greater than any that an earlier one came to.
         turn: crate::clock::mono(),
+        guard: crate::wire::Guard::Degraded,
+        most_fds: most_fds(),
         epoch: 0,
         watch: None,
         place_at: 0,
+        place_lost: None,
+        leftovers: crate::leftovers::Leftovers::with_room(),
+        deaf: None,
         place,
     })
 }
@@ -248,6 +254,12 @@ pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     listen_as(place, "kin.sock", &socket, 1024)?;
     Ok(socket)
+}
+
+/// From this number on descriptors are kept for the runs that live, and for whoever speaks with us.
+fn most_fds() -> u64 {
+    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    limit - (limit / 4).min(48)
 }
 
 /// Whether this kernel is 6.15 or later. `KIN_NO_PIDFD_INFO=1` makes it an older one, for tests.

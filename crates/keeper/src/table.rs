@@ -34,6 +34,9 @@ pub const RUNNING: u32 = 3;
 pub const EXITED: u32 = 4;
 pub const DRAINED: u32 = 5;
 
+/// In `Slot::stop_signal`: whoever takes over need not send it.
+pub const SIGNAL_SENT: u32 = 1 << 16;
+
 /// Bits of `Slot::flags`.
 pub mod flag {
     /// Served by another keeper than the one that started it.
@@ -73,6 +76,9 @@ pub struct Header {
     pub reach: AtomicU32,
     /// The boot identity's first 64 bytes, zero-padded.
     pub boot: [AtomicU64; 8],
+    /// Not zero: some slot may be DEGRADED. A hint that saves looking at all of them.
+    pub strained: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// One run. 256 bytes, atomics only.
@@ -90,6 +96,7 @@ pub struct Slot {
     pub si_code: AtomicI32,
     pub si_status: AtomicI32,
     pub stop_stage: AtomicU32,
+    /// The ladder's first signal, and `SIGNAL_SENT` once it was sent.
     pub stop_signal: AtomicU32,
     pub left_behind: AtomicU32,
     /// Wall clock, Unix ns.
@@ -114,7 +121,11 @@ pub struct Slot {
     pub t_blocked: AtomicU64,
     /// Which error keeps its output from its file, while one does.
     pub blocked_errno: AtomicU64,
-    pub spare: [AtomicU64; 9],
+    /// Input of a terminal: bytes taken from clients, and bytes given to the terminal. What lies between is in a pipe.
+    /// Written by whoever minds the small door.
+    pub typed: AtomicU64,
+    pub typed_on: AtomicU64,
+    pub spare: [AtomicU64; 7],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -211,6 +222,8 @@ impl Slot {
             &self.start_ticks,
             &self.t_blocked,
             &self.blocked_errno,
+            &self.typed,
+            &self.typed_on,
         ] {
             long.store(0, Ordering::Relaxed);
         }
@@ -301,6 +314,11 @@ impl Table {
     }
     pub fn file(&self) -> &OwnedFd {
         &self.file
+    }
+
+    /// Keeps it in memory, where we may; see `Mapping::pin`.
+    pub fn pin(&self) -> bool {
+        self.map.pin()
     }
 
     /// Takes the lock that says "somebody serves this table". It is inherited by fork and ends with the last holder.

@@ -225,7 +225,7 @@ fn a_terminal_of_its_own_controls_the_session() {
             slot,
             restore: &house.restore,
         };
-        let pidfd = kin_keeper::spawn::spawn(&mut house.arena, &prepared).expect("a child");
+        let pidfd = kin_keeper::spawn::spawn(&mut house.arena, &prepared).expect("a child").expect("a pidfd");
         drop(pty.slave);
         await_end(&pidfd);
         reap(&pidfd);
