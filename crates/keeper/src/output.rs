@@ -82,10 +82,7 @@ impl Mover {
         } else {
             self.feed(slot, live, stream, now)
         };
-        if looked == Look::Blocked
-            && live.on_full == OnFull::Drop
-            && is_no_room(slot)
-            && cut_middle(slot, live, stream)
+        if looked == Look::Blocked && live.on_full == OnFull::Drop && is_no_room(slot) && cut_middle(slot, live, stream)
         {
             return Look::Moved(0);
         }
