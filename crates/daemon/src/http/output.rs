@@ -3,11 +3,13 @@
 use super::body::{Asked, Named};
 use super::door::Door;
 use super::error::{Answer, Failure};
+use super::serve::Endless;
 use crate::output::LogFiles;
 use crate::output::follow::{Follower, One, Source};
 use crate::output::growth::Growth;
 use crate::output::merged::Merged;
 use crate::output::segments::{Found, Segments};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -48,7 +50,10 @@ pub async fn output(State(door): State<Arc<Door>>, named: Named, Asked(asked): A
     let Some(stream) = stream else {
         let source = Source::Both(Merged::new(&files, [asked.out, asked.err]));
         let body = body(Follower::new(source, growth, ending));
-        return Ok(([(CONTENT_TYPE, "application/vnd.kin.frames")], body).into_response());
+        let kind = [(CONTENT_TYPE, "application/vnd.kin.frames")];
+        // Its reader takes an end without the run's own for a pause. In all other answers an end is the end.
+        let endless = asked.follow.then_some(Extension(Endless));
+        return Ok((kind, endless, body).into_response());
     };
     let (segments, at, length) = begin(files.stream(stream), asked.offset).await?;
     let end = asked.limit.map_or(u64::MAX, |limit| at.saturating_add(limit));
