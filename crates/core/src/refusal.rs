@@ -60,7 +60,9 @@ impl Refusal {
             Refusal::NoPlaces { .. } => "ask for at least one place".to_string(),
             Refusal::UnknownJob { .. } => "`kin list` shows all jobs".to_string(),
             Refusal::IsService { job } => alloc::format!("start it with `kin start {job}`"),
-            Refusal::NoService { job } => alloc::format!("run it with `kin run {job}`, or give it `restart = \"always\"`"),
+            Refusal::NoService { job } => {
+                alloc::format!("run it with `kin run {job}`, or give it `restart = \"always\"`")
+            }
             Refusal::Missing { named, .. } => alloc::format!("define {named}, or take its name out"),
             Refusal::Circle { .. } => "take one of them out".to_string(),
             Refusal::TooLarge { queue, .. } => alloc::format!("ask for less, or give the queue {queue:?} more"),

@@ -122,9 +122,9 @@ impl World {
         let slots = self.slots(name);
         slots.iter().find_map(|(resource, slots)| {
             let need = super::queue::takes(&run.terms.need, resource);
-            let used = users.iter().fold(0u32, |used, user| {
-                used.saturating_add(super::queue::takes(&user.terms.need, resource))
-            });
+            let used = users
+                .iter()
+                .fold(0u32, |used, user| used.saturating_add(super::queue::takes(&user.terms.need, resource)));
             let slots = slots.saturating_add(u32::from(self.breaks(Mutant::OneTooMany)));
             let free = slots.saturating_sub(used);
             (need > free).then(|| Shortage { resource: resource.clone(), need, free, slots })

@@ -194,6 +194,10 @@ impl World {
     pub fn mint(&mut self, now: Time) -> RunNo {
         self.mint.next(now)
     }
+    /// Runs were found with numbers up to this one.
+    pub fn mint_after(&mut self, greatest: u64) {
+        self.mint = Mint::after(greatest.max(self.mint.last()));
+    }
     /// The greatest number ever given out. What is beyond those reserved in the ledger must be reserved with the commit.
     pub const fn minted(&self) -> u64 {
         self.mint.last()

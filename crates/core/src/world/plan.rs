@@ -1,10 +1,10 @@
 //! Definitions that come, change and go: all of a plan, or nothing of it.
 
+use super::World;
 use super::graph::circle;
 use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
-use super::World;
 use crate::effect::{Effects, Event, What};
 use crate::job::{Job, Queue};
 use crate::run::{StopWhy, Trigger};
@@ -89,7 +89,9 @@ const KEYS: [(&str, Follows, Same); 56] = {
         ("timezone", AtOnce, |a, b| a.time.timezone == b.time.timezone),
         ("dst", AtOnce, |a, b| a.time.dst == b.time.dst),
         ("catch_up", AtOnce, |a, b| {
-            let of = |job: &Job| (job.time.catch_up, job.time.catch_up_window, job.time.catch_up_max, job.time.catch_up_delay);
+            let of = |job: &Job| {
+                (job.time.catch_up, job.time.catch_up_window, job.time.catch_up_max, job.time.catch_up_delay)
+            };
             of(a) == of(b)
         }),
         ("jitter", AtOnce, |a, b| (a.time.jitter, a.time.jitter_mode) == (b.time.jitter, b.time.jitter_mode)),

@@ -34,7 +34,9 @@ impl World {
         let Some(job) = self.job_of(run) else { return Health::default() };
         match &job.life.ready {
             None => self.healthy_from(run, started),
-            Some(ready) => Health { ready_by: ready.within.map(|within| started.plus(within.ns())), ..Health::default() },
+            Some(ready) => {
+                Health { ready_by: ready.within.map(|within| started.plus(within.ns())), ..Health::default() }
+            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! Queues: what they have, what a run takes of it, and the wishes about them.
 
+use super::places::Gate;
 use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::job::{Job, Queue};
-use super::places::Gate;
 use crate::wish::{Granted, QueueWish};
 use crate::{JobName, Refusal};
 use alloc::collections::BTreeMap;

@@ -65,14 +65,7 @@ impl World {
         }
     }
 
-    pub(super) fn note(
-        &self,
-        now: Time,
-        kind: &'static str,
-        run: Option<RunId>,
-        message: String,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn note(&self, now: Time, kind: &'static str, run: Option<RunId>, message: String, fx: &mut Effects) {
         fx.events.push(Event { at: now, what: What::Note { kind, run, message } });
     }
 }

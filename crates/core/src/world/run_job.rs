@@ -87,13 +87,7 @@ impl World {
         Ok(Granted::Job(self.runs_of(name).cloned().collect()))
     }
 
-    fn by_rule(
-        &mut self,
-        now: Time,
-        name: &JobName,
-        trigger: Trigger,
-        fx: &mut Effects,
-    ) -> Result<Granted, Refusal> {
+    fn by_rule(&mut self, now: Time, name: &JobName, trigger: Trigger, fx: &mut Effects) -> Result<Granted, Refusal> {
         if self.is_closing() {
             return Err(Refusal::Closing);
         }

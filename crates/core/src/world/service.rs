@@ -14,13 +14,7 @@ use alloc::vec::Vec;
 impl World {
     // ---- wishes ----
 
-    pub(super) fn up(
-        &mut self,
-        now: Time,
-        name: &JobName,
-        by: String,
-        fx: &mut Effects,
-    ) -> Result<Granted, Refusal> {
+    pub(super) fn up(&mut self, now: Time, name: &JobName, by: String, fx: &mut Effects) -> Result<Granted, Refusal> {
         self.check_service(name)?;
         self.pull(now, name, fx);
         self.start(now, name, &Trigger::Manual { by }, fx);

@@ -19,10 +19,9 @@ impl World {
             Phase::Intent => {}
             Phase::Running => {
                 let state = match &run.state {
-                    RunState::Held { .. }
-                    | RunState::Waiting { .. }
-                    | RunState::Queued
-                    | RunState::Starting { .. } => RunState::Running { unowned: false, interrupted: false },
+                    RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Starting { .. } => {
+                        RunState::Running { unowned: false, interrupted: false }
+                    }
                     RunState::Running { interrupted, .. } => {
                         RunState::Running { unowned: false, interrupted: *interrupted }
                     }
@@ -75,14 +74,7 @@ impl World {
         self.end(now, run, outcome, why, fx);
     }
 
-    pub(super) fn refused(
-        &mut self,
-        now: Time,
-        no: RunNo,
-        generation: u64,
-        why: StartRefusal,
-        fx: &mut Effects,
-    ) {
+    pub(super) fn refused(&mut self, now: Time, no: RunNo, generation: u64, why: StartRefusal, fx: &mut Effects) {
         if why == StartRefusal::NotCurrent && self.keeper == Some(generation) {
             self.keeper = None;
         }

@@ -8,13 +8,7 @@ use crate::{Refusal, Run, RunNo, RunState, Time};
 use alloc::collections::BTreeSet;
 
 impl World {
-    pub(super) fn submit(
-        &mut self,
-        now: Time,
-        no: RunNo,
-        new: NewRun,
-        fx: &mut Effects,
-    ) -> Result<Granted, Refusal> {
+    pub(super) fn submit(&mut self, now: Time, no: RunNo, new: NewRun, fx: &mut Effects) -> Result<Granted, Refusal> {
         if self.is_closing() {
             return Err(Refusal::Closing);
         }

@@ -11,24 +11,65 @@ use alloc::vec::Vec;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// Until somebody releases it.
-    Latch { latch: String },
+    Latch {
+        latch: String,
+    },
     /// What it needs is not ready.
-    Needs { job: JobName, because: NeedWhy },
+    Needs {
+        job: JobName,
+        because: NeedWhy,
+    },
     /// Until then, after the end of the run it follows. `tries`: how many there are in all.
-    Backoff { until: Time, attempt: u32, tries: Option<u32>, follows: Option<RunNo> },
+    Backoff {
+        until: Time,
+        attempt: u32,
+        tries: Option<u32>,
+        follows: Option<RunNo>,
+    },
     /// All places of its serial group are taken; so many are before it.
-    Group { group: String, holders: Vec<RunId>, most: u32, before: usize },
-    Mutex { mutex: String, holders: Vec<RunId>, before: usize },
+    Group {
+        group: String,
+        holders: Vec<RunId>,
+        most: u32,
+        before: usize,
+    },
+    Mutex {
+        mutex: String,
+        holders: Vec<RunId>,
+        before: usize,
+    },
     /// So many runs of its own job may go at once.
-    Turn { holders: Vec<RunId>, most: u32, before: usize },
+    Turn {
+        holders: Vec<RunId>,
+        most: u32,
+        before: usize,
+    },
     /// Its queue is paused.
-    Paused { queue: String },
+    Paused {
+        queue: String,
+    },
     /// Its queue has too little of a resource just now.
-    Queue { queue: String, resource: String, need: u32, free: u32, slots: u32, holders: Vec<RunId>, before: usize },
+    Queue {
+        queue: String,
+        resource: String,
+        need: u32,
+        free: u32,
+        slots: u32,
+        holders: Vec<RunId>,
+        before: usize,
+    },
     /// It would fit, and waits behind a larger one that was first.
-    Behind { queue: String, first: RunId },
+    Behind {
+        queue: String,
+        first: RunId,
+    },
     /// Its queue will never have as much as it takes.
-    TooLarge { queue: String, resource: String, need: u32, slots: u32 },
+    TooLarge {
+        queue: String,
+        resource: String,
+        need: u32,
+        slots: u32,
+    },
     /// No keeper takes starts just now.
     NoKeeper,
     /// The keeper has no room for more runs.
@@ -38,29 +79,49 @@ pub enum Reason {
     /// The server is ending: nothing begins.
     Closing,
     /// It lives, and is not ready; by then it must be. The probe's last word.
-    NotReady { by: Option<Time>, said: Option<String> },
+    NotReady {
+        by: Option<Time>,
+        said: Option<String>,
+    },
     /// It is to go, and these go first, because they need it.
-    GoesAfter { jobs: Vec<JobName> },
-    Stopping { why: StopWhy },
+    GoesAfter {
+        jobs: Vec<JobName>,
+    },
+    Stopping {
+        why: StopWhy,
+    },
     Draining,
-    Ended { outcome: Outcome },
+    Ended {
+        outcome: Outcome,
+    },
     /// Nothing is in its way.
     Nothing,
     // Of jobs.
     /// Nobody has defined it.
     Undefined,
     Removed,
-    Disabled { by_hand: bool },
+    Disabled {
+        by_hand: bool,
+    },
     /// A service that is to be down.
     Down,
     /// A slot of a service that stays empty.
-    Rests { slot: u32, rest: Rest },
+    Rests {
+        slot: u32,
+        rest: Rest,
+    },
     /// One by one, its runs are replaced; back to that revision, if the new one does not become ready.
-    Rolling { back_to: Option<u64> },
+    Rolling {
+        back_to: Option<u64>,
+    },
     /// This revision did not become ready; the one before it is in force.
-    WentBack { failed: u64 },
+    WentBack {
+        failed: u64,
+    },
     /// Its `after` waits for these.
-    Round { waits_for: Vec<JobName> },
+    Round {
+        waits_for: Vec<JobName>,
+    },
 }
 
 /// Why a needed job is not ready.
@@ -172,13 +233,20 @@ impl World {
             if need > slots {
                 return Some(Reason::TooLarge { queue: name.into(), resource, need, slots });
             }
-            let takes = |no: &RunNo| {
-                self.live.get(no).is_some_and(|other| queue::takes(&other.terms.need, &resource) > 0)
-            };
+            let takes =
+                |no: &RunNo| self.live.get(no).is_some_and(|other| queue::takes(&other.terms.need, &resource) > 0);
             let going = self.places.gates.get(&gate).into_iter().flat_map(|house| &house.going);
             let holders = going.filter(|no| takes(no)).filter_map(|no| Some(self.live.get(no)?.id())).collect();
             let before = self.before(run, &gate);
-            return Some(Reason::Queue { queue: name.into(), resource, need, free: short.free, slots, holders, before });
+            return Some(Reason::Queue {
+                queue: name.into(),
+                resource,
+                need,
+                free: short.free,
+                slots,
+                holders,
+                before,
+            });
         }
         self.hungry_before(run).map(|first| Reason::Behind { queue: name.into(), first: first.id() })
     }
