@@ -3,7 +3,7 @@
 //! `core` knows no table: the daemon reads a slot and says it in these words.
 
 use crate::run::StopWhy;
-use crate::{Exit, LostWhy, Outcome, SpawnStep, Time};
+use crate::{Exit, LostWhy, Outcome, SpawnStep, Time, UnhealthyWhy};
 
 /// A slot, as it was read at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,12 @@ impl Close {
 
     /// The outcome. What the keeper says of its own doing goes before what somebody wished: a run that was out of time
     /// before it was stopped is `timed-out`.
-    pub const fn verdict(&self, why: Option<StopWhy>) -> Outcome {
+    pub fn verdict(&self, why: Option<StopWhy>) -> Outcome {
+        self.verdict_where(why, |code| code == 0)
+    }
+
+    /// Where other codes than 0 may be a success.
+    pub fn verdict_where(&self, why: Option<StopWhy>, is_success: impl Fn(u8) -> bool) -> Outcome {
         let exit = match self.how {
             How::SpawnFailed { step, errno } => return Outcome::SpawnFailed { step, errno },
             How::Unknown => return Outcome::Lost(LostWhy::Unknown),
@@ -116,8 +121,10 @@ impl Close {
             return Outcome::OomKilled;
         }
         match (why, exit) {
-            (Some(StopWhy::Asked), _) => Outcome::Stopped,
-            (_, Exit::Code(0)) => Outcome::Ok,
+            (Some(StopWhy::Asked | StopWhy::Planned), _) => Outcome::Stopped,
+            (Some(StopWhy::Sick), _) => Outcome::Unhealthy(UnhealthyWhy::Sick),
+            (Some(StopWhy::NotReady), _) => Outcome::Unhealthy(UnhealthyWhy::NotReady),
+            (_, Exit::Code(code)) if is_success(code) => Outcome::Ok,
             (Some(StopWhy::Interrupt), _) => Outcome::Interrupted,
             (None, Exit::Code(code)) => Outcome::Failed { code },
             (None, Exit::Signal { signal, .. }) => Outcome::Signaled { signal },
@@ -152,6 +159,9 @@ mod tests {
             (killed, false, true, asked, "oom-killed"),
             (failed, false, false, asked, "spawn-failed(exec, 2)"),
             (How::Unknown, false, false, asked, "lost(unknown)"),
+            (zero, false, false, Some(StopWhy::Planned), "stopped"),
+            (zero, false, false, Some(StopWhy::Sick), "unhealthy(sick)"),
+            (killed, false, false, Some(StopWhy::NotReady), "unhealthy(not-ready)"),
         ] {
             let close = Close { how, at: Time(0), timed_out, oom };
             assert_eq!(std::format!("{}", close.verdict(why)), want, "{close:?} {why:?}");

@@ -8,8 +8,9 @@
 //! `KIN_SIM_SEEDS=100000` runs longer; `KIN_SIM_SEED=42` runs one and prints its steps.
 
 use kin_core::{
-    Act, Close, Effects, Exit, Fact, Farewell, Granted, How, JobName, LostWhy, NewRun, Outcome, Phase, Refusal, Run,
-    RunNo, RunState, Seen, Serial, Settled, SpawnStep, StartRefusal, StopKind, StopWhy, Time, Trigger, Wish, World,
+    Act, Close, Effects, Exit, Fact, Farewell, Granted, How, JobName, LostWhy, Mint, NewRun, Outcome, Phase, Refusal,
+    Run, RunNo, RunState, Seen, Serial, Settled, SpawnStep, StartRefusal, StopKind, StopWhy, Time, Trigger, Wish,
+    World,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -348,7 +349,8 @@ impl Host {
         self.batch = Effects::default();
         self.promised.clear();
         let boot = format!("boot-{}", self.boot);
-        self.world = World::load(boot, self.ledger.values().filter(|run| run.outcome().is_none()).cloned());
+        self.world =
+            World::load(boot, Mint::after(0), self.ledger.values().filter(|run| run.outcome().is_none()).cloned());
         self.settled = false;
         let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
         self.specs.retain(|no| live.contains(no));
@@ -804,7 +806,11 @@ impl Host {
                 Outcome::SpawnFailed { .. } => !ran && story.spawn_failed,
                 Outcome::Lost(LostWhy::Reboot) => story.rebooted,
                 Outcome::Lost(LostWhy::Unknown) => story.pair_killed,
-                Outcome::Signaled { .. } | Outcome::TimedOut | Outcome::OomKilled | Outcome::Skipped(_) => false,
+                Outcome::Signaled { .. }
+                | Outcome::TimedOut
+                | Outcome::OomKilled
+                | Outcome::Unhealthy(_)
+                | Outcome::Skipped(_) => false,
             };
             assert!(fine, "run {no} is said to be {ended}, but {story:?}");
         }

@@ -161,9 +161,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let reserved = ledger.mint_reserved();
     let mut engine = Engine {
         dirs,
-        world: World::load(config.boot.clone(), []),
+        world: World::load(config.boot.clone(), Mint::after(reserved), []),
         ledger,
-        mint: Mint::after(reserved),
         reserved,
         link,
         tables: Tables::default(),
@@ -236,7 +235,6 @@ struct Engine {
     config: Config,
     ledger: Ledger,
     world: World,
-    mint: Mint,
     reserved: u64,
     link: Wires,
     tables: Tables,
@@ -307,7 +305,6 @@ type Answer = Box<dyn FnOnce(Option<&Refusal>)>;
 struct Batch {
     fx: Effects,
     keys: BTreeMap<String, NewKey>,
-    minted: bool,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
     answers: Vec<Answer>,
@@ -338,9 +335,11 @@ impl Engine {
         }
         self.damaged = page.damaged.iter().map(|damaged| damaged.no).collect();
         self.booted &= self.damaged.is_empty();
-        self.world = World::load(self.config.boot.clone(), page.runs);
-        if self.closing.is_some() {
-            self.world.close();
+        // Also a number that was never committed may stand in the name of a spec.
+        let minted = Mint::after(self.world.minted());
+        self.world = World::load(self.config.boot.clone(), minted, page.runs);
+        if let Some(closing) = self.closing {
+            self.world.close(closing == Closing::WhenQuiet);
         }
         Ok(())
     }
@@ -434,7 +433,7 @@ impl Engine {
                     self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
                 let answer = answer.map(|granted| match granted {
                     Granted::Released(ids) => ids,
-                    Granted::Run(_) | Granted::Farewell(_) => Vec::new(),
+                    Granted::Run(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_) => Vec::new(),
                 });
                 batch.accepts |= answer.as_ref().is_ok_and(|ids| !ids.is_empty());
                 batch.answers.push(answering(reply, answer));
@@ -466,8 +465,7 @@ impl Engine {
             return Err(Refusal::Closing);
         }
         self.has_room()?;
-        let no = self.mint.next(now);
-        batch.minted |= no.get() > self.reserved;
+        let no = self.world.mint(now);
         self.step("accept-minted");
         let id = RunId { job: submit.new.job.clone(), no };
         self.write_spec(&id, &mut submit)?;
@@ -483,7 +481,9 @@ impl Engine {
                 }
                 Ok(Accepted { run: *run, repeat: false })
             }
-            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
+                Err(Refusal::Unknown { run: no })
+            }
             Err(refusal) => {
                 self.remove_spec(no);
                 Err(refusal)
@@ -512,7 +512,9 @@ impl Engine {
         let now = self.now();
         match self.world.wish(now, wish, &mut batch.fx) {
             Ok(Granted::Run(run)) => Ok(*run),
-            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
+                Err(Refusal::Unknown { run: no })
+            }
             Err(Refusal::Unknown { run }) => match batch.fx.changed.get(&run) {
                 Some(ended) => Err(has_ended(ended)),
                 None => Err(self.any_run(run)?.map_or(Refusal::Unknown { run }, |run| has_ended(&run))),
@@ -543,7 +545,8 @@ impl Engine {
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some());
         let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
-        let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
+        let minted = self.world.minted();
+        let reserve = (minted > self.reserved).then(|| minted.saturating_add(MINT_AHEAD));
         let rows = Rows {
             runs: fx.changed.values().collect(),
             events: fx.events.iter().map(row_of_event).collect(),
@@ -809,6 +812,7 @@ fn row_of_event(event: &Event) -> NewEvent {
             let outcome = match to {
                 kin_core::RunState::Ended { outcome } => Some(outcome.clone()),
                 kin_core::RunState::Held { .. }
+                | kin_core::RunState::Waiting { .. }
                 | kin_core::RunState::Queued
                 | kin_core::RunState::Starting { .. }
                 | kin_core::RunState::Running { .. }
@@ -817,6 +821,14 @@ fn row_of_event(event: &Event) -> NewEvent {
             };
             let change = Change { from: from.and_then(Stage::parse), to: Stage::of(to), outcome, exit: *exit };
             NewEvent { run: Some(run.clone()), change: Some(change), ..new("run.state") }
+        }
+        What::Defined { job, from, to } => {
+            let words = match (from, to) {
+                (0, rev) => format!("{job} is defined, as revision {rev}"),
+                (_, 0) => format!("{job} is not defined any more"),
+                (from, to) => format!("{job} is revision {to} now, after {from}"),
+            };
+            NewEvent { message: Some(words), ..new("job.defined") }
         }
         What::Released { latch, runs } => {
             let message = format!("latch {latch} was released, with {runs} run{}", if *runs == 1 { "" } else { "s" });

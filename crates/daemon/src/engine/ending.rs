@@ -72,12 +72,14 @@ impl Ending {
             Ending::Stop { no, reply, .. } | Ending::Signal { no, reply, .. } => {
                 drop(reply.send(granted.and_then(|granted| match granted {
                     Granted::Run(run) => Ok(*run),
-                    Granted::Released(_) | Granted::Farewell(_) => Err(Refusal::Unknown { run: no }),
+                    Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_) => {
+                        Err(Refusal::Unknown { run: no })
+                    }
                 })));
             }
             Ending::Shutdown { reply, .. } => drop(reply.send(granted.map(|granted| match granted {
                 Granted::Farewell(farewell) => farewell,
-                Granted::Run(_) | Granted::Released(_) => Farewell::default(),
+                Granted::Run(_) | Granted::Released(_) | Granted::Job(_) | Granted::Done => Farewell::default(),
             }))),
         }
     }

@@ -303,6 +303,7 @@ impl Engine {
                 }
                 RunState::Stopping { .. } => !self.tables.any_unreadable() && spec_there(),
                 RunState::Held { .. }
+                | RunState::Waiting { .. }
                 | RunState::Queued
                 | RunState::Starting { generation: None }
                 | RunState::Running { .. }

@@ -182,7 +182,7 @@ mod tests {
     use kin_ledger::{Batch, Durability, Ledger};
 
     fn run(job: &str, no: u64, ended: bool) -> Run {
-        let mut world = World::load("boot".into(), []);
+        let mut world = World::load("boot".into(), kin_core::Mint::after(0), []);
         let mut fx = kin_core::Effects::default();
         let no = RunNo::new(no).expect("a number");
         let new = super::super::tests::submit(job).new;

@@ -84,6 +84,7 @@ impl Door {
             Ok(run) => match &run.state {
                 RunState::Ended { outcome } => Refusal::Ended { run: run.id(), outcome: outcome.clone() }.into(),
                 RunState::Held { .. }
+                | RunState::Waiting { .. }
                 | RunState::Queued
                 | RunState::Starting { .. }
                 | RunState::Running { .. }

@@ -62,6 +62,13 @@ impl From<Refusal> for Failure {
                 (Code::Refused, Some(run))
             }
             Refusal::Overlap { live } => (Code::Refused, Some(live)),
+            Refusal::UnknownJob { .. } => (Code::NotFound, None),
+            Refusal::IsService { .. }
+            | Refusal::NoService { .. }
+            | Refusal::Missing { .. }
+            | Refusal::Circle { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::OldRevision { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),

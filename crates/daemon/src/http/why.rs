@@ -12,7 +12,7 @@
 
 use super::convert::{self, system_words};
 use super::{signal, slots};
-use kin_core::{Exit, LostWhy, Outcome, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger};
+use kin_core::{Exit, Hold, LostWhy, Outcome, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy};
 use kin_keeper::table::{Snapshot, flag};
 use kin_ledger::{Event, Stage};
 use std::path::PathBuf;
@@ -45,9 +45,21 @@ pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 }
 
 fn beginning(run: &Run) -> String {
-    let Trigger::Manual { by } = &run.trigger;
     let command = run.command.join(" ");
-    format!("{} was asked for by {by} at {}: {command}", run.id(), convert::time(run.created_at))
+    let cause = match &run.trigger {
+        Trigger::Manual { by } => format!("was asked for by {by}"),
+        Trigger::Schedule { at, .. } => {
+            format!("came by its schedule of {}", convert::time(Time::from_millis(at.saturating_mul(1000))))
+        }
+        Trigger::Chain { run, error: false } => format!("followed the good end of run {run}"),
+        Trigger::Chain { run, error: true } => format!("followed the bad end of run {run}"),
+        Trigger::Boot => "was up before, and came with this server or machine".into(),
+        Trigger::Restart { run } => format!("took the place of run {run}"),
+        Trigger::Retry { run: before } => format!("is attempt {}, after run {before}", run.attempt),
+        Trigger::Watch { path } => format!("came because {path} changed"),
+        Trigger::Dependency => "came because another job needs it".into(),
+    };
+    format!("{} {cause} at {}: {command}", run.id(), convert::time(run.created_at))
 }
 
 fn happened(run: &Run, events: &[Event]) -> Vec<String> {
@@ -72,6 +84,8 @@ fn change(run: &Run, event: &Event) -> Option<String> {
     let never_ran = never_started(run);
     let what = match (change.from, change.to) {
         (_, Stage::Held) => "it was held".to_string(),
+        (_, Stage::Waiting) => "it was to wait after the end of the one before".into(),
+        (Some(Stage::Waiting), Stage::Starting) => "its wait was over, and it was to start".into(),
         (Some(Stage::Held), Stage::Queued) => "its latch was released, and it queued for a place".into(),
         (_, Stage::Queued) => "it queued for a place in its group".into(),
         (Some(Stage::Held), Stage::Starting) => "its latch was released, and it was to start".into(),
@@ -109,7 +123,14 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     let since = facts.events.iter().rev().find(|event| event.change.is_some()).map(|event| event.at);
     let since = since.map_or(String::new(), |at| format!(", since {} ({})", convert::time(at), between(at, now)));
     match &run.state {
-        RunState::Held { latch } => vec![format!("It waits until somebody releases the latch {latch:?}{since}.")],
+        RunState::Held { on: Hold::Latch(latch) } => {
+            vec![format!("It waits until somebody releases the latch {latch:?}{since}.")]
+        }
+        RunState::Held { on: Hold::Needs(jobs) } => {
+            let names: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+            vec![format!("It waits until what it needs is ready: {}{since}.", names.join(", "))]
+        }
+        RunState::Waiting { until, .. } => vec![format!("It waits until {}{since}.", convert::time(*until))],
         RunState::Queued => queue(run, &facts.live, &since),
         RunState::Starting { generation: None } => vec![format!("No keeper has taken it yet{since}.")],
         RunState::Starting { generation: Some(_) } => {
@@ -168,6 +189,9 @@ fn stopping(run: &Run, slot: Option<&Snapshot>, why: StopWhy) -> String {
     let who = match why {
         StopWhy::Asked => "Its end was asked for",
         StopWhy::Interrupt => "Its caller interrupted it",
+        StopWhy::Planned => "kin stops it, because its job or what it needs has changed",
+        StopWhy::Sick => "It did not answer any more, so kin stops it",
+        StopWhy::NotReady => "It was not ready in time, so kin stops it",
     };
     let alive = if run.started_at.is_some() { "it has not ended yet" } else { "it was only just starting" };
     let ladder = match slot.map(|slot| (slot.flags & flag::KILLED != 0, slot.stop_signal)) {
@@ -196,6 +220,9 @@ fn verdict(run: &Run, outcome: &Outcome) -> Vec<String> {
         Outcome::OomKilled => "The kernel killed it because memory was used up.".into(),
         Outcome::Stopped => "Somebody asked for its end.".into(),
         Outcome::Interrupted => "Its caller's interruption was passed on to it, and it ended by that.".into(),
+        Outcome::Unhealthy(UnhealthyWhy::Sick) => "It did not answer any more, and kin ended it.".into(),
+        Outcome::Unhealthy(UnhealthyWhy::NotReady) => "It was not ready in time, and kin ended it.".into(),
+        Outcome::Skipped(SkipWhy::Loop) => "It was skipped: its chain had come to this job before.".into(),
         Outcome::Skipped(SkipWhy::Overlap) => "It was skipped: another run of its job was not over.".into(),
         Outcome::Skipped(SkipWhy::Disabled) => "It was skipped: its job is disabled.".into(),
         Outcome::Skipped(SkipWhy::Calendar) => "It was skipped: its calendar forbids that time.".into(),
@@ -306,7 +333,13 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 fn next(run: &Run) -> String {
     let id = run.id();
     match &run.state {
-        RunState::Held { latch } => format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it."),
+        RunState::Held { on: Hold::Latch(latch) } => {
+            format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it.")
+        }
+        RunState::Held { on: Hold::Needs(_) } => {
+            format!("Next: it starts when they are ready; `kin stop {id}` cancels it.")
+        }
+        RunState::Waiting { .. } => format!("Next: it starts then; `kin stop {id}` cancels it."),
         RunState::Queued => format!("Next: it starts when a place is free; `kin stop {id}` cancels it."),
         RunState::Starting { .. } => "Next: it runs.".into(),
         RunState::Running { .. } => match run.timeout_ms {
