@@ -185,6 +185,8 @@ fn on_a_full_disk_everything_ends_that_is_told_to_and_is_recorded() {
     std::fs::remove_file(filler).expect("room again");
     server.start_again();
     assert_eq!(newest(&server, "held")["outcome"], "cancelled");
+    let log = std::fs::read_to_string(server.state().join("events.log")).expect("a log of events");
+    assert!(log.contains(" WARN event=[disk.full]"), "the history has it too: {log}");
     assert_eq!(cli.run(&["exec", "--", "sh", "-c", "exit 8"]).code, 8);
     cli.run(&["doctor"]).expect(0);
     server.stop();

@@ -47,6 +47,8 @@ enum SlotPhase {
 struct Slot {
     phase: SlotPhase,
     stop: bool,
+    /// The stop came while it ran, and is noted.
+    noted: bool,
 }
 
 /// One generation: a table, and what is on its way to who owns it.
@@ -268,13 +270,14 @@ impl Host {
                 match why {
                     Some(why) => self.tells.push_back(Tell::Refused(run, id, why)),
                     None => {
-                        generation.slots.insert(run, Slot { phase: SlotPhase::Intent, stop: false });
+                        generation.slots.insert(run, Slot { phase: SlotPhase::Intent, stop: false, noted: false });
                     }
                 }
             }
             Act::Stop { run, .. } => {
                 if let Some(slot) = generation.slots.get_mut(&run) {
                     slot.stop = true;
+                    slot.noted |= slot.phase == SlotPhase::Running;
                 }
             }
             Act::Signal { .. } => {}
@@ -337,7 +340,7 @@ impl Host {
             SlotPhase::Exited => Phase::Exited(close(exit())),
             SlotPhase::Drained => Phase::Drained(close(exit())),
         };
-        Seen { pid: Some(7), started_at: Some(Time(1)), ..Seen::bare(phase) }
+        Seen { pid: Some(7), started_at: Some(Time(1)), stop_asked: slot.noted, ..Seen::bare(phase) }
     }
 
     // ---- the daemon ----
@@ -630,7 +633,9 @@ impl Host {
             5 | 6 => {
                 let Some(run) = self.dice.pick(&live) else { return };
                 let why = if self.dice.one_in(3) { StopWhy::Interrupt } else { StopWhy::Asked };
-                self.stop(run, why);
+                if !(self.disk_full && self.stop_unrecorded(run)) {
+                    self.stop(run, why);
+                }
             }
             7 => {
                 let Some(run) = self.dice.pick(&live) else { return };
@@ -677,6 +682,16 @@ impl Host {
         if let Err(refusal) = self.wish_that_promises(wish, |_| Some(run)) {
             self.say(|| format!("refused: {refusal}"));
         }
+    }
+
+    /// Nothing can be recorded: it is done, and its keeper remembers it.
+    fn stop_unrecorded(&mut self, run: RunNo) -> bool {
+        let slot = self.generations.values_mut().filter(|g| g.owner.is_some()).find_map(|g| g.slots.get_mut(&run));
+        let Some(slot) = slot.filter(|slot| slot.phase == SlotPhase::Running) else { return false };
+        (slot.stop, slot.noted) = (true, true);
+        self.stories.get_mut(&run).expect("a live run has a story").stop_accepted = true;
+        self.say(|| format!("run {} is stopped, and nobody wrote it down", run.get()));
+        true
     }
 
     // ---- time passes ----

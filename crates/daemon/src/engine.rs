@@ -25,6 +25,7 @@ mod link;
 mod perform;
 mod readers;
 mod rebuild;
+mod record;
 mod recover;
 mod reserve;
 mod slot;
@@ -45,11 +46,11 @@ use journal::Journal;
 use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
-    Applied, Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError,
-    Retention, Stage,
+    Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
 };
 use link::Link as Wires;
-use reserve::{Refill, Reserve};
+use record::NotWritten;
+use reserve::Reserve;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,7 +67,6 @@ const BATCH: usize = 256;
 const MINT_AHEAD: u64 = 64 * 1000 * 60;
 /// What could not be recorded, or has no keeper, is tried again after that.
 const AGAIN: Duration = Duration::from_secs(1);
-const FULL: &str = "the disk is full";
 
 /// What the engine is told at its start.
 pub struct Config {
@@ -541,6 +541,8 @@ impl Engine {
         for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
             self.measure(run);
         }
+        // More may come to it while this is written.
+        let told = self.untold.len();
         fx.events.splice(0..0, self.untold.iter().cloned());
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some());
@@ -567,7 +569,7 @@ impl Engine {
                 }
                 Err(not) => return self.not_recorded(batch, &not),
             }
-            self.untold.clear();
+            self.untold.drain(..told);
         }
         let events = rows.events;
         self.reserved = reserve.unwrap_or(self.reserved);
@@ -608,69 +610,6 @@ impl Engine {
         }
         self.journal.tell(&seqs, &events);
         self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
-    }
-
-    /// One transaction. On a full disk the reserve makes room for it, unless it would begin something.
-    fn write(&mut self, rows: &Rows<'_>, durability: Durability, accepts: bool) -> Result<Applied, NotWritten> {
-        let mut slices = 1;
-        loop {
-            #[cfg(test)]
-            if tests::is_disk_full(&self.dirs.state) {
-                self.disk_is_full();
-                return Err(NotWritten { full: true, why: FULL.into() });
-            }
-            let error = match self.ledger.apply(rows, durability) {
-                Ok(applied) => return Ok(applied),
-                Err(error) => error,
-            };
-            if !matches!(error, kin_ledger::Error::Full(_)) {
-                return Err(NotWritten { full: false, why: words(&error) });
-            }
-            self.disk_is_full();
-            if accepts || !self.reserve.give(slices) {
-                return Err(NotWritten { full: true, why: FULL.into() });
-            }
-            slices *= 2;
-        }
-    }
-
-    /// Nothing new is accepted until the reserve is whole again.
-    fn disk_is_full(&mut self) {
-        let at = self.now();
-        if self.trouble.borrow().full_since.is_none() {
-            self.trouble.send_modify(|trouble| trouble.full_since = Some(at));
-            let message = "the disk is full: nothing new is started until there is room".to_string();
-            self.untold.push(Event { at, what: What::Note { kind: "disk.full", run: None, message } });
-        }
-        self.reserve.is_wanted();
-        self.look_for_room();
-    }
-
-    /// Whether something new may be written down.
-    fn has_room(&mut self) -> Result<(), Refusal> {
-        #[cfg(test)]
-        if tests::is_disk_full(&self.dirs.state) && self.reserve.wake_at().is_some() {
-            return Err(Refusal::NoRoom { why: FULL.into() });
-        }
-        match self.reserve.wake_at().map(|_| self.reserve.refill()) {
-            None => Ok(()),
-            Some(Refill::Whole) => {
-                self.disk_has_room();
-                Ok(())
-            }
-            Some(Refill::NoRoom) => {
-                self.disk_is_full();
-                Err(Refusal::NoRoom { why: FULL.into() })
-            }
-        }
-    }
-
-    fn disk_has_room(&mut self) {
-        let at = self.now();
-        if self.trouble.send_if_modified(|trouble| trouble.full_since.take().is_some()) {
-            let message = "the disk has room again".to_string();
-            self.untold.push(Event { at, what: What::Note { kind: "disk.room", run: None, message } });
-        }
     }
 
     /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
@@ -749,19 +688,6 @@ impl Engine {
             crate::say!("kin daemon: a keeper does not listen; it will hear of the end from the other");
         }
         Some(Ended::Shutdown)
-    }
-}
-
-/// Why a commit came to nothing.
-struct NotWritten {
-    full: bool,
-    why: String,
-}
-
-impl NotWritten {
-    fn refusal(&self) -> Refusal {
-        let why = self.why.clone();
-        if self.full { Refusal::NoRoom { why } } else { Refusal::Unavailable { why } }
     }
 }
 

@@ -175,6 +175,8 @@ impl Keeper {
                         }
                     }
                 }
+                // It ended with words of ours unread; what it said last, its farewell maybe, comes after this.
+                Err(Errno::CONNRESET) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 Ok(_) | Err(_) => return self.hang_up(at),
             }

@@ -142,6 +142,11 @@ impl World {
     pub(super) fn survivor(&mut self, now: Time, no: RunNo, seen: &Seen, fx: &mut Effects) {
         let Some(run) = self.live.get(&no) else { return };
         let state = match &run.state {
+            // Its keepers were told to stop it, and took that with them.
+            RunState::Starting { .. } | RunState::Running { .. } if seen.stop_asked => {
+                fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
+                RunState::Stopping { why: StopWhy::Asked }
+            }
             RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Starting { .. } => {
                 RunState::Running { unowned: true, interrupted: false }
             }
