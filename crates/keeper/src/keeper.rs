@@ -106,8 +106,6 @@ pub(crate) struct Keeper {
     pub(crate) guard: Guard,
     /// Which chain of this boot this is; grows with every change of it.
     pub(crate) turn: u64,
-    /// No run is begun when the lowest free descriptor is this or above.
-    pub(crate) most_fds: u64,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.

@@ -237,7 +237,6 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         // A later elder's first turn is greater than any that an earlier one came to.
         turn: crate::clock::mono(),
         guard: crate::wire::Guard::Degraded,
-        most_fds: most_fds(),
         epoch: 0,
         watch: None,
         place_at: 0,
@@ -254,12 +253,6 @@ pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     listen_as(place, "kin.sock", &socket, 1024)?;
     Ok(socket)
-}
-
-/// From this number on descriptors are kept for the runs that live, and for whoever speaks with us.
-fn most_fds() -> u64 {
-    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    limit - (limit / 4).min(48)
 }
 
 /// Whether this kernel is 6.15 or later. `KIN_NO_PIDFD_INFO=1` makes it an older one, for tests.
