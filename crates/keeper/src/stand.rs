@@ -243,6 +243,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         place_lost: None,
         leftovers: crate::leftovers::Leftovers::with_room(),
         deaf: None,
+        postponed: VecDeque::with_capacity(POSTPONED),
         place,
     })
 }
@@ -254,6 +255,9 @@ pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     listen_as(place, "kin.sock", &socket, 1024)?;
     Ok(socket)
 }
+
+/// So many starts may wait to be refused.
+pub(crate) const POSTPONED: usize = 256;
 
 /// Whether this kernel is 6.15 or later. `KIN_NO_PIDFD_INFO=1` makes it an older one, for tests.
 fn learns_exits() -> bool {

@@ -70,7 +70,11 @@ impl Keeper {
                 // There, but not to be had just now (out of descriptors or memory): that is no answer, so it is to be asked
                 // again.
                 let gone = matches!(errno, Errno::NOENT | Errno::INVAL);
-                return self.refuse(conn, run, if gone { Refusal::NoSpec } else { Refusal::Full });
+                return if gone {
+                    self.refuse(conn, run, Refusal::NoSpec);
+                } else {
+                    self.refuse_later(conn, run);
+                };
             }
         };
         fault::point("start-intent");
