@@ -201,6 +201,7 @@ impl Keeper {
         self.watch = None;
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();
+        self.postponed.clear();
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();

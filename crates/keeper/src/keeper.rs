@@ -65,6 +65,15 @@ pub(crate) struct Paced {
     pub(crate) due: u64,
 }
 
+/// A start for which there is no descriptor now. It is asked for again as soon as it is refused, so that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Postponed {
+    pub(crate) conn: usize,
+    pub(crate) check: u32,
+    pub(crate) run: u64,
+    pub(crate) due: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) place: Place,
@@ -106,8 +115,6 @@ pub(crate) struct Keeper {
     pub(crate) guard: Guard,
     /// Which chain of this boot this is; grows with every change of it.
     pub(crate) turn: u64,
-    /// No run is begun when the lowest free descriptor is this or above.
-    pub(crate) most_fds: u64,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
@@ -116,6 +123,8 @@ pub(crate) struct Keeper {
     pub(crate) place_lost: Option<Lost>,
     /// Ended runs whose cgroups are not empty.
     pub(crate) leftovers: Leftovers,
+    /// Starts that are refused in a moment.
+    pub(crate) postponed: VecDeque<Postponed>,
     /// Out of descriptors: nobody is accepted until one is free.
     pub(crate) deaf: Option<Deaf>,
     /// When to look whether the directory is still there; zero: nothing has changed in it.

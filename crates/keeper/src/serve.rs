@@ -3,7 +3,7 @@
 use crate::clock::{self, MS, SECOND};
 use crate::conn::Conn;
 use crate::generation::Serving;
-use crate::keeper::{Keeper, Role, arm, disarm};
+use crate::keeper::{Keeper, Postponed, Role, arm, disarm};
 use crate::sys::misc;
 use crate::token::Token;
 use crate::wire::{self, Ask, PACKET, PROTOCOL, Refusal, Tell};
@@ -84,7 +84,8 @@ impl Keeper {
     fn pause(&self) -> Option<rustix::event::Timespec> {
         let paced =
             [self.soon.front(), self.later.front()].into_iter().flatten().map(|p| p.due).min().unwrap_or(u64::MAX);
-        let mut wake = paced.min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
+        let postponed = self.postponed.front().map_or(u64::MAX, |p| p.due);
+        let mut wake = paced.min(postponed).min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
         let deaf = self.deaf.map_or(0, |deaf| deaf.until);
         for at in [self.strangers_at, self.place_at, deaf] {
             if at != 0 {
@@ -107,6 +108,7 @@ impl Keeper {
         let now = clock::mono();
         self.look_again(now);
         self.hear_again(now);
+        self.refuse_postponed(now);
         if now >= self.due {
             self.deadlines(now);
         }
@@ -297,6 +299,24 @@ impl Keeper {
     pub(crate) fn refuse(&mut self, conn: usize, run: u64, why: Refusal) {
         if let Some(conn) = self.conns.get_mut(conn).and_then(Option::as_mut) {
             conn.tell(Tell::Refused { run, why });
+        }
+    }
+
+    /// For want of descriptors: says so in half a second, or two of us would keep each other awake.
+    pub(crate) fn refuse_later(&mut self, conn: usize, run: u64) {
+        let check = self.conns.get(conn).and_then(Option::as_ref).map_or(0, |c| c.check);
+        if self.postponed.len() >= crate::stand::POSTPONED {
+            return self.refuse(conn, run, Refusal::Full);
+        }
+        let due = clock::mono() + SECOND / 2;
+        self.postponed.push_back(Postponed { conn, check, run, due });
+    }
+
+    fn refuse_postponed(&mut self, now: u64) {
+        while let Some(Postponed { conn, check, run, .. }) = self.postponed.pop_front_if(|p| p.due <= now) {
+            if self.conns.get(conn).and_then(Option::as_ref).is_some_and(|c| c.check == check) {
+                self.refuse(conn, run, Refusal::Full);
+            }
         }
     }
 

@@ -237,13 +237,13 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         // A later elder's first turn is greater than any that an earlier one came to.
         turn: crate::clock::mono(),
         guard: crate::wire::Guard::Degraded,
-        most_fds: most_fds(),
         epoch: 0,
         watch: None,
         place_at: 0,
         place_lost: None,
         leftovers: crate::leftovers::Leftovers::with_room(),
         deaf: None,
+        postponed: VecDeque::with_capacity(POSTPONED),
         place,
     })
 }
@@ -256,11 +256,8 @@ pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// From this number on descriptors are kept for the runs that live, and for whoever speaks with us.
-fn most_fds() -> u64 {
-    let limit = rustix::process::getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
-    limit - (limit / 4).min(48)
-}
+/// So many starts may wait to be refused.
+pub(crate) const POSTPONED: usize = 256;
 
 /// Whether this kernel is 6.15 or later. `KIN_NO_PIDFD_INFO=1` makes it an older one, for tests.
 fn learns_exits() -> bool {

@@ -25,6 +25,9 @@ use rustix::pipe::PipeFlags;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
 
+/// So many descriptors are kept for the runs that live, and for whoever speaks with us.
+const KEPT_FDS: u64 = 48;
+
 /// Why a run got no child.
 type NoChild = (SpawnStep, i32);
 
@@ -58,7 +61,7 @@ impl Keeper {
         slot.state.store(INTENT, Ordering::Release);
         // Only now: a daemon that withdraws a run takes its spec away and then looks at the table, so that either it
         // sees our intent or we miss the spec.
-        let opened = self.place.open_spec(run).and_then(|fd| self.room_for_a_run(fd));
+        let opened = self.place.open_spec(run).and_then(Keeper::room_for_a_run);
         let logs = opened.map(|fd| Logs::of(Some(fd)));
         let (logs, spec) = match logs.and_then(|logs| logs.spec().map(|spec| (logs, spec))) {
             Ok(both) => both,
@@ -67,7 +70,11 @@ impl Keeper {
                 // There, but not to be had just now (out of descriptors or memory): that is no answer, so it is to be asked
                 // again.
                 let gone = matches!(errno, Errno::NOENT | Errno::INVAL);
-                return self.refuse(conn, run, if gone { Refusal::NoSpec } else { Refusal::Full });
+                return if gone {
+                    self.refuse(conn, run, Refusal::NoSpec);
+                } else {
+                    self.refuse_later(conn, run);
+                };
             }
         };
         fault::point("start-intent");
@@ -87,8 +94,10 @@ impl Keeper {
 
     /// A run that is begun must not fail, nor starve those that live, because descriptors ran out on the way: the lowest
     /// free number tells how many are left.
-    fn room_for_a_run(&self, lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
-        if (lowest.as_raw_fd() as u64) < self.most_fds { Ok(lowest) } else { Err(Errno::MFILE) }
+    fn room_for_a_run(lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let kept = (limit / 4).min(KEPT_FDS);
+        if (lowest.as_raw_fd() as u64) < limit - kept { Ok(lowest) } else { Err(Errno::MFILE) }
     }
 
     fn bring_up(&mut self, at: u16, run: u64, spec: &SpecFile, logs: Logs) -> Result<(), NoChild> {

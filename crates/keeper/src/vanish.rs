@@ -106,7 +106,8 @@ impl Keeper {
         self.watch_place();
         if !self.is_there("kin.sock") {
             self.api = crate::stand::listen_api(&self.place)?;
-            lost.api = true;
+            // The keeper has the old one, and would give it to the daemon if we died.
+            (lost.api, lost.keeper) = (true, true);
         }
         if !self.is_there("hand.sock") {
             let listener = listen(&self.place, "hand.sock")?;
