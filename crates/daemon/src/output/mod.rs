@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   segments   one stream by byte offset, over all its files
+//!   packed     one of these files, compressed, of a run that ended long ago
 //!   index      the time index while it grows
 //!   merged     both streams in the order in which they were taken
 //!   growth     the news that a run's files have grown (inotify)
@@ -13,6 +14,7 @@ pub mod follow;
 pub mod growth;
 pub mod index;
 pub mod merged;
+pub mod packed;
 pub mod segments;
 
 use kin_core::RunId;
