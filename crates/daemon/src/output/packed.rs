@@ -48,8 +48,8 @@ pub fn packed(plain: &Path) -> PathBuf {
     with(plain, ".zst")
 }
 
-/// Where it is while it is being written.
-fn begun(plain: &Path) -> PathBuf {
+/// Where it is while it is being written. What lies there when nobody is writing it was left by a death.
+pub fn begun(plain: &Path) -> PathBuf {
     with(plain, ".zst.new")
 }
 

@@ -29,7 +29,7 @@ pub struct Segments {
 #[derive(Debug)]
 enum Form {
     Plain(File),
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 /// What lies at an offset.
@@ -152,7 +152,7 @@ impl Segments {
         // In this order: the packed one is there before the plain one goes.
         let form = match open(&plain)? {
             Some(file) => Some(Form::Plain(file)),
-            None => Packed::open(&packed(&plain))?.map(Form::Packed),
+            None => Packed::open(&packed(&plain))?.map(|packed| Form::Packed(Box::new(packed))),
         };
         self.open = form.map(|form| (number, form));
         Ok(self.open.is_some())

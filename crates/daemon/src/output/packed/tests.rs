@@ -190,9 +190,41 @@ fn a_damaged_file_is_named_and_never_gives_other_bytes() {
     for len in [0, 1, FOOT, FRAME_HEAD, table, good.len() - 1] {
         assert!(check(&good[..len], &format!("cut to {len}")));
     }
-    let mut longer = good.clone();
+    let mut longer = good;
     longer.insert(10, 0);
     assert!(check(&longer, "a byte more"));
+}
+
+/// A damage in the middle costs nothing before it, whichever way it is read.
+#[test]
+fn everything_before_a_damage_is_still_given() {
+    let pair = pair(&[SIZE as usize]);
+    let want = fs::read(&pair.plain).expect("reads");
+    pack(&pair.packed).expect("packs");
+    let place = packed(&pair.packed);
+    let second = Packed::open(&place).expect("opens").expect("there").begins[1];
+    let mut bytes = fs::read(&place).expect("reads");
+    bytes[second as usize + 1000] ^= 1;
+    fs::write(&place, bytes).expect("writes");
+    let files = LogFiles::at(pair.packed.with_extension("")).in_segments_of(SIZE);
+    // So that the pieces do not end where the frames do.
+    let begin = 1000;
+    let mut merged = Merged::new(&files, [begin, 0]);
+    let ends = merged.lens().expect("lengths");
+    let (mut got, mut error) = (Vec::new(), None);
+    while error.is_none() {
+        let mut piece = Vec::new();
+        match merged.fill(Upto::All { ends }, &mut piece) {
+            Ok(_) => got.extend(piece),
+            Err(e) => error = Some(e.to_string()),
+        }
+    }
+    let said = error.expect("an error");
+    assert!(said.contains(&format!("a-00000001.out.zst is damaged at its byte {second}: ")), "{said}");
+    assert_eq!(merged.at(), [FRAME as u64, 0]);
+    let heads = got.len() - (FRAME - begin as usize);
+    assert!(heads.is_multiple_of(kin_api::frame::HEAD), "{heads}");
+    assert!(got.ends_with(&want[FRAME - 1000..FRAME]));
 }
 
 /// The states that a death leaves, made by hand, and the next turn over them.
@@ -208,13 +240,13 @@ fn whatever_a_death_left_the_next_turn_ends_with_one_true_file() {
     let (good, other) = (read(&good), read(&other));
     let half = &good[..good.len() / 2];
     // What lies at `.zst.new` and at `.zst` beside the plain file.
-    let cases: [(Option<&[u8]>, Option<&[u8]>); 6] = [
-        (Some(half), None),
-        (Some(&good), None),
-        (None, Some(&good)),
-        (Some(half), Some(&good)),
+    let cases = [
+        (Some(half), None::<&[u8]>),
+        (Some(&good[..]), None),
+        (None, Some(&good[..])),
+        (Some(half), Some(&good[..])),
         (None, Some(half)),
-        (None, Some(&other)),
+        (None, Some(&other[..])),
     ];
     for (at, (new, place)) in cases.into_iter().enumerate() {
         let pair = pair(&[SIZE as usize]);
