@@ -13,6 +13,9 @@ use std::os::unix::fs::DirBuilderExt;
 
 const PAUSE: u64 = 50 * MS;
 
+/// Left in a directory that was made again, for the daemon, who tells it and takes it away.
+pub const MADE_AGAIN: &str = "again";
+
 impl Keeper {
     /// Only the elder watches.
     pub(crate) fn watch_place(&mut self) {
@@ -58,6 +61,7 @@ impl Keeper {
 
     fn make_place_again(&mut self) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.place.run)?;
+        std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join("spec"))?;
         self.place.reopen()?;
         self.watch_place();
