@@ -336,6 +336,53 @@ fn a_run_that_fills_the_disk_loses_its_middle_and_goes_on() {
 }
 
 /// What a history says of each run: id, outcome, code.
+/// Packing needs room for the packed file beside the plain one. Without it, all stays as it was, and it is said.
+#[test]
+fn a_full_disk_leaves_old_output_as_it_was() {
+    if !is_root() {
+        return not_run("packing on a full disk needs root, to mount a small one");
+    }
+    let Some(disk) = SmallDisk::mount("size=40m,mode=755") else {
+        return not_run("no tmpfs can be mounted for packing on a full disk");
+    };
+    // To its daemons every run ended days ago.
+    let days_later = [("KIN_TEST_CLOCK", "200000"), ("KIN_TEST_CARE_MS", "100")];
+    let mut server = Options::new(KIN).below(&disk.0).start();
+    let size = 12_000_000;
+    let mut request = server.request(&["head", "-c", &size.to_string(), "/dev/urandom"]);
+    request["job"] = "noise".into();
+    let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+    server.wait_end(&id);
+    let wrote = server.output(&id, "out");
+    server.stop();
+    let filler = disk.fill();
+    let room = std::fs::OpenOptions::new().write(true).open(&filler).expect("opens");
+    room.set_len(room.metadata().expect("there").len() - (6 << 20)).expect("gives some room");
+    drop(room);
+    days_later.iter().for_each(|(name, value)| server.set_env(name, *value));
+    server.start_again();
+    let nudge = |server: &Server| {
+        let run = server.submit(&server.request(&["true"]));
+        server.wait_end(run["id"].as_str().expect("an id"));
+    };
+    nudge(&server);
+    let said = || {
+        let log = std::fs::read_to_string(server.state().join("events.log")).unwrap_or_default();
+        log.lines().find(|line| line.contains("there is no room to pack it")).map(String::from)
+    };
+    eventually("it is said", server::DEADLINE, said);
+    let file = |end: &str| server.state().join(format!("logs/noise/{id}.{end}"));
+    assert!(file("out").exists() && !file("out.zst").exists() && !file("out.zst.new").exists());
+    assert!(server.output(&id, "out") == wrote);
+    std::fs::remove_file(filler).expect("removes");
+    server.kill(testkit::Role::Daemon).expect("a daemon");
+    server.wait_whole(server::DEADLINE);
+    nudge(&server);
+    eventually("it is packed", server::DEADLINE, || (!file("out").exists()).then_some(()));
+    assert!(server.output(&id, "out") == wrote);
+    server.shutdown();
+}
+
 fn history(server: &Server) -> Vec<(String, String, Option<u64>)> {
     let list = server.http().get("/v1/runs?limit=100").expect(200).json();
     let of = |run: &Value| {

@@ -14,6 +14,7 @@ use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};
 use crate::place::Place;
+use crate::seams;
 use kin_keeper::boot;
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -164,19 +165,22 @@ async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
 fn config(args: &Args, listener: OwnedFd) -> Config {
     let place = args.place.clone();
     let durability = if durability_word() == "fast" { Durability::Normal } else { Durability::Full };
+    let retention = Retention {
+        max_age_ms: Some(30 * 86_400_000),
+        max_count: None,
+        per_job: None,
+        events_max_age_ms: Some(30 * 86_400_000),
+        events_max_count: None,
+    };
+    let (retention, job_output_max) = seams::keep(retention, JOB_OUTPUT_MAX);
     Config {
         state: place.state.clone(),
         run: place.run.clone(),
         boot: boot::identity(),
         durability,
-        retention: Retention {
-            max_age_ms: Some(30 * 86_400_000),
-            max_count: None,
-            per_job: None,
-            events_max_age_ms: Some(30 * 86_400_000),
-            events_max_count: None,
-        },
-        job_output_max: JOB_OUTPUT_MAX,
+        retention,
+        job_output_max,
+        care_after: seams::care_after(),
         new_elder: Box::new(move || new_elder(&place, &listener)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,

@@ -22,6 +22,7 @@ mod ending;
 pub mod handle;
 mod journal;
 mod link;
+mod pack;
 mod perform;
 mod readers;
 mod rebuild;
@@ -81,6 +82,8 @@ pub struct Config {
     pub retention: Retention,
     /// What the ended runs of one job may have written, before the oldest of it goes.
     pub job_output_max: u64,
+    /// Old runs and logs are looked at so long after a run has ended.
+    pub care_after: Duration,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -578,7 +581,7 @@ impl Engine {
         }
         if ended > 0 {
             self.step("end-committed");
-            self.care.ended(written);
+            self.care.ended(written, self.config.care_after);
             self.look_for_room();
         }
         if self.stalled.is_none() {

@@ -46,6 +46,7 @@ mod watch;
 pub mod wire;
 
 pub use stand::main;
+pub use vanish::MADE_AGAIN;
 
 /// A line for `server.log`, which is where our standard error goes. A keeper must never end because it cannot speak.
 fn say(what: std::fmt::Arguments<'_>) {

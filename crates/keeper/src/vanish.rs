@@ -22,6 +22,9 @@ pub(crate) struct Lost {
     keeper: bool,
 }
 
+/// Left in a directory that was made again, for the daemon, who tells it and takes it away.
+pub const MADE_AGAIN: &str = "again";
+
 impl Keeper {
     /// Only the elder watches.
     pub(crate) fn watch_place(&mut self) {
@@ -98,6 +101,7 @@ impl Keeper {
     /// Makes whatever is missing; may be called again after it failed half way.
     fn make_place_again(&mut self, lost: &mut Lost) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.place.run)?;
+        std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join("spec"))?;
         if !self.place.is_same() {
             self.place.reopen()?;

@@ -125,6 +125,12 @@ impl Server {
         Options::new(kin).start()
     }
 
+    /// For what is started from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.options.env.retain(|(known, _)| known != name);
+        self.options.env.push((name.into(), value.into()));
+    }
+
     pub fn kin(&self) -> &Path {
         &self.options.kin
     }

@@ -244,7 +244,9 @@ fn run_of_log(name: &str) -> Option<RunId> {
 fn job_of_logs(dirs: &Dirs, no: RunNo) -> Option<JobName> {
     jobs(dirs).into_iter().find(|job| {
         let base = dirs.log_base(&RunId { job: job.clone(), no });
-        ["out", "err", "idx"].iter().any(|extension| base.with_file_name(format!("{job}-{no}.{extension}")).exists())
+        ["out", "err", "idx", "out.zst", "err.zst"]
+            .iter()
+            .any(|extension| base.with_file_name(format!("{job}-{no}.{extension}")).exists())
     })
 }
 

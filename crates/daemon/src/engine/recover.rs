@@ -214,6 +214,7 @@ impl Engine {
         if !self.booted {
             self.first_facts(batch);
         }
+        self.say_made_again(batch);
         let busy = self.connect_all();
         let keeper = self.told.map(|told| told.keeper);
         if self.link.connected().next().is_none() && !busy {
@@ -278,6 +279,19 @@ impl Engine {
             for generation in [told.keeper, told.elder] {
                 self.link.send(generation, &[Ask::Upgrade.encode()]);
             }
+        }
+    }
+
+    /// Somebody removed the runtime directory, or names in it, and the elder made them again.
+    fn say_made_again(&self, batch: &mut Batch) {
+        let left = self.dirs.run.join(kin_keeper::MADE_AGAIN);
+        if left.exists() && !batch.read.contains(&left) {
+            let what = format!(
+                "names in {} were removed while the server lived, and are there again",
+                self.dirs.run.display()
+            );
+            self.note("server.directory", what, batch);
+            batch.read.push(left);
         }
     }
 

@@ -90,6 +90,7 @@ impl House {
                 events_max_count: None,
             },
             job_output_max: u64::MAX,
+            care_after: Duration::from_secs(300),
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())

@@ -3,6 +3,7 @@
 //! Only of runs that have ended, and never of a job's newest. The run stays in the history, and its index stays beside
 //! where its output was, because the ledger could be rebuilt from it; whoever asks for the output is told that it is gone.
 
+use crate::output::Part;
 use kin_core::{RunId, RunNo};
 use kin_ledger::Reader;
 use std::collections::BTreeMap;
@@ -162,17 +163,9 @@ fn wrote(dir: &Path) -> io::Result<BTreeMap<RunNo, Wrote>> {
     Ok(runs)
 }
 
-/// Whose output it is: `<run id>.out`, `.err`, `.out.2`, and so on. An index is none.
+/// Whose output it is, in whichever form.
 fn run_of(name: &str) -> Option<RunId> {
-    let (rest, end) = name.rsplit_once('.')?;
-    let id = match end {
-        "out" | "err" => rest,
-        number => {
-            number.parse::<u64>().ok()?;
-            rest.strip_suffix(".out").or_else(|| rest.strip_suffix(".err"))?
-        }
-    };
-    RunId::parse(id)
+    Part::of(name).map(|part| part.run)
 }
 
 #[cfg(test)]
@@ -210,7 +203,7 @@ mod tests {
         };
         for run in &runs {
             file(&run.id(), "out", 100);
-            file(&run.id(), "out.2", 50);
+            file(&run.id(), "out.2.zst", 50);
             file(&run.id(), "err", 50);
             file(&run.id(), "idx", 1000);
         }

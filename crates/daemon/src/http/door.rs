@@ -7,7 +7,8 @@ use crate::endings::{Ending, Endings};
 use crate::engine::Handle;
 use crate::output::LogFiles;
 use crate::output::growth::Watcher;
-use kin_core::{Refusal, Run, RunState, Time};
+use kin_core::{Refusal, Run, RunId, RunState, Time};
+use kin_keeper::index::Stream;
 use kin_ledger::Reader;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -109,6 +110,34 @@ impl Door {
             not_recorded: unwritten.map(|unwritten| unwritten.why.clone()),
             ..convert::run(run, &self.about.host)
         }
+    }
+
+    /// As they were said, but of those that still write with the lengths of their files: the ledger has them only from
+    /// the end on.
+    pub async fn so_far(&self, said: Vec<kin_api::Run>) -> Vec<kin_api::Run> {
+        let writes = |run: &kin_api::Run| run.outcome.is_none() && run.started_at.is_some();
+        if !said.iter().any(writes) {
+            return said;
+        }
+        let (state, as_said) = (self.about.state.clone(), said.clone());
+        let measured = tokio::task::spawn_blocking(move || {
+            let measure = |run: &mut kin_api::Run| {
+                let Some(files) = RunId::parse(&run.id).map(|id| LogFiles::of(&state, &id)) else { return };
+                // What cannot be looked at is not known to be more.
+                let len = |stream| files.stream(stream).end().unwrap_or(0);
+                run.out_bytes = run.out_bytes.max(len(Stream::Out));
+                run.err_bytes = run.err_bytes.max(len(Stream::Err));
+            };
+            let mut said = said;
+            said.iter_mut().filter(|run| writes(run)).for_each(measure);
+            said
+        });
+        measured.await.unwrap_or(as_said)
+    }
+
+    pub async fn one_so_far(&self, said: kin_api::Run) -> kin_api::Run {
+        let as_said = said.clone();
+        self.so_far(vec![said]).await.pop().unwrap_or(as_said)
     }
 
     pub fn logs(&self, run: &Run) -> LogFiles {

@@ -75,6 +75,7 @@ pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) 
     let query = query(&asked)?;
     let page = door.read(move |ledger| Ok(ledger.runs(&query)?)).await?;
     let runs = page.runs.into_iter().map(|run| door.said(&door.newest(run))).collect();
+    let runs = door.so_far(runs).await;
     let list = Json(RunList { runs, next: page.next.map(|no| no.to_string()) });
     let damaged: Vec<String> = page.damaged.iter().map(|damaged| damaged.no.to_string()).collect();
     if damaged.is_empty() {
@@ -84,7 +85,7 @@ pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) 
 }
 
 pub async fn show(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Run>> {
-    Ok(Json(door.said(&door.run(&named).await?)))
+    Ok(Json(door.one_so_far(door.said(&door.run(&named).await?)).await))
 }
 
 pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why>> {
@@ -110,7 +111,7 @@ pub async fn wait(
     let time = asked.timeout_ms.map_or(WAIT, Duration::from_millis).min(WAIT_MAX);
     match tokio::time::timeout(time, ending.wait()).await {
         Ok(run) => Ok((StatusCode::OK, Json(Run::clone(&run)))),
-        Err(_) => Ok((StatusCode::ACCEPTED, Json(door.said(&door.run(&named).await?)))),
+        Err(_) => Ok((StatusCode::ACCEPTED, Json(door.one_so_far(door.said(&door.run(&named).await?)).await))),
     }
 }
 
