@@ -16,6 +16,7 @@ pub mod id;
 pub mod outcome;
 pub mod refusal;
 pub mod run;
+pub mod schedule;
 pub mod seen;
 pub mod wish;
 pub mod world;
