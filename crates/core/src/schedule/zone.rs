@@ -1,7 +1,7 @@
 //! A time zone: which offset its clocks had, have and will have.
 //!
 //! A zone is a line of *spans*, each with one offset, without a hole between them. Its rule for years to come is written out
-//! up to the end of [`YEAR_MAX`](super::wall::YEAR_MAX) when the zone is read, so nothing here computes a rule.
+//! up to the end of [`YEAR_MAX`] when the zone is read, so nothing here computes a rule.
 //!
 //! Beside each span stands its *high water*: the latest reading that a clock in this zone had ever shown when the span began.
 //! Where the span begins above it, the readings between were skipped (a gap); where below, readings are shown again (a fold).
