@@ -1,7 +1,7 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    doctor, exec, jl, kill, listen, log, ps, release, serve, shutdown, signal, stop, tail, upgrade, wait, why,
+    cron, doctor, exec, jl, kill, listen, log, ps, release, serve, shutdown, signal, stop, tail, upgrade, wait, why,
     with_client,
 };
 use crate::report::{self, Failure};
@@ -43,6 +43,7 @@ const TEMPLATE: &str = "\
   listen    what happens, as it happens
   wait      until runs have ended, or a state is reached
   why       the story of a run in words
+  cron      what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
   stop      ask runs to end, then make them
@@ -74,6 +75,7 @@ enum Verb {
     Listen(listen::ListenArgs),
     Wait(wait::WaitArgs),
     Why(why::WhyArgs),
+    Cron(cron::CronArgs),
     Stop(stop::StopArgs),
     Kill(kill::KillArgs),
     Signal(signal::SignalArgs),
@@ -104,6 +106,7 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
     let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
+        Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -133,7 +136,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Stop(args) => args.run(&face).await,
         Verb::Kill(args) => args.run(&face).await,
         Verb::Signal(args) => args.run(&face).await,
-        Verb::Serve(_) => Err(Failure::usage("serve runs before anything else")),
+        Verb::Serve(_) | Verb::Cron(_) => Err(Failure::usage("it runs before anything else, and needs no server")),
         Verb::Shutdown(args) => args.run(&face).await,
         Verb::Upgrade(args) => args.run(&face).await,
         Verb::Doctor(args) => args.run(&face).await,

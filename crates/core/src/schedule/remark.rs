@@ -2,7 +2,7 @@
 
 use super::pattern::{Join, Pattern, bits};
 use super::problem::Field;
-use super::wall::{DAY, days_in_month};
+use super::wall::{DAY, Wall, days_in_month};
 use super::words::{and, clock, month_name, span};
 use super::zone::{Change, Zone};
 use super::{Dst, Schedule, When};
@@ -182,17 +182,12 @@ impl Schedule {
 
     fn remark_of_gap(&self, pattern: &Pattern, zone: &Zone, change: Change) -> Option<Remark> {
         let missed = pattern.next(change.from(), change.to())?;
-        let skipped = format!(
-            "on {} clocks in {} go from {} to {}",
-            change.from().date(),
-            zone.name(),
-            clock(change.from()),
-            clock(change.to())
-        );
+        let skipped = format!("{} to {}", moves(change, zone), reading(change.to(), change));
         let then = match (pattern.fixed, self.dst) {
             (true, Dst::Skip) => format!("{} is left out (dst = \"skip\")", clock(missed)),
             (true, Dst::Once | Dst::Both) => {
-                let at = if missed == change.to() { String::new() } else { format!(" at {}", clock(change.to())) };
+                let at =
+                    if missed == change.to() { String::new() } else { format!(" at {}", reading(change.to(), change)) };
                 format!("there is no {}, and it fires once{at}", clock(missed))
             }
             // Following real time only shows where whole hours are left out.
@@ -204,14 +199,8 @@ impl Schedule {
 
     fn remark_of_fold(&self, pattern: &Pattern, zone: &Zone, change: Change) -> Option<Remark> {
         let again = pattern.next(change.to(), change.from())?;
-        let shown = format!(
-            "on {} clocks in {} go from {} back to {}: {} comes twice",
-            change.from().date(),
-            zone.name(),
-            clock(change.from()),
-            clock(change.to()),
-            clock(again)
-        );
+        let back = moves(change, zone);
+        let shown = format!("{back} back to {}: {} comes twice", reading(change.to(), change), clock(again));
         let then = match (pattern.fixed, self.dst) {
             (true, Dst::Once | Dst::Skip) => "and it fires the first time only",
             (true, Dst::Both) => "and it fires both times (dst = \"both\")",
@@ -245,4 +234,15 @@ impl Schedule {
             }
         }
     }
+}
+
+/// `on 2026-03-08 clocks in America/New_York go from 02:00`
+fn moves(change: Change, zone: &Zone) -> String {
+    format!("on {} clocks in {} go from {}", change.from().date(), zone.name(), clock(change.from()))
+}
+
+/// With its date, where that is not the one of the change.
+fn reading(wall: Wall, change: Change) -> String {
+    let date = wall.date();
+    if date == change.from().date() { clock(wall) } else { format!("{} on {date}", clock(wall)) }
 }

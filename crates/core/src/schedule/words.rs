@@ -139,7 +139,11 @@ fn pattern_words(pattern: &Pattern) -> String {
     if days.is_empty() && of_day {
         days += " every day";
     }
-    words + &days + &month_words(pattern.months) + &year_words(pattern.years)
+    // Two conditions and a month: the comma says that it is of both.
+    let comma = if days.contains(", ") && pattern.months != ALL_MONTHS { "," } else { "" };
+    let months = month_words(pattern.months);
+    let comma = if months.starts_with(',') { "" } else { comma };
+    words + &days + comma + &months + &year_words(pattern.years)
 }
 
 /// When on a day; and whether these are times of a day, rather than a rhythm.

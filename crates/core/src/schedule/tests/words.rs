@@ -50,7 +50,7 @@ fn in_plain_english() {
         ("0 0 0 24 12 * 2027", "at 00:00 on the 24th of the month in December in 2027"),
         (
             "calendar: Mon *-05~07/1",
-            "at 00:00 on the last 7 days of the month, but only if that day is a Monday in May",
+            "at 00:00 on the last 7 days of the month, but only if that day is a Monday, in May",
         ),
         ("@every 90m", "every 1 hour and 30 minutes, the first of a UTC day at 00:00"),
         ("@every 7m", "every 7 minutes, whatever clocks show"),
@@ -151,6 +151,15 @@ fn what_does_not_surprise_is_not_remarked() {
         assert_eq!(remarks(text, "America/New_York", "2026-01-01 00:00", Dst::Once), [], "{text}");
     }
     assert_eq!(remarks("30 2 * * *", "UTC", "2026-01-01 00:00", Dst::Once), []);
+}
+
+#[test]
+fn changes_that_cross_midnight_are_told_with_their_dates() {
+    let text = |name, from| remarks("0 9 * * *", name, from, Dst::Once)[0].1.clone();
+    assert_eq!(
+        text("Pacific/Apia", "2011-12-01 00:00"),
+        "on 2011-12-30 clocks in Pacific/Apia go from 00:00 to 00:00 on 2011-12-31: there is no 09:00, and it fires once at 00:00 on 2011-12-31"
+    );
 }
 
 #[test]
