@@ -59,13 +59,13 @@ pub(super) fn of_cron(pattern: &Pattern, at: &TextOf<'_>, out: &mut Vec<Remark>)
     let days = pattern.days;
     if days.join == Join::Either {
         let text = format!(
-            "`{day}` **or** `{week}`: when both day fields are restricted, cron fires if either matches; \
+            "`{day}` or `{week}`: when both day fields are restricted, cron fires if either matches; \
              write `+{week}` for both"
         );
         out.push(Remark::new("day-or-weekday", text));
     } else if !week.starts_with('+') && !days.month.is_any() && !days.week.is_any() {
         let star = if day.starts_with('*') { day } else { week };
-        let text = format!("`{day}` **and** `{week}`: because `{star}` begins with `*`, cron fires only if both match");
+        let text = format!("`{day}` and `{week}`: because `{star}` begins with `*`, cron fires only if both match");
         out.push(Remark::new("day-and-weekday", text));
     }
 }

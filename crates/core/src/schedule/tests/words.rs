@@ -78,12 +78,12 @@ fn what_may_surprise() {
         (
             "0 0 13 * FRI",
             "day-or-weekday",
-            "`13` **or** `FRI`: when both day fields are restricted, cron fires if either matches; write `+FRI` for both",
+            "`13` or `FRI`: when both day fields are restricted, cron fires if either matches; write `+FRI` for both",
         ),
         (
             "0 0 */2 * MON",
             "day-and-weekday",
-            "`*/2` **and** `MON`: because `*/2` begins with `*`, cron fires only if both match",
+            "`*/2` and `MON`: because `*/2` begins with `*`, cron fires only if both match",
         ),
         (
             "0 0 */2 * *",
