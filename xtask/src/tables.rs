@@ -9,10 +9,12 @@ use kin_core::schedule::{Dst, Schedule, Zone};
 pub(crate) const PAGE: &str = "docs/schedules.md";
 const END: &str = "<!-- end -->";
 
+type Table = fn() -> String;
+
 /// The page with its tables made anew.
 pub(crate) fn page() -> String {
     let text = std::fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    let tables: [(&str, fn() -> String); 6] = [
+    let tables: [(&str, Table); 6] = [
         ("cron", cron),
         ("calendar", calendar),
         ("clocks", clocks),
