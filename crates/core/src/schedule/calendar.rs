@@ -248,7 +248,6 @@ impl<'a> Reader<'a> {
                 None => (self.value(field, (min, max), base), Some(None)),
             };
             let (Some(low), Some(high)) = (low, high) else { continue };
-            whole |= low == min && (step.is_some() && high.is_none_or(|high| high == max) || high == Some(max));
             if from_end {
                 // Towards the end of the month: from the greater number down.
                 let (low, high) = match high {
@@ -265,6 +264,7 @@ impl<'a> Reader<'a> {
             }
             let span = max - min + 1;
             let high = if low > high { high + span } else { high };
+            whole |= high + 1 - low >= span;
             (low..=high).step_by(step.unwrap_or(1) as usize).for_each(|n| add(min + (n - min) % span));
         }
         whole

@@ -71,6 +71,39 @@ fn both_day_fields() {
     assert_eq!(days("0 0 13 * */2", 2), ["02-13", "03-13"]);
 }
 
+/// `dst` is asked of times of day only; a range that goes all the way round is a rhythm, wherever it begins.
+#[test]
+fn times_of_day_and_rhythms() {
+    for (text, follows) in [
+        ("30 2 * * *", false),
+        ("0,30 1-22 * * *", false),
+        ("0-58 1 * * *", false),
+        ("1-59/2 1 * * *", false),
+        ("H(0-29)/10 3 * * *", false),
+        ("H H * * *", false),
+        ("*/15 3 * * *", true),
+        ("30 * * * *", true),
+        ("0-59 3 * * *", true),
+        ("0/20 3 * * *", true),
+        ("30 5-4 * * *", true),
+        ("30 5-4/11 * * *", true),
+        ("30 0-11,12-23 * * *", true),
+        ("H/15 3 * * *", true),
+        ("calendar: 02:30", false),
+        ("calendar: 1..22:30", false),
+        ("calendar: 1/2:30", false),
+        ("calendar: 00/2:00", true),
+        ("calendar: *:30", true),
+        ("calendar: 5..4/11:30", true),
+        ("calendar: 03:0..59/7", true),
+        ("@every 90s", true),
+        ("@daily", false),
+        ("@hourly", true),
+    ] {
+        assert_eq!(read(text).follows_real_time(), follows, "{text}");
+    }
+}
+
 #[test]
 fn words_for_schedules() {
     for (word, text) in [
