@@ -1,7 +1,9 @@
 //! Both days of the clock change, and stranger ones. The first test is the table of what others get wrong.
 
 use super::{at, coming, zone};
-use crate::schedule::{Dst, How, Plan, Schedule, Zone};
+use crate::schedule::{Dst, How, Plan, Schedule, Wall, Zone};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
 use std::string::String;
 use std::vec::Vec;
 
@@ -209,4 +211,65 @@ fn several_schedules_are_one_plan() {
     assert_eq!(ticks, [(0, 8), (1, 11), (0, 32)]);
     assert_eq!(plan.last_before(from + 9 * 3600).map(|(which, tick)| (which, (tick.at - from) / 3600)), Some((0, 8)));
     assert_eq!(Plan::default().next_after(0), None);
+}
+
+const BASE: i64 = 1_000_000_020;
+const SPAN: i64 = 20 * 86_400;
+
+/// Clocks that change every few hours by up to a day, back and forth, one change within the gap or the fold of another.
+fn wild() -> impl Strategy<Value = Zone> {
+    let offset = || (-780i32..840).prop_map(|minutes| minutes * 60);
+    (offset(), proptest::collection::vec((1i64..2400, offset()), 0..12)).prop_map(|(first, steps)| {
+        let mut at = BASE + 2 * 86_400;
+        Zone::new(
+            "Wild",
+            first,
+            steps.into_iter().map(move |(minutes, offset)| {
+                at += minutes * 60;
+                (at, offset)
+            }),
+        )
+    })
+}
+
+proptest! {
+    /// The sentences of the page, word for word, where no real zone has ever been.
+    #[test]
+    fn the_rules_hold_for_clocks_that_no_country_has(
+        zone in wild(),
+        text in "(0|30|7,44|10-50/13|\\*/25) (1|2,3|5-9/2|22-3|\\*|\\*/7) \\* \\* (\\*|MON-WED|\\*/2)",
+        dst in proptest::sample::select(&Dst::ALL[..]),
+    ) {
+        let schedule = Schedule::parse(&text, "x", dst).expect("a schedule");
+        // UTC shows every reading once: there the schedule is the set of its readings.
+        let readings: BTreeSet<Wall> =
+            schedule.after(BASE - 2 * 86_400, &Zone::utc()).map(|t| t.due).take_while(|due| due.0 < BASE + SPAN + 2 * 86_400).collect();
+        let minutes = || (BASE..BASE + SPAN).step_by(60);
+        let mut expected: BTreeSet<i64> = BTreeSet::new();
+        if schedule.follows_real_time() {
+            expected.extend(minutes().filter(|at| readings.contains(&zone.wall(*at))));
+        } else {
+            let first = |due: &Wall| zone.first_reaching(*due);
+            match dst {
+                Dst::Once => expected.extend(readings.iter().map(first)),
+                Dst::Skip => expected.extend(readings.iter().filter(|due| zone.wall(first(due)) == **due).map(first)),
+                Dst::Both => {
+                    expected.extend(readings.iter().map(first));
+                    expected.extend(minutes().filter(|at| readings.contains(&zone.wall(*at))));
+                }
+            }
+            expected.retain(|at| (BASE..BASE + SPAN).contains(at));
+        }
+        let expected: Vec<i64> = expected.into_iter().collect();
+        let ticks: Vec<_> = schedule.after(BASE - 1, &zone).take_while(|tick| tick.at < BASE + SPAN).collect();
+        prop_assert_eq!(ticks.iter().map(|tick| tick.at).collect::<Vec<_>>(), expected, "{}", text);
+        for pair in ticks.windows(2) {
+            prop_assert_eq!(schedule.last_before(pair[1].at, &zone), Some(pair[0]), "{}", text);
+        }
+        for tick in &ticks {
+            let shown = zone.wall(tick.at);
+            let explained = if tick.how == How::Moved { shown > tick.due } else { shown == tick.due };
+            prop_assert!(explained, "{:?}", tick);
+        }
+    }
 }
