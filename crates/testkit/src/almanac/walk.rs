@@ -10,8 +10,32 @@ use jiff::tz::{AmbiguousOffset, Offset, TimeZone};
 
 const DAY: i64 = 86_400;
 
-/// All instants of `from..=until`, both whole minutes, at which it is due.
-pub fn walk(expression: &Expression, zone: &TimeZone, from: i64, until: i64) -> Vec<i64> {
+/// What a clock shows in one minute of real time.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading {
+    at: i64,
+    date: Date,
+    hour: usize,
+    minute: usize,
+}
+
+/// Those of `from..=until`, both whole minutes.
+pub fn readings(zone: &TimeZone, from: i64, until: i64) -> impl Iterator<Item = Reading> {
+    (from..=until).step_by(60).map(|at| {
+        let shown = at + i64::from(offset(zone, at));
+        let (hour, minute) = (shown.rem_euclid(DAY) / 3600, shown.rem_euclid(3600) / 60);
+        let date = Offset::UTC.to_datetime(timestamp(shown)).date();
+        Reading { at, date, hour: hour as usize, minute: minute as usize }
+    })
+}
+
+/// All instants of `from..=until` at which it is due. `real_time` are the readings of these minutes.
+pub fn walk(
+    expression: &Expression,
+    zone: &TimeZone,
+    (from, until): (i64, i64),
+    real_time: impl Iterator<Item = Reading>,
+) -> Vec<i64> {
     let mut due = Vec::new();
     if expression.fixed {
         // No clock is further from UTC than a day and two hours.
@@ -21,7 +45,7 @@ pub fn walk(expression: &Expression, zone: &TimeZone, from: i64, until: i64) -> 
             on_the_wall(expression, zone, date, &mut due);
         }
     } else {
-        in_real_time(expression, zone, from, until, &mut due);
+        in_real_time(expression, real_time, &mut due);
     }
     due.retain(|at| (from..=until).contains(at));
     due.sort_unstable();
@@ -60,18 +84,15 @@ fn instants(policy: Policy, zone: &TimeZone, wall: DateTime) -> Vec<i64> {
     }
 }
 
-fn in_real_time(expression: &Expression, zone: &TimeZone, from: i64, until: i64, due: &mut Vec<i64>) {
+fn in_real_time(expression: &Expression, readings: impl Iterator<Item = Reading>, due: &mut Vec<i64>) {
     let mut today = (Date::MIN, false);
-    for at in (from..=until).step_by(60) {
-        let shown = at + i64::from(offset(zone, at));
-        let (hour, minute) = (shown.rem_euclid(DAY) / 3600, shown.rem_euclid(3600) / 60);
-        if expression.minutes[minute as usize] && expression.hours[hour as usize] {
-            let date = Offset::UTC.to_datetime(timestamp(shown)).date();
-            if today.0 != date {
-                today = (date, expression.on(date));
+    for reading in readings {
+        if expression.minutes[reading.minute] && expression.hours[reading.hour] {
+            if today.0 != reading.date {
+                today = (reading.date, expression.on(reading.date));
             }
             if today.1 {
-                due.extend(expression.seconds.iter().map(|second| at + *second as i64));
+                due.extend(expression.seconds.iter().map(|second| reading.at + *second as i64));
             }
         }
     }
