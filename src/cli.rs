@@ -1,8 +1,8 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    completions, doctor, exec, jl, kill, listen, log, man, ps, release, serve, shutdown, signal, stop, tail, upgrade,
-    wait, why, with_client,
+    completions, cron, doctor, exec, jl, kill, listen, log, man, ps, release, serve, shutdown, signal, stop, tail,
+    upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -43,6 +43,7 @@ const TEMPLATE: &str = "\
   listen       what happens, as it happens
   wait         until runs have ended, or a state is reached
   why          the story of a run in words
+  cron         what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
   stop         ask runs to end, then make them
@@ -86,6 +87,7 @@ enum Verb {
     Listen(listen::ListenArgs),
     Wait(wait::WaitArgs),
     Why(why::WhyArgs),
+    Cron(cron::CronArgs),
     Stop(stop::StopArgs),
     Kill(kill::KillArgs),
     Signal(signal::SignalArgs),
@@ -120,6 +122,7 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
         Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
+        Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -161,7 +164,9 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Stop(args) => args.run(&face).await,
         Verb::Kill(args) => args.run(&face).await,
         Verb::Signal(args) => args.run(&face).await,
-        Verb::Serve(_) | Verb::Completions(_) | Verb::Man(_) => Err(Failure::usage("it asks no server")),
+        Verb::Serve(_) | Verb::Completions(_) | Verb::Man(_) | Verb::Cron(_) => {
+            Err(Failure::usage("it asks no server"))
+        }
         Verb::Shutdown(args) => args.run(&face).await,
         Verb::Upgrade(args) => args.run(&face).await,
         Verb::Doctor(args) => args.run(&face).await,

@@ -1,6 +1,7 @@
 //! One file a verb. The doc comment of its arguments is its help.
 
 pub(crate) mod completions;
+pub(crate) mod cron;
 pub(crate) mod doctor;
 pub(crate) mod exec;
 pub(crate) mod jl;

@@ -17,6 +17,7 @@ pub mod job;
 pub mod outcome;
 pub mod refusal;
 pub mod run;
+pub mod schedule;
 pub mod seen;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
