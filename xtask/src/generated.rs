@@ -10,7 +10,10 @@ struct Generated {
 }
 
 /// Each generated file and what makes it.
-const FILES: [Generated; 1] = [Generated { path: "crates/api/openapi.json", text: kin_daemon::http::openapi_json }];
+const FILES: [Generated; 2] = [
+    Generated { path: "crates/api/openapi.json", text: kin_daemon::http::openapi_json },
+    Generated { path: "docs/job-keys.md", text: kin_config::reference::page },
+];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {
     if Options::parse(words, &["check"], &[])?.has("check") {
