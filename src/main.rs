@@ -6,6 +6,7 @@
 mod clean;
 mod cli;
 mod commands;
+mod definitions;
 mod durations;
 mod input;
 mod listing;
