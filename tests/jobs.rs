@@ -189,3 +189,20 @@ fn the_examples_of_the_document_are_checked() {
     }
     assert!(right > 8 && wrong > 0, "{right} {wrong}");
 }
+
+/// The server reads `[kin]` when it starts; a file with a mistake does not keep it from serving, and is said.
+#[test]
+fn the_server_keeps_to_its_settings_and_serves_without_them() {
+    let start = |text: &str| testkit::server::Options::new(env!("CARGO_BIN_EXE_kin")).config(text).start();
+    let durability =
+        |server: &testkit::Server| server.http().get("/v1/server").expect(200).json()["durability"].clone();
+    let server = start("[kin]\ndurability = \"fast\"\n");
+    assert_eq!(durability(&server), "fast");
+    server.shutdown();
+    let server = start("[kin]\ndurability = \"fast\"\ndurabilty = 1\n");
+    assert_eq!(durability(&server), "full");
+    let log = std::fs::read_to_string(server.state().join("server.log")).unwrap_or_default();
+    let said = format!("{log}{}", server.describe());
+    assert!(said.contains("unknown key 'durabilty', did you mean 'durability'?"), "{said}");
+    server.shutdown();
+}
