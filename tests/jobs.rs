@@ -206,3 +206,42 @@ fn the_server_keeps_to_its_settings_and_serves_without_them() {
     assert!(said.contains("unknown key 'durabilty', did you mean 'durability'?"), "{said}");
     server.shutdown();
 }
+
+/// At a terminal it asks: edit again, keep it all the same, throw it away.
+#[test]
+fn edit_asks_what_becomes_of_a_broken_text() {
+    // The first time the editor breaks the file, from the second on it mends it.
+    let twice = "if grep -q shedule \"$1\"; then sed -i s/shedule/schedule/ \"$1\"; else echo \"shedule = '@daily'\" >> \"$1\"; fi";
+    let good = "[a]\ncommand = 'x'\n";
+    for (answers, text, said) in [
+        ("what?\ne\n", format!("{good}schedule = '@daily'\n"), "is in place: 1 job in 1 file"),
+        ("k\n", format!("{good}shedule = '@daily'\n"), "is in place, with 1 mistake: a server goes on"),
+        ("t\n", good.to_string(), "nothing was changed"),
+        // End of file: nobody is there any more.
+        ("\x04", good.to_string(), "your text is kept in"),
+    ] {
+        let dir = home(&[("a.toml", good)]);
+        let editor = editor(dir.path(), twice);
+        let master =
+            rustix::pty::openpt(rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY).expect("a terminal");
+        rustix::pty::grantpt(&master).and_then(|()| rustix::pty::unlockpt(&master)).expect("its other side");
+        let name = rustix::pty::ptsname(&master, Vec::new()).expect("its name");
+        let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NOCTTY;
+        let slave = rustix::fs::open(name, flags, rustix::fs::Mode::empty()).expect("its other side");
+        std::io::Write::write_all(&mut std::fs::File::from(master.try_clone().expect("a clone")), answers.as_bytes())
+            .expect("types");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kin"));
+        command
+            .args(["edit", "a"])
+            .env_clear()
+            .env("KIN_HOME", dir.path())
+            .env("PATH", "/usr/bin:/bin")
+            .env("EDITOR", &editor);
+        let output = command.stdin(Stdio::from(slave)).output().expect("kin");
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert!(err.contains("[e]dit again") && err.contains(said), "{answers:?}: {err}");
+        assert_eq!(std::fs::read_to_string(dir.path().join("a.toml")).expect("reads"), text, "{answers:?}");
+        let copies = names(dir.path()).len() - 1;
+        assert_eq!(copies, usize::from(answers == "\x04"), "{answers:?}: {:?}", names(dir.path()));
+    }
+}
