@@ -62,16 +62,28 @@ impl<'t> Defaults<'t> {
     /// What they say, nothing said about it.
     fn said(&self) -> Vec<Said<'t, Job>> {
         let (mut nowhere, mut said) = (Vec::new(), Vec::new());
-        let mut r =
-            Reader { source: None, mistakes: &mut nowhere, table: String::new(), key: String::new(), quiet: true };
+        let mut r = Reader {
+            source: None,
+            mistakes: &mut nowhere,
+            table: String::new(),
+            key: String::new(),
+            quiet: true,
+            unknown: Vec::new(),
+        };
         read::said(&mut r, &JOB, "", self.entries, &mut said);
         said
     }
 
     /// Says what is wrong with them: once, and not again with every job.
     pub(crate) fn check(&self, mistakes: &mut Vec<Mistake>) {
-        let mut r =
-            Reader { source: self.source, mistakes, table: "defaults".into(), key: String::new(), quiet: false };
+        let mut r = Reader {
+            source: self.source,
+            mistakes,
+            table: "defaults".into(),
+            key: String::new(),
+            quiet: false,
+            unknown: Vec::new(),
+        };
         let mut said = Vec::new();
         read::said(&mut r, &JOB, "", self.entries, &mut said);
         said.retain(|one: &Said<'_, Job>| {
@@ -105,7 +117,7 @@ pub(crate) fn read(
     defaults: &[Defaults<'_>],
     mistakes: &mut Vec<Mistake>,
 ) -> Option<Definition> {
-    let mut r = Reader { source, mistakes, table: entry.key.clone(), key: String::new(), quiet: false };
+    let mut r = Reader::new(source, mistakes, &entry.key);
     let name = match JobName::parse(&entry.key) {
         Ok(name) => Some(name),
         Err(why) => {
@@ -114,8 +126,15 @@ pub(crate) fn read(
         }
     };
     let Value::Table(entries) = &entry.tree.value else {
-        let message = format!("'{}' stands before any [job], and is no setting", entry.key.escape_debug());
-        let help = "the keys of a job stand below its name: [name]";
+        let shown = entry.key.escape_debug();
+        // `[[name]]`: the list begins at its brackets, before the name.
+        let listed = matches!(entry.tree.value, Value::List(_)) && entry.tree.span.start < entry.at.start;
+        let (message, help) = if listed {
+            (format!("'{shown}' is a list of tables"), format!("a job is one table: [{shown}]"))
+        } else {
+            let message = format!("'{shown}' stands before any [job], and is no setting");
+            (message, "the keys of a job stand below its name: [name]".into())
+        };
         r.say(&entry.at, Mistake::error(Code::UnknownKey, message).help(help));
         return None;
     };
@@ -126,9 +145,7 @@ pub(crate) fn read(
         // `[web.api]`, meant as a job's name: that was said, and "no command" would only be noise.
         return None;
     }
-    // A name that is not understood may have been meant as the program's.
-    let slip = |e: &Entry| JOB.key(&e.key).is_none() && crate::guess::nearest(&e.key, ["command", "exec"]).is_some();
-    read::rules(&mut r, &JOB, &entry.at, &own, !entries.iter().any(slip));
+    read::rules(&mut r, &JOB, &entry.at, &own, true);
     let mut job = Job::new(name, Program::Exec(Vec::new()));
     let mut keys = Keys::new();
     let mut all: Vec<(usize, usize, Option<usize>, Said<'_, Job>)> = Vec::new();

@@ -16,9 +16,15 @@ pub struct Reader<'a> {
     pub(crate) key: String,
     /// What was said already, when the same is read again.
     pub(crate) quiet: bool,
+    /// Keys of the table that are none: what is missing may have been meant by one of them.
+    pub(crate) unknown: Vec<String>,
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
+    pub(crate) fn new(source: Option<usize>, mistakes: &'a mut Vec<Mistake>, table: &str) -> Reader<'a> {
+        Reader { source, mistakes, table: table.into(), key: String::new(), quiet: false, unknown: Vec::new() }
+    }
+
     pub(crate) fn path(&self) -> String {
         match (self.table.as_str(), self.key.as_str()) {
             (table, "") => table.into(),
@@ -93,6 +99,7 @@ pub(crate) fn said<'t, T>(
             }
         } else {
             let mistake = unknown(table, group, entry, &r.table);
+            r.unknown.push(name);
             r.say(&entry.at, mistake);
         }
         r.key.clear();
@@ -143,7 +150,8 @@ pub(crate) fn rules<T>(r: &mut Reader<'_>, table: &Table<T>, of: &Range<usize>, 
         let inside =
             |said: &&Said<'_, T>| said.key.name.strip_prefix(rule.table).is_some_and(|rest| rest.starts_with('.'));
         let begun = if rule.table.is_empty() { complete } else { all.iter().any(|said| inside(&said)) };
-        if rule.needed && begun && first.is_none() {
+        let meant = |name: &String| crate::guess::nearest(name, rule.keys.iter().copied()).is_some();
+        if rule.needed && begun && first.is_none() && !r.unknown.iter().any(meant) {
             r.key = rule.table.into();
             let names = rule.keys.join("', '");
             let at = all.iter().find(inside).map_or_else(|| of.clone(), |said| said.entry.at.clone());
@@ -165,5 +173,6 @@ pub(crate) fn rules<T>(r: &mut Reader<'_>, table: &Table<T>, of: &Range<usize>, 
             r.say(&said.entry.at, Mistake::error(Code::Missing, message));
         }
     }
+    r.unknown.clear();
     r.key.clear();
 }

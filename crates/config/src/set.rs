@@ -152,7 +152,7 @@ impl Set {
         let (named, plain): (Vec<&Entry>, Vec<&Entry>) =
             entries.iter().partition(|e| e.key == QUEUES || e.key == CALENDARS);
         let plain: Vec<Entry> = plain.into_iter().cloned().collect();
-        let mut r = Reader { source, mistakes, table: SETTINGS.into(), key: String::new(), quiet: false };
+        let mut r = Reader::new(source, mistakes, SETTINGS);
         let mut said = Vec::new();
         read::said(&mut r, &KIN, "", &plain, &mut said);
         read::rules(&mut r, &KIN, &entry.at, &said, true);

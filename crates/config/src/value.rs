@@ -273,7 +273,9 @@ fn size(r: &mut Reader<'_>, tree: &Tree) -> Option<u64> {
 /// Numbers and truths are taken as they are written: `PORT = 80`.
 fn map(r: &mut Reader<'_>, tree: &Tree, rule: &Rule) -> Option<BTreeMap<String, String>> {
     let Value::Table(entries) = &tree.value else {
-        r.not(tree, "a table of names and texts");
+        let message = format!("'{}' is a table of names and texts, not {}", r.key, tree.value.kind());
+        let help = format!("write {} = {{ NAME = \"value\" }}", r.key);
+        r.say(&tree.span, Mistake::error(Code::WrongType, message).help(help));
         return None;
     };
     let (mut all, mut good) = (BTreeMap::new(), true);

@@ -152,7 +152,7 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
         Kind::Length(_) => length().boxed(),
         Kind::LengthOr(word, _) => prop_oneof![length(), Just(toml(word))].boxed(),
         Kind::Size(_) => size().boxed(),
-        Kind::Map(..) => prop::collection::btree_map("[A-Z ä.\"]{1,4}", "\\PC{1,5}", 0..4)
+        Kind::Map(..) => prop::collection::btree_map("[A-Z ä.\"]{1,4}", "v\\PC{0,5}", 0..4)
             .prop_map(|all| table(all.into_iter().map(|(k, v)| (k, toml(&v)))))
             .boxed(),
         Kind::Counts(_) => prop::collection::btree_map("[a-z]{1,4}", any::<u32>(), 0..4)
@@ -257,7 +257,8 @@ proptest! {
 
     #[test]
     fn two_jobs_differ_by_a_key_exactly_when_they_differ(a in any_job(), b in any_job()) {
-        let (a, b) = (canon::parse(&a).expect("a job"), canon::parse(&b).expect("a job"));
+        let read = |text: &str| canon::parse(text).map_err(|e| TestCaseError::fail(format!("{text}: {e:?}")));
+        let (a, b) = (read(&a)?, read(&b)?);
         prop_assert_eq!(canon::diff(&a, &b).is_empty(), a == b);
         prop_assert!(canon::diff(&a, &a).is_empty());
     }
