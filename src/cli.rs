@@ -1,7 +1,8 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    completions, cron, doctor, exec, jl, kill, listen, log, man, ps, release, serve, shutdown, signal, stop, tail,
+    check, completions, config, cron, doctor, edit, exec, jl, kill, list, listen, log, man, ps, release, serve,
+    shutdown, signal, stop, tail,
     upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
@@ -30,6 +31,12 @@ const TEMPLATE: &str = "\
 {about}
 
 {usage-heading} {usage}
+
+\x1b[1mJobs\x1b[0m
+  list         the jobs that the files define
+  edit         open the file of a job, check it, put it in place
+  check        all that is wrong with the files
+  config       settings: what holds, where it is written, what may be
 
 \x1b[1mRun\x1b[0m
   exec         run any command under kin: output, exit code and Ctrl-C pass through
@@ -75,6 +82,10 @@ kin VERB --help says more and shows an example. A server is started when a verb 
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 enum Verb {
+    List(list::ListArgs),
+    Edit(edit::EditArgs),
+    Check(check::CheckArgs),
+    Config(config::ConfigArgs),
     Exec(exec::ExecArgs),
     Release(release::ReleaseArgs),
     Ps(ps::PsArgs),
@@ -123,6 +134,11 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
+        // Files alone: no server is asked for, and none is started.
+        Ok(Cli { verb: Verb::List(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Edit(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Check(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Config(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -164,7 +180,14 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Stop(args) => args.run(&face).await,
         Verb::Kill(args) => args.run(&face).await,
         Verb::Signal(args) => args.run(&face).await,
-        Verb::Serve(_) | Verb::Completions(_) | Verb::Man(_) | Verb::Cron(_) => {
+        Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
+        | Verb::Cron(_)
+        | Verb::List(_)
+        | Verb::Edit(_)
+        | Verb::Check(_)
+        | Verb::Config(_) => {
             Err(Failure::usage("it asks no server"))
         }
         Verb::Shutdown(args) => args.run(&face).await,

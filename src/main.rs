@@ -7,6 +7,7 @@ mod caller;
 mod clean;
 mod cli;
 mod commands;
+mod definitions;
 mod durations;
 mod input;
 mod listing;

@@ -11,9 +11,10 @@ struct Generated {
 }
 
 /// Each generated file and what makes it.
-const FILES: [Generated; 2] = [
+const FILES: [Generated; 3] = [
     Generated { path: "crates/api/openapi.json", text: kin_daemon::http::openapi_json },
     Generated { path: tables::PAGE, text: tables::page },
+    Generated { path: "docs/job-keys.md", text: kin_config::reference::page },
 ];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {

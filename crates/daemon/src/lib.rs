@@ -17,6 +17,7 @@ pub mod endings;
 pub mod engine;
 pub mod front;
 pub mod http;
+pub mod jobfiles;
 pub mod output;
 pub mod place;
 mod seams;

@@ -82,7 +82,7 @@ impl Options {
     /// `fast` or `full`.
     #[must_use]
     pub fn durability(self, word: &str) -> Options {
-        self.env("KIN_DURABILITY", word)
+        self.config(&format!("[kin]\ndurability = \"{word}\"\n"))
     }
     /// Makes the home and starts nothing.
     pub fn prepare(self) -> Server {

@@ -56,7 +56,7 @@ impl LogFiles {
     pub fn files(&self) -> Vec<(PathBuf, u64)> {
         let of = |(stream, end): (Stream, &str)| {
             let path = self.with(end);
-            path.exists().then(|| (path, self.stream(stream).end().unwrap_or(0)))
+            (path.exists() || packed::packed(&path).exists()).then(|| (path, self.stream(stream).end().unwrap_or(0)))
         };
         [(Stream::Out, ".out"), (Stream::Err, ".err")].into_iter().filter_map(of).collect()
     }
