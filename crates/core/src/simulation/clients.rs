@@ -5,10 +5,12 @@ use super::jobs::{any_job, name};
 use crate::job::{Need, Queue};
 use crate::wish::{JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, Wish};
 use crate::{JobName, RunNo, Trigger};
+use std::boxed::Box;
 use std::collections::BTreeMap;
-use std::prelude::v1::*;
-use std::sync::Arc;
 use std::format;
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::vec::Vec;
 
 impl Host {
     pub(super) fn client(&mut self) -> Result<(), String> {
@@ -34,7 +36,7 @@ impl Host {
                 return self.stop(run);
             }
         };
-        self.wish(wish).map(|_| ())
+        self.wants(wish)
     }
 
     fn some_queue_wish(&mut self) -> QueueWish {

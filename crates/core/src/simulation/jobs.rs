@@ -6,7 +6,8 @@ use crate::job::{
     After, AfterRule, Again, AgainOn, Alive, Backoff, Check, Job, Millis, Need, Overlap, Program, Ready, Restart,
 };
 use std::collections::{BTreeMap, BTreeSet};
-use std::prelude::v1::*;
+use std::string::ToString;
+use std::vec::Vec;
 use std::{format, vec};
 
 pub(super) fn name(n: u64) -> JobName {
@@ -51,8 +52,7 @@ pub(super) fn any_job(dice: &mut Dice, n: u64, all: u64) -> Job {
     }
     if service && dice.one_in(3) {
         let by = Check::Tcp { address: "here".into() };
-        life.alive =
-            Some(Alive { by, every: Millis(500), look_timeout: Millis(500), failures: 3, grace: Millis(0) });
+        life.alive = Some(Alive { by, every: Millis(500), look_timeout: Millis(500), failures: 3, grace: Millis(0) });
     }
     for other in 0..n {
         if dice.one_in(4) {

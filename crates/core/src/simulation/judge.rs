@@ -6,7 +6,7 @@ use crate::run::{Hold, StopWhy};
 use crate::{JobName, Outcome, Run, RunNo, RunState, Standing, Time, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
-use std::prelude::v1::*;
+use std::string::{String, ToString};
 use std::sync::Arc;
 
 #[derive(Debug, Default)]
@@ -82,11 +82,19 @@ impl Judge {
     }
 
     /// `single`: of one wish or fact, so that all of it was decided by what stands there.
-    pub(super) fn look(&mut self, changed: &[RunNo], before: &Ledger, after: &Ledger, passed: i64, single: bool) -> Check {
+    pub(super) fn look(
+        &mut self,
+        changed: &[RunNo],
+        before: &Ledger,
+        after: &Ledger,
+        passed: i64,
+        single: bool,
+    ) -> Check {
         for no in changed {
             let Some(run) = after.runs.get(no) else { continue };
             let old = before.runs.get(no);
-            let say = |what: &str| Err(format!("{} {what}: {:?} → {:?}", run.id(), old.map(|run| &run.state), run.state));
+            let say =
+                |what: &str| Err(format!("{} {what}: {:?} → {:?}", run.id(), old.map(|run| &run.state), run.state));
             if self.ended.contains(no) {
                 return say("changed after its end");
             }
@@ -174,7 +182,11 @@ impl Judge {
         }
         if let Some(group) = &run.group {
             let going = after.runs.values().filter(|run| is_going(run) && run.group.as_ref() == Some(group)).count();
-            return if going > run.group_max as usize { say(format!("as number {going} of its group")) } else { Ok(()) };
+            return if going > run.group_max as usize {
+                say(format!("as number {going} of its group"))
+            } else {
+                Ok(())
+            };
         }
         if !run.is_defined() {
             return Ok(());
@@ -212,14 +224,17 @@ impl Judge {
                 return say("and its queue is paused".into());
             }
             for (resource, slots) in slots {
-                let going = after.runs.values().filter(|other| is_going(other) && other.terms.queue.as_ref() == Some(queue));
+                let going =
+                    after.runs.values().filter(|other| is_going(other) && other.terms.queue.as_ref() == Some(queue));
                 let used: u32 = going.map(|other| takes(other, &resource)).sum();
                 if used > slots && takes(run, &resource) > 0 {
                     return say(format!("and {used} of {slots} {resource} are taken"));
                 }
             }
             let overtaken = after.runs.values().find(|other| {
-                other.terms.queue.as_ref() == Some(queue) && is_before(other, run) && waits_only_for_its_queue(after, other)
+                other.terms.queue.as_ref() == Some(queue)
+                    && is_before(other, run)
+                    && waits_only_for_its_queue(after, other)
             });
             if let Some(other) = overtaken {
                 return say(format!("and overtakes {}", other.id()));
@@ -270,7 +285,8 @@ impl Judge {
         if !run.is_defined() || !same || is_disabled(standing, job) || !before.runs.contains_key(&run.no) {
             return Ok(());
         }
-        let new = || changed.iter().filter_map(|no| after.runs.get(no)).filter(|new| !before.runs.contains_key(&new.no));
+        let new =
+            || changed.iter().filter_map(|no| after.runs.get(no)).filter(|new| !before.runs.contains_key(&new.no));
         let next = new().find(|new| new.follows == Some(run.no));
         let why = before.runs.get(&run.no).and_then(|old| match old.state {
             RunState::Stopping { why } => Some(why),
@@ -311,7 +327,9 @@ impl Judge {
             }
             let (targets, error) = match outcome {
                 Outcome::Ok => (job.chain.next.as_slice(), false),
-                outcome if outcome.is_failure() && *outcome != Outcome::Interrupted => (job.chain.error.as_slice(), true),
+                outcome if outcome.is_failure() && *outcome != Outcome::Interrupted => {
+                    (job.chain.error.as_slice(), true)
+                }
                 _ => (&[][..], false),
             };
             for target in targets {
@@ -487,7 +505,10 @@ fn waits_only_for_its_queue(ledger: &Ledger, run: &Run) -> bool {
         return false;
     }
     let first = |same: &dyn Fn(&Run) -> bool| {
-        !ledger.runs.values().any(|other| other.no != run.no && same(other) && is_before(other, run) && could_go(ledger, other))
+        !ledger
+            .runs
+            .values()
+            .any(|other| other.no != run.no && same(other) && is_before(other, run) && could_go(ledger, other))
     };
     let mutexes = run.terms.mutex.iter().all(|mutex| {
         let same = |other: &Run| other.terms.mutex.contains(mutex);
@@ -514,5 +535,9 @@ fn is_free(ledger: &Ledger, run: &Run) -> bool {
         let going = ledger.runs.values().filter(same).filter(|other| is_going(other));
         going.map(|other| takes(other, resource)).sum::<u32>() + takes(run, resource) <= *slots
     });
-    fits && !ledger.runs.values().filter(same).any(|other| is_before(other, run) && waits_only_for_its_queue(ledger, other))
+    fits && !ledger
+        .runs
+        .values()
+        .filter(same)
+        .any(|other| is_before(other, run) && waits_only_for_its_queue(ledger, other))
 }

@@ -15,8 +15,7 @@ mod judge;
 mod tests;
 
 pub use crate::world::Mutant;
-
-use std::prelude::v1::*;
+use std::string::String;
 
 /// What a life came to.
 #[derive(Clone, Copy, Debug, Default)]

@@ -1,6 +1,7 @@
 use super::{Mutant, live};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::prelude::v1::*;
+use std::string::String;
+use std::vec::Vec;
 use std::{env, format, println};
 
 fn number(name: &str) -> Option<u64> {
