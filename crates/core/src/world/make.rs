@@ -111,6 +111,13 @@ impl World {
     pub(super) fn make_anew(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
         let Some(job) = self.job(name).cloned() else { return };
         let Some(rev) = self.jobs.get(name).map(|post| post.standing.rev) else { return };
+        // Some of them begin now, so those that must not are told before.
+        if self.is_disabled(name) {
+            self.skip_pending(now, name, fx);
+        }
+        if job.life.is_service() {
+            self.give_up_spare(now, name, fx);
+        }
         let pending: Vec<RunNo> = self.runs_of(name).filter(|run| run.state.is_pending()).map(|run| run.no).collect();
         for no in pending {
             if let Some(run) = self.live.get(&no) {

@@ -366,6 +366,30 @@ pub enum Mutant {
     IgnoreDisabled,
 }
 
+impl Mutant {
+    pub const ALL: [Mutant; 19] = [
+        Mutant::ForgetFollow,
+        Mutant::HalfBackoff,
+        Mutant::LongBackoff,
+        Mutant::ForgetDue,
+        Mutant::OneTooMany,
+        Mutant::DoubleSlot,
+        Mutant::IgnoreNeeds,
+        Mutant::StopAtOnce,
+        Mutant::ForgetStop,
+        Mutant::RestartStopped,
+        Mutant::Overtake,
+        Mutant::IgnorePause,
+        Mutant::ChainRound,
+        Mutant::ForgetChain,
+        Mutant::LeakPlace,
+        Mutant::IgnoreStep,
+        Mutant::HoldAgain,
+        Mutant::KeepSpare,
+        Mutant::IgnoreDisabled,
+    ];
+}
+
 impl World {
     #[cfg(any(test, feature = "simulation"))]
     fn breaks(&self, mutant: Mutant) -> bool {
@@ -375,6 +399,21 @@ impl World {
     #[expect(clippy::unused_self, reason = "of one signature with its other half")]
     const fn breaks(&self, _: Mutant) -> bool {
         false
+    }
+    /// In all that is recorded and derived; else in what they differ.
+    #[cfg(any(test, feature = "simulation"))]
+    pub(crate) fn same_as(&self, other: &World) -> Result<(), String> {
+        let differs = [
+            (self.live != other.live, "the runs"),
+            (self.jobs != other.jobs, "the jobs"),
+            (self.queues != other.queues, "the queues"),
+            (self.graph != other.graph, "the graph"),
+            (self.places != other.places, "the places"),
+        ];
+        match differs.into_iter().find(|(differs, _)| *differs) {
+            Some((_, what)) => Err(what.into()),
+            None => Ok(()),
+        }
     }
     #[cfg(any(test, feature = "simulation"))]
     pub fn break_rule(&mut self, mutant: Option<Mutant>) {

@@ -219,6 +219,11 @@ impl World {
         fx.defined.insert((name.clone(), rev), job.clone());
         let boot = self.boot.clone();
         let up = job.life.is_service();
+        // What was to be run is no slot of a service, and the other way round.
+        let other_kind = before.as_ref().is_some_and(|before| before.life.is_service() != up);
+        if other_kind && up {
+            self.cancel_pending(now, &name, fx);
+        }
         let post = self.jobs.entry(name.clone()).or_insert_with(|| Post::new(Standing::new(name.clone(), 0, up, boot)));
         post.definitions.insert(rev, job.clone());
         let restarts = before.as_ref().is_some_and(|before| must_restart(before, &job));
@@ -246,10 +251,20 @@ impl World {
                 standing.rung = false;
             }
         });
+        if other_kind && !up {
+            self.cancel_pending(now, &name, fx);
+        }
         if up && restarts {
             self.try_the_new_at_once(now, &name, fx);
         }
         true
+    }
+
+    fn cancel_pending(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        let pending: Vec<RunNo> = self.runs_of(name).filter(|run| run.state.is_pending()).map(|run| run.no).collect();
+        for no in pending {
+            self.stop_for(now, no, StopWhy::Planned, fx);
+        }
     }
 
     /// What waits after a failure of the old need not.

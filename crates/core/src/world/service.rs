@@ -198,7 +198,7 @@ impl World {
     }
 
     /// Nothing of a disabled job begins.
-    fn skip_pending(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+    pub(super) fn skip_pending(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
         let pending: Vec<Run> = self.runs_of(name).filter(|run| run.state.is_pending()).cloned().collect();
         for run in pending {
             self.end(now, run, Outcome::Skipped(SkipWhy::Disabled), None, fx);
@@ -206,7 +206,7 @@ impl World {
     }
 
     /// The highest slots go first when there are fewer.
-    fn give_up_spare(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+    pub(super) fn give_up_spare(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
         if self.breaks(Mutant::KeepSpare) {
             return;
         }
