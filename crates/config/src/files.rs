@@ -41,8 +41,10 @@ impl Reader {
         paths.sort();
         let above = rustix::fs::stat(dir).ok().and_then(|stat| self.doubt(&stat, "its directory"));
         let mut inputs: Vec<Input> = paths.iter().map(|path| self.file(path, rank)).collect();
-        if let (Some(doubt), Some(first)) = (above, inputs.first_mut()) {
-            first.mistakes.push(doubt.at(0, &(0..0)));
+        if let Some(doubt) = above {
+            // A warning is said once; an error must keep out every file that could have been put there.
+            let all = if doubt.is_error() { inputs.len() } else { 1 };
+            inputs.iter_mut().take(all).for_each(|input| input.mistakes.push(doubt.clone().at(0, &(0..0))));
         }
         inputs
     }
