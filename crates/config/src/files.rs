@@ -5,13 +5,11 @@
 //! for anybody else it is a warning.
 
 use crate::mistake::{Code, Mistake};
-use crate::set::{Input, Set};
+use crate::set::Input;
 use crate::source::Source;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Ten thousand jobs are two of these millions.
 pub const FILE_MAX: u64 = 16 << 20;
@@ -125,14 +123,4 @@ pub fn text(path: &Path, rank: usize, bytes: Vec<u8>) -> Input {
             Input { source: Source::new(path, lossy), rank, mistakes }
         }
     }
-}
-
-/// The files of a home, or some named ones.
-pub fn read(dirs: &[PathBuf]) -> Set {
-    Set::read(Reader::of_process().directories(dirs))
-}
-
-/// The texts of inputs, by path: to see whether anything has changed.
-pub fn texts(inputs: &[Input]) -> BTreeMap<PathBuf, Arc<str>> {
-    inputs.iter().map(|input| (input.source.path.clone(), input.source.text.clone())).collect()
 }
