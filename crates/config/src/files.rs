@@ -5,13 +5,11 @@
 //! for anybody else it is a warning.
 
 use crate::mistake::{Code, Mistake};
-use crate::set::{Input, Set};
+use crate::set::Input;
 use crate::source::Source;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
-use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 /// Ten thousand jobs are two of these millions.
 pub const FILE_MAX: u64 = 16 << 20;
@@ -41,8 +39,10 @@ impl Reader {
         paths.sort();
         let above = rustix::fs::stat(dir).ok().and_then(|stat| self.doubt(&stat, "its directory"));
         let mut inputs: Vec<Input> = paths.iter().map(|path| self.file(path, rank)).collect();
-        if let (Some(doubt), Some(first)) = (above, inputs.first_mut()) {
-            first.mistakes.push(doubt.at(0, &(0..0)));
+        if let Some(doubt) = above {
+            // A warning is said once; an error must keep out every file that could have been put there.
+            let all = if doubt.is_error() { inputs.len() } else { 1 };
+            inputs.iter_mut().take(all).for_each(|input| input.mistakes.push(doubt.clone().at(0, &(0..0))));
         }
         inputs
     }
@@ -123,14 +123,4 @@ pub fn text(path: &Path, rank: usize, bytes: Vec<u8>) -> Input {
             Input { source: Source::new(path, lossy), rank, mistakes }
         }
     }
-}
-
-/// The files of a home, or some named ones.
-pub fn read(dirs: &[PathBuf]) -> Set {
-    Set::read(Reader::of_process().directories(dirs))
-}
-
-/// The texts of inputs, by path: to see whether anything has changed.
-pub fn texts(inputs: &[Input]) -> BTreeMap<PathBuf, Arc<str>> {
-    inputs.iter().map(|input| (input.source.path.clone(), input.source.text.clone())).collect()
 }

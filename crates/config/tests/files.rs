@@ -93,6 +93,11 @@ fn whoever_may_write_a_file_decides_what_is_run() {
     mode(&file, 0o644);
     mode(dir.path(), 0o777);
     assert!(messages(&read(mine, &dirs).report)[0].contains("its directory can be written by everybody"));
+    // For root none of its files counts, not only the first.
+    std::fs::write(dir.path().join("b.toml"), "[b]\ncommand = 'x'\n").expect("writes");
+    let reading = kin_config::good::Good::default().judge(Reader { uid: 0 }.directories(&dirs));
+    assert_eq!((reading.set.jobs.len(), reading.left_out.len()), (0, 2));
+    std::fs::remove_file(dir.path().join("b.toml")).expect("removes");
     mode(dir.path(), 0o1777);
     assert_eq!(messages(&read(me(), &dirs).report), [""; 0]);
     mode(dir.path(), 0o700);

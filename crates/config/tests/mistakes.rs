@@ -240,6 +240,16 @@ fn defaults_are_shared_and_a_job_has_the_last_word() {
 }
 
 #[test]
+fn a_source_as_canonical_text_says_the_same_jobs() {
+    let text = "[defaults]\nnice=1\nenv.A='1'\ninstances=3\n[a]\ncommand='x'\nnext='b'\n['b.c']\nexec=['x','$A']\nrestart='always'\n[b]\ncommand='y'\n";
+    let set = Set::of_text("a.toml", text);
+    assert!(set.is_whole(), "{}", set.report.text(false));
+    let again = Set::of_text("a.toml", &kin_config::canon::canonical_of(&set, 0));
+    assert!(again.is_whole(), "{}", again.report.text(false));
+    assert_eq!((again.plain(), again.jobs.len()), (set.plain(), 3));
+}
+
+#[test]
 fn settings_come_from_all_files_and_each_once() {
     let set = files(&[
         (
