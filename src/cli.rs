@@ -2,8 +2,7 @@
 
 use crate::commands::{
     check, completions, config, cron, doctor, edit, exec, jl, kill, list, listen, log, man, ps, release, serve,
-    shutdown, signal, stop, tail,
-    upgrade, wait, why, with_client,
+    shutdown, signal, stop, tail, upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -187,9 +186,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         | Verb::List(_)
         | Verb::Edit(_)
         | Verb::Check(_)
-        | Verb::Config(_) => {
-            Err(Failure::usage("it asks no server"))
-        }
+        | Verb::Config(_) => Err(Failure::usage("it asks no server")),
         Verb::Shutdown(args) => args.run(&face).await,
         Verb::Upgrade(args) => args.run(&face).await,
         Verb::Doctor(args) => args.run(&face).await,
