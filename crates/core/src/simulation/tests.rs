@@ -1,3 +1,5 @@
+//! Many lives, and as many broken rules.
+
 use super::{Mutant, live};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::string::String;
