@@ -116,6 +116,8 @@ impl World {
             let with_it: Vec<RunNo> = self
                 .dependents(&run.job)
                 .filter(|name| self.job(name).is_some_and(|job| is_restarted_with(job, &run.job)))
+                // What goes anyway goes in its turn.
+                .filter(|name| !self.is_leaving(name))
                 .flat_map(|name| self.runs_of(name).filter(|run| run.state.is_going()).map(|run| run.no))
                 .collect();
             for no in with_it {

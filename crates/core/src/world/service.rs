@@ -188,7 +188,9 @@ impl World {
         }
         if self.job(name).is_some_and(|job| job.life.is_service()) {
             self.give_up_spare(now, name, fx);
-            self.replace_stale(now, name, fx);
+            if !self.is_leaving(name) {
+                self.replace_stale(now, name, fx);
+            }
             // Whoever wished for it has filled it already: it was up when this server, or this machine, was started.
             if !self.breaks(Mutant::DoubleSlot) {
                 self.fill(now, name, &Birth::first(Trigger::Boot), fx);
