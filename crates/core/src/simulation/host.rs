@@ -177,13 +177,14 @@ impl Host {
             }
             // Joins of joins may go round for ever, as they were written; and what needs a service that is down waits.
             let waits: Vec<RunNo> = self.world.live().map(|run| run.no).collect();
-            if patience < 4_000 {
+            let quiet = self.agenda.is_empty() && self.world.due().is_none();
+            if patience < 4_000 || quiet {
                 for run in waits {
                     self.stop(run)?;
                 }
             }
             patience -= 1;
-            if patience == 0 || (self.agenda.is_empty() && self.world.due().is_none()) {
+            if patience == 0 {
                 let left: Vec<&Run> = self.ledger.runs.values().collect();
                 return Err(format!("after everything was stopped there still are {left:#?}"));
             }
