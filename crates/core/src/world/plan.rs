@@ -2,6 +2,7 @@
 
 use super::World;
 use super::graph::circle;
+use super::make::Birth;
 use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
@@ -139,7 +140,7 @@ impl World {
         self.draw_graph();
         for name in pulled {
             self.make_anew(now, &name, fx);
-            self.fill(now, &name, &Trigger::Manual { by: "definition".into() }, fx);
+            self.fill(now, &name, &Birth::first(Trigger::Manual { by: "definition".into() }), fx);
         }
         // Nearly all of it may stand in another light now.
         self.look_jobs.extend(self.jobs.keys().cloned());
