@@ -254,6 +254,10 @@ impl Keeper {
                     self.hands.keep(run, received.fds);
                     continue;
                 }
+                5 => {
+                    self.hands.keep_on(run, received.fds);
+                    continue;
+                }
                 3 => {
                     self.hands.take(run);
                     continue;

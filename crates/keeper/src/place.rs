@@ -72,6 +72,13 @@ impl Place {
         rustix::fs::statat(&self.run_dir, &name[..], rustix::fs::AtFlags::SYMLINK_NOFOLLOW).is_ok()
     }
 
+    /// The file in which a run says that it is ready, made by the daemon.
+    pub(crate) fn open_ready(&self, run: u64) -> rustix::io::Result<OwnedFd> {
+        let mut name = *b"ready/00000000";
+        name[6..].copy_from_slice(&RunNo::new(run).ok_or(Errno::INVAL)?.chars());
+        rustix::fs::openat(&self.run_dir, &name[..], own_file(OFlags::WRONLY | OFlags::APPEND), Mode::empty())
+    }
+
     /// The full id of a run, which is the name of its logs; its processes carry it in KIN_RUN_ID.
     pub(crate) fn run_id(&self, run: u64) -> String {
         let spec = self.spec(run);
@@ -106,7 +113,8 @@ impl Place {
         let mut buffer = [0; PATH_MAX];
         let spec = self.spec(run).ok_or(Errno::NOENT)?;
         let base = spec.view().map_err(|_| Errno::INVAL)?.log_base().to_bytes();
-        let cut = base.iter().rposition(|b| *b == b'/').ok_or(Errno::INVAL)?;
+        // A helper has no logs: nobody will ask how it ended.
+        let Some(cut) = base.iter().rposition(|b| *b == b'/') else { return Ok(()) };
         let path = joined(&[&base[..cut], b"/ends"], &mut buffer)?;
         let flags = own_file(OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND);
         let file = rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR)?;

@@ -1,8 +1,8 @@
 //! The stop ladder, and every other deadline of a run. It stands in the slot, so that whoever takes over goes on with it.
 //!
 //! ```text
-//!   stage 0 ──Stop, or the timeout──▶ 1 the run's stop signal to its whole tree, and a deadline
-//!                                     │ deadline, or Stop(Kill)
+//!   stage 0 ──Stop, or the timeout──▶ 1 the run's stop signal to its whole tree, and a deadline; then the next signal
+//!                                     │ deadline of the last, or Stop(Kill)
 //!                                     ▼
 //!                                     2 KILL to the whole tree, again and again until nobody is left
 //! ```
@@ -43,18 +43,27 @@ impl Keeper {
 
     /// First rung, unless it is climbing already.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
-        let (signal, wait_ms) = match self.place.spec(run).as_ref().map(|spec| spec.view()) {
-            Some(Ok(view)) => (view.stop_signal(), view.stop_wait_ms()),
-            Some(Err(_)) | None => (15, 10_000),
-        };
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
         if slot.stop_stage.load(Ordering::Relaxed) != 0 {
             return self.look_soon(at, slot_at, run, now);
         }
+        self.step_on(at, slot_at, run, 0);
+    }
+
+    /// The signal of this rung, and its deadline; past the last one it is KILL.
+    fn step_on(&mut self, at: usize, slot_at: u16, run: u64, rung: u32) {
+        let (signal, wait_ms) = match self.place.spec(run).as_ref().map(|spec| spec.view()) {
+            Some(Ok(view)) => (view.stop_rung(rung as usize), view.stop_wait_ms()),
+            Some(Err(_)) | None => ((rung == 0).then_some(15), 10_000),
+        };
+        let Some(signal) = signal else { return self.kill_stage(at, slot_at, run) };
+        let Some(generation) = self.generations[at].as_ref() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let now = clock::mono();
         let deadline = now.saturating_add(wait_ms.saturating_mul(MS));
-        slot.stop_signal.store(u32::from(signal), Ordering::Relaxed);
+        slot.stop_signal.store(u32::from(signal) | rung << 8, Ordering::Relaxed);
         slot.stop_deadline.store(deadline, Ordering::Relaxed);
         slot.stop_stage.store(1, Ordering::Release);
         self.signal_all(at, slot_at, run, i32::from(signal));
@@ -282,7 +291,8 @@ impl Keeper {
             slot.timeout_deadline.store(0, Ordering::Relaxed);
             self.climb(at, slot_at, run);
         } else if stage == 1 && stop != 0 && now >= stop {
-            self.kill_stage(at, slot_at, run);
+            let rung = slot.stop_signal.load(Ordering::Relaxed) >> 8;
+            self.step_on(at, slot_at, run, rung + 1);
         } else if stage > 0 && look_at != 0 && now >= look_at {
             if state == EXITED && (self.tree_is_gone(at, slot_at) || (stage == 2 && now >= stop)) {
                 if !self.settle_stopped(at, slot_at, run, now, linger) {

@@ -90,6 +90,7 @@ pub struct Slot {
     pub si_code: AtomicI32,
     pub si_status: AtomicI32,
     pub stop_stage: AtomicU32,
+    /// The signal sent last, and above its eight bits which of the ladder's it was.
     pub stop_signal: AtomicU32,
     pub left_behind: AtomicU32,
     /// Wall clock, Unix ns.

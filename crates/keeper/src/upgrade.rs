@@ -123,9 +123,10 @@ impl Keeper {
                 ));
             }
         }
-        for (key, fds) in self.hands.held() {
+        for (key, kept, fds) in self.hands.held() {
             let [a, b, c] = [0, 1, 2].map(|i| pack.fd(fds[i].as_ref()));
-            pack.line(format_args!("hand {key} {a} {b} {c}"));
+            let word = if kept { "kept" } else { "hand" };
+            pack.line(format_args!("{word} {key} {a} {b} {c}"));
         }
     }
 }
@@ -240,7 +241,9 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 let generation = generations.iter_mut().flatten().find(|g| g.id == id).ok_or_else(torn)?;
                 generation.lives.insert(live);
             }
-            "hand" => hands.push((words.number()?, [words.fd()?, words.fd()?, words.fd()?])),
+            "hand" | "kept" => {
+                hands.push((word == "kept", words.number()?, [words.fd()?, words.fd()?, words.fd()?]));
+            }
             // A newer program's former self may say more than we know.
             _ => {}
         }
@@ -254,8 +257,12 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     }
     let own = place_of(own).ok_or_else(torn)?;
     let mut hands_now = Hands::new(hand);
-    for (key, fds) in hands {
-        hands_now.keep(key, fds);
+    for (kept, key, fds) in hands {
+        if kept {
+            hands_now.keep_on(key, fds);
+        } else {
+            hands_now.keep(key, fds);
+        }
     }
     let mut keeper = crate::stand::assemble(crate::stand::Parts {
         place: crate::place::Place::open(&state, &run)?,

@@ -192,6 +192,7 @@ impl Keeper {
 
     /// The run is at its end: say how it ended, and what it left.
     pub(crate) fn finish(&mut self, at: usize, slot_at: u16, leaky: bool) {
+        self.measure(at, slot_at);
         let left = self.count_left(at, slot_at);
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slots = generation.table.slots();
@@ -219,6 +220,23 @@ impl Keeper {
             generation.lives.remove(slot_at);
         }
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
+    }
+
+    /// What the whole tree used, where its cgroup tells; the leader's own account is only of what it waited for.
+    fn measure(&mut self, at: usize, slot_at: u16) {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        if !slot.has_flag(flag::CGROUP) {
+            return;
+        }
+        let name = crate::stop::cgroup_name(slot.run.load(Ordering::Relaxed));
+        if let Some((user, system)) = self.cgroups.cpu_us(&name) {
+            slot.user_us.fetch_max(user, Ordering::Relaxed);
+            slot.system_us.fetch_max(system, Ordering::Relaxed);
+        }
+        if let Some(peak) = self.cgroups.peak(&name) {
+            slot.max_rss_kib.fetch_max(peak / 1024, Ordering::Relaxed);
+        }
     }
 
     /// Appends the end record that a lost ledger is rebuilt from. A full disk costs that record, not the run.
