@@ -19,3 +19,4 @@ pub mod front;
 pub mod http;
 pub mod output;
 pub mod place;
+pub mod surroundings;
