@@ -10,6 +10,7 @@
 use crate::clock;
 use crate::engine::{self, Config, Ended, StartError, Started};
 use crate::front::{CLOSED, birth};
+use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};
@@ -141,6 +142,8 @@ async fn serve(place: &Place, listener: OwnedFd, started: Started) -> Result<End
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
+    // From here on nothing is left of the helpers of a daemon before us.
+    let _helpers = Helpers::open(&place.run).map_err(at("reaching the keepers"))?;
     let Started { handle, found, ended } = started;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();

@@ -24,7 +24,7 @@ mod perform;
 mod readers;
 mod rebuild;
 mod recover;
-mod slot;
+pub(crate) mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ pub mod daemon;
 pub mod endings;
 pub mod engine;
 pub mod front;
+pub mod helper;
 pub mod http;
 pub mod output;
 pub mod place;

@@ -7,7 +7,7 @@
 
 use super::env_file::secret;
 use super::{Makes, Server, Unmakeable};
-use kin_core::{RunId, SpawnStep};
+use kin_core::{RunId, RunNo, SpawnStep};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
 use std::collections::BTreeMap;
@@ -75,13 +75,8 @@ fn remove(place: &Path) -> io::Result<()> {
     std::fs::remove_dir_all(place)
 }
 
-/// Takes away what a run had: it has ended.
-pub fn clear(run: &Path, id: &RunId) -> io::Result<()> {
-    remove(&all(run).join(id.to_string()))
-}
-
-/// Takes away what belongs to no run that lives.
-pub fn sweep(run: &Path, lives: impl Fn(&RunId) -> bool) -> io::Result<()> {
+/// Takes away the credentials of the runs that are over.
+pub(super) fn sweep(run: &Path, over: impl Fn(RunNo) -> bool) -> io::Result<()> {
     let entries = match std::fs::read_dir(all(run)) {
         Ok(entries) => entries,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -90,7 +85,7 @@ pub fn sweep(run: &Path, lives: impl Fn(&RunId) -> bool) -> io::Result<()> {
     for entry in entries {
         let entry = entry?;
         let id = entry.file_name().to_str().and_then(RunId::parse);
-        if !id.is_some_and(|id| lives(&id)) {
+        if id.is_none_or(|id| over(id.no)) {
             remove(&entry.path())?;
         }
     }
@@ -100,7 +95,7 @@ pub fn sweep(run: &Path, lives: impl Fn(&RunId) -> bool) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kin_core::{JobName, RunNo};
+    use kin_core::JobName;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn id(no: u64) -> RunId {
@@ -127,11 +122,11 @@ mod tests {
         assert_eq!(std::fs::read_to_string(place.join("db")).expect("read"), "s3cret");
         copy(&all(dir.path()).join(id(8).to_string()), &files, owner, uid).expect("copied");
         std::fs::create_dir(all(dir.path()).join("stray")).expect("made");
-        sweep(dir.path(), |run| *run == id(8)).expect("swept");
+        sweep(dir.path(), |run| run != id(8).no).expect("swept");
         let left: Vec<_> = std::fs::read_dir(all(dir.path())).expect("read").flatten().map(|e| e.file_name()).collect();
         assert_eq!(left, [id(8).to_string().as_str()]);
-        clear(dir.path(), &id(8)).expect("cleared");
-        clear(dir.path(), &id(8)).expect("gone is fine");
+        sweep(dir.path(), |run| run == id(8).no).expect("swept");
+        sweep(dir.path(), |run| run == id(8).no).expect("gone is fine");
         assert_eq!(std::fs::read_dir(all(dir.path())).expect("read").count(), 0);
     }
 

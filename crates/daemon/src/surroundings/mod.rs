@@ -19,14 +19,13 @@ mod port;
 mod program;
 
 pub use checks::Checks;
-pub use credentials::{clear as clear_credentials, sweep as sweep_credentials};
 pub use helper::helper;
 pub use people::People;
 pub(crate) use program::{DEFAULT_PATH, open_files, programs};
 
 use crate::http::glob;
 use kin_core::job::{Check, Job, Port};
-use kin_core::{RunId, SpawnStep};
+use kin_core::{RunId, RunNo, SpawnStep};
 use kin_keeper::cgroup::Offered;
 use kin_keeper::spec::{OnFull, Output, Spec};
 use people::Person;
@@ -204,7 +203,7 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
     spec.user = person.map(Person::into_user);
     // What is wrong with it is said before anything is left lying about.
     spec.encode().map_err(|bad| Unmakeable::defined(bad.to_string()))?;
-    if spec.ready_fd.is_some() {
+    if matches!(ready, Some(Check::Fd(_) | Check::Notify)) {
         ready_file(&server.run, which.id)?;
     }
     let (uid, gid) = spec.user.as_ref().map_or((server.uid, server.gid), |user| (user.uid, user.gid));
@@ -292,7 +291,7 @@ fn directory(job: &Job, which: &Which<'_>, env: &Env) -> Makes<Vec<u8>> {
 /// Made empty: a newline in it is the word.
 fn ready_file(run: &Path, id: &RunId) -> Makes<()> {
     use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    let path = ready_path(run, id);
+    let path = ready_path(run, id.no);
     let make = || {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run.join("ready"))?;
         std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)
@@ -300,9 +299,36 @@ fn ready_file(run: &Path, id: &RunId) -> Makes<()> {
     make().map(drop).map_err(|e| Unmakeable::io(SpawnStep::Stdio, path.display(), &e))
 }
 
-/// Where a run says by a newline that it is ready. It goes with the run.
-pub fn ready_path(run: &Path, id: &RunId) -> PathBuf {
-    run.join("ready").join(id.no.to_string())
+/// Where it stands, as a newline, that a run is ready: written by the run itself, or for one that said so by datagram. It
+/// outlives every process of kin, and goes with the run.
+pub fn ready_path(run: &Path, no: RunNo) -> PathBuf {
+    run.join("ready").join(no.to_string())
+}
+
+/// Takes away what a run had beside its spec: it has ended.
+pub fn clear(run: &Path, no: RunNo) -> std::io::Result<()> {
+    match std::fs::remove_file(ready_path(run, no)) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    credentials::sweep(run, |other| other == no)
+}
+
+/// Takes away what belongs to runs that a former server had.
+pub fn sweep(run: &Path, lives: impl Fn(RunNo) -> bool) -> std::io::Result<()> {
+    credentials::sweep(run, |no| !lives(no))?;
+    let entries = match std::fs::read_dir(run.join("ready")) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !entry.file_name().to_str().and_then(RunNo::parse).is_some_and(&lives) {
+            std::fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ fn readiness_sockets_limits_and_stops_stand_in_the_spec() {
     assert_eq!((0..4).map_while(|rung| view.stop_rung(rung)).collect::<Vec<_>>(), [2, 15, 1]);
     assert_eq!(view.cgroup_files().next(), Some((&b"memory.max"[..], &b"4096"[..])));
     assert_ne!(made.spec.sockets[0], made.spec.sockets[1]);
-    assert_eq!(std::fs::read(ready_path(&town.server.run, &id())).expect("made"), b"");
+    assert_eq!(std::fs::read(ready_path(&town.server.run, id().no)).expect("made"), b"");
     let env = town.env(&job);
     assert_eq!((env["LISTEN_FDS"].as_str(), env["LISTEN_FDNAMES"].as_str()), ("2", "web:admin"));
     assert_eq!(Checks::again(&job, &view), Ok(made.checks));
@@ -235,6 +235,8 @@ fn credentials_are_copied_and_named() {
     let dir = Path::new(&env["CREDENTIALS_DIRECTORY"]);
     assert_eq!(std::fs::read_to_string(dir.join("db")).expect("read"), "s3cret");
     assert!(!town.make(&job).expect("made").spec.env.iter().any(|entry| entry.ends_with(b"s3cret")));
-    clear_credentials(&town.server.run, &id()).expect("cleared");
+    sweep(&town.server.run, |no| no == id().no).expect("swept");
+    assert!(dir.exists());
+    clear(&town.server.run, id().no).expect("cleared");
     assert!(!dir.exists());
 }

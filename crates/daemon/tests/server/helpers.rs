@@ -1,0 +1,196 @@
+//! Helpers: started by the real keepers, told with their codes, in no history, and over with whoever wanted them.
+
+use crate::support::{LONG, Server};
+use kin_core::{RunNo, SpawnStep};
+use kin_daemon::helper::{HelperEnd, HelperError, Helpers};
+use kin_keeper::spec::{Output, Spec};
+use kin_keeper::table::Table;
+use rustix::process::{Pid, Signal};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+fn shell(no: RunNo, script: &str) -> Spec {
+    let mut spec = Spec::new(b"/", format!("job-{no}").as_bytes());
+    spec.programs = vec![b"/bin/sh".to_vec()];
+    spec.argv = vec![b"sh".to_vec(), b"-c".to_vec(), script.as_bytes().to_vec()];
+    spec.env = vec![b"PATH=/usr/bin:/bin".to_vec()];
+    spec.cgroup = no.to_string().into_bytes();
+    spec.output = Output::Null;
+    spec.timeout_ms = 60_000;
+    spec.stop_signal = 9;
+    spec.stop_wait_ms = 0;
+    spec.linger_ms = 0;
+    spec
+}
+
+async fn run(helpers: &Helpers, script: &str) -> Result<HelperEnd, HelperError> {
+    let no = helpers.number();
+    tokio::time::timeout(LONG, helpers.run(no, &shell(no, script))).await.expect("in time")
+}
+
+async fn until<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let since = std::time::Instant::now();
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(since.elapsed() < LONG, "still not: {what}");
+        tokio::time::sleep_until(tokio::time::Instant::now() + Duration::from_millis(5)).await;
+    }
+}
+
+fn tables(server: &Server) -> Vec<Table> {
+    let entries = std::fs::read_dir(server.run()).expect("reads").flatten();
+    let tables = entries.map(|entry| entry.path()).filter(|path| path.extension().is_some_and(|end| end == "tab"));
+    tables.filter_map(|path| Table::open(&path).ok()).collect()
+}
+
+fn slots(server: &Server) -> usize {
+    tables(server).iter().map(|table| table.snapshots().count()).sum()
+}
+
+fn specs(server: &Server) -> usize {
+    std::fs::read_dir(server.run().join("spec")).expect("reads").count()
+}
+
+/// The one who takes starts now.
+fn keeper(server: &Server) -> u32 {
+    let link = std::fs::read_link(server.run().join("keeper")).expect("a name");
+    let table = Table::open(&server.run().join(link.with_extension("tab"))).expect("a table");
+    table.header().owner.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+fn pid_in(path: &Path) -> Option<Pid> {
+    Pid::from_raw(std::fs::read_to_string(path).ok()?.trim().parse().ok()?)
+}
+
+fn lives(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+}
+
+#[tokio::test]
+async fn a_helpers_end_is_told_and_nothing_else_is_left_of_it() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    assert_eq!(run(&helpers, "exit 0").await.expect("ran"), HelperEnd::Code(0));
+    assert_eq!(run(&helpers, "echo much; exit 7").await.expect("ran"), HelperEnd::Code(7));
+    assert_eq!(run(&helpers, "kill -15 $$").await.expect("ran"), HelperEnd::Signal(15));
+    let no = helpers.number();
+    let mut spec = shell(no, "");
+    spec.programs = vec![b"/no/such/program".to_vec()];
+    let failed = helpers.run(no, &spec).await.expect("ran");
+    assert_eq!(failed, HelperEnd::SpawnFailed { step: SpawnStep::Exec, errno: 2 });
+    let no = helpers.number();
+    let mut spec = shell(no, "sleep 1000");
+    spec.timeout_ms = 50;
+    assert_eq!(helpers.run(no, &spec).await.expect("ran"), HelperEnd::TimedOut);
+    let all = futures_util::future::join_all((0..100).map(|i| run(&helpers, if i % 2 == 0 { "exit 1" } else { ":" })));
+    let codes: Vec<_> = all.await.into_iter().map(|end| end.expect("ran")).collect();
+    assert_eq!(codes.iter().filter(|end| **end == HelperEnd::Code(1)).count(), 50);
+    until("all slots are free again", || (slots(&server) == 0).then_some(())).await;
+    assert_eq!(specs(&server), 0);
+    let (_, runs) = server.get("/v1/runs").await;
+    assert!(!runs.to_string().contains("job-"), "{runs}");
+    let logs: Vec<PathBuf> =
+        std::fs::read_dir(server.state().join("logs")).expect("reads").flatten().map(|e| e.path()).collect();
+    assert!(logs.is_empty(), "{logs:?}");
+    assert!(!server.log().contains("no end record"), "{}", server.log());
+}
+
+#[tokio::test]
+async fn a_helper_outlives_its_keeper_and_is_started_again_where_it_never_was() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    for _kill in 0..3 {
+        let (begun, go) = (server.dir().join("begun"), server.dir().join("go"));
+        let script =
+            format!("echo $$ > {}; until test -e {}; do sleep 0.01; done; exit 5", begun.display(), go.display());
+        let waiting = run(&helpers, &script);
+        let kill = async {
+            until("it has begun", || pid_in(&begun)).await;
+            let pid = Pid::from_raw(keeper(&server) as i32).expect("a pid");
+            rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+            std::fs::write(&go, "").expect("written");
+            // Asked while nobody takes starts, perhaps.
+            run(&helpers, "exit 6").await
+        };
+        let (end, other) = tokio::join!(waiting, kill);
+        assert_eq!((end.expect("told"), other.expect("told")), (HelperEnd::Code(5), HelperEnd::Code(6)));
+        std::fs::remove_file(&begun).expect("removed");
+        std::fs::remove_file(&go).expect("removed");
+        server.until("/v1/server", |value| value["guard"] == "whole").await;
+    }
+    until("all slots are free again", || (slots(&server) == 0).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_helper_that_nobody_waits_for_is_ended() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let begun = server.dir().join("begun");
+    let script = format!("echo $$ > {}; sleep 1000", begun.display());
+    let pid = tokio::select! {
+        end = run(&helpers, &script) => panic!("it ended: {end:?}"),
+        pid = until("it has begun", || pid_in(&begun)) => pid,
+    };
+    until("it is gone", || (!lives(pid)).then_some(())).await;
+    until("its slot is free", || (slots(&server) == 0).then_some(())).await;
+    assert_eq!(specs(&server), 0);
+}
+
+#[tokio::test]
+async fn what_a_dead_daemon_left_is_ended_and_never_called_a_run() {
+    let mut server = Server::serving();
+    let begun = server.dir().join("begun");
+    let path = server.run();
+    let (script, file) = (format!("echo $$ > {}; sleep 1000", begun.display()), begun.clone());
+    // A runtime that goes away takes everything with it and says nothing, as a death does.
+    let pid = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let pid = runtime.block_on(async {
+            let helpers = Helpers::open(&path).expect("helpers");
+            let no = helpers.number();
+            let spec = shell(no, &script);
+            let pid = tokio::select! {
+                end = helpers.run(no, &spec) => panic!("it ended: {end:?}"),
+                pid = until("it has begun", || pid_in(&file)) => pid,
+            };
+            std::mem::forget(helpers);
+            pid
+        });
+        runtime.shutdown_background();
+        pid
+    });
+    let pid = tokio::task::spawn_blocking(move || pid.join().expect("joined")).await.expect("joined");
+    // (The order to drop it was lost with the runtime, or was heard: either way the next daemon must see to it.)
+    let daemon = server.until("/v1/server", |value| value["pid"].is_u64()).await["pid"].as_u64().expect("a pid");
+    rustix::process::kill_process(Pid::from_raw(daemon as i32).expect("a pid"), Signal::KILL).expect("killed");
+    until("it is gone", || (!lives(pid)).then_some(())).await;
+    until("its slot is free", || (slots(&server) == 0).then_some(())).await;
+    let runs = server.until("/v1/runs", |value| value.is_object() || value.is_array()).await;
+    assert!(!runs.to_string().contains("job-"), "{runs}");
+    server.front.take().map(|mut front| front.kill()).transpose().expect("ended");
+}
+
+#[tokio::test]
+async fn signals_follow_each_other_and_then_the_whole_tree_is_killed() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let heard = server.dir().join("heard");
+    let no = helpers.number();
+    let file = heard.display();
+    let mut spec = shell(
+        no,
+        &format!(
+            "trap 'echo int >> {file}' INT; trap 'echo term >> {file}' TERM; trap 'echo usr1 >> {file}' USR1; while :; do sleep 0.01; done"
+        ),
+    );
+    spec.timeout_ms = 200;
+    spec.stop_signal = 2;
+    spec.stop_more = vec![15, 10];
+    spec.stop_wait_ms = 100;
+    let end = tokio::time::timeout(LONG, helpers.run(no, &spec)).await.expect("in time").expect("ran");
+    assert_eq!(end, HelperEnd::TimedOut);
+    assert_eq!(std::fs::read_to_string(&heard).expect("heard"), "int\nterm\nusr1\n");
+}
