@@ -71,28 +71,38 @@ fn at(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::Io { what, source }
 }
 
+/// The elder's sockets, which every daemon reads and whoever comes after us must have.
+#[derive(Debug)]
+struct Sockets {
+    listener: OwnedFd,
+    notify: Option<OwnedFd>,
+}
+
 #[derive(Debug)]
 struct Args {
     place: Place,
     /// The number of the listening socket, handed down.
     listen: Option<i32>,
+    /// The number of the socket on which runs say that they are ready.
+    notify: Option<i32>,
     /// We came here by exec, from the daemon before us.
     upgraded: bool,
 }
 
 impl Args {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Args> {
-        let (mut state, mut run, mut listen, mut upgraded) = (None, None, None, false);
+        let (mut state, mut run, mut listen, mut notify, mut upgraded) = (None, None, None, None, false);
         while let Some(arg) = args.next() {
             match arg.to_str()? {
                 "--state" => state = Some(PathBuf::from(args.next()?)),
                 "--run" => run = Some(PathBuf::from(args.next()?)),
                 "--listen-fd" => listen = Some(args.next()?.to_str()?.parse().ok()?),
+                "--notify-fd" => notify = Some(args.next()?.to_str()?.parse().ok()?),
                 "--upgraded" => upgraded = true,
                 _ => return None,
             }
         }
-        Some(Args { place: Place { state: state?, run: run? }, listen, upgraded })
+        Some(Args { place: Place { state: state?, run: run? }, listen, notify, upgraded })
     }
 }
 
@@ -116,15 +126,25 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         Some(number) => kin_keeper::sys::process::inherited(number).map_err(at("taking the socket handed down"))?,
         None => listen(&place.run).map_err(at("listening on kin.sock"))?,
     };
+    let notify = match args.notify {
+        Some(number) => kin_keeper::sys::process::inherited(number).map(Some),
+        // Without an elder (in tests) nobody reads it.
+        None => Ok(None),
+    };
+    let notify = notify.map_err(at("taking the socket of readiness"))?;
     prepare(place).map_err(at("preparing the runtime directory"))?;
-    let spare = listener.try_clone().map_err(at("keeping the listening socket"))?;
+    let kept = || {
+        let notify = notify.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Sockets { listener: listener.try_clone()?, notify })
+    };
+    let spare = kept().map_err(at("keeping the listening socket"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(READERS)
         .enable_all()
         .build()
         .map_err(at("starting the runtime"))?;
-    let started = engine::start(config(args, listener.try_clone().map_err(at("keeping the listening socket"))?))?;
+    let started = engine::start(config(args, kept().map_err(at("keeping the listening socket"))?))?;
     let ended = runtime.block_on(serve(place, listener, started))?;
     runtime.shutdown_background();
     match ended {
@@ -164,7 +184,7 @@ async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
     ended.await.unwrap_or_else(|_| Ended::Failed { why: "its thread is gone".into() })
 }
 
-fn config(args: &Args, listener: OwnedFd) -> Config {
+fn config(args: &Args, sockets: Sockets) -> Config {
     let place = args.place.clone();
     let durability = if durability_word() == "fast" { Durability::Normal } else { Durability::Full };
     Config {
@@ -180,7 +200,7 @@ fn config(args: &Args, listener: OwnedFd) -> Config {
             events_max_count: None,
         },
         job_output_max: JOB_OUTPUT_MAX,
-        new_elder: Box::new(move || new_elder(&place, &listener)),
+        new_elder: Box::new(move || new_elder(&place, &sockets)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,
     }
@@ -192,9 +212,9 @@ fn durability_word() -> &'static str {
 }
 
 /// Both keepers are dead: makes an elder, which finds us by our lock. A lock that is held is somebody else's birth.
-fn new_elder(place: &Place, listener: &OwnedFd) -> io::Result<()> {
+fn new_elder(place: &Place, sockets: &Sockets) -> io::Result<()> {
     match birth::lock(&place.state)? {
-        Some(lock) => birth::elder(place, &lock, Some(listener)),
+        Some(lock) => birth::elder(place, &lock, Some(&sockets.listener), sockets.notify.as_ref()),
         None => Ok(()),
     }
 }
@@ -287,19 +307,23 @@ fn gone_is_fine(e: io::Error) -> io::Result<()> {
 }
 
 /// Comes back only when neither the new program nor our own can be executed; then the elder starts another daemon.
-fn become_program(program: &Path, place: &Place, listener: &OwnedFd) -> DaemonError {
-    let failed = execute(program, place, listener, true);
+fn become_program(program: &Path, place: &Place, sockets: &Sockets) -> DaemonError {
+    let failed = execute(program, place, sockets, true);
     crate::say!("kin: {} could not be executed: {failed}; going on with the old program", program.display());
-    at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, listener, false))
+    at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, sockets, false))
 }
 
-fn execute(program: &Path, place: &Place, listener: &OwnedFd, upgraded: bool) -> io::Error {
-    if let Err(e) = rustix::io::fcntl_setfd(listener, FdFlags::empty()) {
+fn execute(program: &Path, place: &Place, sockets: &Sockets, upgraded: bool) -> io::Error {
+    let mut handed = std::iter::once(&sockets.listener).chain(&sockets.notify);
+    if let Err(e) = handed.try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty())) {
         return e.into();
     }
     let mut command = Command::new(program);
     command.arg0("kin").args(["daemon", "--state"]).arg(&place.state).arg("--run").arg(&place.run);
-    command.arg("--listen-fd").arg(listener.as_raw_fd().to_string());
+    command.arg("--listen-fd").arg(sockets.listener.as_raw_fd().to_string());
+    if let Some(notify) = &sockets.notify {
+        command.arg("--notify-fd").arg(notify.as_raw_fd().to_string());
+    }
     if upgraded {
         command.arg("--upgraded");
     }

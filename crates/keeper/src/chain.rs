@@ -53,6 +53,17 @@ pub(crate) fn listen(place: &Place, name: &str) -> io::Result<OwnedFd> {
 /// Gives a socket its name only when it listens, and in one step: whoever finds the name is heard. The path may be too
 /// long for an address; the descriptor's never is.
 pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    name_socket(place, name, socket, Mode::RUSR | Mode::WUSR, |socket| rustix::net::listen(socket, backlog))
+}
+
+/// `begin` is done when it is bound, and before anybody can find it.
+pub(crate) fn name_socket(
+    place: &Place,
+    name: &str,
+    socket: &OwnedFd,
+    mode: Mode,
+    begin: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+) -> io::Result<()> {
     use rustix::fd::AsRawFd;
     let new = format!(".{name}");
     match rustix::fs::unlinkat(place.run_dir(), &new, rustix::fs::AtFlags::empty()) {
@@ -61,8 +72,8 @@ pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i3
     }
     let path = format!("/proc/self/fd/{}/{new}", place.run_dir().as_raw_fd());
     rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
-    rustix::fs::chmodat(place.run_dir(), &new, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
-    rustix::net::listen(socket, backlog)?;
+    rustix::fs::chmodat(place.run_dir(), &new, mode, rustix::fs::AtFlags::empty())?;
+    begin(socket)?;
     rustix::fs::renameat(place.run_dir(), &new, place.run_dir(), name)?;
     Ok(())
 }

@@ -83,6 +83,8 @@ pub(crate) struct Keeper {
     pub(crate) hands: Hands,
     /// The API's listening socket, which the daemon accepts on.
     pub(crate) api: OwnedFd,
+    /// Where runs say that they are ready; the daemon reads it.
+    pub(crate) notify: OwnedFd,
     /// Held, never read: while it is open the server's lock is taken.
     pub(crate) lock: OwnedFd,
     /// Wakes the elder to take backups.

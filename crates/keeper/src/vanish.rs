@@ -62,6 +62,7 @@ impl Keeper {
         self.place.reopen()?;
         self.watch_place();
         self.api = crate::stand::listen_api(&self.place)?;
+        self.notify = crate::stand::listen_notify(&self.place)?;
         self.mind_hand(false);
         self.hands.replace_listener(listen(&self.place, "hand.sock")?);
         let me = std::process::id();
