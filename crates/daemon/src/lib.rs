@@ -20,4 +20,5 @@ pub mod helper;
 pub mod http;
 pub mod output;
 pub mod place;
+pub mod probe;
 pub mod surroundings;

@@ -74,8 +74,8 @@ impl Place {
 
     /// The file in which a run says that it is ready, made by the daemon.
     pub(crate) fn open_ready(&self, run: u64) -> rustix::io::Result<OwnedFd> {
-        let mut name = *b"ready/00000000";
-        name[6..].copy_from_slice(&RunNo::new(run).ok_or(Errno::INVAL)?.chars());
+        let mut name = *b"ready/00000000.word";
+        name[6..14].copy_from_slice(&RunNo::new(run).ok_or(Errno::INVAL)?.chars());
         rustix::fs::openat(&self.run_dir, &name[..], own_file(OFlags::WRONLY | OFlags::APPEND), Mode::empty())
     }
 

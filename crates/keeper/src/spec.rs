@@ -119,7 +119,7 @@ pub struct Spec {
     pub cgroup_files: Vec<CgroupFile>,
     /// Keys of kept sockets: descriptors 3 and following, with LISTEN_PID in the environment.
     pub sockets: Vec<u64>,
-    /// This descriptor is the file `ready/<run>` of the runtime directory, which is there already.
+    /// This descriptor is the file `ready/<run>.word` of the runtime directory, which is there already.
     pub ready_fd: Option<u16>,
 }
 

@@ -23,8 +23,8 @@ use crate::token::Token;
 use crate::tree::Processes;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
-use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::fs::Mode;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 use std::collections::VecDeque;
 use std::ffi::{CStr, OsString};
@@ -32,8 +32,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: kin keep --elder --state DIR --run DIR --lock-fd N [--listen-fd N] [--notify-fd N] | kin keep --probe LAYOUT";
+const USAGE: &str = "usage: kin keep --elder --state DIR --run DIR --lock-fd N [--listen-fd N] [--notify-fd N] | kin keep --probe LAYOUT";
 
 #[derive(Debug, Default)]
 struct Args {

@@ -67,12 +67,7 @@ pub fn log(state: &Path) -> io::Result<File> {
 
 /// Starts an elder and comes back when it stands. `listener` and `notify`: sockets that serve already, for
 /// the elder to keep.
-pub fn elder(
-    place: &Place,
-    lock: &Lock,
-    listener: Option<&OwnedFd>,
-    notify: Option<&OwnedFd>,
-) -> io::Result<()> {
+pub fn elder(place: &Place, lock: &Lock, listener: Option<&OwnedFd>, notify: Option<&OwnedFd>) -> io::Result<()> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("kin").args(["keep", "--elder", "--state"]).arg(&place.state).arg("--run").arg(&place.run);
     command.arg("--lock-fd").arg(lock.0.as_raw_fd().to_string());

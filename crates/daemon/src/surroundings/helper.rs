@@ -32,7 +32,7 @@ pub fn helper(
         }
     };
     // Sockets and words of readiness are the run's own.
-    let not_its = ["NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
+    let not_its = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID"];
     let its = env.iter().filter(|(name, _)| !not_its.iter().any(|not| not.as_bytes() == name.as_slice()));
     spec.env = its.map(|(name, value)| [name.as_slice(), value].join(&b'=')).collect();
     spec.user = run.user().map(|(uid, gid)| User { uid, gid, groups: run.groups().collect() });

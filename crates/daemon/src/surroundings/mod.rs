@@ -150,7 +150,12 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
         put(&mut env, "PORT", port.to_string().as_bytes());
     }
     let ready = job.life.ready.as_ref().map(|ready| &ready.by);
-    if matches!(ready, Some(Check::Notify)) {
+    let dog = job.life.alive.as_ref().filter(|alive| matches!(alive.by, Check::Notify));
+    let notifies = matches!(ready, Some(Check::Notify)) || dog.is_some();
+    if let Some(alive) = dog {
+        put(&mut env, "WATCHDOG_USEC", alive.every.0.saturating_mul(1000).to_string().as_bytes());
+    }
+    if notifies {
         put(&mut env, "NOTIFY_SOCKET", server.notify_socket().as_os_str().as_bytes());
     }
     if !around.sockets.is_empty() {
@@ -207,7 +212,7 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
         ready_file(&server.run, which.id)?;
     }
     let (uid, gid) = spec.user.as_ref().map_or((server.uid, server.gid), |user| (user.uid, user.gid));
-    if changes && (!around.credentials.is_empty() || matches!(ready, Some(Check::Notify))) {
+    if changes && (!around.credentials.is_empty() || notifies) {
         // Other users pass through to what is theirs; nothing in there is open to them but that.
         let passable = rustix::fs::Mode::from_raw_mode(0o711);
         let opened = rustix::fs::chmod(&server.run, passable);
@@ -302,7 +307,7 @@ fn ready_file(run: &Path, id: &RunId) -> Makes<()> {
 /// Where it stands, as a newline, that a run is ready: written by the run itself, or for one that said so by datagram. It
 /// outlives every process of kin, and goes with the run.
 pub fn ready_path(run: &Path, no: RunNo) -> PathBuf {
-    run.join("ready").join(no.to_string())
+    run.join("ready").join(format!("{no}.word"))
 }
 
 /// Takes away what a run had beside its spec: it has ended.
@@ -324,7 +329,7 @@ pub fn sweep(run: &Path, lives: impl Fn(RunNo) -> bool) -> std::io::Result<()> {
     };
     for entry in entries {
         let entry = entry?;
-        if !entry.file_name().to_str().and_then(RunNo::parse).is_some_and(&lives) {
+        if !entry.file_name().to_str().and_then(|name| RunNo::parse(name.strip_suffix(".word")?)).is_some_and(&lives) {
             std::fs::remove_file(entry.path())?;
         }
     }

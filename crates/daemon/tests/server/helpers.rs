@@ -1,8 +1,10 @@
 //! Helpers: started by the real keepers, told with their codes, in no history, and over with whoever wanted them.
 
 use crate::support::{LONG, Server};
+use kin_core::job::{Check, Millis, Program, Ready};
 use kin_core::{RunNo, SpawnStep};
 use kin_daemon::helper::{HelperEnd, HelperError, Helpers};
+use kin_daemon::probe::{Probes, Said, Watched};
 use kin_keeper::spec::{Output, Spec};
 use kin_keeper::table::Table;
 use rustix::process::{Pid, Signal};
@@ -53,9 +55,9 @@ fn specs(server: &Server) -> usize {
     std::fs::read_dir(server.run().join("spec")).expect("reads").count()
 }
 
-/// The one who takes starts now.
-fn keeper(server: &Server) -> u32 {
-    let link = std::fs::read_link(server.run().join("keeper")).expect("a name");
+/// Who has that role now.
+fn owner(server: &Server, role: &str) -> u32 {
+    let link = std::fs::read_link(server.run().join(role)).expect("a name");
     let table = Table::open(&server.run().join(link.with_extension("tab"))).expect("a table");
     table.header().owner.load(std::sync::atomic::Ordering::Relaxed)
 }
@@ -109,7 +111,7 @@ async fn a_helper_outlives_its_keeper_and_is_started_again_where_it_never_was() 
         let waiting = run(&helpers, &script);
         let kill = async {
             until("it has begun", || pid_in(&begun)).await;
-            let pid = Pid::from_raw(keeper(&server) as i32).expect("a pid");
+            let pid = Pid::from_raw(owner(&server, "keeper") as i32).expect("a pid");
             rustix::process::kill_process(pid, Signal::KILL).expect("killed");
             std::fs::write(&go, "").expect("written");
             // Asked while nobody takes starts, perhaps.
@@ -193,4 +195,65 @@ async fn signals_follow_each_other_and_then_the_whole_tree_is_killed() {
     let end = tokio::time::timeout(LONG, helpers.run(no, &spec)).await.expect("in time").expect("ran");
     assert_eq!(end, HelperEnd::TimedOut);
     assert_eq!(std::fs::read_to_string(&heard).expect("heard"), "int\nterm\nusr1\n");
+}
+
+#[tokio::test]
+async fn an_exec_probe_finds_around_it_what_its_run_does() {
+    let server = Server::serving();
+    let mut wish = server.wish("echo up; sleep 1000");
+    wish["env"]["A"] = "1".into();
+    let id = server.submit(&wish).await;
+    let run = server.until(&format!("/v1/runs/{id}"), |run| run["pid"].is_u64()).await;
+    let id = kin_core::RunId::parse(&id).expect("an id");
+    let base = server.state().join("logs/job").join(id.to_string());
+    let (say, mut said) = tokio::sync::mpsc::unbounded_channel();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let watcher = kin_daemon::output::growth::Watcher::new().expect("a watcher");
+    let probes = Probes::open(&server.run(), helpers, watcher, None, move |word| drop(say.send(word))).expect("probes");
+    let watch = |script: String| {
+        let by = Check::Exec(Program::Shell(script));
+        let ready = Ready { by, every: Millis(20), look_timeout: Millis(10_000), within: None };
+        probes.watch([Watched {
+            id: id.clone(),
+            pid: run["pid"].as_u64().map(|pid| pid as u32),
+            started_at: kin_core::Time(0),
+            is_ready: false,
+            ready: Some(ready),
+            alive: None,
+            log_base: base.clone(),
+        }]);
+    };
+    let gate = server.dir().join("gate");
+    watch(format!("test \"$A/$KIN_PID/$KIN_RUN_ID\" = '1/{}/{id}' || exit 9; test -e {}", run["pid"], gate.display()));
+    let first = tokio::time::timeout(LONG, said.recv()).await.expect("in time").expect("said");
+    assert_eq!(first, Said::NotReady { run: id.no, why: "the probe: exit code 1".into() });
+    std::fs::write(&gate, "").expect("written");
+    assert_eq!(tokio::time::timeout(LONG, said.recv()).await.expect("in time"), Some(Said::Ready { run: id.no }));
+    watch("kill -9 $$".into());
+    let why = tokio::time::timeout(LONG, said.recv()).await.expect("in time").expect("said");
+    assert_eq!(why, Said::NotReady { run: id.no, why: "the probe: signal 9".into() });
+    let (_, runs) = server.get("/v1/runs").await;
+    assert_eq!(runs.to_string().matches("\"id\"").count(), 1, "{runs}");
+}
+
+#[tokio::test]
+async fn what_is_said_to_the_notify_socket_waits_for_whoever_reads_it() {
+    let server = Server::serving();
+    let run = std::os::unix::net::UnixDatagram::unbound().expect("a socket");
+    run.connect(server.run().join("notify.sock")).expect("connected");
+    for role in ["daemon", "keeper", "elder"] {
+        run.send(b"READY=1").expect("taken");
+        let pid = match role {
+            "daemon" => {
+                server.until("/v1/server", |value| value["pid"].is_u64()).await["pid"].as_u64().map(|pid| pid as i32)
+            }
+            role => Some(owner(&server, role) as i32),
+        };
+        rustix::process::kill_process(Pid::from_raw(pid.expect("a pid")).expect("a pid"), Signal::KILL)
+            .expect("killed");
+        // The same socket still, whoever has died: nothing that lies in it is lost.
+        run.send(b"READY=1").unwrap_or_else(|e| panic!("after the death of the {role}: {e}"));
+        server.until("/v1/server", |value| value["guard"] == "whole").await;
+    }
+    run.send(b"READY=1").expect("taken");
 }
