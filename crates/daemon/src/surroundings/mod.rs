@@ -17,6 +17,7 @@ mod limits;
 mod people;
 mod port;
 mod program;
+pub mod sockets;
 
 pub use checks::Checks;
 pub use helper::helper;
@@ -101,6 +102,8 @@ pub struct Made {
     pub checks: Checks,
     /// To be kept for the slot's next run.
     pub port: Option<u16>,
+    /// Those that must listen before the run is started: `sockets::ensure`.
+    pub sockets: Vec<sockets::Listening>,
     /// What was left out because `best_effort` allows it.
     pub warnings: Vec<String>,
 }
@@ -203,7 +206,8 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
             u16::try_from(*number).map_err(|_| Unmakeable::defined(format!("ready.fd = {number} is no descriptor")));
         spec.ready_fd = Some(number?);
     }
-    spec.sockets = around.sockets.iter().map(|socket| socket_key(job, &socket.name)).collect();
+    let sockets = sockets::of(job, &env)?;
+    spec.sockets = sockets.iter().map(|socket| socket.key).collect();
     spec.env = env.iter().map(|(name, value)| [name.as_slice(), value].join(&b'=')).collect();
     spec.user = person.map(Person::into_user);
     // What is wrong with it is said before anything is left lying about.
@@ -221,12 +225,7 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
     if !around.credentials.is_empty() {
         credentials::copy(&credentials, &around.credentials, (uid, gid), server.uid)?;
     }
-    Ok(Made { spec, checks, port, warnings })
-}
-
-/// The key under which the keepers keep a socket of a job, over all of its runs.
-pub fn socket_key(job: &Job, name: &str) -> u64 {
-    kin_keeper::text::hash(format!("{}\n{name}", job.name).as_bytes()).max(1)
+    Ok(Made { spec, checks, port, sockets, warnings })
 }
 
 /// All but kin's own variables.

@@ -186,6 +186,7 @@ fn readiness_sockets_limits_and_stops_stand_in_the_spec() {
     assert_eq!((0..4).map_while(|rung| view.stop_rung(rung)).collect::<Vec<_>>(), [2, 15, 1]);
     assert_eq!(view.cgroup_files().next(), Some((&b"memory.max"[..], &b"4096"[..])));
     assert_ne!(made.spec.sockets[0], made.spec.sockets[1]);
+    assert_eq!(made.sockets.iter().map(|s| s.key).collect::<Vec<_>>(), made.spec.sockets);
     assert_eq!(std::fs::read(ready_path(&town.server.run, id().no)).expect("made"), b"");
     let env = town.env(&job);
     assert_eq!((env["LISTEN_FDS"].as_str(), env["LISTEN_FDNAMES"].as_str()), ("2", "web:admin"));

@@ -1,10 +1,11 @@
 //! Helpers: started by the real keepers, told with their codes, in no history, and over with whoever wanted them.
 
 use crate::support::{LONG, Server};
-use kin_core::job::{Check, Millis, Program, Ready};
-use kin_core::{RunNo, SpawnStep};
+use kin_core::job::{Check, Job, Millis, Program, Ready, Socket, SocketAt};
+use kin_core::{JobName, RunNo, SpawnStep};
 use kin_daemon::helper::{HelperEnd, HelperError, Helpers};
 use kin_daemon::probe::{Probes, Said, Watched};
+use kin_daemon::surroundings;
 use kin_keeper::spec::{Output, Spec};
 use kin_keeper::table::Table;
 use rustix::process::{Pid, Signal};
@@ -256,4 +257,64 @@ async fn what_is_said_to_the_notify_socket_waits_for_whoever_reads_it() {
         server.until("/v1/server", |value| value["guard"] == "whole").await;
     }
     run.send(b"READY=1").expect("taken");
+}
+
+#[tokio::test]
+async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("an address").port();
+    let path = server.dir().join("kept.sock");
+    let socket = |name: &str, at| Socket { name: name.into(), at };
+    let mut job = Job::new(JobName::parse("web").expect("a name"), Program::Shell("true".into()));
+    job.around.dir = Some("/".into());
+    job.around.sockets = vec![
+        socket("web", SocketAt::Tcp(format!("127.0.0.1:{port}"))),
+        socket("admin", SocketAt::Unix(path.to_string_lossy().into_owned())),
+    ];
+    let (state, run) = (server.state(), std::fs::canonicalize(server.run()).expect("there"));
+    let around = surroundings::Server::this(&run, &state, None);
+    let no = helpers.number();
+    let id = kin_core::RunId { job: job.name.clone(), no };
+    let base = state.join("logs/web/x");
+    let which =
+        surroundings::Which { id: &id, slot: 0, attempt: 1, env: &[].into(), here: None, port: None, log_base: &base };
+    let made = surroundings::make(&job, &which, &around).expect("made");
+    let ensure = || surroundings::sockets::ensure(&run, &made.sockets);
+    assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
+    ensure().expect("kept");
+    let connects = |when: &str| {
+        std::net::TcpStream::connect(("127.0.0.1", port)).unwrap_or_else(|e| panic!("{when}: {e}"));
+        std::os::unix::net::UnixStream::connect(&path).unwrap_or_else(|e| panic!("{when}: {e}"));
+    };
+    connects("kept, and nobody runs");
+    let seen = server.dir().join("seen");
+    let script = format!(
+        "(readlink /proc/$$/fd/3 /proc/$$/fd/4; test $LISTEN_PID = $$ && echo mine $LISTEN_FDS $LISTEN_FDNAMES) > {}",
+        seen.display()
+    );
+    for role in ["keeper", "elder", "keeper"] {
+        let no = helpers.number();
+        let mut spec = shell(no, &script);
+        spec.sockets = made.spec.sockets.clone();
+        spec.env.extend(made.spec.env.iter().filter(|entry| entry.starts_with(b"LISTEN_")).cloned());
+        assert_eq!(helpers.run(no, &spec).await.expect("ran"), HelperEnd::Code(0));
+        let text = std::fs::read_to_string(&seen).expect("seen");
+        assert!(text.matches("socket:[").count() == 2 && text.ends_with("mine 2 web:admin\n"), "{text}");
+        connects("a run has come and gone");
+        let pid = Pid::from_raw(owner(&server, role) as i32).expect("a pid");
+        rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+        connects("one of the keepers is dead");
+        server.until("/v1/server", |value| value["guard"] == "whole").await;
+        let again = ensure();
+        assert!(again.is_ok(), "it is there already, or the address would be in use: {again:?}");
+    }
+    surroundings::sockets::release(&run, &made.sockets).expect("released");
+    until("nobody keeps it", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())).await;
+    assert!(!path.exists());
+    let no = helpers.number();
+    let mut spec = shell(no, &script);
+    spec.sockets = made.spec.sockets;
+    let failed = helpers.run(no, &spec).await.expect("told");
+    assert_eq!(failed, HelperEnd::SpawnFailed { step: SpawnStep::Stdio, errno: 9 });
 }
