@@ -175,19 +175,16 @@ impl Cgroups {
         value(read_start_at(&directory, c"memory.events", &mut buffer).ok()?, b"oom_kill")
     }
 
-    /// Microseconds of user and system time of all that ever ran in it or below. Needs no controller.
-    pub fn cpu_us(&self, name: &CStr) -> Option<(u64, u64)> {
+    /// What all that ever ran in it or below used: microseconds of user and system time, which needs no controller; and
+    /// the most memory at once in bytes, which needs one, and 5.19.
+    pub fn used(&self, name: &CStr) -> (Option<(u64, u64)>, Option<u64>) {
+        let (Ok(Some(directory)), Ok(base)) = (self.open_run(name), self.base()) else { return (None, None) };
         let mut buffer = [0; 512];
-        let directory = self.open_run(name).ok()??;
-        let stat = read_start_at(&directory, c"cpu.stat", &mut buffer).ok()?;
-        Some((value(stat, b"user_usec")?, value(stat, b"system_usec")?))
-    }
-
-    /// The most memory it ever had at once, in bytes; `None` without that controller, and before 5.19.
-    pub fn peak(&self, name: &CStr) -> Option<u64> {
-        let mut buffer = [0; 32];
-        let directory = self.open_run(name).ok()??;
-        number(read_start_at(&directory, c"memory.peak", &mut buffer).ok()?)
+        let cpu = read_start_at(&directory, c"cpu.stat", &mut buffer)
+            .ok()
+            .and_then(|stat| Some((value(stat, b"user_usec")?, value(stat, b"system_usec")?)));
+        let peak = base.memory.then(|| number(read_start_at(&directory, c"memory.peak", &mut buffer).ok()?)).flatten();
+        (cpu, peak)
     }
 
     fn open_run(&self, name: &CStr) -> io::Result<Option<OwnedFd>> {
@@ -449,7 +446,8 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let file = |name: &str, text: &str| std::fs::write(dir.path().join("run").join(name), text).expect("written");
         std::fs::create_dir(dir.path().join("run")).expect("made");
-        std::fs::write(dir.path().join("cgroup.controllers"), "").expect("written");
+        std::fs::write(dir.path().join("cgroup.controllers"), "memory\n").expect("written");
+        std::fs::write(dir.path().join("cgroup.subtree_control"), "").expect("written");
         file("memory.max", "");
         file("memory.peak", "1048576\n");
         file("cpu.stat", "usage_usec 70\nuser_usec 50\nsystem_usec 20\n");
@@ -459,8 +457,8 @@ mod tests {
         assert_eq!(std::fs::read(dir.path().join("run/memory.max")).expect("read"), b"4096");
         assert_eq!(limit(&run, b"-memory.swap.max", b"0"), Ok(()));
         assert_eq!(limit(&run, b"pids.max", b"5"), Err(Errno::NOENT), "there is no such controller");
-        assert_eq!((cgroups.cpu_us(c"run"), cgroups.peak(c"run")), (Some((50, 20)), Some(1 << 20)));
-        assert_eq!((cgroups.cpu_us(c"none"), cgroups.peak(c"none")), (None, None));
+        assert_eq!(cgroups.used(c"run"), (Some((50, 20)), Some(1 << 20)));
+        assert_eq!(cgroups.used(c"none"), (None, None));
     }
 
     #[test]

@@ -111,7 +111,10 @@ pub struct Slot {
     pub max_rss_kib: AtomicU64,
     /// Field 22 of /proc/PID/stat: with the pid, the name of a process within one boot.
     pub start_ticks: AtomicU64,
-    pub spare: [AtomicU64; 11],
+    /// From and to disks, by the leader and whom it waited for.
+    pub read_bytes: AtomicU64,
+    pub write_bytes: AtomicU64,
+    pub spare: [AtomicU64; 9],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -141,6 +144,9 @@ pub struct Snapshot {
     pub system_us: u64,
     pub max_rss_kib: u64,
     pub start_ticks: u64,
+    /// Zero also from a keeper that does not count them.
+    pub read_bytes: u64,
+    pub write_bytes: u64,
 }
 
 impl Slot {
@@ -171,6 +177,8 @@ impl Slot {
             system_us: self.system_us.load(Ordering::Relaxed),
             max_rss_kib: self.max_rss_kib.load(Ordering::Relaxed),
             start_ticks: self.start_ticks.load(Ordering::Relaxed),
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            write_bytes: self.write_bytes.load(Ordering::Relaxed),
         };
         std::sync::atomic::fence(Ordering::Acquire);
         (self.state.load(Ordering::Relaxed) == state && self.run.load(Ordering::Relaxed) == run).then_some(copy)
@@ -200,6 +208,8 @@ impl Slot {
             &self.system_us,
             &self.max_rss_kib,
             &self.start_ticks,
+            &self.read_bytes,
+            &self.write_bytes,
         ] {
             long.store(0, Ordering::Relaxed);
         }

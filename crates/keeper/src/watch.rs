@@ -138,11 +138,13 @@ impl Keeper {
                     let token = Token::Exit { generation: at as u16, slot: slot_at, check };
                     return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
                 }
-                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } => {
+                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib, read_blocks, write_blocks } => {
                     if !noted {
                         slot.user_us.store(user_us, Ordering::Relaxed);
                         slot.system_us.store(system_us, Ordering::Relaxed);
                         slot.max_rss_kib.store(max_rss_kib, Ordering::Relaxed);
+                        slot.read_bytes.store(read_blocks.saturating_mul(512), Ordering::Relaxed);
+                        slot.write_bytes.store(write_blocks.saturating_mul(512), Ordering::Relaxed);
                         let killed = si_code != CLD_EXITED && si_status == 9 && slot.has_flag(flag::CGROUP);
                         if killed && self.cgroups.oom_kills(&crate::stop::cgroup_name(live.run)).is_some_and(|n| n > 0)
                         {
@@ -230,11 +232,12 @@ impl Keeper {
             return;
         }
         let name = crate::stop::cgroup_name(slot.run.load(Ordering::Relaxed));
-        if let Some((user, system)) = self.cgroups.cpu_us(&name) {
+        let (cpu, peak) = self.cgroups.used(&name);
+        if let Some((user, system)) = cpu {
             slot.user_us.fetch_max(user, Ordering::Relaxed);
             slot.system_us.fetch_max(system, Ordering::Relaxed);
         }
-        if let Some(peak) = self.cgroups.peak(&name) {
+        if let Some(peak) = peak {
             slot.max_rss_kib.fetch_max(peak / 1024, Ordering::Relaxed);
         }
     }
