@@ -462,9 +462,11 @@ impl Hands {
         let (say, said) = mpsc::channel(ROOM);
         tokio::spawn(speak(socket.clone(), said));
         tokio::spawn(listen(socket, generation, number, self.hear.clone()));
-        let hello = Ask::Hello { protocol: PROTOCOL, role: Role::Watcher }.encode();
-        // The first word in an empty line.
-        say.try_send(hello).map_err(io::Error::other)?;
+        // A keeper that does not know the second role yet keeps to the first.
+        for role in [Role::Watcher, Role::Helper] {
+            // The first words in an empty line.
+            say.try_send(Ask::Hello { protocol: PROTOCOL, role }.encode()).map_err(io::Error::other)?;
+        }
         Ok(Some(Peer { number, say, table }))
     }
 

@@ -15,7 +15,8 @@ use crate::spawn::{Arena, Restore};
 use crate::stop::Kills;
 use crate::token::Token;
 use crate::tree::Processes;
-use crate::wire::{Guard, Tell};
+use crate::wire::{self, Guard, Tell};
+use kin_core::RunNo;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -166,8 +167,12 @@ impl Keeper {
 
     /// To everybody who came to this generation's socket.
     pub(crate) fn tell_generation(&mut self, generation: usize, tell: Tell) {
-        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.generation == generation && conn.role.is_some())
-        {
+        let of_helper = if let Tell::Changed { run, .. } = tell { RunNo::new(run).map(RunNo::is_helper) } else { None };
+        let hears = |conn: &Conn| match (conn.role, of_helper) {
+            (None, _) | (Some(wire::Role::Daemon), Some(true)) | (Some(wire::Role::Helper), Some(false)) => false,
+            (Some(_), _) => true,
+        };
+        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.generation == generation && hears(conn)) {
             conn.tell(tell);
         }
     }

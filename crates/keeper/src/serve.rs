@@ -224,7 +224,7 @@ impl Keeper {
                 }
                 self.tell_daemons(Tell::Front { pid });
             }
-            wire::Role::Watcher => {}
+            wire::Role::Watcher | wire::Role::Helper => {}
         }
     }
 

@@ -318,3 +318,37 @@ async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
     let failed = helpers.run(no, &spec).await.expect("told");
     assert_eq!(failed, HelperEnd::SpawnFailed { step: SpawnStep::Stdio, errno: 9 });
 }
+
+#[tokio::test]
+async fn a_newline_on_the_descriptor_it_was_promised_is_found_in_the_file() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let no = helpers.number();
+    let mut spec = shell(no, "echo ready >&7; ls /proc/$$/fd | tr '\\n' ' ' | grep -qx '0 1 2 7 '");
+    spec.ready_fd = Some(7);
+    let refused = helpers.run(no, &spec).await.expect("told");
+    assert_eq!(refused, HelperEnd::SpawnFailed { step: SpawnStep::Stdio, errno: 2 }, "nobody has made the file");
+    let no = helpers.number();
+    let word = surroundings::ready_path(&server.run(), no);
+    std::fs::create_dir(word.parent().expect("a directory")).expect("made");
+    std::fs::write(&word, "").expect("made");
+    assert_eq!(helpers.run(no, &spec).await.expect("told"), HelperEnd::Code(0));
+    assert_eq!(std::fs::read_to_string(&word).expect("written"), "ready\n");
+}
+
+#[tokio::test]
+async fn limits_without_a_cgroup_to_keep_them_keep_it_from_starting() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let no = helpers.number();
+    let mut spec = shell(no, "true");
+    spec.cgroup_files = vec![kin_keeper::spec::CgroupFile::new("no.such.limit", 1)];
+    let HelperEnd::SpawnFailed { step, .. } = helpers.run(no, &spec).await.expect("told") else { panic!("it started") };
+    assert_eq!(step, SpawnStep::Cgroup);
+    let no = helpers.number();
+    let mut spec = shell(no, "true");
+    spec.cgroup = Vec::new();
+    spec.cgroup_files = vec![kin_keeper::spec::CgroupFile::new("memory.max", 1)];
+    let failed = helpers.run(no, &spec).await.expect("told");
+    assert_eq!(failed, HelperEnd::SpawnFailed { step: SpawnStep::Cgroup, errno: 95 });
+}
