@@ -2,13 +2,12 @@
 
 use super::{Shared, Watched};
 use crate::helper::HelperEnd;
-use crate::surroundings::helper;
+use crate::surroundings::helper_of;
 use bytes::Bytes;
 use http_body_util::Empty;
 use hyper::{Request, Uri, header};
 use hyper_util::rt::TokioIo;
 use kin_core::job::{Check, Program};
-use kin_keeper::spec::SpecView;
 use std::collections::BTreeSet;
 use std::time::Duration;
 use tokio::net::{TcpStream, UnixStream};
@@ -86,11 +85,8 @@ async fn connect(address: &str) -> Looked {
 
 async fn exec(program: &Program, run: &Watched, time: Duration, shared: &Shared) -> Looked {
     let no = shared.helpers.number();
-    let path = shared.run.join("spec").join(run.id.no.to_string());
-    let spec = std::fs::read(&path).map_err(|e| format!("the run's spec {}: {e}", path.display()))?;
-    let view = SpecView::check(&spec).map_err(|bad| bad.to_string())?;
     let ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    let spec = helper(&view, &run.id, run.pid, program, no, ms).map_err(|e| e.to_string())?;
+    let spec = helper_of(&shared.run, &run.id, run.pid, program, no, ms).map_err(|e| e.to_string())?;
     match shared.helpers.run(no, &spec).await {
         Ok(HelperEnd::Code(0)) => Ok(()),
         Ok(HelperEnd::TimedOut) => Err(format!("the probe did not end within {ms} ms")),

@@ -3,8 +3,24 @@
 
 use super::{DEFAULT_PATH, Makes, Unmakeable, checks, program};
 use kin_core::job::Program;
-use kin_core::{RunId, RunNo};
+use kin_core::{RunId, RunNo, SpawnStep};
 use kin_keeper::spec::{Output, Spec, SpecView, User};
+use std::path::Path;
+
+/// Its spec, from that of a run that lives: what a probe and a stop command begin with.
+pub fn helper_of(
+    dir: &Path,
+    of: &RunId,
+    pid: Option<u32>,
+    program: &Program,
+    no: RunNo,
+    timeout_ms: u64,
+) -> Makes<Spec> {
+    let path = dir.join("spec").join(of.no.to_string());
+    let bytes = std::fs::read(&path).map_err(|e| Unmakeable::io(SpawnStep::Spec, path.display(), &e))?;
+    let view = SpecView::check(&bytes).map_err(|bad| Unmakeable::defined(bad.to_string()))?;
+    helper(&view, of, pid, program, no, timeout_ms)
+}
 
 /// Its spec, from that of the run it helps. `pid`: the run's leader, in KIN_PID.
 pub fn helper(
