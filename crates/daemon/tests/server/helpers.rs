@@ -352,3 +352,67 @@ async fn limits_without_a_cgroup_to_keep_them_keep_it_from_starting() {
     let failed = helpers.run(no, &spec).await.expect("told");
     assert_eq!(failed, HelperEnd::SpawnFailed { step: SpawnStep::Cgroup, errno: 95 });
 }
+
+#[tokio::test]
+async fn a_ladder_goes_on_where_a_dead_keeper_left_it() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let heard = server.dir().join("heard");
+    let no = helpers.number();
+    let file = heard.display();
+    let mut spec = shell(
+        no,
+        &format!(
+            "trap 'echo int >> {file}' INT; trap 'echo term >> {file}' TERM; trap 'echo hup >> {file}' HUP; while :; do sleep 0.01; done"
+        ),
+    );
+    spec.timeout_ms = 100;
+    spec.stop_signal = 2;
+    spec.stop_more = vec![15, 1];
+    spec.stop_wait_ms = 400;
+    let waiting = helpers.run(no, &spec);
+    let kill = async {
+        for (lines, role) in [(1, "keeper"), (2, "elder")] {
+            let text = || std::fs::read_to_string(&heard).unwrap_or_default();
+            until("a signal was heard", || (text().lines().count() >= lines).then_some(())).await;
+            let pid = Pid::from_raw(owner(&server, role) as i32).expect("a pid");
+            rustix::process::kill_process(pid, Signal::KILL).expect("killed");
+            server.until("/v1/server", |value| value["guard"] == "whole").await;
+        }
+    };
+    let (end, ()) = tokio::join!(tokio::time::timeout(LONG, waiting), kill);
+    assert_eq!(end.expect("in time").expect("told"), HelperEnd::TimedOut);
+    assert_eq!(std::fs::read_to_string(&heard).expect("heard"), "int\nterm\nhup\n");
+}
+
+#[tokio::test]
+async fn another_users_run_reaches_what_is_its_own_and_nothing_else() {
+    if !rustix::process::geteuid().is_root() {
+        return println!("not run: only root may change the user");
+    }
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let secret = server.dir().join("secret");
+    std::fs::write(&secret, "s3cret").expect("written");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("set");
+    let script = "set -e; test $(id -u) = 65534; test \"$(cat $CREDENTIALS_DIRECTORY/db)\" = s3cret; test -w $NOTIFY_SOCKET; \
+        ! test -r $KIN_SOCKET; ! ls $(dirname $KIN_SOCKET) 2>/dev/null; ! cat $(dirname $KIN_SOCKET)/spec/* 2>/dev/null; \
+        grep -q 'NoNewPrivs:.1' /proc/self/status; pwd | grep -qx /";
+    let mut job = Job::new(JobName::parse("web").expect("a name"), Program::Shell(script.into()));
+    job.around.user = Some("65534".into());
+    job.around.dir = Some("/".into());
+    job.around.credentials = [("db".into(), secret.to_string_lossy().into_owned())].into();
+    job.life.ready = Some(Ready { by: Check::Notify, every: Millis(1), look_timeout: Millis(1), within: None });
+    let (state, run) = (server.state(), std::fs::canonicalize(server.run()).expect("there"));
+    let around = surroundings::Server::this(&run, &state, None);
+    let no = helpers.number();
+    let id = kin_core::RunId { job: job.name.clone(), no };
+    let base = PathBuf::from(format!("web-{no}"));
+    let which =
+        surroundings::Which { id: &id, slot: 0, attempt: 1, env: &[].into(), here: None, port: None, log_base: &base };
+    let mut spec = surroundings::make(&job, &which, &around).expect("made").spec;
+    spec.output = Output::Null;
+    assert_eq!(helpers.run(no, &spec).await.expect("ran"), HelperEnd::Code(0));
+    surroundings::clear(&run, no).expect("cleared");
+    assert_eq!(std::fs::read_dir(run.join("credentials")).expect("there").count(), 0);
+}
