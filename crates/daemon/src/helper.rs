@@ -111,6 +111,7 @@ impl Helpers {
             keeper: None,
             going: BTreeMap::new(),
             stale: BTreeSet::new(),
+            forgetting: BTreeMap::new(),
             hear,
             look_at: None,
             next_peer: 0,
@@ -181,6 +182,8 @@ struct Hands {
     going: BTreeMap<RunNo, Going>,
     /// Of an earlier daemon, or dropped: to be ended and forgotten.
     stale: BTreeSet<RunNo>,
+    /// Asked to be forgotten, and by whom: a keeper that dies before it hears that leaves the slot to another.
+    forgetting: BTreeMap<RunNo, u64>,
     hear: mpsc::Sender<Heard>,
     /// When to look for keepers again.
     look_at: Option<Instant>,
@@ -339,7 +342,7 @@ impl Hands {
         let Some(peer) = self.peers.get(&generation) else { return };
         let Some(slot) = slot::of_run(&peer.table, no.get()) else { return };
         let stale = self.stale.contains(&no);
-        if !stale && !self.going.contains_key(&no) {
+        if !stale && !self.going.contains_key(&no) && !self.forgetting.contains_key(&no) {
             return;
         }
         if slot.state != DRAINED {
@@ -351,7 +354,15 @@ impl Hands {
         self.remove_spec(no);
         self.say(generation, Ask::Forget { run: no.get() });
         self.stale.remove(&no);
+        self.see_who_is_forgotten();
+        self.forgetting.insert(no, generation);
         self.tell(no, Ok(end(&slot)));
+    }
+
+    fn see_who_is_forgotten(&mut self) {
+        let Hands { forgetting, peers, .. } = self;
+        // Of a generation that nobody answers for just now, nothing is known.
+        forgetting.retain(|no, by| peers.get(by).is_none_or(|peer| peer.table.find(no.get()).is_some()));
     }
 
     fn tell(&mut self, no: RunNo, answer: Answer) {
@@ -382,9 +393,11 @@ impl Hands {
     /// To everybody who serves a generation. What nobody serves is over.
     fn connect_all(&mut self) {
         self.look_at = None;
-        for generation in self.generations() {
-            self.connect(generation);
+        let there = self.generations();
+        for generation in &there {
+            self.connect(*generation);
         }
+        self.forgetting.retain(|_, by| there.contains(by));
         let lost: Vec<RunNo> = self
             .going
             .iter()
@@ -405,7 +418,8 @@ impl Hands {
 
     /// Its table is served by nobody, and says that it began. What still lives of it is ended.
     fn is_lost(&self, generation: u64, no: RunNo) -> bool {
-        let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else { return true };
+        // A table that is gone was empty when its owner removed it: the helper never began, and is asked for again.
+        let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else { return false };
         if table.is_served() {
             return false;
         }

@@ -94,7 +94,7 @@ async fn a_helpers_end_is_told_and_nothing_else_is_left_of_it() {
     until("all slots are free again", || (slots(&server) == 0).then_some(())).await;
     assert_eq!(specs(&server), 0);
     let (_, runs) = server.get("/v1/runs").await;
-    assert!(!runs.to_string().contains("job-"), "{runs}");
+    assert_eq!(runs.to_string().matches("\"id\"").count(), 0, "{runs}");
     let logs: Vec<PathBuf> =
         std::fs::read_dir(server.state().join("logs")).expect("reads").flatten().map(|e| e.path()).collect();
     assert!(logs.is_empty(), "{logs:?}");
@@ -172,7 +172,7 @@ async fn what_a_dead_daemon_left_is_ended_and_never_called_a_run() {
     until("it is gone", || (!lives(pid)).then_some(())).await;
     until("its slot is free", || (slots(&server) == 0).then_some(())).await;
     let runs = server.until("/v1/runs", |value| value.is_object() || value.is_array()).await;
-    assert!(!runs.to_string().contains("job-"), "{runs}");
+    assert_eq!(runs.to_string().matches("\"id\"").count(), 0, "{runs}");
     server.front.take().map(|mut front| front.kill()).transpose().expect("ended");
 }
 
@@ -324,7 +324,7 @@ async fn a_newline_on_the_descriptor_it_was_promised_is_found_in_the_file() {
     let server = Server::serving();
     let helpers = Helpers::open(&server.run()).expect("helpers");
     let no = helpers.number();
-    let mut spec = shell(no, "echo ready >&7; ls /proc/$$/fd | tr '\\n' ' ' | grep -qx '0 1 2 7 '");
+    let mut spec = shell(no, "echo ready >&7");
     spec.ready_fd = Some(7);
     let refused = helpers.run(no, &spec).await.expect("told");
     assert_eq!(refused, HelperEnd::SpawnFailed { step: SpawnStep::Stdio, errno: 2 }, "nobody has made the file");
