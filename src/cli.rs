@@ -1,12 +1,12 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    doctor, exec, jl, kill, listen, log, ps, release, serve, shutdown, signal, stop, tail, upgrade, wait, why,
-    with_client,
+    check, completions, config, cron, doctor, edit, exec, jl, kill, list, listen, log, man, ps, release, serve,
+    shutdown, signal, stop, tail, upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
-use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kin_client::Client;
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,37 +31,60 @@ const TEMPLATE: &str = "\
 
 {usage-heading} {usage}
 
+\x1b[1mJobs\x1b[0m
+  list         the jobs that the files define
+  edit         open the file of a job, check it, put it in place
+  check        all that is wrong with the files
+  config       settings: what holds, where it is written, what may be
+
 \x1b[1mRun\x1b[0m
-  exec      run any command under kin: output, exit code and Ctrl-C pass through
-  release   let the runs go that are held at a latch
+  exec         run any command under kin: output, exit code and Ctrl-C pass through
+  release      let the runs go that are held at a latch
 
 \x1b[1mLook\x1b[0m
-  ps        runs that live
-  log       runs there were, as a table             (history, hist)
-  jl        what one run has written                (output)
-  tail      last lines of runs, and those to come   (logs)
-  listen    what happens, as it happens
-  wait      until runs have ended, or a state is reached
-  why       the story of a run in words
+  ps           runs that live
+  log          runs there were, as a table             (history, hist)
+  jl           what one run has written                (output)
+  tail         last lines of runs, and those to come   (logs)
+  listen       what happens, as it happens
+  wait         until runs have ended, or a state is reached
+  why          the story of a run in words
+  cron         what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
-  stop      ask runs to end, then make them
-  kill      end runs at once, with all they started
-  signal    send runs a signal
+  stop         ask runs to end, then make them
+  kill         end runs at once, with all they started
+  signal       send runs a signal
 
 \x1b[1mServer\x1b[0m
-  serve     the server in the foreground
-  shutdown  end the server; runs go on unless told otherwise
-  upgrade   replace the server in place; runs notice nothing
-  doctor    how the server is, and what to do about it
+  serve        the server in the foreground
+  shutdown     end the server; runs go on unless told otherwise
+  upgrade      replace the server in place; runs notice nothing
+  doctor       how the server is, and what to do about it
+
+\x1b[1mShell\x1b[0m
+  completions  verbs and options, for bash, zsh, fish, ...
+  man          manual pages
+
+\x1b[1mExit codes\x1b[0m
+  0  done                                       1  what was asked about failed, or kin did
+  2  wrong usage, setting or KIN_HOME           3  no server, or it does not answer
+  4  no such job or run                         5  refused
+  124  the time was over                      exec  the command's own: kin help exec
 
 kin VERB --help says more and shows an example. A server is started when a verb needs one.
 
 {options}
 ";
 
+/// Only the one that is typed is made with all of its arguments: making all of them costs as much as the request.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Verb {
+    List(list::ListArgs),
+    Edit(edit::EditArgs),
+    Check(check::CheckArgs),
+    Config(config::ConfigArgs),
     Exec(exec::ExecArgs),
     Release(release::ReleaseArgs),
     Ps(ps::PsArgs),
@@ -74,6 +97,7 @@ enum Verb {
     Listen(listen::ListenArgs),
     Wait(wait::WaitArgs),
     Why(why::WhyArgs),
+    Cron(cron::CronArgs),
     Stop(stop::StopArgs),
     Kill(kill::KillArgs),
     Signal(signal::SignalArgs),
@@ -81,6 +105,8 @@ enum Verb {
     Shutdown(shutdown::ShutdownArgs),
     Upgrade(upgrade::UpgradeArgs),
     Doctor(doctor::DoctorArgs),
+    Completions(completions::CompletionsArgs),
+    Man(man::ManArgs),
     #[command(hide = true)]
     WithClient(with_client::WithClientArgs),
 }
@@ -104,6 +130,14 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
     let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
+        Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
+        Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
+        Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
+        // Files alone: no server is asked for, and none is started.
+        Ok(Cli { verb: Verb::List(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Edit(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Check(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Config(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -116,6 +150,18 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
             }
         }
     }
+}
+
+/// The command line without what nobody types, for shells and `man`.
+fn for_people() -> Command {
+    let mut cli = Cli::command();
+    cli.build();
+    let is_typed = |verb: &&Command| !verb.is_hide_set() && verb.get_name() != "help";
+    let verbs: Vec<Command> = cli.get_subcommands().filter(is_typed).cloned().collect();
+    Command::new("kin")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("Run it, keep it running, know what happened.")
+        .subcommands(verbs)
 }
 
 async fn perform(verb: Verb) -> Result<u8, Failure> {
@@ -133,7 +179,14 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Stop(args) => args.run(&face).await,
         Verb::Kill(args) => args.run(&face).await,
         Verb::Signal(args) => args.run(&face).await,
-        Verb::Serve(_) => Err(Failure::usage("serve runs before anything else")),
+        Verb::Serve(_)
+        | Verb::Completions(_)
+        | Verb::Man(_)
+        | Verb::Cron(_)
+        | Verb::List(_)
+        | Verb::Edit(_)
+        | Verb::Check(_)
+        | Verb::Config(_) => Err(Failure::usage("it asks no server")),
         Verb::Shutdown(args) => args.run(&face).await,
         Verb::Upgrade(args) => args.run(&face).await,
         Verb::Doctor(args) => args.run(&face).await,

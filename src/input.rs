@@ -2,6 +2,10 @@
 //!
 //! A terminal is not handed over: a run that outlives us would go on reading what is typed for others. It gets a pipe,
 //! and a thread here puts into it what is typed for as long as we are in the foreground and alive. Our end is its EOF.
+//!
+//! What is typed ahead belongs to whoever reads the terminal next, so no more of it is taken than the run reads: the
+//! pipe has room for one piece, and only when that was read is the terminal read again. One line is lost at most, to a
+//! run that never reads: nobody can see whether a reader waits at an empty pipe.
 
 use crate::report::Failure;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -9,7 +13,7 @@ use rustix::pipe::PipeFlags;
 use rustix::termios::{OptionalActions, Termios};
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
 use std::sync::mpsc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -31,6 +35,9 @@ impl Input {
         if stdin.is_terminal() {
             let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)
                 .map_err(|e| Failure::System { what: "could not make a pipe", source: e.into() })?;
+            // One page is one piece, which must be read whole before the pipe is writable again. Where the kernel keeps
+            // the usual size, more is taken ahead, and that is all.
+            rustix::pipe::fcntl_setpipe_size(&write, rustix::param::page_size()).map(|_| ()).unwrap_or(());
             return Ok(Input::Typed { read, pump: Pump { write } });
         }
         let file = stdin.as_fd().try_clone_to_owned().map(File::from);
@@ -60,23 +67,36 @@ impl Pump {
     pub(crate) fn start(self) -> Result<(), Failure> {
         let foreground = Foreground::watch()?;
         std::thread::spawn(move || {
-            let mut to = File::from(self.write);
+            let to = File::from(self.write);
             // Whatever ends the pump ends the run's input, and that is all there is to say about it.
-            drop(each_typed(&foreground, |bytes| to.write_all(bytes).is_ok()));
+            drop(each_typed(&foreground, Some(to.as_fd()), |bytes| (&to).write_all(bytes).is_ok()));
         });
         Ok(())
     }
 }
 
 /// Gives what is typed to `take` until that says no; only while we are in the foreground, as a shell would have it.
-fn each_typed(foreground: &Foreground, mut take: impl FnMut(&[u8]) -> bool) -> std::io::Result<()> {
+/// `pipe` is where it goes: nothing is read before what went there was read, or after its last reader is gone.
+fn each_typed(
+    foreground: &Foreground,
+    pipe: Option<BorrowedFd<'_>>,
+    mut take: impl FnMut(&[u8]) -> bool,
+) -> std::io::Result<()> {
     let stdin = std::io::stdin();
     let mut buffer = [0u8; 4096];
     loop {
-        let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-        rustix::io::retry_on_intr(|| rustix::event::poll(&mut ready, None::<&Timespec>))?;
+        if let Some(pipe) = pipe
+            && until(&mut [PollFd::new(&pipe, PollFlags::OUT)])?.intersects(PollFlags::ERR)
+        {
+            return Ok(());
+        }
+        let mut both = [PollFd::new(&stdin, PollFlags::IN), PollFd::new(&stdin, PollFlags::empty())];
+        if let Some(pipe) = &pipe {
+            both[1] = PollFd::new(pipe, PollFlags::empty());
+        }
+        until(&mut both)?;
         // Reading in the background would stop us, and the run's output with us.
-        if !foreground.wait() {
+        if both[1].revents().intersects(PollFlags::ERR) || !foreground.wait() {
             return Ok(());
         }
         let n = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut buffer))?;
@@ -84,6 +104,12 @@ fn each_typed(foreground: &Foreground, mut take: impl FnMut(&[u8]) -> bool) -> s
             return Ok(());
         }
     }
+}
+
+/// Blocks until one of them is ready, and gives what the first is ready for.
+fn until(fds: &mut [PollFd<'_>]) -> std::io::Result<PollFlags> {
+    rustix::io::retry_on_intr(|| rustix::event::poll(fds, None::<&Timespec>))?;
+    Ok(fds[0].revents())
 }
 
 /// Whether the terminal is ours just now.
@@ -152,7 +178,7 @@ pub(crate) fn keys() -> Result<tokio::sync::mpsc::Receiver<Vec<u8>>, Failure> {
     std::thread::spawn(move || {
         let give = |bytes: &[u8]| send.blocking_send(bytes.to_vec()).is_ok();
         match foreground {
-            Some(foreground) => drop(each_typed(&foreground, give)),
+            Some(foreground) => drop(each_typed(&foreground, None, give)),
             None => drop(each_piped(give)),
         }
     });

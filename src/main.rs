@@ -3,9 +3,11 @@
 //! One program in four roles. Elder, keeper, daemon and a front in the background look at their first argument only and
 //! pay for nothing else; whatever is left is a command line for people.
 
+mod caller;
 mod clean;
 mod cli;
 mod commands;
+mod definitions;
 mod durations;
 mod input;
 mod listing;

@@ -73,8 +73,9 @@ impl Thread {
 }
 
 fn write_all(cleaned: Cleaned, mut waiting: mpsc::Receiver<(Stream, Vec<u8>)>) -> std::io::Result<()> {
-    let mut out = Target { to: std::io::stdout().lock(), cleaner: cleaned.out.then(Cleaner::default) };
-    let mut err = Target { to: std::io::stderr().lock(), cleaner: cleaned.err.then(Cleaner::default) };
+    // Locked for each write and no longer: what kin itself has to say on stderr comes in between.
+    let mut out = Target { to: std::io::stdout(), cleaner: cleaned.out.then(Cleaner::default) };
+    let mut err = Target { to: std::io::stderr(), cleaner: cleaned.err.then(Cleaner::default) };
     while let Some((stream, bytes)) = waiting.blocking_recv() {
         match stream {
             Stream::Out => out.write(&bytes)?,

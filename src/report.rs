@@ -1,22 +1,25 @@
 //! Where an error meets a human: its words, what to do about it, and the exit code.
 //!
-//! | code | means                                        |
-//! |------|----------------------------------------------|
-//! | 0    | done                                         |
-//! | 1    | the thing asked about failed, or kin did     |
-//! | 2    | the command line or a setting is wrong       |
-//! | 3    | no server, or it does not answer             |
-//! | 4    | no such job or run                           |
-//! | 5    | refused                                      |
-//! | 124  | the time was over                            |
+//! | code | means                                            |
+//! |------|--------------------------------------------------|
+//! | 0    | done                                             |
+//! | 1    | the thing asked about failed, or kin did         |
+//! | 2    | the command line, a setting or KIN_HOME is wrong |
+//! | 3    | no server, or it does not answer                 |
+//! | 4    | no such job or run                               |
+//! | 5    | refused                                          |
+//! | 124  | the time was over                                |
 //!
 //! `exec` returns the child's own, see `verdict`.
 
 use crate::clean;
 use kin_client::Error;
 use kin_client::api::Code;
+use kin_client::api::home::NoHome;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+
+const OF_ONES_OWN: &str = "set KIN_HOME to a directory of your own that can be written to";
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
@@ -33,9 +36,9 @@ pub(crate) enum Failure {
     Closed,
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
-    /// The run goes on, whatever became of the one who followed it.
-    #[error("{source}; the run {run} goes on")]
-    LeftRunning { run: String, source: Box<Failure> },
+    /// The run goes on, whatever became of the one who followed it; or nobody knows.
+    #[error("{source}; {}", left_words(run, *lives))]
+    Left { run: String, lives: bool, source: Box<Failure> },
 }
 
 impl Failure {
@@ -63,9 +66,9 @@ impl Failure {
             Failure::TimedOut(_) => 124,
             Failure::Closed => 0,
             Failure::System { .. } => 1,
-            Failure::LeftRunning { source, .. } => source.exit_code(),
+            Failure::Left { source, .. } => source.exit_code(),
             Failure::Client(error) => match error {
-                Error::Home(_) => 2,
+                Error::Home(_) | Error::NotADirectory { .. } => 2,
                 Error::Refused(refused) => match refused.code {
                     Code::BadRequest | Code::UnsupportedMedia | Code::TooLarge => 2,
                     Code::NotFound => 4,
@@ -75,6 +78,8 @@ impl Failure {
                 },
                 // A server that ends before it serves says with its own code what is wrong.
                 Error::NotStarted { code: Some(2), .. } => 2,
+                // A place of somebody else's.
+                Error::Unreachable { source, .. } if source.kind() == std::io::ErrorKind::PermissionDenied => 2,
                 Error::NoServer { .. }
                 | Error::NotStarted { .. }
                 | Error::Silent { .. }
@@ -88,14 +93,17 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } | Failure::NotFound { hint, .. } => hint.clone(),
-            Failure::LeftRunning { run, source } => {
-                let first = source.hint().map(|hint| format!("{hint}; then ")).unwrap_or_default();
-                Some(format!("{first}kin tail -f {run} follows it again"))
+            Failure::Left { run, source, .. } => {
+                // Where there is no server, asking for the run starts one.
+                let no_server = matches!(source.as_ref(), Failure::Client(Error::NoServer { .. }));
+                let first = source.hint().filter(|_| !no_server).map(|hint| format!("{hint}; then "));
+                Some(format!("{}kin tail -f {run} follows it again", first.unwrap_or_default()))
             }
             Failure::TimedOut(_) | Failure::Closed | Failure::System { .. } => None,
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
                 Error::NoServer { .. } => Some("kin serve starts one in the foreground".into()),
+                Error::NotStarted { code: Some(2), .. } | Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
                 Error::NotStarted { state, .. } => Some(format!("see {}", state.join("server.log").display())),
                 Error::Silent { daemon: Some(daemon), .. } => {
                     Some(format!("kill -9 {} makes a new one take over; no run is harmed by it", daemon.pid))
@@ -104,7 +112,8 @@ impl Failure {
                     Some(format!("kin serve looks after it; see {}", state.join("server.log").display()))
                 }
                 Error::Unreachable { .. } => Some("only the user whose server it is, and root, may talk to it".into()),
-                Error::Home(_) => Some("set KIN_HOME to a directory of your own".into()),
+                Error::Home(NoHome::Relative(home)) => Some(format!("KIN_HOME=\"$PWD/{}\"", home.display())),
+                Error::Home(NoHome::Unsaid) => Some(OF_ONES_OWN.into()),
                 Error::Strange { .. } | Error::Hand { .. } | Error::System { .. } => None,
             },
         }
@@ -115,6 +124,10 @@ impl Failure {
         lines.extend(self.hint().map(|hint| format!("  hint: {}", clean::name(&hint))));
         lines
     }
+}
+
+fn left_words(run: &str, lives: bool) -> String {
+    if lives { format!("the run {run} goes on") } else { format!("what became of {run}, the next one knows") }
 }
 
 /// Says on stderr what there is to say, and ends the program with the right code.
@@ -173,7 +186,7 @@ mod tests {
         assert_eq!(refused(Code::Refused).lines(), ["kin: another run of backup lives", "  hint: kin stop backup"]);
         let daemon = Some(DaemonProcess { pid: 7, doing: "stopped by a signal" });
         let silent = Error::Silent { state: "/s".into(), daemon, seconds: 30 };
-        let left = Failure::LeftRunning { run: "a-00000001".into(), source: Box::new(silent.into()) };
+        let left = Failure::Left { run: "a-00000001".into(), lives: true, source: Box::new(silent.into()) };
         assert_eq!(
             left.lines(),
             [

@@ -11,7 +11,7 @@ pub(crate) fn run(id: &str, outcome: &str) -> Run {
         slot: 0,
         attempt: 1,
         follows: None,
-        trigger: Trigger { kind: "manual".into(), by: Some("uid:1000".into()) },
+        trigger: Trigger { kind: "manual".into(), by: Some("uid:1000".into()), ..Trigger::default() },
         state: "ended".into(),
         outcome: Some(outcome.to_owned()),
         exit_code: match outcome {
@@ -38,9 +38,17 @@ pub(crate) fn run(id: &str, outcome: &str) -> Run {
         command: vec!["true".into()],
         directory: "/srv".into(),
         latch: None,
+        rev: None,
+        needs: Vec::new(),
+        until: None,
+        ready_at: None,
+        queue: None,
+        mutex: Vec::new(),
+        priority: 0,
         timeout_ms: None,
         tty: false,
         unowned: false,
+        not_recorded: None,
     }
 }
 

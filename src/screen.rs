@@ -66,6 +66,11 @@ impl Screen {
     pub(crate) fn note(&self, text: &str) {
         drop(writeln!(std::io::stderr().lock(), "kin: {}", clean::name(text)));
     }
+
+    /// What a note is about, below it.
+    pub(crate) fn quote(&self, text: &str) {
+        drop(writeln!(std::io::stderr().lock(), "{}", clean::name(text)));
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use crate::durations;
 use crate::screen::Colour;
 use crate::signals;
 use kin_client::api::Run;
+use kin_client::{AWAY, Client};
 use std::time::Duration;
 
 /// Kinetic's status of a run.
@@ -121,6 +122,15 @@ pub(crate) fn sentence(run: &Run) -> Option<String> {
         Some("stopped") => Some(format!("{id} was stopped")),
         Some("oom-killed") => Some(format!("{id} was killed: it used more memory than it may")),
         Some(_) | None => None,
+    }
+}
+
+/// What is said to whoever follows a run when no server is there any more.
+pub(crate) fn away(client: &Client, id: &str) -> String {
+    let seconds = AWAY.as_secs();
+    match client.server_lives() {
+        Ok(true) => format!("the server was shut down; {id} goes on without it; waiting {seconds} s for the next one"),
+        Ok(false) | Err(_) => format!("no server runs any more; waiting {seconds} s for one that knows of {id}"),
     }
 }
 

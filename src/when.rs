@@ -29,8 +29,10 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     if let Ok(at) = text.parse::<Timestamp>() {
         return Ok(at);
     }
-    // A date alone would also read as a time at midnight; a time alone is one of today.
-    if let Ok(time) = text.parse::<Time>() {
+    // Whatever has a date would also read as its time alone, which is one of today.
+    if !text.contains('-')
+        && let Ok(time) = text.parse::<Time>()
+    {
         return local(now.date().to_datetime(time));
     }
     if let Ok(at) = text.parse::<DateTime>() {
@@ -84,6 +86,8 @@ mod tests {
             ("14:30", "2026-11-20T13:30:00.000Z"),
             ("2026-07-01", "2026-06-30T22:00:00.000Z"),
             ("2026-11-20 14:30", "2026-11-20T13:30:00.000Z"),
+            ("2026-07-01 14:30", "2026-07-01T12:30:00.000Z"),
+            ("2026-07-01T14:30", "2026-07-01T12:30:00.000Z"),
             ("2026-11-20T14:30:00Z", "2026-11-20T14:30:00.000Z"),
             ("2026-11-20T14:30:00+05:00", "2026-11-20T09:30:00.000Z"),
         ] {

@@ -12,7 +12,7 @@ fn inv_10_a_server_started_by_a_command_carries_nothing_of_its_first_caller() {
     let server = Options::new(KIN).prepare();
     let mut caller = Command::new("bash");
     caller
-        .args(["-c", r#"umask 000; ulimit -n 333; exec 9</etc/hostname; cd /usr; exec nohup "$0" exec -- true"#, KIN])
+        .args(["-c", ODD_CALLER, KIN])
         .env_clear()
         .envs(server.environment())
         .env("SECRET", "hunter2")
@@ -37,6 +37,71 @@ fn inv_10_a_server_started_by_a_command_carries_nothing_of_its_first_caller() {
         assert!(!fds.values().any(|target| target == "/etc/hostname"), "{}: {fds:?}", role.word());
     }
     server.stop();
+}
+
+/// Whoever starts a server: everything about it is unusual, and none of it is the server's.
+const ODD_CALLER: &str = r#"
+    umask 000; ulimit -n 333; ulimit -Sc unlimited; trap '' QUIT USR1; exec 9</etc/hostname; cd /usr
+    echo 300 > /proc/self/oom_score_adj; exec nice -n 5 taskset -c 0 chrt -b 0 ionice -c 3 nohup "$0" exec -- true"#;
+
+#[test]
+fn inv_10_a_servers_limits_and_priority_are_not_its_first_callers() {
+    let server = Options::new(KIN).prepare();
+    let mut caller = Command::new("bash");
+    caller.args(["-c", ODD_CALLER, KIN]).env_clear().envs(server.environment()).stdin(Stdio::null());
+    let out = caller.output().expect("bash runs");
+    let said = String::from_utf8_lossy(&out.stderr);
+    assert!(out.status.success(), "{said}");
+    let ours = std::fs::read_to_string("/proc/self/status").expect("our status");
+    let is_root = rustix::process::geteuid().is_root();
+    for role in [Role::Elder, Role::Keeper, Role::Daemon] {
+        let pid = server.pid(role).unwrap_or_else(|| panic!("a {}", role.word()));
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("its /proc");
+        let line = |text: &str, name: &str| {
+            text.lines().find(|line| line.starts_with(name)).unwrap_or_else(|| panic!("a line {name}")).to_string()
+        };
+        let status = read("status");
+        let ignored =
+            u64::from_str_radix(line(&status, "SigIgn").rsplit('\t').next().expect("a mask"), 16).expect("hex");
+        // QUIT and USR1, which the caller ignored.
+        assert_eq!(ignored & (1 << 2 | 1 << 9), 0, "{}: {ignored:x}", role.word());
+        assert_eq!(line(&status, "Cpus_allowed:"), line(&ours, "Cpus_allowed:"), "{}", role.word());
+        let stat = read("stat");
+        let fields: Vec<&str> = stat.rsplit_once(')').expect("a name").1.split_whitespace().collect();
+        let (nice, policy) = (fields[16], fields[38]);
+        assert_eq!(policy, "0", "{}: its policy is the ordinary one", role.word());
+        let core = line(&read("limits"), "Max core file size");
+        assert_eq!(core.split_whitespace().nth(4), Some("0"), "{}: {core}", role.word());
+        let files = line(&read("limits"), "Max open files");
+        // Taken back, or it is said that it could not be.
+        assert!(nice == "0" || !is_root && said.contains("the nice value 5"), "{}: {nice}: {said}", role.word());
+        let (kept, told) = (files.contains(" 333 "), said.contains("open files (333)"));
+        assert_eq!(kept, told, "{}: {files}: {said}", role.word());
+        let score: i32 = read("oom_score_adj").trim().parse().expect("a number");
+        assert!(score <= 0, "{}: {score}", role.word());
+    }
+    server.stop();
+}
+
+#[test]
+fn exec_gives_the_callers_limits_and_nice_value() {
+    let server = Server::start(KIN);
+    let typed = r#"ulimit -Sn 77; ulimit -Hn 99; ulimit -c 0; ulimit -f 1234
+        exec nice -n 7 "$0" exec -- bash -c 'nice; ulimit -Sn; ulimit -Hn; ulimit -c; ulimit -f'"#;
+    let mut caller = Command::new("bash");
+    caller.args(["-c", typed, KIN]).env_clear().envs(server.environment()).stdin(Stdio::null());
+    let out = caller.output().expect("bash runs");
+    assert_eq!(String::from_utf8_lossy(&out.stdout), "7\n77\n99\n0\n1234\n", "{out:?}");
+    // The next caller has its own again.
+    let said = Cli::new(&server).run(&["exec", "--", "bash", "-c", "nice; ulimit -Hn"]).expect(0).text();
+    assert!(said.starts_with("0\n") && !said.ends_with("\n99\n"), "{said}");
+    // More than the server may give is no failure, but as much as it may.
+    let mut wish = server.request(&["bash", "-c", "ulimit -c; nice"]);
+    wish["rlimits"] = serde_json::json!({"core": {"soft": null, "hard": null}});
+    wish["nice"] = serde_json::json!(-20);
+    let run = server.submit(&wish);
+    assert_eq!(server.wait_end(run["id"].as_str().expect("an id"))["outcome"], "ok");
+    server.shutdown();
 }
 
 fn probe(said: &[u8]) -> Value {

@@ -113,9 +113,13 @@ fn a_full_job_is_refused() {
 }
 
 fn attached(server: &Server) -> (std::process::Child, String) {
+    attached_with(server, &[])
+}
+
+fn attached_with(server: &Server, options: &[&str]) -> (std::process::Child, String) {
     let guest = guest_path();
     let mut command = server.command();
-    command.args(["exec", "--id", "attached", "--"]).arg(guest).arg("forever").stdout(Stdio::piped());
+    command.args(["exec", "--id", "attached"]).args(options).arg("--").arg(guest).arg("forever").stdout(Stdio::piped());
     let mut child = command.stderr(Stdio::null()).spawn().expect("kin exec starts");
     let mut line = String::new();
     let out = child.stdout.as_mut().expect("a pipe");
@@ -151,6 +155,88 @@ fn inv_13_the_death_of_a_client_does_not_end_its_run() {
     cli.run(&["stop", &id]).expect(0);
     assert_eq!(server.wait_end(&id)["outcome"], "stopped");
     assert!(asked.elapsed() < Duration::from_secs(5), "TERM was enough");
+    server.shutdown();
+}
+
+/// `exec -- yes | head -1`: as in any shell the writer is told, with 128 + PIPE; the run is another process, and goes on.
+#[test]
+fn inv_13_a_reader_that_goes_away_ends_the_client_alone() {
+    let server = Server::start(KIN);
+    let line_then_gone = |args: &[&str]| {
+        let mut command = server.command();
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut client = command.spawn().expect("kin exec starts");
+        let mut line = String::new();
+        let out = client.stdout.take().expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("its first line");
+        assert_eq!(line, "y\n");
+        assert_eq!(client.wait().expect("it ends").code(), Some(141));
+    };
+    line_then_gone(&["exec", "--id", "alone", "--", "yes"]);
+    let run = server.http().get("/v1/runs?job=alone").json()["runs"][0].clone();
+    assert_eq!(run["state"], "running", "{run}");
+    line_then_gone(&["exec", "--id", "guarded", "--with-client", "--", "yes"]);
+    let run = server.http().get("/v1/runs?job=guarded").json()["runs"][0].clone();
+    assert_eq!(server.wait_end(run["id"].as_str().expect("an id"))["outcome"], "interrupted");
+    Cli::new(&server).run(&["kill", "alone"]).expect(0);
+    server.shutdown();
+}
+
+/// `> file 2>&1`: the streams are kept apart, and come in the order in which they were written, as far as the clock tells.
+#[test]
+fn both_streams_in_one_file_are_in_their_order() {
+    let server = Server::start(KIN);
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = std::fs::File::create(dir.path().join("both")).expect("a file");
+    let script = "for i in 1 2 3; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done";
+    let mut command = server.command();
+    command.args(["exec", "--id", "both", "--", "sh", "-c", script]);
+    let both = |file: &std::fs::File| file.try_clone().expect("a clone");
+    let status = command.stdout(both(&file)).stderr(both(&file)).status().expect("kin exec");
+    assert!(status.success());
+    let text = std::fs::read_to_string(dir.path().join("both")).expect("what it wrote");
+    assert_eq!(text, "out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n");
+    assert_eq!(Cli::new(&server).run(&["jl", "--err", "both"]).expect(0).text(), "err 1\nerr 2\nerr 3\n");
+    server.shutdown();
+}
+
+#[test]
+fn with_client_stops_the_run_however_the_client_ends() {
+    let server = Server::start(KIN);
+    for signal in [Signal::HUP, Signal::KILL, Signal::QUIT] {
+        let (mut client, id) = attached_with(&server, &["--with-client"]);
+        kill_process(Pid::from_child(&client), signal).expect("ends it");
+        client.wait().expect("reaped");
+        let run = server.wait_end(&id);
+        assert_eq!(run["outcome"], "interrupted", "{signal:?}: {run}");
+    }
+    server.shutdown();
+}
+
+#[test]
+fn a_shutdown_is_told_to_whoever_is_attached_at_once() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let mut command = server.command();
+    command.args(["exec", "--id", "left", "--", "sh", "-c", "echo on; exec sleep 60"]);
+    let mut client = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kin exec starts");
+    let mut out = std::io::BufReader::new(client.stdout.take().expect("a pipe"));
+    let mut err = std::io::BufReader::new(client.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut out, &mut line).expect("its first line");
+    cli.run(&["shutdown", "--leave-runs"]).expect(0);
+    let asked = Instant::now();
+    line.clear();
+    std::io::BufRead::read_line(&mut err, &mut line).expect("word of it");
+    assert!(line.contains("the server was shut down; left-") && line.contains("goes on"), "{line}");
+    assert!(asked.elapsed() < Duration::from_millis(1500), "it took {:?}", asked.elapsed());
+    assert_eq!(client.wait().expect("it gives up").code(), Some(3));
+    line.clear();
+    std::io::Read::read_to_string(&mut err, &mut line).expect("its last words");
+    assert!(line.contains("goes on") && line.contains("kin tail -f left-"), "{line}");
+    let id = cli.run(&["ps", "--json"]).expect(0).json()[0]["id"].as_str().expect("it lives").to_string();
+    assert!(id.starts_with("left-"), "{id}");
+    cli.run(&["kill", &id]).expect(0);
     server.shutdown();
 }
 

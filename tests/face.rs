@@ -168,8 +168,12 @@ fn stop_says_what_it_did_run_by_run() {
         _ => Act::Cut,
     });
     let (code, out, err) = output(&fake, &["stop", "a-00000001", "b-00000002", "nobody"]);
-    assert_eq!(out, "a-00000001  stopping\nb-00000002  has ended already (ok)\n");
-    assert_eq!((code, err.as_str()), (4, "kin: nothing matches \"nobody\"\n"));
+    assert_eq!(out, "a-00000001  stopping\n");
+    let ended = "kin: b-00000002 has ended already: ok, at 2026-11-20 13:55:19\n";
+    assert_eq!((code, err), (4, format!("kin: nothing matches \"nobody\"\n{ended}")));
+    // What was asked for is so: no failure.
+    let (code, out, err) = output(&fake, &["stop", "b-00000002"]);
+    assert_eq!((code, out.as_str(), err.as_str()), (0, "", ended));
     let (code, out, err) = output(&fake, &["kill", "nobody"]);
     assert_eq!((code, out.as_str()), (4, ""));
     assert!(err.starts_with("kin: nothing matches \"nobody\"\n  hint: "), "{err}");

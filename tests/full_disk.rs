@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use testkit::http::Request;
 use testkit::server::{self, Options};
-use testkit::{Server, eventually, guest_path, is_root, not_run};
+use testkit::{Cli, Role, Server, eventually, guest_path, is_root, not_run, procfs};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -109,7 +109,280 @@ fn inv_14_a_full_disk_costs_no_truth() {
     drop(disk);
 }
 
+/// The disk of a server is full, and its reserve as it was, or gone.
+fn full_house(size: &str, reserve: bool) -> Option<(SmallDisk, Server, PathBuf)> {
+    if !is_root() {
+        not_run("the full disk needs root, to mount a small one");
+        return None;
+    }
+    let Some(disk) = SmallDisk::mount(&format!("size={size},mode=755")) else {
+        not_run("no tmpfs can be mounted for the full disk");
+        return None;
+    };
+    let server = Options::new(KIN).below(&disk.0).start();
+    let cli = Cli::new(&server);
+    cli.run(&["exec", "--detach", "--id", "plain", "--", "sleep", "600"]).expect(0);
+    let deaf = "trap '' TERM; echo ready; while :; do sleep 1; done";
+    cli.run(&["exec", "--detach", "--id", "deaf", "--", "sh", "-c", deaf]).expect(0);
+    cli.run(&["exec", "--detach", "--id", "signalled", "--", "sleep", "600"]).expect(0);
+    cli.run(&["exec", "--detach", "--id", "held", "--pending", "go", "--", "true"]).expect(0);
+    for job in ["plain", "deaf", "signalled"] {
+        eventually("it runs", server::DEADLINE, || (newest(&server, job)["state"] == "running").then_some(()));
+    }
+    let deaf = newest(&server, "deaf")["id"].as_str().expect("an id").to_string();
+    eventually("it is deaf", server::DEADLINE, || (server.output(&deaf, "out") == b"ready\n").then_some(()));
+    if !reserve {
+        std::fs::write(server.state().join("reserve"), "").expect("no reserve");
+    }
+    let filler = disk.fill();
+    Some((disk, server, filler))
+}
+
+fn newest(server: &Server, job: &str) -> Value {
+    server.http().get(&format!("/v1/runs?job={job}&limit=1")).expect(200).json()["runs"][0].clone()
+}
+
+fn pid_of(server: &Server, job: &str) -> u32 {
+    u32::try_from(newest(server, job)["pid"].as_u64().expect("a pid")).expect("a pid")
+}
+
+/// One check of the doctor.
+fn checked(server: &Server, name: &str) -> Value {
+    let doctor = server.http().get("/v1/server/doctor").expect(200).json();
+    let checks = doctor["checks"].as_array().expect("checks");
+    checks.iter().find(|check| check["name"] == name).cloned().unwrap_or_default()
+}
+
+#[test]
+fn on_a_full_disk_everything_ends_that_is_told_to_and_is_recorded() {
+    let Some((disk, server, filler)) = full_house("48m", true) else { return };
+    let cli = Cli::new(&server);
+    // Whatever there is still room for in the ledger's own files: in the end nothing new is taken.
+    eventually("new runs are refused", server::DEADLINE, || {
+        let said = cli.run(&["exec", "--", "true"]);
+        (said.code == 5).then(|| assert!(said.errors().contains("the disk is full"), "{said:?}"))
+    });
+    cli.run(&["signal", "TERM", "signalled"]).expect(0);
+    let run = server.wait_end(newest(&server, "signalled")["id"].as_str().expect("an id"));
+    assert_eq!((run["outcome"].as_str(), run["signal"].as_u64()), (Some("signaled"), Some(15)), "{run}");
+    let why = cli.run(&["why", "signalled"]).expect(0).text();
+    assert!(why.contains("uid:0 had the signal TERM sent to it"), "{why}");
+    cli.run(&["stop", "--wait", "plain"]).expect(0);
+    cli.run(&["kill", "--wait", "deaf"]).expect(0);
+    for job in ["plain", "deaf"] {
+        let run = newest(&server, job);
+        assert_eq!((run["outcome"].as_str(), run["not_recorded"].as_str()), (Some("stopped"), None), "{run}");
+    }
+    let doctor = cli.run(&["doctor"]).expect(1).text();
+    assert!(doctor.contains("nothing new is started"), "{doctor}");
+    assert!(doctor.contains("whole") && !doctor.contains("degraded"), "the keepers are well: {doctor}");
+    // A daemon that starts on a full disk has the reserve too.
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(server::DEADLINE);
+    let said = cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0).text();
+    assert!(said.contains("cancelled"), "{said}");
+    server.assert_gone(server::DEADLINE);
+    std::fs::remove_file(filler).expect("room again");
+    server.start_again();
+    assert_eq!(newest(&server, "held")["outcome"], "cancelled");
+    let log = std::fs::read_to_string(server.state().join("events.log")).expect("a log of events");
+    assert!(log.contains(" WARN event=[disk.full]"), "the history has it too: {log}");
+    assert_eq!(cli.run(&["exec", "--", "sh", "-c", "exit 8"]).code, 8);
+    cli.run(&["doctor"]).expect(0);
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+/// Also where nothing at all can be recorded, and the daemon dies in the middle of it.
+#[test]
+fn a_stop_works_though_nothing_can_be_recorded() {
+    let Some((disk, server, filler)) = full_house("48m", false) else { return };
+    let cli = Cli::new(&server);
+    eventually("not even an end can be recorded", server::DEADLINE, || {
+        (cli.run(&["exec", "--", "true"]).code == 5 && free_bytes(&disk.0) == 0).then_some(())
+    });
+    let (plain, deaf) = (pid_of(&server, "plain"), pid_of(&server, "deaf"));
+    let said = cli.run(&["stop", "plain"]).expect(0);
+    assert!(said.errors().contains("not recorded yet: the disk is full"), "{said:?}");
+    assert!(procfs::gone_within(plain, server::DEADLINE));
+    // Its end is shown, and said to be nowhere else.
+    let run = eventually("its end is known", server::DEADLINE, || {
+        let run = newest(&server, "plain");
+        (run["state"] == "ended").then_some(run)
+    });
+    assert_eq!((run["outcome"].as_str(), run["not_recorded"].as_str()), (Some("stopped"), Some("the disk is full")));
+    assert_eq!(checked(&server, "recording")["result"], "failed");
+    cli.run(&["stop", "held"]).expect(5);
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(server::DEADLINE);
+    cli.run(&["kill", "deaf"]).expect(0);
+    assert!(procfs::gone_within(deaf, server::DEADLINE));
+    let said = cli.run(&["shutdown", "--stop-runs"]).expect(0);
+    assert!(said.errors().contains("not recorded yet"), "{said:?}");
+    let gone = procfs::gone_within(server.pid(Role::Keeper).unwrap_or(0), server::DEADLINE);
+    assert!(gone, "{}", server.describe());
+    std::fs::remove_file(filler).expect("room again");
+    server.start_again();
+    for job in ["plain", "deaf", "signalled"] {
+        let run = server.wait_end(newest(&server, job)["id"].as_str().expect("an id"));
+        assert_eq!((run["outcome"].as_str(), run["not_recorded"].as_str()), (Some("stopped"), None), "{run}");
+    }
+    assert_eq!(newest(&server, "held")["state"], "held", "what was not recorded did not happen to it");
+    assert_eq!(checked(&server, "recording"), Value::Null);
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+#[test]
+fn output_that_waits_for_the_disk_is_said_by_why_and_doctor() {
+    let Some((disk, server, filler)) = full_house("48m", true) else { return };
+    let cli = Cli::new(&server);
+    drop(std::fs::remove_file(&filler));
+    let noisy = "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done";
+    let id = cli.run(&["exec", "--detach", "--id", "noisy", "--", "sh", "-c", noisy]).expect(0).text();
+    let filler = disk.fill();
+    eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
+    let doctor = cli.run(&["doctor"]).expect(1).text();
+    assert!(doctor.contains(&format!("{}: its output is blocked since 20", id.trim())), "{doctor}");
+    assert!(doctor.contains("0 bytes were dropped so far"), "{doctor}");
+    assert!(!doctor.contains("degraded"), "{doctor}");
+    let json = cli.run(&["doctor", "--json"]).expect(1).json();
+    assert_eq!((json["ok"].as_bool(), json["guard"].as_str()), (Some(false), Some("whole")), "{json}");
+    let why = cli.run(&["why", "noisy"]).expect(0).text();
+    assert!(why.contains("Its output is blocked since 20") && why.contains("because the disk is full"), "{why}");
+    assert!(why.contains("Its output is in ") && why.contains(".out ("), "{why}");
+    cli.run(&["kill", "noisy"]).expect(0);
+    std::fs::remove_file(filler).expect("room again");
+    server.wait_end(id.trim());
+    eventually("nothing waits", server::DEADLINE, || (checked(&server, "output")["result"] == "ok").then_some(()));
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+#[test]
+fn old_output_goes_before_the_disk_is_full() {
+    let Some((disk, server, filler)) = full_house("48m", true) else { return };
+    let cli = Cli::new(&server);
+    drop(std::fs::remove_file(&filler));
+    let guest = guest_path();
+    let size: u64 = 5_000_000;
+    let out = format!("out={size}");
+    let guest = guest.to_str().expect("text");
+    let words = [guest, "run", "index=1", "seed=4", &out, "err=0", "chunk=65536", "spread_us=0", "end=exit:3"];
+    let mut ids = Vec::new();
+    // More than there is room for.
+    for _ in 0..13 {
+        let mut request = server.request(&words);
+        request["job"] = "writer".into();
+        let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+        let run = server.wait_end(&id);
+        let field = |name: &str| run[name].as_u64().expect("a count");
+        assert_eq!((field("exit_code"), field("out_bytes"), field("out_dropped")), (3, size, 0), "{run}");
+        ids.push(id);
+    }
+    let floor = (48 << 20) / 20;
+    eventually("the floor is kept", server::DEADLINE, || (free_bytes(&disk.0) >= floor).then_some(()));
+    assert_eq!(testkit::pattern::wrong(4, 0, size, &server.output(&ids[12], "out")), None, "the newest is whole");
+    let oldest = server.state().join(format!("logs/writer/{}.out", ids[0]));
+    assert!(!oldest.exists(), "the oldest went first");
+    assert_eq!(server.show(&ids[0])["exit_code"], 3, "and stays in the history");
+    let why = cli.run(&["why", &ids[0]]).expect(0).text();
+    assert!(why.contains("Its output, 5000000 bytes, is no longer kept."), "{why}");
+    assert_eq!(newest(&server, "plain")["state"], "running");
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+/// Its first 64 MiB and its newest bytes stay; what goes in between is counted, to the byte.
+#[test]
+fn a_run_that_fills_the_disk_loses_its_middle_and_goes_on() {
+    let Some((disk, server, filler)) = full_house("220m", true) else { return };
+    drop(std::fs::remove_file(&filler));
+    const SEGMENT: u64 = 64 << 20;
+    let guest = guest_path();
+    let size: u64 = 5 * SEGMENT + 12_345;
+    let out = format!("out={size}");
+    let guest = guest.to_str().expect("text");
+    let words = [guest, "run", "index=1", "seed=5", &out, "err=0", "chunk=1048576", "spread_us=0", "end=exit:0"];
+    let id = server.submit(&server.request(&words))["id"].as_str().expect("an id").to_string();
+    let run = server.wait_end_within(&id, 4 * server::DEADLINE);
+    assert_eq!((run["outcome"].as_str(), run["out_bytes"].as_u64()), (Some("ok"), Some(size)), "{run}");
+    let dropped = run["out_dropped"].as_u64().expect("a count");
+    assert!(dropped > 0 && dropped.is_multiple_of(SEGMENT), "{run}");
+    let job = run["job"].as_str().expect("a job");
+    let segment = |n: u64| {
+        let end = if n == 1 { String::new() } else { format!(".{n}") };
+        std::fs::read(server.state().join(format!("logs/{job}/{id}.out{end}"))).ok()
+    };
+    let mut kept = 0;
+    for n in 1..=6 {
+        let Some(bytes) = segment(n) else {
+            assert!(n != 1 && n != 6, "segment {n} is gone");
+            continue;
+        };
+        kept += bytes.len() as u64;
+        let mut want = vec![0; bytes.len()];
+        testkit::pattern::fill(5, 0, (n - 1) * SEGMENT, &mut want);
+        assert!(bytes == want, "segment {n} is not what was written");
+    }
+    assert_eq!(kept + dropped, size, "kept or counted, each byte");
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
 /// What a history says of each run: id, outcome, code.
+/// Packing needs room for the packed file beside the plain one. Without it, all stays as it was, and it is said.
+#[test]
+fn a_full_disk_leaves_old_output_as_it_was() {
+    if !is_root() {
+        return not_run("packing on a full disk needs root, to mount a small one");
+    }
+    let Some(disk) = SmallDisk::mount("size=40m,mode=755") else {
+        return not_run("no tmpfs can be mounted for packing on a full disk");
+    };
+    // To its daemons every run ended days ago.
+    let days_later = [("KIN_TEST_CLOCK", "200000"), ("KIN_TEST_CARE_MS", "100")];
+    let mut server = Options::new(KIN).below(&disk.0).start();
+    let size = 12_000_000;
+    let mut request = server.request(&["head", "-c", &size.to_string(), "/dev/urandom"]);
+    request["job"] = "noise".into();
+    let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+    server.wait_end(&id);
+    let wrote = server.output(&id, "out");
+    server.stop();
+    let filler = disk.fill();
+    let room = std::fs::OpenOptions::new().write(true).open(&filler).expect("opens");
+    room.set_len(room.metadata().expect("there").len() - (6 << 20)).expect("gives some room");
+    drop(room);
+    days_later.iter().for_each(|(name, value)| server.set_env(name, *value));
+    server.start_again();
+    let nudge = |server: &Server| {
+        let run = server.submit(&server.request(&["true"]));
+        server.wait_end(run["id"].as_str().expect("an id"));
+    };
+    nudge(&server);
+    let said = || {
+        let log = std::fs::read_to_string(server.state().join("events.log")).unwrap_or_default();
+        log.lines().find(|line| line.contains("there is no room to pack it")).map(String::from)
+    };
+    eventually("it is said", server::DEADLINE, said);
+    let file = |end: &str| server.state().join(format!("logs/noise/{id}.{end}"));
+    assert!(file("out").exists() && !file("out.zst").exists() && !file("out.zst.new").exists());
+    assert!(server.output(&id, "out") == wrote);
+    std::fs::remove_file(filler).expect("removes");
+    server.kill(testkit::Role::Daemon).expect("a daemon");
+    server.wait_whole(server::DEADLINE);
+    nudge(&server);
+    eventually("it is packed", server::DEADLINE, || (!file("out").exists()).then_some(()));
+    assert!(server.output(&id, "out") == wrote);
+    server.shutdown();
+}
+
 fn history(server: &Server) -> Vec<(String, String, Option<u64>)> {
     let list = server.http().get("/v1/runs?limit=100").expect(200).json();
     let of = |run: &Value| {

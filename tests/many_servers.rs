@@ -71,6 +71,12 @@ fn the_same_server_is_reached_from_a_login_from_cron_and_after_its_runtime_direc
     assert_eq!(said.as_deref(), Some("again\n"));
     let daemons = server.processes().iter().filter(|pid| procfs::command_line(**pid).contains(" daemon")).count();
     assert_eq!(daemons, 1, "{}", server.describe());
+    let said = || {
+        let log = std::fs::read_to_string(server.state().join("events.log")).ok()?;
+        (log.matches("event=[server.directory]").count() == 1).then_some(())
+    };
+    eventually("an event says so, once", server::DEADLINE, said);
+    assert!(!place.join("again").exists());
     server.stop();
 }
 

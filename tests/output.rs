@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use testkit::http::Request;
-use testkit::{Cli, Server, guest_path, not_run, pattern, server};
+use testkit::{Cli, Server, eventually, guest_path, not_run, pattern, server};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -100,6 +100,22 @@ fn output_after_the_leaders_end_is_still_taken() {
     let run = server.wait_end(&id);
     assert_eq!((run["exit_code"].as_u64(), draining["exit_code"].as_u64()), (Some(6), Some(6)), "{draining}");
     assert_eq!(server.output(&id, "out"), b"early\nlate\n");
+    server.shutdown();
+}
+
+/// How much a run has written is known while it writes, and not only at its end.
+#[test]
+fn what_a_living_run_has_written_is_counted() {
+    let server = Server::start(KIN);
+    let script = "head -c 70000 /dev/zero; head -c 300 /dev/zero >&2; head -c 5 /dev/zero; exec sleep 60";
+    let id = id_of(&server.submit(&server.request(&["sh", "-c", script])));
+    let of = |run: &serde_json::Value| (run["out_bytes"].as_u64(), run["err_bytes"].as_u64());
+    let all = (Some(70_005), Some(300));
+    eventually("all of it is counted", server::DEADLINE, || (of(&server.show(&id)) == all).then_some(()));
+    let listed = Cli::new(&server).run(&["ps", "--json"]).expect(0).json();
+    assert_eq!(of(&listed[0]), all, "{listed}");
+    let waited = server.http().get(&format!("/v1/runs/{id}/wait?timeout_ms=1")).expect(202).json();
+    assert_eq!(of(&waited), all, "{waited}");
     server.shutdown();
 }
 

@@ -26,6 +26,10 @@ struct Terminal {
 
 impl Terminal {
     fn of(home: &Path, args: &[&str]) -> Terminal {
+        Terminal::running(home, &[&[env!("CARGO_BIN_EXE_kin")], args].concat())
+    }
+
+    fn running(home: &Path, words: &[&str]) -> Terminal {
         let master = rustix::pty::openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let master = master.expect("a terminal");
         rustix::pty::grantpt(&master).and_then(|()| rustix::pty::unlockpt(&master)).expect("its other side");
@@ -34,7 +38,7 @@ impl Terminal {
         let slave = File::from(slave.expect("its other side"));
         let side = || slave.try_clone().expect("a clone");
         let mut command = Command::new("setsid");
-        command.args(["--ctty", "--wait", env!("CARGO_BIN_EXE_kin")]).args(args).env_clear();
+        command.args(["--ctty", "--wait"]).args(words).env_clear();
         command.env("KIN_HOME", home).env("PATH", "/usr/bin:/bin").env("TERM", "xterm");
         let child = command.stdin(side()).stdout(side()).stderr(side()).spawn().expect("kin");
         Terminal { master: File::from(master), slave, child }
@@ -99,6 +103,33 @@ fn what_is_typed_reaches_the_run_and_what_it_writes_is_cleaned() {
     assert_eq!(terminal.child.wait().expect("an end").code(), Some(3));
     line.clear();
     assert_eq!(stdin.read_line(&mut line).expect("the end of input"), 0, "our end is its end of input");
+}
+
+#[test]
+fn what_is_typed_ahead_and_not_read_by_the_run_is_left_for_the_shell() {
+    let (end, ended) = mpsc::channel();
+    let fake = server(b"begun\n", ended);
+    let (tell, told) = mpsc::channel::<OwnedFd>();
+    keeper(&fake.home(), move |packet: Packet| {
+        packet.fds.into_iter().for_each(|fd| tell.send(fd).expect("a listener"));
+        Some(b"KINHAND+".to_vec())
+    });
+    let typed = format!("{} exec -- sh; read line; echo \"the shell has $line\"", env!("CARGO_BIN_EXE_kin"));
+    let mut terminal = Terminal::running(&fake.home(), &["sh", "-c", &typed]);
+    terminal.until("begun\r\n");
+    let mut stdin = File::from(told.recv().expect("a descriptor"));
+    terminal.master.write_all(b"one\n").expect("typing");
+    let mut line = [0; 4];
+    stdin.read_exact(&mut line).expect("a line");
+    // The run has read a line, and reads no other.
+    terminal.master.write_all(b"two\nthree\n").expect("typing");
+    let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+    let ready = rustix::event::poll(&mut ready, Some(&Timespec { tv_sec: 20, tv_nsec: 0 })).expect("a poll");
+    assert_eq!((&line, ready), (b"one\n", 1));
+    drop(stdin);
+    end.send(()).expect("a server");
+    terminal.until("the shell has three\r\n");
+    assert_eq!(terminal.child.wait().expect("an end").code(), Some(0));
 }
 
 #[test]

@@ -9,7 +9,9 @@ use crate::table::{Cell, Column, Table};
 use clap::Args;
 use kin_client::api::server::{Doctor, Server};
 
-/// How the server is: each thing that was looked at, and what to do about it. Fails when one of them does.
+/// How the server is: each thing that was looked at, and what to do about it.
+///
+/// Exits with 1 when something is wrong; a warning is only what could be better.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin doctor\n  kin doctor --json | jq -r .guard")]
 pub(crate) struct DoctorArgs {
@@ -75,6 +77,7 @@ mod tests {
             hint: hint.map(str::to_owned),
         };
         let doctor = Doctor {
+            ok: true,
             guard: "whole".into(),
             checks: vec![
                 check("ledger", "ok", "12 runs", None),

@@ -1,5 +1,6 @@
 //! `kin exec`
 
+use crate::caller;
 use crate::cli::Face;
 use crate::commands::with_client::Guard;
 use crate::durations;
@@ -21,24 +22,30 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-/// Run any command under kin, with this directory, environment and umask.
+/// Run any command under kin, with this directory, environment, umask, limits and nice value.
 ///
 /// Attached, its output and exit code pass through, and Ctrl-C goes to it: once to interrupt it, twice to stop it. It
 /// outlives this client: close the terminal and it runs on; kin tail -f follows it again. With --detach its id is
 /// printed, and that is all.
+///
+/// Its two streams are kept apart, and come in the order in which they were written, as far as that is known: to about
+/// two milliseconds. It has no terminal: a program that wants one (an editor, a pager, a password, colours) needs --tty.
 #[derive(Args, Debug)]
 #[command(
     override_usage = "kin exec [OPTIONS] -- CMD [ARG]...",
     after_help = "\
 EXAMPLE
   kin exec -- make -j4
+  kin exec --tty -- vim notes
   kin exec --detach --id backup --timeout '1h 30m' --no-overlap -- pg_dump app
 
 EXIT CODES
   the command's own, or 128+n when signal n ended it
   127  not found                      126  could not be started
   124  timed out by kin                 5  refused, skipped or cancelled
-    3  no server; the run goes on       1  lost"
+    3  no server; the run goes on       1  lost
+    2  wrong usage                    141  nobody reads the output; the run goes on
+  130  interrupted before it began      0  with --detach: accepted"
 )]
 pub(crate) struct ExecArgs {
     /// The job's name; without it, the program's.
@@ -127,7 +134,10 @@ impl ExecArgs {
             face.screen.note(&introduction(&run));
         }
         match self.attached(face, &run, input, interrupts, pending).await {
-            Err(failure @ Failure::Client(_)) => Err(Failure::LeftRunning { run: run.id, source: Box::new(failure) }),
+            Err(failure @ Failure::Client(_)) => {
+                let lives = face.client.server_lives().unwrap_or(false);
+                Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
+            }
             ended => ended,
         }
     }
@@ -140,18 +150,12 @@ impl ExecArgs {
             None => None,
             Some(text) => Some(signals::parse(text).ok_or_else(|| Failure::usage(format!("{text:?} is no signal")))?),
         };
-        let directory = std::env::current_dir()
-            .map_err(|source| Failure::System { what: "could not find the directory we are in", source })?;
         let serial = (self.serial || self.max_executions.is_some() || self.execution_group.is_some())
             .then(|| Serial { group: self.execution_group.clone(), max: self.max_executions.unwrap_or(1) });
         let size = || input::terminal_size().unwrap_or((24, 80));
-        let wire = |text: &OsString| to_wire(text.as_bytes());
         Ok(RunRequest {
             job: self.id.clone(),
-            argv: self.command.iter().map(wire).collect(),
-            directory: to_wire(directory.as_os_str().as_bytes()),
-            env: std::env::vars_os().map(|(name, value)| (wire(&name), wire(&value))).collect(),
-            umask: Some(umask()),
+            argv: self.command.iter().map(|arg| to_wire(arg.as_bytes())).collect(),
             timeout_ms: self.timeout.map(millis),
             latch: self.pending.clone(),
             no_overlap: self.no_overlap,
@@ -162,6 +166,7 @@ impl ExecArgs {
             stop_signal,
             stop_wait_ms: self.stop_wait.map(millis),
             tags: self.tags.clone(),
+            ..caller::request()?
         })
     }
 
@@ -242,8 +247,13 @@ impl ExecArgs {
                 }
                 Ok(verdict::exit_code(&ended))
             }
-            // The run goes on, unless a guard stops it now.
-            Err(Failure::Closed) => Ok(NOBODY_READS),
+            // The run goes on, unless the guard stops it now.
+            Err(Failure::Closed) => {
+                if face.screen.err_terminal && !self.quiet {
+                    face.screen.note(&unread(&run.id, guard.is_some()));
+                }
+                Ok(NOBODY_READS)
+            }
             Err(failure) => Err(failure),
         }
     }
@@ -257,15 +267,13 @@ fn introduction(run: &Run) -> String {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+fn unread(id: &str, guarded: bool) -> String {
+    let what = if guarded { "is being stopped".into() } else { format!("goes on; kin stop {id} ends it") };
+    format!("nobody reads its output any more: {id} {what}")
 }
 
-/// Ours. It can only be read by setting it; this is the only thread.
-fn umask() -> u32 {
-    let ours = rustix::process::umask(rustix::fs::Mode::empty());
-    rustix::process::umask(ours);
-    ours.as_raw_mode()
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Both streams of the run on ours, until it has ended.
@@ -279,7 +287,8 @@ async fn output_of(client: Client, screen: Screen, id: String, cleaned: Cleaned,
             Piece::Gap { stream, count, .. } if !quiet => {
                 screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
             }
-            Piece::Gap { .. } => {}
+            Piece::Away if !quiet => screen.note(&verdict::away(&client, &id)),
+            Piece::Gap { .. } | Piece::Away => {}
             Piece::End(run) => ended = Some(*run),
         }
     }

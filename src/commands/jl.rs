@@ -63,7 +63,7 @@ impl JlArgs {
             match piece {
                 Piece::Bytes { bytes, .. } => printer.write(Stream::Out, bytes.into()).await?,
                 Piece::Gap { stream, count, .. } => note_gap(face, stream, count),
-                Piece::End(_) => {}
+                Piece::Away | Piece::End(_) => {}
             }
         }
         printer.finish().await?;
@@ -98,7 +98,7 @@ impl JlArgs {
                     let dropped = Some(count);
                     Some(Line { stream: stream.word(), offset, text: None, dropped })
                 }
-                Piece::Bytes { .. } | Piece::Gap { .. } | Piece::End(_) => None,
+                Piece::Bytes { .. } | Piece::Gap { .. } | Piece::Away | Piece::End(_) => None,
             };
             if let Some(line) = line {
                 text.push_str(&json_line(&line).map_err(unwritable)?);

@@ -15,11 +15,14 @@ use kin_client::api::{Run, RunQuery};
 /// was written to stderr, whatever came of it.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "EXAMPLE\n  kin log --failed --since yesterday\n  kin log --job 'backup*' --limit 0 --json=lines"
+    after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --job 'backup*' --limit 0 --json=lines"
 )]
 pub(crate) struct LogArgs {
     /// Only runs of this job, or of jobs that match this glob.
-    #[arg(long, value_name = "JOB")]
+    #[arg(value_name = "JOB")]
+    of: Option<String>,
+    /// The same, by name.
+    #[arg(long, value_name = "JOB", conflicts_with = "of")]
     job: Option<String>,
     /// Only runs that went wrong.
     #[arg(long, conflicts_with = "outcome")]
@@ -74,7 +77,7 @@ impl LogArgs {
             parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
         };
         Ok(RunQuery {
-            job: self.job.clone(),
+            job: self.of.clone().or_else(|| self.job.clone()),
             outcome: if self.failed { Some("failure".into()) } else { self.outcome.clone() },
             tag: self.tag.clone(),
             since: time(&self.since)?,

@@ -1,11 +1,18 @@
 //! One file a verb. The doc comment of its arguments is its help.
 
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod cron;
 pub(crate) mod doctor;
+pub(crate) mod edit;
 pub(crate) mod exec;
 pub(crate) mod jl;
 pub(crate) mod kill;
+pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod log;
+pub(crate) mod man;
 pub(crate) mod ps;
 pub(crate) mod release;
 pub(crate) mod serve;

@@ -6,7 +6,7 @@ use clap::Args;
 
 /// Let the runs go that are held at a latch, all of them, and print their ids.
 ///
-/// Nobody waiting is no error: nothing is printed.
+/// Nobody waiting is no error: nothing is printed but a word on stderr.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin exec --detach --pending go -- make\n  kin release go")]
 pub(crate) struct ReleaseArgs {
@@ -17,6 +17,9 @@ pub(crate) struct ReleaseArgs {
 impl ReleaseArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let released = face.client.release(&self.latch).await?;
+        if released.runs.is_empty() {
+            face.screen.note(&format!("nothing is held at {:?}", self.latch));
+        }
         face.screen.print(&released.runs.iter().map(|id| format!("{id}\n")).collect::<String>())?;
         Ok(0)
     }

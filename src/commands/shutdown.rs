@@ -7,11 +7,11 @@ use kin_client::api::server::ShutdownRequest;
 
 /// End the server, and say what it leaves running or stops.
 ///
-/// Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
+/// Runs that have not started are cancelled by --stop-runs, and else wait for the next server. Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin shutdown --stop-runs --wait")]
 pub(crate) struct ShutdownArgs {
-    /// Stop all runs first.
+    /// Stop all runs first, and cancel those that have not started.
     #[arg(long, conflicts_with = "leave_runs")]
     stop_runs: bool,
     /// Leave the runs running; so it is without this too, unless the settings say otherwise.
@@ -31,12 +31,18 @@ impl ShutdownArgs {
         };
         let answer = face.client.shutdown(&ShutdownRequest { runs }).await?;
         let mut text = String::new();
-        for (ids, what) in
-            [(&answer.left, "left running"), (&answer.stopping, "stopping"), (&answer.waiting, "waiting")]
-        {
+        for (ids, what) in [
+            (&answer.left, "left running"),
+            (&answer.stopping, "stopping"),
+            (&answer.cancelled, "cancelled"),
+            (&answer.waiting, "waiting"),
+        ] {
             ids.iter().for_each(|id| text.push_str(&format!("{id}  {what}\n")));
         }
         face.screen.print(&text)?;
+        if let Some(why) = &answer.not_recorded {
+            face.screen.note(&format!("it is done, and not recorded yet: {why}; the next server finds out"));
+        }
         if self.wait {
             // What is left keeps the two keepers; without it they end too.
             face.client.until_gone(answer.left.is_empty()).await?;

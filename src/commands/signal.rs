@@ -30,7 +30,7 @@ impl SignalArgs {
             hint: Some("kill -l lists them".into()),
         })?;
         let request = SignalRequest { signal: signal.clone(), leader_only: self.leader, interrupt: false };
-        let selected = select(&face.client, &self.what, Which::Live).await?;
+        let selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
         let mut tally = Tally::of(face, &selected)?;
         for run in &selected.runs {
             if tally.take(run, face.client.signal(&run.id, &request).await)?.is_some() {

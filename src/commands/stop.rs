@@ -4,6 +4,7 @@ use crate::cli::Face;
 use crate::report::Failure;
 use crate::select::{Selected, Which, select};
 use crate::verdict;
+use crate::when;
 use clap::Args;
 use kin_client::Error;
 use kin_client::api::Run;
@@ -11,7 +12,7 @@ use kin_client::api::run::StopRequest;
 
 /// Ask runs to end: TERM to all they started, after a while KILL.
 ///
-/// A run that has not started yet is cancelled.
+/// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin stop backup\n  kin stop NeP8nb4q 'web*' @night --wait")]
 pub(crate) struct StopArgs {
@@ -32,25 +33,25 @@ impl StopArgs {
 
 /// Both of `stop` and `kill`.
 pub(crate) async fn end(face: &Face, what: &[String], request: &StopRequest, wait: bool) -> Result<u8, Failure> {
-    let selected = select(&face.client, what, Which::Live).await?;
+    let selected = select(&face.client, what, Which::LiveOrNewest).await?;
     let mut tally = Tally::of(face, &selected)?;
     for run in &selected.runs {
         if run.state == "ended" {
-            tally.say(run, &format!("has ended already ({})", verdict::outcome(run)))?;
+            tally.over(run);
             continue;
         }
         let answer = face.client.stop(&run.id, request).await;
         if matches!(answer, Err(Error::Refused(_))) {
             let now = face.client.run(&run.id).await?;
             if now.state == "ended" {
-                tally.say(&now, &format!("has ended already ({})", verdict::outcome(&now)))?;
+                tally.over(&now);
                 continue;
             }
         }
         let asked = tally.take(run, answer)?;
         if let Some(asked) = asked {
             let ended = if wait { face.client.wait(&run.id, None).await? } else { None };
-            tally.say(run, &verdict::words(&ended.unwrap_or(asked)))?;
+            tally.say_state(&ended.unwrap_or(asked))?;
         }
     }
     Ok(tally.code)
@@ -86,6 +87,21 @@ impl Tally<'_> {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// There is nothing to do about it, which is what was asked for.
+    fn over(&self, run: &Run) {
+        let at = run.ended_at.as_deref().and_then(when::from_wire);
+        let at = at.map_or(String::new(), |at| format!(", at {}", when::second(at, self.face.screen.zone())));
+        self.face.screen.note(&format!("{} has ended already: {}{at}", run.id, verdict::outcome(run)));
+    }
+
+    fn say_state(&self, run: &Run) -> Result<(), Failure> {
+        self.say(run, &verdict::words(run))?;
+        if let Some(why) = &run.not_recorded {
+            self.face.screen.note(&format!("{}: it is done, and not recorded yet: {why}", run.id));
+        }
+        Ok(())
     }
 
     pub(crate) fn say(&self, run: &Run, what: &str) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use crate::printer::{Cleaned, Printer};
 use crate::report::Failure;
 use crate::screen::Colour;
 use crate::select::{Selected, Which, select};
+use crate::verdict;
 use clap::Args;
 use kin_client::api::{Run, RunId, RunNo, RunQuery};
 use kin_client::{Client, Error, Offsets, Page, Piece, Stream};
@@ -103,6 +104,7 @@ impl TailArgs {
                 Piece::Gap { stream, count, .. } => {
                     face.screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
                 }
+                Piece::Away => face.screen.note(&verdict::away(&face.client, &run.id)),
                 Piece::End(_) => {}
             }
         }
@@ -224,6 +226,7 @@ async fn follow_lines(client: &Client, run: &Run, lines: usize, send: &mpsc::Sen
             Piece::Gap { stream, count, .. } => {
                 drop(send.send(Said::Gap { run: run.id.clone(), stream, count }).await);
             }
+            Piece::Away => {}
             Piece::End(_) => open.end(),
         }
         while let Some(line) = open.ready.pop_front() {

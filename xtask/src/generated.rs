@@ -2,6 +2,7 @@
 
 use crate::options::Options;
 use crate::step::root;
+use crate::tables;
 use std::path::PathBuf;
 
 struct Generated {
@@ -10,7 +11,11 @@ struct Generated {
 }
 
 /// Each generated file and what makes it.
-const FILES: [Generated; 1] = [Generated { path: "crates/api/openapi.json", text: kin_daemon::http::openapi_json }];
+const FILES: [Generated; 3] = [
+    Generated { path: "crates/api/openapi.json", text: kin_daemon::http::openapi_json },
+    Generated { path: tables::PAGE, text: tables::page },
+    Generated { path: "docs/job-keys.md", text: kin_config::reference::page },
+];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {
     if Options::parse(words, &["check"], &[])?.has("check") {

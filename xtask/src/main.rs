@@ -5,6 +5,7 @@
 //!   gen       writes the generated files anew (--check: only says whether they are fresh)
 //!   torture   kills kin's processes while runs are going on, and judges what is left
 //!   bench     what kin costs, as ratios to floors measured in the same minutes
+//!   zones     proves the schedules by a walk through the minutes of all time zones
 //! ```
 
 mod bench;
@@ -12,7 +13,9 @@ mod check;
 mod generated;
 mod options;
 mod step;
+mod tables;
 mod torture;
+mod zones;
 
 use std::process::ExitCode;
 
@@ -22,7 +25,7 @@ const HELP: &str = "cargo xtask COMMAND
       fmt, clippy, tests (the short torture among them), docs, generated files, dependencies.
       --quick: without the tests that start servers.
   gen [--check]
-      writes openapi.json anew, or only says whether it is fresh.
+      writes openapi.json and the tables of docs/schedules.md anew, or only says whether they are fresh.
   torture [--kills N] [--victims front,elder,keeper,daemon] [--jobs J] [--seed S] [--minutes M]
           [--faults PERCENT] [--pairs] [--no-pidfd-info] [--release] [--story]
       kills N processes (default 5000), the next one when the guard is whole again.
@@ -30,8 +33,12 @@ const HELP: &str = "cargo xtask COMMAND
       --pairs: two at a time, within 5 ms. --no-pidfd-info: as on a kernel before 6.15.
       --story: instead, 200 jobs of 100 lines over 20 s while the daemon is killed 50 times.
   bench [SECTION…] [--rounds R] [--gate] [--full]
-      sections: spawn end-to-end output memory idle history. Prints a table for docs/performance.md.
+      sections: spawn end-to-end output memory idle history schedules. Prints a table for docs/performance.md.
       --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
+  zones [--all] [--seed S] [--expressions N] [--walks N]
+      puts a walk through the minutes beside kin's schedules: 200 random expressions around each change of
+      the clocks from 2020 to 2040, in every way in which the zones of this machine change, and 20 walks of
+      all 21 years. --all: 2000 and 100.
 ";
 
 fn main() -> ExitCode {
@@ -51,6 +58,7 @@ fn main() -> ExitCode {
             "gen" => generated::main(rest),
             "torture" => torture::main(rest),
             "bench" => bench::main(rest),
+            "zones" => zones::main(rest),
             "help" | "--help" | "-h" => {
                 print!("{HELP}");
                 Ok(())

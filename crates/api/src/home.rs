@@ -3,6 +3,10 @@
 //! `$KIN_HOME`, else `~/.kin_dir` if it exists, else XDG; root with none of these in its environment: `/etc/kin` and
 //! `/var/lib/kin`. The runtime directory is chosen by the server alone, which leaves a symlink `<state>/run`: every client
 //! follows that, and never works it out anew.
+//!
+//! A relative `KIN_HOME` is refused. Made absolute it would name another server from every directory, and a run would be
+//! looked for where it is not; passed over it would name one that nobody meant. A relative `XDG_*` is passed over, as the
+//! XDG specification says.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -16,13 +20,29 @@ pub struct Home {
     pub system: bool,
 }
 
-/// Neither KIN_HOME, nor HOME, nor XDG_STATE_HOME says where.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoHome;
+/// Why nobody can say where kin's files are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoHome {
+    /// Neither KIN_HOME, nor HOME, nor XDG_STATE_HOME says where.
+    Unsaid,
+    /// KIN_HOME does not begin with a `/`.
+    Relative(PathBuf),
+}
 
 impl std::fmt::Display for NoHome {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("no place for kin's files: neither KIN_HOME nor HOME nor XDG_STATE_HOME is set to an absolute path")
+        match self {
+            NoHome::Unsaid => f.write_str(
+                "no place for kin's files: neither KIN_HOME nor HOME nor XDG_STATE_HOME is set to an absolute path",
+            ),
+            NoHome::Relative(home) => {
+                write!(
+                    f,
+                    "KIN_HOME is {:?}: not an absolute path, so each directory would have a server of its own",
+                    home
+                )
+            }
+        }
     }
 }
 impl std::error::Error for NoHome {}
@@ -40,7 +60,10 @@ impl Home {
         exists: &dyn Fn(&Path) -> bool,
     ) -> Result<Home, NoHome> {
         let dir = |name: &str| env(name).map(PathBuf::from).filter(|p| p.is_absolute());
-        if let Some(home) = dir("KIN_HOME") {
+        if let Some(home) = env("KIN_HOME").map(PathBuf::from).filter(|home| !home.as_os_str().is_empty()) {
+            if home.is_relative() {
+                return Err(NoHome::Relative(home));
+            }
             return Ok(Home { state: home.join("state"), config: vec![home], system: false });
         }
         let user_home = dir("HOME");
@@ -54,8 +77,8 @@ impl Home {
             return Ok(Home { config: vec!["/etc/kin".into()], state: "/var/lib/kin".into(), system: true });
         }
         let or = |given: Option<PathBuf>, below: &str| given.or_else(|| user_home.as_ref().map(|h| h.join(below)));
-        let config = or(config, ".config").ok_or(NoHome)?.join("kin");
-        let state = or(state, ".local/state").ok_or(NoHome)?.join("kin");
+        let config = or(config, ".config").ok_or(NoHome::Unsaid)?.join("kin");
+        let state = or(state, ".local/state").ok_or(NoHome::Unsaid)?.join("kin");
         Ok(Home { config: std::iter::once(config).chain(pm_dir).collect(), state, system: false })
     }
 
@@ -93,6 +116,23 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_home_is_refused_by_name_and_an_empty_one_is_none() {
+        let refused = find(&[("KIN_HOME", "k"), ("HOME", "/h")], false, &[]).expect_err("no home");
+        assert_eq!(refused, NoHome::Relative("k".into()));
+        assert!(refused.to_string().contains("\"k\""), "{refused}");
+        let home = find(&[("KIN_HOME", ""), ("HOME", "/h")], false, &[]).expect("a home");
+        assert_eq!(home.state.to_str(), Some("/h/.local/state/kin"));
+        let home = find(&[("XDG_STATE_HOME", "s"), ("HOME", "/h")], false, &[]).expect("a home");
+        assert_eq!(home.state.to_str(), Some("/h/.local/state/kin"), "as XDG says");
+    }
+
+    #[test]
+    fn roots_own_directory_comes_before_the_system() {
+        let home = find(&[("HOME", "/root")], true, &["/root/.kin_dir"]).expect("a home");
+        assert_eq!((home.state.to_str(), home.system), (Some("/root/.kin_dir/state"), false));
+    }
+
+    #[test]
     fn kinetics_directory_is_used_where_it_exists() {
         let home = find(&[("HOME", "/h")], false, &["/h/.kin_dir"]).expect("a home");
         assert_eq!(home.state.to_str(), Some("/h/.kin_dir/state"));
@@ -109,6 +149,6 @@ mod tests {
     fn a_login_is_xdg_and_nothing_at_all_is_refused() {
         let home = find(&[("HOME", "/h")], false, &[]).expect("a home");
         assert_eq!(home.state.to_str(), Some("/h/.local/state/kin"));
-        assert_eq!(find(&[("HOME", "relative")], false, &[]), Err(NoHome));
+        assert_eq!(find(&[("HOME", "relative")], false, &[]), Err(NoHome::Unsaid));
     }
 }

@@ -8,11 +8,15 @@ pub mod error;
 pub mod event;
 pub mod frame;
 pub mod home;
+pub mod job;
 pub mod run;
+pub mod schedule;
 pub mod server;
+pub mod zones;
 
 pub use error::{ApiError, Code, ErrorBody};
 pub use event::Event;
 /// Names that both ends must read alike.
+pub use kin_core::schedule::{Schedule, Zone};
 pub use kin_core::{JobName, RunId, RunNo};
 pub use run::{Run, RunList, RunQuery, RunRequest};

@@ -14,13 +14,16 @@ pub struct Run {
     pub attempt: u32,
     pub follows: Option<String>,
     pub trigger: Trigger,
-    /// held, queued, starting, running, stopping, draining, ended.
+    /// The revision of its job's definition; absent for a run without one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub rev: Option<u64>,
+    /// held, waiting, queued, starting, running, stopping, draining, ended.
     pub state: String,
-    /// ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, skipped, cancelled, lost; null before `ended`.
+    /// ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, unhealthy, skipped, cancelled, lost; null before `ended`.
     pub outcome: Option<String>,
     pub exit_code: Option<u8>,
     pub signal: Option<u8>,
-    /// reboot, unknown, overlap, disabled, calendar, dependency.
+    /// reboot, unknown, sick, not-ready, overlap, disabled, calendar, dependency, loop.
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spawn: Option<SpawnFailure>,
@@ -43,6 +46,22 @@ pub struct Run {
     pub directory: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub latch: Option<String>,
+    /// Held until these jobs are ready.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub needs: Vec<String>,
+    /// Of a waiting run: when it goes on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<String>,
+    /// Of a defined job's run: since when it is ready.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub ready_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub queue: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub mutex: Vec<String>,
+    /// In its queue: greater goes first.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub priority: i32,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
@@ -50,15 +69,38 @@ pub struct Run {
     /// It lives, but both keepers died at once and nobody holds its pipes.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unowned: bool,
+    /// Why the history does not have it like this yet: it is known, and was done, but the ledger could not be written.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_recorded: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
+const fn is_zero(n: &i32) -> bool {
+    *n == 0
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trigger {
-    /// manual
+    /// manual, schedule, chain, boot, restart, retry, watch, dependency.
     pub kind: String,
-    /// `uid:1000`
+    /// manual: `uid:1000`
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
+    /// schedule: the nominal instant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub at: Option<String>,
+    /// schedule: how late it was decided.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub late_ms: Option<u64>,
+    /// chain, restart, retry: the number of the run that led to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run: Option<String>,
+    /// chain: next or error.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub side: Option<String>,
+    /// watch: what changed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
 }
 
 /// Why the child could not become the program.
@@ -87,6 +129,13 @@ pub struct RunRequest {
     pub env: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub umask: Option<u32>,
+    /// As `nice` shows it; default: the server's. Never more favourable than the server may give.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub nice: Option<i32>,
+    /// The kernel's limits by their names in `RLIMITS`; those not named are the server's. Never above what the server may
+    /// give.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub rlimits: BTreeMap<String, Rlimit>,
     /// Seconds may be fractions; in milliseconds here.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub timeout_ms: Option<u64>,
@@ -114,6 +163,34 @@ pub struct RunRequest {
     #[serde(default)]
     pub tags: Vec<String>,
 }
+
+/// One limit, as `ulimit` shows it; null is unlimited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rlimit {
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// The names of the kernel's limits: each stands at its number, `RLIMIT_CPU` is 0.
+pub const RLIMITS: [&str; 16] = [
+    "cpu",
+    "fsize",
+    "data",
+    "stack",
+    "core",
+    "rss",
+    "nproc",
+    "nofile",
+    "memlock",
+    "as",
+    "locks",
+    "sigpending",
+    "msgqueue",
+    "nice",
+    "rtprio",
+    "rttime",
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

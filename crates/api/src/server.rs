@@ -26,6 +26,9 @@ pub struct Server {
 /// `GET /v1/server/doctor`: each thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Doctor {
+    /// No check failed.
+    #[serde(default)]
+    pub ok: bool,
     pub guard: String,
     pub checks: Vec<Check>,
 }
@@ -33,7 +36,7 @@ pub struct Doctor {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Check {
     pub name: String,
-    /// ok, warning, failed
+    /// ok; warning: could be better; failed: is wrong.
     pub result: String,
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none", default)]
@@ -49,14 +52,20 @@ pub struct ShutdownRequest {
     pub runs: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ShutdownAnswer {
     /// Runs that go on without a server, by id.
     pub left: Vec<String>,
     /// Runs that are being stopped.
     pub stopping: Vec<String>,
+    /// Runs that had not started, and never will.
+    #[serde(default)]
+    pub cancelled: Vec<String>,
     /// Of runs not yet started, those that wait for the next server.
     pub waiting: Vec<String>,
+    /// Why the history does not have this yet; it is done all the same.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub not_recorded: Option<String>,
 }
 
 /// `POST /v1/server/upgrade`.

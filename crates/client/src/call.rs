@@ -161,8 +161,13 @@ impl Inner {
                 return Err(self.silent(begun));
             };
             let mut answered = std::pin::pin!(attempt(connection, ask.request()?));
-            let mut in_time = timeout_at(deadline.min(Instant::now() + door::LOOK_AFTER), &mut answered).await;
+            let look_after = if ask.may_start { door::LOOK_AFTER } else { door::LOOK_CLOSED };
+            let mut in_time = timeout_at(deadline.min(Instant::now() + look_after), &mut answered).await;
             if in_time.is_err() && Instant::now() < deadline {
+                // It took the connection, and was shut down before it took the request.
+                if !ask.may_start && door::was_shut_down(&self.home) {
+                    return Err(Error::NoServer { state: self.home.state.clone() });
+                }
                 if ask.may_start
                     && !looked
                     && let Some(said) = door::look_after(&self.home, &self.start).await?

@@ -45,6 +45,8 @@ const PATH_MAX: usize = 107;
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 /// How long a daemon that cannot be reached is believed to be restarting before a front is asked to look after it.
 pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
+/// How long somebody who starts no server waits for an answer before looking whether there is one any more.
+pub(crate) const LOOK_CLOSED: Duration = Duration::from_millis(250);
 /// A new server says within this time that it serves, or is given up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// More attempts than this mean that a server ends as soon as it has started.
@@ -133,6 +135,7 @@ pub(crate) async fn connect(
                 Start::With(_) => {}
             },
             Err(error) if is_pause(&error) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Err(not_a_directory(home)),
             Err(source) => return Err(Error::Unreachable { socket, source }),
         }
         let refused_since = *refused_since.get_or_insert_with(Instant::now);
@@ -153,6 +156,14 @@ pub(crate) async fn connect(
         }
         pause.take().await;
     }
+}
+
+/// The first part of the way to the state that is something else.
+fn not_a_directory(home: &Home) -> Error {
+    let mut parts: Vec<&Path> = home.state.ancestors().collect();
+    parts.reverse();
+    let part = parts.into_iter().find(|part| part.exists() && !part.is_dir());
+    Error::NotADirectory { path: part.unwrap_or(&home.state).to_path_buf() }
 }
 
 /// Not there, nobody listening, or too many waiting already: all pass.
@@ -176,7 +187,7 @@ fn lock(path: &Path) -> Result<Lock, Error> {
 
 /// Whether the server was shut down while its runs went on: then the keepers live, and keep the socket, but nobody will
 /// ever answer at it. The daemon leaves this file when it ends so, and the next one removes it.
-fn was_shut_down(home: &Home) -> bool {
+pub(crate) fn was_shut_down(home: &Home) -> bool {
     home.run_link().join("closed").exists() && !daemon_lives(home)
 }
 
@@ -252,7 +263,8 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     let status = ended.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(system)?;
     let mut words = Vec::new();
     said.rewind().and_then(|()| said.read_to_end(&mut words)).map_err(system)?;
-    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    let words = String::from_utf8_lossy(&words);
+    let words = words.trim().trim_start_matches("kin: ").to_owned();
     match status.code() {
         Some(0) => Ok(words),
         Some(ALREADY) => Ok(String::new()),

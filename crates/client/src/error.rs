@@ -21,6 +21,9 @@ pub enum Error {
     Silent { state: PathBuf, daemon: Option<DaemonProcess>, seconds: u64 },
     #[error("the socket {} is out of reach: {source}", socket.display())]
     Unreachable { socket: PathBuf, source: std::io::Error },
+    /// On the way to the state stands something else.
+    #[error("{} is not a directory: kin's files cannot be there", path.display())]
+    NotADirectory { path: PathBuf },
     /// Whoever answers does not speak `/v1`.
     #[error("what answers at the socket is not this kin: {what}")]
     Strange { what: String },
@@ -40,6 +43,7 @@ impl Error {
             | Error::NotStarted { .. }
             | Error::Silent { .. }
             | Error::Unreachable { .. }
+            | Error::NotADirectory { .. }
             | Error::Strange { .. }
             | Error::Hand { .. }
             | Error::System { .. } => None,

@@ -47,12 +47,17 @@ pub enum Piece {
         offset: u64,
         count: u64,
     },
+    /// No server runs any more: it was shut down, or all of it died. The next one is waited for, for `AWAY`.
+    Away,
     /// The run has ended and nothing more will come.
     End(Box<Run>),
 }
 
 /// Silence for so long while following, and the server is asked whether it lives.
 const QUIET: Duration = Duration::from_secs(10);
+
+/// After a shutdown the next server is waited for so long: a service manager restarts one in less.
+pub const AWAY: Duration = Duration::from_secs(5);
 
 /// Where in a frame the reader stands.
 #[derive(Debug)]
@@ -99,6 +104,8 @@ pub struct Follow {
     pause: Pause,
     /// Since when nobody has said anything; `None` while somebody does.
     silent_since: Option<Instant>,
+    /// Since when no server runs, which was said.
+    away_since: Option<Instant>,
 }
 
 impl Follow {
@@ -113,6 +120,7 @@ impl Follow {
             within: Within::start(),
             pause: Pause::new(),
             silent_since: None,
+            away_since: None,
         }
     }
 
@@ -131,7 +139,11 @@ impl Follow {
             }
             match &mut self.body {
                 Body::Done => return Ok(None),
-                Body::Not => self.ask().await?,
+                Body::Not => {
+                    if let Some(away) = self.ask().await? {
+                        return Ok(Some(away));
+                    }
+                }
                 Body::Open(body) => match timeout(QUIET, body.frame()).await {
                     Ok(Some(Ok(frame))) => {
                         self.silent_since = None;
@@ -153,7 +165,7 @@ impl Follow {
         }
     }
 
-    async fn ask(&mut self) -> Result<(), Error> {
+    async fn ask(&mut self) -> Result<Option<Piece>, Error> {
         self.within = Within::start();
         let inner = &self.client.inner;
         let path = format!(
@@ -169,13 +181,21 @@ impl Follow {
         match inner.open(&ask.of_the_running().allow(left.saturating_sub(inner.patience))).await {
             Ok(response) => {
                 self.body = Body::Open(response.into_body());
-                Ok(())
+                self.away_since = None;
+                Ok(None)
             }
-            // Without a server the run goes on; somebody may start one.
-            Err(Error::NoServer { .. }) if !left.is_zero() => {
-                self.pause.take().await;
-                Ok(())
-            }
+            // The run may go on without a server; one that is only being restarted will be back at once.
+            Err(error @ Error::NoServer { .. }) => match self.away_since {
+                None => {
+                    self.away_since = Some(Instant::now());
+                    Ok(Some(Piece::Away))
+                }
+                Some(since) if since.elapsed() < AWAY.min(inner.follow_patience) => {
+                    self.pause.take().await;
+                    Ok(None)
+                }
+                Some(_) => Err(error),
+            },
             Err(error) => Err(error),
         }
     }

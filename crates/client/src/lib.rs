@@ -25,7 +25,7 @@ pub use client::{Client, Key, Page};
 pub use door::{DaemonProcess, Start};
 pub use error::Error;
 pub use events::Events;
-pub use frames::{Follow, Offsets, Piece};
+pub use frames::{AWAY, Follow, Offsets, Piece};
 pub use hand::{HandKey, Keyboard};
 pub use stream::{Chunk, Output, Stream};
 

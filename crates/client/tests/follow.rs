@@ -19,6 +19,7 @@ struct Got {
     out: Vec<u8>,
     err: Vec<u8>,
     gaps: Vec<(Stream, u64, u64)>,
+    away: u32,
     ended: Option<String>,
 }
 
@@ -30,6 +31,7 @@ async fn read(client: &Client, from: Offsets, follow: bool) -> Result<Got, Error
             Piece::Bytes { stream: Stream::Out, bytes, .. } => got.out.extend_from_slice(&bytes),
             Piece::Bytes { stream: Stream::Err, bytes, .. } => got.err.extend_from_slice(&bytes),
             Piece::Gap { stream, offset, count } => got.gaps.push((stream, offset, count)),
+            Piece::Away => got.away += 1,
             Piece::End(run) => got.ended = run.outcome,
         }
     }
@@ -83,7 +85,7 @@ proptest! {
             }
         });
         let got = block_on(read(&client(&fake), Offsets::default(), true)).expect("a runtime").expect("output");
-        prop_assert_eq!(got, Got { out, err, gaps: Vec::new(), ended: Some("ok".into()) });
+        prop_assert_eq!(got, Got { out, err, gaps: Vec::new(), away: 0, ended: Some("ok".into()) });
     }
 }
 
@@ -122,6 +124,32 @@ fn a_server_that_stays_away_is_given_up() {
     let client = Client::with_patience(home, Start::Never, Duration::from_millis(100), Duration::from_millis(300));
     let error = block_on(read(&client, Offsets::default(), true)).expect("a runtime").expect_err("silent");
     assert!(matches!(error, Error::Silent { .. }), "{error:?}");
+}
+
+#[test]
+fn a_server_that_was_shut_down_is_told_at_once_and_the_next_one_followed() {
+    let ended = run_json("a-00000001", "ended", Some("ok"));
+    let fake = Fake::new(move |_, before| match before {
+        0 => Act::BodyCut(frame(0, 0, b"one")),
+        _ => Act::Body([frame(0, 3, b"two"), frame(9, 0, ended.as_bytes())].concat()),
+    });
+    let closed = fake.home().join("run/closed");
+    block_on(async {
+        let client = client(&fake);
+        let mut reader = client.follow("a-00000001", Offsets::default(), true);
+        assert!(matches!(reader.next().await, Ok(Some(Piece::Bytes { .. }))));
+        std::fs::write(&closed, "").expect("a mark");
+        assert_eq!(reader.next().await.expect("word"), Some(Piece::Away));
+        std::fs::remove_file(&closed).expect("another server");
+        assert!(matches!(reader.next().await, Ok(Some(Piece::Bytes { offset: 3, .. }))));
+        assert!(matches!(reader.next().await, Ok(Some(Piece::End(_)))));
+    })
+    .expect("a runtime");
+    std::fs::write(&closed, "").expect("a mark");
+    let home = Home { config: vec![fake.home()], state: fake.home().join("state"), system: false };
+    let client = Client::with_patience(home, Start::Never, Duration::from_secs(5), Duration::from_millis(300));
+    let error = block_on(read(&client, Offsets::default(), true)).expect("a runtime").expect_err("nobody");
+    assert!(matches!(error, Error::NoServer { .. }), "{error:?}");
 }
 
 #[test]

@@ -1,20 +1,31 @@
 //! What follows from a wish or a fact, as data: what to record, what to announce, what to do.
 //!
-//! The order is fixed: `changed` and `events` are committed together, then callers are answered, then `acts` are done
+//! The order is fixed: the specs of `make` are made, all that is to be remembered is committed together, then callers are answered, then `acts` are done
 //! one after the other. Every act may be done again: whoever dies between two of them finds out from ledger and tables
 //! what is still to do, and does that.
 
+use crate::job::{Job, Queue};
 use crate::run::RunState;
+use crate::standing::Standing;
 use crate::wish::StopKind;
-use crate::{Exit, Run, RunId, RunNo, Time};
-use alloc::collections::BTreeMap;
+use crate::{Exit, JobName, Run, RunId, RunNo, Time};
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Effects {
     /// The runs that are not as they were, as they are now.
     pub changed: BTreeMap<RunNo, Run>,
+    /// How each job stands now; `None`: it is gone.
+    pub standings: BTreeMap<JobName, Option<Standing>>,
+    /// Definitions never recorded before, by job and revision.
+    pub defined: BTreeMap<(JobName, u64), Arc<Job>>,
+    pub queues: BTreeMap<String, Option<Queue>>,
+    /// Runs of defined jobs that begin: the spec of each is made from the revision that its row names, before all this is
+    /// committed. `Fact::Unmakeable` says, in the same batch, that it cannot be.
+    pub make: BTreeSet<RunNo>,
     pub events: Vec<Event>,
     pub acts: Vec<Act>,
     /// Somebody was promised something, or a run is about to start: this must outlive a power cut.
@@ -23,7 +34,13 @@ pub struct Effects {
 
 impl Effects {
     pub fn is_empty(&self) -> bool {
-        self.changed.is_empty() && self.events.is_empty() && self.acts.is_empty()
+        self.changed.is_empty()
+            && self.standings.is_empty()
+            && self.defined.is_empty()
+            && self.queues.is_empty()
+            && self.make.is_empty()
+            && self.events.is_empty()
+            && self.acts.is_empty()
     }
 }
 
@@ -46,6 +63,12 @@ pub enum What {
     Released {
         latch: String,
         runs: usize,
+    },
+    /// A definition came into force: `from` is the revision before it (0: none), `to` the new one (0: it is gone).
+    Defined {
+        job: JobName,
+        from: u64,
+        to: u64,
     },
     /// News that is no change of state, in words for people.
     Note {

@@ -1,9 +1,10 @@
 //! What happened. A fact is never refused: a surprising one is news, and is recorded as such.
 
 use crate::seen::{Close, Seen};
-use crate::{Run, RunNo};
+use crate::{Run, RunNo, SpawnStep};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
+use alloc::string::String;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -25,6 +26,18 @@ pub enum Fact {
     Survivor { run: RunNo, seen: Seen },
     /// A survivor is gone; `close` says how, if anybody could learn it.
     SurvivorGone { run: RunNo, close: Close },
+    /// It is `now`: what was due is.
+    Time,
+    /// The wall clock was set, by so many nanoseconds: what waits for an instant waits as long as it was to.
+    Stepped { by: i64 },
+    /// Its readiness check said yes.
+    Ready { run: RunNo },
+    /// Why it is not ready yet. (That it has failed is the rules' to say, when its time is over.)
+    NotReady { run: RunNo, why: String },
+    /// Its liveness check said no, as often as its job allows.
+    Sick { run: RunNo, why: String },
+    /// Its spec, which `Effects::make` asked for, could not be made.
+    Unmakeable { run: RunNo, step: SpawnStep, errno: i32, message: String },
     /// A run that the ledger does not know of was found in a table or in the logs.
     Found { run: Box<Run> },
 }

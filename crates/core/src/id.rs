@@ -20,6 +20,9 @@ const HELPERS: u64 = LIMIT - (1 << 40);
 pub struct RunNo(u64);
 
 impl RunNo {
+    /// No number is greater.
+    pub const LAST: RunNo = RunNo(LIMIT - 1);
+
     /// `None` when the number would not fit eight characters, or is zero (which means "no run" in a run table).
     pub const fn new(n: u64) -> Option<RunNo> {
         if n == 0 || n >= LIMIT { None } else { Some(RunNo(n)) }
@@ -73,7 +76,7 @@ impl fmt::Display for RunNo {
 }
 
 /// Gives out run numbers: each greater than all before it, also when the clock steps back.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Mint {
     last: u64,
 }

@@ -7,7 +7,7 @@
 #![forbid(unsafe_code)]
 
 extern crate alloc;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 extern crate std;
 
 pub mod effect;
@@ -17,19 +17,26 @@ pub mod job;
 pub mod outcome;
 pub mod refusal;
 pub mod run;
+pub mod schedule;
 pub mod seen;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulation;
+pub mod standing;
+pub mod tick;
 pub mod wish;
 pub mod world;
 
 pub use effect::{Act, Effects, Event, What};
 pub use fact::{Fact, Settled, StartRefusal};
 pub use id::{JobName, Mint, RunId, RunNo};
-pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
+pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
 pub use refusal::Refusal;
-pub use run::{Run, RunState, StopWhy, Trigger};
-pub use seen::{Close, How, Phase, Seen};
-pub use wish::{Farewell, Granted, NewRun, Serial, StopKind, Wish};
-pub use world::World;
+pub use run::{Health, Hold, Run, RunState, StopWhy, Terms, Trigger};
+pub use seen::{Close, How, Ladder, Phase, Seen};
+pub use standing::{Renewal, Rest, Standing};
+pub use tick::{Decided, Decision, Tick};
+pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
+pub use world::{Definition, NeedWhy, Reason, World};
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -29,6 +29,8 @@ pub enum Outcome {
         step: SpawnStep,
         errno: i32,
     },
+    /// kin ended it, because it was not ready in time or did not answer any more.
+    Unhealthy(UnhealthyWhy),
     /// Never started, and never will be.
     Skipped(SkipWhy),
     /// Ended before it was started, because somebody asked.
@@ -43,6 +45,14 @@ pub enum SkipWhy {
     Disabled,
     Calendar,
     Dependency,
+    /// Its chain had come to this job before, or is too long.
+    Loop,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnhealthyWhy {
+    Sick,
+    NotReady,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,6 +135,7 @@ impl Outcome {
             Outcome::Stopped => "stopped",
             Outcome::Interrupted => "interrupted",
             Outcome::SpawnFailed { .. } => "spawn-failed",
+            Outcome::Unhealthy(_) => "unhealthy",
             Outcome::Skipped(_) => "skipped",
             Outcome::Cancelled => "cancelled",
             Outcome::Lost(_) => "lost",
@@ -138,6 +149,9 @@ impl Outcome {
             Outcome::Skipped(SkipWhy::Disabled) => Some("disabled"),
             Outcome::Skipped(SkipWhy::Calendar) => Some("calendar"),
             Outcome::Skipped(SkipWhy::Dependency) => Some("dependency"),
+            Outcome::Skipped(SkipWhy::Loop) => Some("loop"),
+            Outcome::Unhealthy(UnhealthyWhy::Sick) => Some("sick"),
+            Outcome::Unhealthy(UnhealthyWhy::NotReady) => Some("not-ready"),
             Outcome::Lost(LostWhy::Reboot) => Some("reboot"),
             Outcome::Lost(LostWhy::Unknown) => Some("unknown"),
             Outcome::Ok
@@ -162,6 +176,7 @@ impl Outcome {
             | Outcome::OomKilled
             | Outcome::Interrupted
             | Outcome::SpawnFailed { .. }
+            | Outcome::Unhealthy(_)
             | Outcome::Lost(_) => true,
         }
     }
@@ -173,7 +188,7 @@ impl fmt::Display for Outcome {
             Outcome::Failed { code } => write!(f, "failed({code})"),
             Outcome::Signaled { signal } => write!(f, "signaled({signal})"),
             Outcome::SpawnFailed { step, errno } => write!(f, "spawn-failed({}, {errno})", step.word()),
-            Outcome::Skipped(_) | Outcome::Lost(_) => {
+            Outcome::Unhealthy(_) | Outcome::Skipped(_) | Outcome::Lost(_) => {
                 write!(f, "{}({})", self.word(), self.reason().unwrap_or_default())
             }
             Outcome::Ok

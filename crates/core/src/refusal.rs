@@ -2,8 +2,9 @@
 //!
 //! Wishes may be refused, facts may not. A refused wish changed nothing.
 
-use crate::{Outcome, RunId, RunNo};
+use crate::{JobName, Outcome, RunId, RunNo};
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use core::fmt;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,20 @@ pub enum Refusal {
     Overlap { live: RunId },
     /// A serial group with no place at all would never start anything.
     NoPlaces { group: String },
+    /// Nobody has defined such a job.
+    UnknownJob { job: JobName },
+    /// A service is started and stopped, not run.
+    IsService { job: JobName },
+    /// Only a service has instances.
+    NoService { job: JobName },
+    /// What a job needs, or names, is not defined.
+    Missing { job: JobName, named: JobName, key: &'static str },
+    /// They need each other, in this order, the first one again at the end.
+    Circle { jobs: Vec<JobName> },
+    /// It takes more of its queue than there is.
+    TooLarge { job: JobName, queue: String, resource: String, need: u32, slots: u32 },
+    /// The revision of a definition is not greater than the ones before it.
+    OldRevision { job: JobName, rev: u64, known: u64 },
     /// The same idempotency key with other content.
     KeyReused { key: String, first: RunId },
     /// The request cannot become a run: what is wrong with it.
@@ -28,6 +43,8 @@ pub enum Refusal {
     Degraded,
     /// The server is ending.
     Closing,
+    /// Nothing new is started while the disk is full.
+    NoRoom { why: String },
     /// kin cannot promise it: the ledger or the runtime directory cannot be written.
     Unavailable { why: String },
 }
@@ -43,10 +60,20 @@ impl Refusal {
                 alloc::format!("wait for it with `kin wait {live}`, or end it with `kin stop {live}`")
             }
             Refusal::NoPlaces { .. } => "ask for at least one place".to_string(),
+            Refusal::UnknownJob { .. } => "`kin list` shows all jobs".to_string(),
+            Refusal::IsService { job } => alloc::format!("start it with `kin start {job}`"),
+            Refusal::NoService { job } => {
+                alloc::format!("run it with `kin run {job}`, or give it `restart = \"always\"`")
+            }
+            Refusal::Missing { named, .. } => alloc::format!("define {named}, or take its name out"),
+            Refusal::Circle { .. } => "take one of them out".to_string(),
+            Refusal::TooLarge { queue, .. } => alloc::format!("ask for less, or give the queue {queue:?} more"),
+            Refusal::OldRevision { .. } => "read the definitions again".to_string(),
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
             Refusal::Closing => "it will do it when it has been started again".to_string(),
-            Refusal::Unavailable { .. } => "nothing was started; make room, then ask again".to_string(),
+            Refusal::NoRoom { .. } => "nothing was started; make room, then ask again".to_string(),
+            Refusal::Unavailable { .. } => "nothing was done; `kin doctor` says what is wrong".to_string(),
             Refusal::Ended { .. } | Refusal::Malformed { .. } => return None,
         })
     }
@@ -63,12 +90,32 @@ impl fmt::Display for Refusal {
             }
             Refusal::Overlap { live } => write!(f, "run {live} of the same job is not over yet"),
             Refusal::NoPlaces { group } => write!(f, "the serial group {group:?} would have no place at all"),
+            Refusal::UnknownJob { job } => write!(f, "there is no job {job}"),
+            Refusal::IsService { job } => write!(f, "{job} is a service, which is started and not run"),
+            Refusal::NoService { job } => write!(f, "{job} is no service"),
+            Refusal::Missing { job, named, key } => {
+                write!(f, "{job} names {named} in `{key}`, and there is no such job")
+            }
+            Refusal::Circle { jobs } => {
+                f.write_str("these jobs need each other: ")?;
+                for (n, job) in jobs.iter().enumerate() {
+                    write!(f, "{}{job}", if n == 0 { "" } else { " → " })?;
+                }
+                Ok(())
+            }
+            Refusal::TooLarge { job, queue, resource, need, slots } => {
+                write!(f, "{job} needs {need} of {resource:?}, and the queue {queue:?} has {slots} in all")
+            }
+            Refusal::OldRevision { job, rev, known } => {
+                write!(f, "revision {rev} of {job} is not newer than {known}")
+            }
             Refusal::KeyReused { key, first } => {
                 write!(f, "the idempotency key {key:?} was used for run {first}, with another request")
             }
             Refusal::Malformed { what } => f.write_str(what),
             Refusal::Degraded => f.write_str("one of the two keepers is alone just now"),
             Refusal::Closing => f.write_str("the server is ending"),
+            Refusal::NoRoom { why } => write!(f, "nothing new is started now: {why}"),
             Refusal::Unavailable { why } => write!(f, "kin cannot promise it just now: {why}"),
         }
     }

@@ -1,17 +1,22 @@
 //! One run: one start of one process tree, and all that is known of it.
 //!
 //! ```text
-//!            release                 slot free            keeper has it
-//!   held ───────────────▶ queued ───────────────▶ starting ───────────▶ running
-//!    │                      │                        │                   │   │
-//!    │ stop                 │ stop                   │ could not        stop │ leader ended
-//!    ▼                      ▼                        ▼                   ▼   ▼
-//!  ended(cancelled)    ended(cancelled)      ended(spawn-failed)   stopping ─▶ draining ─▶ ended
+//!             let go               gates open            keeper has it
+//!   held ───────────────▶ queued ─────────────▶ starting ────────────▶ running
+//!    ▲ │ ▲                 ▲  │                   ▲  │                   │   │
+//!    │ │ └──── waiting ────┘  │                   │  │ could not      stop │  │ leader ended
+//!    │ │         │ └──────────│───────────────────┘  │                  ▼  ▼
+//!    │ ▼ stop    ▼ stop       ▼ stop                 ▼             stopping ─▶ draining ─▶ ended
+//!    │ ended(cancelled)  ended(cancelled)   ended(spawn-failed)
 //! ```
-//! `draining`: the leader is dead and its exit is known, but somebody still holds its pipes. Every state before `ended`
-//! counts as live. A retry is a new run that names the one it follows, so a run's life is a line and never a loop.
+//! `held`: at a latch, or until what its job needs is ready. `waiting`: for an instant, after the end of the run that it
+//! follows. `draining`: the leader is dead and its exit is known, but somebody still holds its pipes. Every state before
+//! `ended` counts as live. A restart and a retry are new runs that name the one they follow, so a run's life is a line and
+//! never a loop.
 
+use crate::job::Millis;
 use crate::{Exit, JobName, Outcome, RunId, RunNo, Time};
+use alloc::collections::BTreeMap;
 use alloc::{string::String, vec::Vec};
 
 /// Why a run exists.
@@ -19,16 +24,43 @@ use alloc::{string::String, vec::Vec};
 pub enum Trigger {
     /// By hand or by a client: `by` says who, as `uid:1000`.
     Manual { by: String },
+    /// By its schedule: the nominal instant in seconds since 1970, and how late it was decided.
+    Schedule { at: i64, late_ms: u64 },
+    /// By the end of another run: of `next`, of `error`, or the last that `after` waited for.
+    Chain { run: RunNo, error: bool },
+    /// The machine was started, and it was up before.
+    Boot,
+    /// A service's run has ended, and another takes its slot.
+    Restart { run: RunNo },
+    /// It failed, and is tried again. What a caller had added to the first try holds for this one too.
+    Retry { run: RunNo },
+    /// This path changed.
+    Watch { path: String },
+    /// Another job needs it.
+    Dependency,
+}
+
+/// What a held run waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Somebody's release.
+    Latch(String),
+    /// These jobs are not ready.
+    Needs(Vec<JobName>),
 }
 
 /// Where a run stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunState {
-    /// At a latch, until it is released.
     Held {
-        latch: String,
+        on: Hold,
     },
-    /// For a place in its serial group.
+    /// Until then, `wait` in all: a restart or a retry, after the end of the run that it follows.
+    Waiting {
+        until: Time,
+        wait: Millis,
+    },
+    /// For its gates: a place in its group, its queue, among its job's runs, or a mutex.
     Queued,
     /// Decided to start; no keeper has said yet that it lives. `generation` is the keeper it was given to, if it was.
     Starting {
@@ -61,6 +93,40 @@ pub enum StopWhy {
     Asked,
     /// The caller's own INT or TERM: outcome `interrupted`.
     Interrupt,
+    /// kin itself, by plan: a new definition, fewer instances, what it needs goes down. Outcome `stopped`; whether another
+    /// follows is decided when it is over.
+    Planned,
+    /// Its job's `alive` said so too often: outcome `unhealthy(sick)`.
+    Sick,
+    /// It was not ready in time: outcome `unhealthy(not-ready)`.
+    NotReady,
+}
+
+/// What the definition said of a run when it was made. Nothing, for a run without a definition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The revision of its job's definition; 0: it has none.
+    pub rev: u64,
+    pub priority: i32,
+    pub queue: Option<String>,
+    /// What it takes of its queue, by resource.
+    pub need: BTreeMap<String, u32>,
+    pub mutex: Vec<String>,
+    /// Waits until fewer than so many runs of its job are going; 0: does not wait for them.
+    pub turn: u32,
+    /// The jobs whose ends led to it, the first one first.
+    pub chain: Vec<JobName>,
+}
+
+/// What is known of a run's well-being, and when kin acts on it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Since when it is ready.
+    pub ready_at: Option<Time>,
+    /// Not ready by then, it has failed.
+    pub ready_by: Option<Time>,
+    /// Alive until then, its end begins the count of attempts anew.
+    pub healthy_at: Option<Time>,
 }
 
 /// A run, as the ledger keeps it and every listing shows it.
@@ -100,6 +166,8 @@ pub struct Run {
     pub tty: bool,
     /// The boot identity it was started under.
     pub boot: String,
+    pub terms: Terms,
+    pub health: Health,
 }
 
 impl Run {
@@ -110,6 +178,7 @@ impl Run {
         match &self.state {
             RunState::Ended { outcome } => Some(outcome),
             RunState::Held { .. }
+            | RunState::Waiting { .. }
             | RunState::Queued
             | RunState::Starting { .. }
             | RunState::Running { .. }
@@ -117,23 +186,32 @@ impl Run {
             | RunState::Draining { .. } => None,
         }
     }
+    /// A run of a definition, not of `exec`.
+    pub const fn is_defined(&self) -> bool {
+        self.terms.rev != 0
+    }
 }
 
 impl RunState {
-    /// A keeper has it, or may have it: it counts in its serial group.
+    /// A keeper has it, or may have it: it counts at its gates.
     pub const fn is_going(&self) -> bool {
         match self {
             RunState::Starting { .. }
             | RunState::Running { .. }
             | RunState::Stopping { .. }
             | RunState::Draining { .. } => true,
-            RunState::Held { .. } | RunState::Queued | RunState::Ended { .. } => false,
+            RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Ended { .. } => false,
         }
+    }
+    /// No keeper ever heard of it.
+    pub const fn is_pending(&self) -> bool {
+        matches!(self, RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued)
     }
 
     pub const fn word(&self) -> &'static str {
         match self {
             RunState::Held { .. } => "held",
+            RunState::Waiting { .. } => "waiting",
             RunState::Queued => "queued",
             RunState::Starting { .. } => "starting",
             RunState::Running { .. } => "running",

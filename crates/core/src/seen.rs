@@ -3,7 +3,7 @@
 //! `core` knows no table: the daemon reads a slot and says it in these words.
 
 use crate::run::StopWhy;
-use crate::{Exit, LostWhy, Outcome, SpawnStep, Time};
+use crate::{Exit, LostWhy, Outcome, SpawnStep, Time, UnhealthyWhy};
 
 /// A slot, as it was read at one instant.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,24 @@ pub struct Seen {
     pub max_rss_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
     pub left_behind: u32,
+    /// Its keeper was told to stop it while it ran. A wish that the ledger never heard of stands here all the same.
+    pub stop_asked: bool,
+    pub ladder: Ladder,
+    /// Another keeper than the one that started it has it.
+    pub adopted: bool,
+}
+
+/// How far its keeper has climbed the stop ladder, by a wish or by its timeout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ladder {
+    #[default]
+    Untouched,
+    /// The stop signal was sent.
+    Asked,
+    /// KILL was needed after it.
+    KilledAfter,
+    /// KILL at once.
+    Killed,
 }
 
 impl Seen {
@@ -34,6 +52,9 @@ impl Seen {
             max_rss_bytes: None,
             cpu_ms: None,
             left_behind: 0,
+            stop_asked: false,
+            ladder: Ladder::Untouched,
+            adopted: false,
         }
     }
 }
@@ -82,7 +103,12 @@ impl Close {
 
     /// The outcome. What the keeper says of its own doing goes before what somebody wished: a run that was out of time
     /// before it was stopped is `timed-out`.
-    pub const fn verdict(&self, why: Option<StopWhy>) -> Outcome {
+    pub fn verdict(&self, why: Option<StopWhy>) -> Outcome {
+        self.verdict_where(why, |code| code == 0)
+    }
+
+    /// Where other codes than 0 may be a success.
+    pub fn verdict_where(&self, why: Option<StopWhy>, is_success: impl Fn(u8) -> bool) -> Outcome {
         let exit = match self.how {
             How::SpawnFailed { step, errno } => return Outcome::SpawnFailed { step, errno },
             How::Unknown => return Outcome::Lost(LostWhy::Unknown),
@@ -95,8 +121,10 @@ impl Close {
             return Outcome::OomKilled;
         }
         match (why, exit) {
-            (Some(StopWhy::Asked), _) => Outcome::Stopped,
-            (_, Exit::Code(0)) => Outcome::Ok,
+            (Some(StopWhy::Asked | StopWhy::Planned), _) => Outcome::Stopped,
+            (Some(StopWhy::Sick), _) => Outcome::Unhealthy(UnhealthyWhy::Sick),
+            (Some(StopWhy::NotReady), _) => Outcome::Unhealthy(UnhealthyWhy::NotReady),
+            (_, Exit::Code(code)) if is_success(code) => Outcome::Ok,
             (Some(StopWhy::Interrupt), _) => Outcome::Interrupted,
             (None, Exit::Code(code)) => Outcome::Failed { code },
             (None, Exit::Signal { signal, .. }) => Outcome::Signaled { signal },
@@ -131,6 +159,9 @@ mod tests {
             (killed, false, true, asked, "oom-killed"),
             (failed, false, false, asked, "spawn-failed(exec, 2)"),
             (How::Unknown, false, false, asked, "lost(unknown)"),
+            (zero, false, false, Some(StopWhy::Planned), "stopped"),
+            (zero, false, false, Some(StopWhy::Sick), "unhealthy(sick)"),
+            (killed, false, false, Some(StopWhy::NotReady), "unhealthy(not-ready)"),
         ] {
             let close = Close { how, at: Time(0), timed_out, oom };
             assert_eq!(std::format!("{}", close.verdict(why)), want, "{close:?} {why:?}");

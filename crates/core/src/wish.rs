@@ -1,23 +1,123 @@
 //! What somebody may want. A wish is granted, or refused with a reason (`Refusal`).
 
+use crate::job::{Job, Queue};
 use crate::run::StopWhy;
 use crate::{JobName, Run, RunId, RunNo, Trigger};
 use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
 use alloc::string::String;
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wish {
     /// A run, under a number never used before.
-    Submit { no: RunNo, new: Box<NewRun> },
+    Submit {
+        no: RunNo,
+        new: Box<NewRun>,
+    },
     /// Its end: by the ladder, or at once.
-    Stop { run: RunNo, kind: StopKind, why: StopWhy },
+    Stop {
+        run: RunNo,
+        kind: StopKind,
+        why: StopWhy,
+    },
     /// `interrupt`: it is the caller's own INT or TERM, passed on.
-    Signal { run: RunNo, signal: u8, leader_only: bool, interrupt: bool },
+    Signal {
+        run: RunNo,
+        signal: u8,
+        leader_only: bool,
+        interrupt: bool,
+    },
     /// All that are held at this latch.
-    Release { latch: String },
-    /// The end of the server; `stop_runs` climbs the ladder for all that live.
-    Shutdown { stop_runs: bool },
+    Release {
+        latch: String,
+    },
+    /// Definitions and queues that come, change and go, all or none.
+    Plan(Plan),
+    /// One run of a defined job, by hand or by a client.
+    RunJob {
+        job: JobName,
+        by: String,
+    },
+    /// One instant of its schedule has come.
+    Tick {
+        job: JobName,
+        at: i64,
+        late_ms: u64,
+    },
+    /// One of the paths that it watches has changed.
+    Changed {
+        job: JobName,
+        path: String,
+    },
+    /// A service is to be there, and what it needs with it.
+    Up {
+        job: JobName,
+        by: String,
+    },
+    /// All runs of the job are to end; a service stays down.
+    Down {
+        job: JobName,
+    },
+    /// Each run of a service gives way to a new one. `None`: one by one if its definition says so.
+    Restart {
+        job: JobName,
+        by: String,
+        rolling: Option<bool>,
+    },
+    Scale {
+        job: JobName,
+        instances: u32,
+        by: String,
+    },
+    /// Nothing of it begins any more; what goes on goes on.
+    Disable {
+        job: JobName,
+    },
+    Enable {
+        job: JobName,
+        by: String,
+    },
+    Queue {
+        name: String,
+        how: QueueWish,
+    },
+    /// The end of the server; `stop_runs` climbs the ladder for all that live, and cancels what has not started.
+    Shutdown {
+        stop_runs: bool,
+    },
+}
+
+/// Definitions that come and go together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Plan {
+    pub jobs: Vec<JobPlan>,
+    pub queues: Vec<QueuePlan>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum JobPlan {
+    /// Under a revision greater than every one that the job ever had. What is defined so already stays as it is.
+    Put {
+        job: Arc<Job>,
+        rev: u64,
+    },
+    Remove(JobName),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueuePlan {
+    Put(Queue),
+    /// What still names it finds a queue of one slot.
+    Remove(String),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum QueueWish {
+    Pause,
+    Resume,
+    Slots(BTreeMap<String, u32>),
 }
 
 /// What a wish for a run says that the rules must know.
@@ -61,6 +161,9 @@ pub enum Granted {
     Run(Box<Run>),
     /// The runs that were let go, oldest first.
     Released(Vec<RunId>),
+    /// The live runs of the job it was about, as they are now.
+    Job(Vec<Run>),
+    Done,
     Farewell(Farewell),
 }
 
@@ -71,6 +174,8 @@ pub struct Farewell {
     pub left: Vec<RunId>,
     /// Their ladder has begun.
     pub stopping: Vec<RunId>,
+    /// They had not started, and never will.
+    pub cancelled: Vec<RunId>,
     /// Not yet started: they wait for the next server.
     pub waiting: Vec<RunId>,
 }

@@ -8,8 +8,9 @@
 //! `KIN_SIM_SEEDS=100000` runs longer; `KIN_SIM_SEED=42` runs one and prints its steps.
 
 use kin_core::{
-    Act, Close, Effects, Exit, Fact, Farewell, Granted, How, JobName, LostWhy, NewRun, Outcome, Phase, Refusal, Run,
-    RunNo, RunState, Seen, Serial, Settled, SpawnStep, StartRefusal, StopKind, StopWhy, Time, Trigger, Wish, World,
+    Act, Close, Effects, Exit, Fact, Farewell, Granted, How, JobName, LostWhy, Mint, NewRun, Outcome, Phase, Refusal,
+    Run, RunNo, RunState, Seen, Serial, Settled, SpawnStep, StartRefusal, StopKind, StopWhy, Time, Trigger, Wish,
+    World,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -46,6 +47,8 @@ enum SlotPhase {
 struct Slot {
     phase: SlotPhase,
     stop: bool,
+    /// The stop came while it ran, and is noted.
+    noted: bool,
 }
 
 /// One generation: a table, and what is on its way to who owns it.
@@ -267,13 +270,14 @@ impl Host {
                 match why {
                     Some(why) => self.tells.push_back(Tell::Refused(run, id, why)),
                     None => {
-                        generation.slots.insert(run, Slot { phase: SlotPhase::Intent, stop: false });
+                        generation.slots.insert(run, Slot { phase: SlotPhase::Intent, stop: false, noted: false });
                     }
                 }
             }
             Act::Stop { run, .. } => {
                 if let Some(slot) = generation.slots.get_mut(&run) {
                     slot.stop = true;
+                    slot.noted |= slot.phase == SlotPhase::Running;
                 }
             }
             Act::Signal { .. } => {}
@@ -336,7 +340,7 @@ impl Host {
             SlotPhase::Exited => Phase::Exited(close(exit())),
             SlotPhase::Drained => Phase::Drained(close(exit())),
         };
-        Seen { pid: Some(7), started_at: Some(Time(1)), ..Seen::bare(phase) }
+        Seen { pid: Some(7), started_at: Some(Time(1)), stop_asked: slot.noted, ..Seen::bare(phase) }
     }
 
     // ---- the daemon ----
@@ -348,7 +352,8 @@ impl Host {
         self.batch = Effects::default();
         self.promised.clear();
         let boot = format!("boot-{}", self.boot);
-        self.world = World::load(boot, self.ledger.values().filter(|run| run.outcome().is_none()).cloned());
+        self.world =
+            World::load(boot, Mint::after(0), self.ledger.values().filter(|run| run.outcome().is_none()).cloned());
         self.settled = false;
         let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
         self.specs.retain(|no| live.contains(no));
@@ -628,7 +633,9 @@ impl Host {
             5 | 6 => {
                 let Some(run) = self.dice.pick(&live) else { return };
                 let why = if self.dice.one_in(3) { StopWhy::Interrupt } else { StopWhy::Asked };
-                self.stop(run, why);
+                if !(self.disk_full && self.stop_unrecorded(run)) {
+                    self.stop(run, why);
+                }
             }
             7 => {
                 let Some(run) = self.dice.pick(&live) else { return };
@@ -675,6 +682,16 @@ impl Host {
         if let Err(refusal) = self.wish_that_promises(wish, |_| Some(run)) {
             self.say(|| format!("refused: {refusal}"));
         }
+    }
+
+    /// Nothing can be recorded: it is done, and its keeper remembers it.
+    fn stop_unrecorded(&mut self, run: RunNo) -> bool {
+        let slot = self.generations.values_mut().filter(|g| g.owner.is_some()).find_map(|g| g.slots.get_mut(&run));
+        let Some(slot) = slot.filter(|slot| slot.phase == SlotPhase::Running) else { return false };
+        (slot.stop, slot.noted) = (true, true);
+        self.stories.get_mut(&run).expect("a live run has a story").stop_accepted = true;
+        self.say(|| format!("run {} is stopped, and nobody wrote it down", run.get()));
+        true
     }
 
     // ---- time passes ----
@@ -804,7 +821,11 @@ impl Host {
                 Outcome::SpawnFailed { .. } => !ran && story.spawn_failed,
                 Outcome::Lost(LostWhy::Reboot) => story.rebooted,
                 Outcome::Lost(LostWhy::Unknown) => story.pair_killed,
-                Outcome::Signaled { .. } | Outcome::TimedOut | Outcome::OomKilled | Outcome::Skipped(_) => false,
+                Outcome::Signaled { .. }
+                | Outcome::TimedOut
+                | Outcome::OomKilled
+                | Outcome::Unhealthy(_)
+                | Outcome::Skipped(_) => false,
             };
             assert!(fine, "run {no} is said to be {ended}, but {story:?}");
         }
@@ -860,7 +881,8 @@ fn a_server_that_ends_starts_nothing_and_says_what_it_leaves() {
     };
     let going = submit(&mut host, 1, None).expect("accepted");
     let held = submit(&mut host, 2, Some("a")).expect("accepted");
-    let Ok(Granted::Farewell(Farewell { left, stopping, waiting })) = host.wish(Wish::Shutdown { stop_runs: false })
+    let Ok(Granted::Farewell(Farewell { left, stopping, waiting, .. })) =
+        host.wish(Wish::Shutdown { stop_runs: false })
     else {
         panic!("a shutdown is granted")
     };

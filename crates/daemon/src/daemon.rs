@@ -14,7 +14,13 @@ use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};
+use crate::jobfiles::JobFiles;
 use crate::place::Place;
+use crate::seams;
+use kin_api::home::Home;
+use kin_config::Settings;
+use kin_config::good::Good;
+use kin_config::settings::History;
 use kin_keeper::boot;
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -144,8 +150,10 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(at("starting the runtime"))?;
-    let started = engine::start(config(args, kept().map_err(at("keeping the listening socket"))?))?;
-    let ended = runtime.block_on(serve(place, listener, started))?;
+    let settings = settings();
+    let elder = kept().map_err(at("keeping the listening socket"))?;
+    let started = engine::start(config(args, &settings, elder))?;
+    let ended = runtime.block_on(serve(place, &settings, listener, started))?;
     runtime.shutdown_background();
     match ended {
         Ended::Shutdown => {
@@ -158,7 +166,7 @@ fn run(args: &Args) -> Result<(), DaemonError> {
 }
 
 /// Serves until the engine has ended.
-async fn serve(place: &Place, listener: OwnedFd, started: Started) -> Result<Ended, DaemonError> {
+async fn serve(place: &Place, settings: &Settings, listener: OwnedFd, started: Started) -> Result<Ended, DaemonError> {
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
@@ -167,7 +175,7 @@ async fn serve(place: &Place, listener: OwnedFd, started: Started) -> Result<End
     let Started { handle, found, ended } = started;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
-    let door = Door::new(handle, about(place, &found)).map_err(at("watching the logs"))?;
+    let door = Door::new(handle, about(place, settings, &found)).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
     let uid = rustix::process::geteuid().as_raw();
     let wait = async {
@@ -184,31 +192,55 @@ async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
     ended.await.unwrap_or_else(|_| Ended::Failed { why: "its thread is gone".into() })
 }
 
-fn config(args: &Args, sockets: Sockets) -> Config {
+/// What `[kin]` says. A file with mistakes does not count, and a server serves all the same: whoever started it is told
+/// what is wrong, and `kin check` says it again.
+fn settings() -> Settings {
+    let home = match Home::of_process(rustix::process::geteuid().is_root()) {
+        Ok(home) => home,
+        Err(why) => {
+            crate::say!("kin: no settings were read: {why}");
+            return Settings::default();
+        }
+    };
+    let reading = JobFiles::new(home.config, Good::default()).read();
+    if !reading.report.mistakes.is_empty() {
+        crate::say!("{}kin: the job files have {}", reading.report.text(false), reading.report.sum());
+    }
+    let mut settings = reading.set.settings;
+    if !reading.left_out.is_empty() {
+        // How much is to be kept may stand in what could not be read; what is gone is gone.
+        settings.history = History { age: None, runs: None, runs_per_job: None, events_age: None, events: None };
+    }
+    settings
+}
+
+fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
     let place = args.place.clone();
-    let durability = if durability_word() == "fast" { Durability::Normal } else { Durability::Full };
+    let durability = match settings.durability {
+        kin_config::settings::Durability::Full => Durability::Full,
+        kin_config::settings::Durability::Fast => Durability::Normal,
+    };
+    let history = &settings.history;
+    let retention = Retention {
+        max_age_ms: history.age.map(|age| age.0),
+        max_count: history.runs,
+        per_job: history.runs_per_job,
+        events_max_age_ms: history.events_age.map(|age| age.0),
+        events_max_count: history.events,
+    };
+    let (retention, job_output_max) = seams::keep(retention, JOB_OUTPUT_MAX);
     Config {
         state: place.state.clone(),
         run: place.run.clone(),
         boot: boot::identity(),
         durability,
-        retention: Retention {
-            max_age_ms: Some(30 * 86_400_000),
-            max_count: None,
-            per_job: None,
-            events_max_age_ms: Some(30 * 86_400_000),
-            events_max_count: None,
-        },
-        job_output_max: JOB_OUTPUT_MAX,
+        retention,
+        job_output_max,
+        care_after: seams::care_after(),
         new_elder: Box::new(move || new_elder(&place, &sockets)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,
     }
-}
-
-/// Until there is a file of settings, the environment says it.
-fn durability_word() -> &'static str {
-    if std::env::var("KIN_DURABILITY").is_ok_and(|word| word == "fast") { "fast" } else { "full" }
 }
 
 /// Both keepers are dead: makes an elder, which finds us by our lock. A lock that is held is somebody else's birth.
@@ -219,7 +251,7 @@ fn new_elder(place: &Place, sockets: &Sockets) -> io::Result<()> {
     }
 }
 
-fn about(place: &Place, found: &Found) -> About {
+fn about(place: &Place, settings: &Settings, found: &Found) -> About {
     let ledger = match found {
         Found::Fresh => "fresh".to_string(),
         Found::Good => "good".into(),
@@ -234,7 +266,7 @@ fn about(place: &Place, found: &Found) -> About {
         host: rustix::system::uname().nodename().to_string_lossy().into_owned(),
         started_at: clock::now(),
         boot: boot::identity(),
-        durability: durability_word(),
+        durability: settings.durability.word(),
         ledger,
         files_soft: std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok()),
     }

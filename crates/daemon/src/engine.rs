@@ -6,35 +6,42 @@
 //! ```text
 //!   inputs ──▶ world ──▶ commit ──▶ answers ──▶ acts (perform.rs) ──▶ keepers
 //!     ▲          ▲         │ failed
-//!     │          └─────────┘ the world is loaded again, wishes are refused, facts are read again each second
+//!     │          └─────────┘ the world is loaded again, wishes are refused, facts are read again each second;
+//!     │                      what ends something is done all the same (ending.rs)
 //!     └── HTTP (handle.rs) · keepers (link.rs) · recovery (recover.rs) · time
 //! ```
 //! A commit that fails is a death of the mind alone, and is recovered from like any other: nothing that was not recorded
-//! has been done, and every fact still stands in a table. So there is no second way of doing anything.
+//! has been done but ends, and every fact still stands in a table. On a full disk there is a reserve for it (reserve.rs).
 //!
 //! No timer runs while nothing is pending.
 
 mod care;
 mod chain;
 mod dirs;
+mod ending;
 pub mod handle;
 mod journal;
 mod link;
+mod pack;
 mod perform;
 mod readers;
 mod rebuild;
+mod record;
 mod recover;
+mod reserve;
 pub(crate) mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;
 mod trim;
 
-pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit};
+pub use ending::Unwritten;
+pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit, Trouble};
 pub use readers::{PooledReader, Readers};
 
 use chain::{Tables, Told};
 use dirs::Dirs;
+use ending::Wished;
 use handle::Call;
 use journal::Journal;
 use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
@@ -43,9 +50,11 @@ use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
 };
 use link::Link as Wires;
+use record::NotWritten;
+use reserve::Reserve;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::sync::mpsc;
@@ -73,6 +82,8 @@ pub struct Config {
     pub retention: Retention,
     /// What the ended runs of one job may have written, before the oldest of it goes.
     pub job_output_max: u64,
+    /// Old runs and logs are looked at so long after a run has ended.
+    pub care_after: Duration,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -126,16 +137,25 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let lock = only_one(&dirs).map_err(io("take the ledger: another daemon has it, or it cannot be locked"))?;
     std::fs::create_dir_all(dirs.specs()).map_err(io("make the directory of specs"))?;
     std::fs::create_dir_all(dirs.logs()).map_err(io("make the directory of logs"))?;
-    let Opened { ledger, found } = Ledger::open(&config.state, (config.clock)())?;
+    let mut reserve = Reserve::open(&config.state);
+    let mut slices = 1;
+    let Opened { ledger, found } = loop {
+        match Ledger::open(&config.state, (config.clock)()) {
+            Err(OpenError::Full { .. }) if reserve.give(slices) => slices *= 2,
+            opened => break opened?,
+        }
+    };
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
+    let (trouble, trouble_seen) = watch::channel(Trouble::default());
     let (tell_end, ended) = oneshot::channel();
     let journal = Journal::new(&config.state);
     let handle = Handle {
         journal: journal.watch_trouble(),
+        trouble: trouble_seen,
         inputs: sender.clone(),
         committed: committed_seen,
         chain: chain_seen,
@@ -144,9 +164,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let reserved = ledger.mint_reserved();
     let mut engine = Engine {
         dirs,
-        world: World::load(config.boot.clone(), []),
+        world: World::load(config.boot.clone(), Mint::after(reserved), []),
         ledger,
-        mint: Mint::after(reserved),
         reserved,
         link,
         tables: Tables::default(),
@@ -166,6 +185,11 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         ending: None,
         later: Vec::new(),
         stalled: None,
+        quiet: false,
+        reserve,
+        trouble,
+        blocked: BTreeSet::new(),
+        untold: Vec::new(),
         room_at: None,
         chain_at: None,
         orphaned: false,
@@ -214,7 +238,6 @@ struct Engine {
     config: Config,
     ledger: Ledger,
     world: World,
-    mint: Mint,
     reserved: u64,
     link: Wires,
     tables: Tables,
@@ -242,6 +265,14 @@ struct Engine {
     later: Vec<Fact>,
     /// When to try again what could not be recorded.
     stalled: Option<Instant>,
+    /// By what could not be recorded, no run has a process any more.
+    quiet: bool,
+    reserve: Reserve,
+    trouble: watch::Sender<Trouble>,
+    /// Runs of which it was said that their output is blocked: once, however often it is.
+    blocked: BTreeSet<RunNo>,
+    /// Of the engine's own doing, for the next commit.
+    untold: Vec<Event>,
     /// When to ask again for room in a full table.
     room_at: Option<Instant>,
     /// When to look again for a chain, while there is none.
@@ -277,12 +308,13 @@ type Answer = Box<dyn FnOnce(Option<&Refusal>)>;
 struct Batch {
     fx: Effects,
     keys: BTreeMap<String, NewKey>,
-    minted: bool,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
     answers: Vec<Answer>,
-    /// Answers that are true only when it was done.
-    done: Vec<Answer>,
+    /// A new run, or a release: nothing of that is worth the reserve.
+    accepts: bool,
+    /// Answered when they are done.
+    endings: Vec<Wished>,
     /// Files whose content is in the ledger once this is.
     read: Vec<PathBuf>,
     /// Generations that nobody serves, and that hold nothing more.
@@ -306,9 +338,11 @@ impl Engine {
         }
         self.damaged = page.damaged.iter().map(|damaged| damaged.no).collect();
         self.booted &= self.damaged.is_empty();
-        self.world = World::load(self.config.boot.clone(), page.runs);
-        if self.closing.is_some() {
-            self.world.close();
+        // Also a number that was never committed may stand in the name of a spec.
+        let minted = Mint::after(self.world.minted());
+        self.world = World::load(self.config.boot.clone(), minted, page.runs);
+        if let Some(closing) = self.closing {
+            self.world.close(closing == Closing::WhenQuiet);
         }
         Ok(())
     }
@@ -349,7 +383,7 @@ impl Engine {
             return Waited::Time;
         }
         let pending = [self.stalled, self.room_at, self.chain_at];
-        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at()];
+        let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
@@ -396,31 +430,15 @@ impl Engine {
                     drop(reply.send(answer));
                 }));
             }
-            Call::Stop { no, kind, why, reply } => {
-                let answer = self.about(no, Wish::Stop { run: no, kind, why }, batch);
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Signal { no, signal, leader_only, interrupt, reply } => {
-                let answer = self.about(no, Wish::Signal { run: no, signal, leader_only, interrupt }, batch);
-                batch.done.push(answering(reply, answer));
-            }
+            Call::End(ending) => self.wish_end(ending, batch),
             Call::Release { latch, reply } => {
                 let answer =
-                    self.world.wish(now, Wish::Release { latch }, &mut batch.fx).map(|granted| match granted {
-                        Granted::Released(ids) => ids,
-                        Granted::Run(_) | Granted::Farewell(_) => Vec::new(),
-                    });
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Shutdown { stop_runs, reply } => {
-                let answer =
-                    self.world.wish(now, Wish::Shutdown { stop_runs }, &mut batch.fx).map(|granted| match granted {
-                        Granted::Farewell(farewell) => farewell,
-                        Granted::Run(_) | Granted::Released(_) => kin_core::Farewell::default(),
-                    });
-                let words = if stop_runs { "the server ends, and stops its runs" } else { "the server ends" };
-                self.note("server.closing", words.into(), batch);
-                batch.closing = Some(if stop_runs { Closing::WhenQuiet } else { Closing::Now });
+                    self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
+                let answer = answer.map(|granted| match granted {
+                    Granted::Released(ids) => ids,
+                    Granted::Run(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_) => Vec::new(),
+                });
+                batch.accepts |= answer.as_ref().is_ok_and(|ids| !ids.is_empty());
                 batch.answers.push(answering(reply, answer));
             }
             Call::Upgrade { program, reply } => {
@@ -449,8 +467,8 @@ impl Engine {
         if self.world.is_closing() {
             return Err(Refusal::Closing);
         }
-        let no = self.mint.next(now);
-        batch.minted |= no.get() > self.reserved;
+        self.has_room()?;
+        let no = self.world.mint(now);
         self.step("accept-minted");
         let id = RunId { job: submit.new.job.clone(), no };
         self.write_spec(&id, &mut submit)?;
@@ -459,13 +477,16 @@ impl Engine {
         match self.world.wish(now, Wish::Submit { no, new: Box::new(submit.new) }, &mut batch.fx) {
             Ok(Granted::Run(run)) => {
                 batch.specs.push(no);
+                batch.accepts = true;
                 if let Some(Key { text, content }) = key {
                     let new = NewKey { key: text.clone(), content, run: no, at: now };
                     batch.keys.insert(text, new);
                 }
                 Ok(Accepted { run: *run, repeat: false })
             }
-            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
+                Err(Refusal::Unknown { run: no })
+            }
             Err(refusal) => {
                 self.remove_spec(no);
                 Err(refusal)
@@ -494,7 +515,9 @@ impl Engine {
         let now = self.now();
         match self.world.wish(now, wish, &mut batch.fx) {
             Ok(Granted::Run(run)) => Ok(*run),
-            Ok(Granted::Released(_) | Granted::Farewell(_)) => Err(Refusal::Unknown { run: no }),
+            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
+                Err(Refusal::Unknown { run: no })
+            }
             Err(Refusal::Unknown { run }) => match batch.fx.changed.get(&run) {
                 Some(ended) => Err(has_ended(ended)),
                 None => Err(self.any_run(run)?.map_or(Refusal::Unknown { run }, |run| has_ended(&run))),
@@ -521,32 +544,35 @@ impl Engine {
         for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
             self.measure(run);
         }
+        // More may come to it while this is written.
+        let told = self.untold.len();
+        fx.events.splice(0..0, self.untold.iter().cloned());
         let accepted = !batch.specs.is_empty();
         let ended = fx.changed.values().filter(|run| run.outcome().is_some());
         let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
-        let reserve = batch.minted.then(|| self.mint.last().saturating_add(MINT_AHEAD));
+        let minted = self.world.minted();
+        let reserve = (minted > self.reserved).then(|| minted.saturating_add(MINT_AHEAD));
         let rows = Rows {
             runs: fx.changed.values().collect(),
             events: fx.events.iter().map(row_of_event).collect(),
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
+            definitions: Vec::new(),
+            ticks: Vec::new(),
         };
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
         if changes {
-            #[cfg(test)]
-            if tests::is_disk_full(&self.dirs.state) {
-                return self.not_recorded(batch, "the disk is full");
-            }
             let durability = if fx.promises { self.config.durability } else { Durability::Normal };
-            match self.ledger.apply(&rows, durability) {
+            match self.write(&rows, durability, batch.accepts) {
                 Ok(applied) => {
                     let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
                     self.committed.send_replace(Committed { event_seq });
                     seqs = applied.seqs;
                 }
-                Err(e) => return self.not_recorded(batch, &words(&e)),
+                Err(not) => return self.not_recorded(batch, &not),
             }
+            self.untold.drain(..told);
         }
         let events = rows.events;
         self.reserved = reserve.unwrap_or(self.reserved);
@@ -555,7 +581,12 @@ impl Engine {
         }
         if ended > 0 {
             self.step("end-committed");
-            self.care.ended(written);
+            self.care.ended(written, self.config.care_after);
+            self.look_for_room();
+        }
+        if self.stalled.is_none() {
+            self.quiet = false;
+            self.trouble.send_if_modified(|trouble| trouble.unwritten.take().is_some());
         }
         if batch.boots {
             self.booted = true;
@@ -574,8 +605,8 @@ impl Engine {
             perform::remove(path);
         }
         self.perform(fx.acts);
-        for answer in batch.done {
-            answer(None);
+        for wished in batch.endings {
+            wished.answer();
         }
         for generation in batch.dead {
             self.bury(generation);
@@ -584,9 +615,14 @@ impl Engine {
         self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
     }
 
-    /// Nothing of it is true. Wishes are refused; the world is loaded again; facts are read again in a second.
-    fn not_recorded(&mut self, batch: Batch, why: &str) {
-        crate::say!("kin daemon: the ledger: {why}");
+    /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
+    /// second; what ends something is done.
+    fn not_recorded(&mut self, batch: Batch, not: &NotWritten) {
+        let why = &not.why;
+        // Once, and not each second.
+        if self.trouble.borrow().unwritten.is_none() {
+            crate::say!("kin daemon: not recorded: {why}");
+        }
         if let Err(e) = self.load() {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
@@ -597,13 +633,18 @@ impl Engine {
                 self.remove_spec(no);
             }
         }
-        let refusal = Refusal::Unavailable { why: why.to_string() };
-        for answer in batch.answers.into_iter().chain(batch.done) {
-            answer((!is_there).then_some(&refusal));
+        for answer in batch.answers {
+            answer((!is_there).then_some(&not.refusal()));
         }
         self.stalled = Some(Instant::now() + AGAIN);
         self.journal.doubt();
         self.publish(false);
+        if batch.accepts {
+            // What else was in it can do with less room.
+            self.look = true;
+            return self.wish_ends_again(batch.endings);
+        }
+        self.end_unrecorded(batch.endings, why);
     }
 
     /// Says how the chain stands to whoever watches.
@@ -611,8 +652,10 @@ impl Engine {
         let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
         let before = *self.chain.borrow();
         let settled = self.told.is_some() && self.stalled.is_none() && (settles || before.settled);
+        // A ledger that can take nothing makes no keeper weaker.
+        let believed = settled || self.stalled.is_some();
         let info = ChainInfo {
-            guard: self.told.filter(|_| settled).map_or(Guard::Degraded, |told| told.guard),
+            guard: self.told.filter(|_| believed).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
             front: self.front,
@@ -631,8 +674,13 @@ impl Engine {
             None => {}
         }
         let closing = self.closing?;
-        let waits = !self.later.is_empty() || self.stalled.is_some();
-        if waits || (closing == Closing::WhenQuiet && self.world.is_going()) {
+        // What cannot be recorded stays in the run tables, and the next server reads it there.
+        let is_over = match (closing, self.stalled) {
+            (Closing::Now, _) => true,
+            (Closing::WhenQuiet, None) => !self.world.is_going(),
+            (Closing::WhenQuiet, Some(_)) => self.quiet,
+        };
+        if !self.later.is_empty() || !is_over {
             return None;
         }
         let all: Vec<u64> = self.link.connected().collect();
@@ -693,6 +741,7 @@ fn row_of_event(event: &Event) -> NewEvent {
             let outcome = match to {
                 kin_core::RunState::Ended { outcome } => Some(outcome.clone()),
                 kin_core::RunState::Held { .. }
+                | kin_core::RunState::Waiting { .. }
                 | kin_core::RunState::Queued
                 | kin_core::RunState::Starting { .. }
                 | kin_core::RunState::Running { .. }
@@ -701,6 +750,14 @@ fn row_of_event(event: &Event) -> NewEvent {
             };
             let change = Change { from: from.and_then(Stage::parse), to: Stage::of(to), outcome, exit: *exit };
             NewEvent { run: Some(run.clone()), change: Some(change), ..new("run.state") }
+        }
+        What::Defined { job, from, to } => {
+            let words = match (from, to) {
+                (0, rev) => format!("{job} is defined, as revision {rev}"),
+                (_, 0) => format!("{job} is not defined any more"),
+                (from, to) => format!("{job} is revision {to} now, after {from}"),
+            };
+            NewEvent { message: Some(words), ..new("job.defined") }
         }
         What::Released { latch, runs } => {
             let message = format!("latch {latch} was released, with {runs} run{}", if *runs == 1 { "" } else { "s" });

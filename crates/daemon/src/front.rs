@@ -13,6 +13,7 @@
 pub mod ask;
 pub mod birth;
 pub mod detach;
+mod fresh;
 pub mod link;
 pub mod notify;
 
@@ -103,6 +104,9 @@ pub fn serve(args: &[OsString]) -> ExitCode {
 fn serve_in_background() -> ExitCode {
     let started = home().and_then(|home| {
         place::make_state(&home, rustix::process::geteuid().as_raw())?;
+        if let Some(stays) = fresh::begin() {
+            crate::say!("kin: {stays}");
+        }
         Ok(detach::start(&home)?)
     });
     match started {
@@ -355,7 +359,7 @@ impl Front {
             Err(e) => {
                 crate::say!("kin: the daemon does not answer ({e}); the elder is asked instead");
                 link.say(Ask::Shutdown { leave: !stop }).await?;
-                Ok(ShutdownAnswer { left: vec![], stopping: vec![], waiting: vec![] })
+                Ok(ShutdownAnswer::default())
             }
         }
     }

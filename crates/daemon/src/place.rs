@@ -27,7 +27,7 @@ pub struct Place {
 
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
-    #[error("{path} could not be made: {source}")]
+    #[error("{path} could not be made")]
     Make {
         path: PathBuf,
         #[source]
@@ -35,6 +35,12 @@ pub enum PlaceError {
     },
     #[error("{path} belongs to uid {owner}, not to uid {uid}: kin will not use it")]
     Owner { path: PathBuf, owner: u32, uid: u32 },
+    #[error("{path} cannot be written to")]
+    Write {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
     #[error("{path} is not a directory")]
     NotADirectory { path: PathBuf },
     #[error("{path} does not name this server's runtime directory")]
@@ -94,6 +100,8 @@ pub fn make_state(home: &Home, uid: u32) -> Result<PathBuf, PlaceError> {
         make_parents(parent)?;
     }
     own_directory(&home.state, uid)?;
+    rustix::fs::access(&home.state, rustix::fs::Access::WRITE_OK)
+        .map_err(|e| PlaceError::Write { path: home.state.clone(), source: e.into() })?;
     std::fs::canonicalize(&home.state).map_err(|source| PlaceError::Make { path: home.state.clone(), source })
 }
 
@@ -143,11 +151,12 @@ fn is_served(run: &Path) -> bool {
 }
 
 fn make_parents(path: &Path) -> Result<(), PlaceError> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(|source| PlaceError::Make { path: path.to_path_buf(), source })
+    let Err(source) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) else { return Ok(()) };
+    // Of a long path it is told which part is none.
+    match path.ancestors().find(|part| part.exists()) {
+        Some(part) if !part.is_dir() => Err(PlaceError::NotADirectory { path: part.to_path_buf() }),
+        Some(_) | None => Err(PlaceError::Make { path: path.to_path_buf(), source }),
+    }
 }
 
 /// Makes the directory if there is none, and sees to it that it is ours and ours alone.

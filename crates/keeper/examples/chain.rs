@@ -1,10 +1,12 @@
 //! Elder and keeper without a daemon, tortured: runs are started and both are killed at random instants.
 //!
 //! ```text
-//! cargo run --release -p kin-keeper --example chain -- [KILLS] [SEED]
+//! cargo run --release -p kin-keeper --example chain -- [KILLS] [SEED] [NOFILE]
 //! ```
 //! Each run prints a pattern of its own and ends with a code or a signal of its own; in the end every byte and every
-//! code must be what the program wrote and said, and each program must have been started once.
+//! code must be what the program wrote and said, and each program must have been started once. Some leave a process that
+//! goes on writing after their end, some are stopped, some read what was handed in, some what is typed at their terminal.
+//! At each socket there is one more who listens and never reads.
 
 use kin_core::RunNo;
 use kin_keeper::spec::Spec;
@@ -32,6 +34,10 @@ fn main() -> ExitCode {
         kills => {
             let kills = kills.and_then(|k| k.parse().ok()).unwrap_or(200);
             let seed = args.next().and_then(|s| s.to_str()?.parse().ok()).unwrap_or(1);
+            if let Some(most) = args.next().and_then(|s| s.to_str()?.parse().ok()) {
+                let limit = rustix::process::Rlimit { current: Some(most), maximum: Some(most) };
+                rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).expect("a lower limit");
+            }
             torture(kills, seed)
         }
     }
@@ -70,11 +76,115 @@ impl Rng {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// Leaves a process that goes on writing.
+    Leaky,
+    /// Stays until it is stopped.
+    Stopped,
+    /// Says what stands on its descriptor 0.
+    Handed,
+    /// Says what is typed at its terminal.
+    Typed,
+}
+
+const LATE: u64 = 30;
+
+#[derive(Debug)]
 struct Wanted {
+    kind: Kind,
     lines: u64,
     code: u64,
     started: Option<Instant>,
+    asked: Option<Instant>,
+    door: Door,
+}
+
+impl Wanted {
+    fn out(&self) -> Vec<u8> {
+        let mut text: String = (0..self.lines).map(|i| format!("line {i}\n")).collect();
+        match self.kind {
+            Kind::Plain => {}
+            Kind::Leaky => text.extend((0..LATE).map(|i| format!("late {i}\n"))),
+            Kind::Stopped => text.push_str("here\n"),
+            Kind::Handed | Kind::Typed => text.push_str(&String::from_utf8_lossy(&self.door.text)),
+        }
+        text.into_bytes()
+    }
+    fn end(&self) -> (i32, i32) {
+        match (self.kind, self.code) {
+            (Kind::Stopped, _) => (2, 15),
+            (_, code) if code >= 128 => (2, if code.is_multiple_of(2) { 9 } else { 15 }),
+            (_, code) => (1, code as i32),
+        }
+    }
+}
+
+/// The small door, as a client uses it: asks until it is answered, and comes again when it is cut off.
+#[derive(Debug, Default)]
+struct Door {
+    socket: Option<OwnedFd>,
+    text: Vec<u8>,
+    /// What was answered: bytes typed, or one for what was handed in.
+    taken: usize,
+    said: Option<Instant>,
+}
+
+impl Door {
+    fn ask(&mut self, path: &Path, bytes: &[u8], fds: &[rustix::fd::BorrowedFd<'_>]) {
+        if self.said.is_some_and(|at| at.elapsed() < Duration::from_millis(30)) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        if self.socket.is_none() {
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            self.socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)
+                .ok()
+                .filter(|s| SocketAddrUnix::new(path).is_ok_and(|to| rustix::net::connect(s, &to).is_ok()));
+        }
+        if let Some(socket) = &self.socket
+            && kin_keeper::sys::misc::send(socket, bytes, fds).is_err()
+        {
+            self.socket = None;
+        }
+    }
+    fn hear(&mut self) {
+        let Some(socket) = &self.socket else { return };
+        let mut answer = [0u8; 64];
+        match kin_keeper::sys::misc::receive(socket, &mut answer) {
+            Ok(packet) if packet.len == 8 && &answer[..8] == b"KINHAND+" => self.taken = 1,
+            Ok(packet) if packet.len == 16 && &answer[..8] == b"KININPUT" => {
+                let taken = u64::from_le_bytes(answer[8..16].try_into().expect("eight")) as usize;
+                self.taken = self.taken.max(taken);
+                self.said = None;
+            }
+            Err(rustix::io::Errno::AGAIN) => {}
+            Ok(_) | Err(_) => self.socket = None,
+        }
+    }
+    /// `true` once the keeper has the descriptor.
+    fn hand(&mut self, path: &Path, key: u64) -> bool {
+        self.hear();
+        if self.taken == 0 {
+            let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+            rustix::io::write(&write, &self.text).expect("it has room");
+            drop(write);
+            let packet = [&b"KINHAND1"[..], &key.to_le_bytes()].concat();
+            self.ask(path, &packet, &[rustix::fd::AsFd::as_fd(&read)]);
+        }
+        self.taken != 0
+    }
+    fn type_on(&mut self, path: &Path, run: u64) {
+        self.hear();
+        if self.taken < self.text.len() {
+            let end = self.text.len().min(self.taken + 700);
+            let offset = self.taken as u64;
+            let packet =
+                [&b"KININPUT"[..], &run.to_le_bytes(), &offset.to_le_bytes(), &self.text[self.taken..end]].concat();
+            self.ask(path, &packet, &[]);
+        }
+    }
 }
 
 struct Link {
@@ -142,9 +252,13 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
     let mut deadline = Instant::now() + Duration::from_secs(60);
     let mut next_kill = Instant::now() + Duration::from_millis(20);
     let mut chain = (0u64, 0u64, false);
+    let mut last_turn = 0;
     let (mut adopted, mut upgrades) = (0, 0);
     let mut dead: BTreeSet<u64> = BTreeSet::new();
     let mut unknown = 0;
+    let mut deaf: Vec<Link> = Vec::new();
+    let mut heard: Vec<(Instant, u64, Tell)> = Vec::new();
+    let mut asked = [0u64; 5];
     loop {
         // Connect to every generation there is.
         for entry in std::fs::read_dir(&run).into_iter().flatten().flatten() {
@@ -155,6 +269,9 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 && let Some(link) = connect(&entry.path())
             {
                 place.insert(link);
+                // One more, who never reads what it is told.
+                deaf.truncate(20);
+                deaf.extend(connect(&entry.path()));
             }
         }
         let mut gone = Vec::new();
@@ -164,11 +281,16 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 None => gone.push(*id),
                 Some(tells) => {
                     for tell in tells {
+                        if matches!(tell, Tell::Chain { .. }) {
+                            heard.push((Instant::now(), *id, tell));
+                        }
                         // One that was said before the last kill may still lie in a socket.
-                        if let Tell::Chain { elder, keeper, guard, turn: _ } = tell
+                        if let Tell::Chain { elder, keeper, guard, turn } = tell
+                            && turn >= last_turn
                             && !dead.contains(&elder)
                             && !dead.contains(&keeper)
                         {
+                            last_turn = turn;
                             fresh = (elder, keeper, guard == kin_keeper::wire::Guard::Whole);
                         }
                     }
@@ -185,14 +307,14 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             }
         }
         // Read every table; forget what has ended, start again what is nowhere.
-        let mut known: BTreeSet<u64> = BTreeSet::new();
+        let mut known: BTreeMap<u64, u64> = BTreeMap::new();
         for entry in std::fs::read_dir(&run).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
             let Some(id) = name.strip_prefix("keeper.").and_then(|n| n.strip_suffix(".tab")) else { continue };
             let Ok(id) = u64::from_str_radix(id, 16) else { continue };
             let Ok(table) = Table::open(&entry.path()) else { continue };
             for snapshot in table.snapshots() {
-                known.insert(snapshot.run);
+                known.insert(snapshot.run, id);
                 if snapshot.state == DRAINED {
                     if let Some(before) = ended.get(&snapshot.run) {
                         if (before.si_code, before.si_status) != (snapshot.si_code, snapshot.si_status) {
@@ -215,7 +337,21 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         let live = wanted.len() - ended.len();
         if killed < kills && live < 8 {
             let no = mint.next(kin_core::Time::from_millis(1_800_000_000_000));
-            let want = Wanted { lines: rng.below(400), code: rng.below(140), started: None };
+            let kind = match rng.below(16) {
+                0..8 => Kind::Plain,
+                8..10 => Kind::Leaky,
+                10..12 => Kind::Stopped,
+                12..14 => Kind::Handed,
+                _ => Kind::Typed,
+            };
+            let mut want = Wanted {
+                kind,
+                lines: rng.below(400),
+                code: rng.below(140),
+                started: None,
+                asked: None,
+                door: Door::default(),
+            };
             let base = state.join(format!("logs/t/t-{no}"));
             let mut spec = Spec::new(b"/", base.to_str().expect("text").as_bytes());
             let last = if want.code >= 128 {
@@ -224,8 +360,31 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
                 format!("exit {}", want.code)
             };
             let nap = if rng.below(3) == 0 { "sleep 0.0$((RANDOM % 10))" } else { ":" };
+            let middle = match kind {
+                Kind::Plain => nap.to_string(),
+                Kind::Leaky => {
+                    spec.linger_ms = 10 + rng.below(40);
+                    format!("(i=0; while [ $i -lt {LATE} ]; do echo late $i; sleep 0.01; i=$((i+1)); done) &")
+                }
+                Kind::Stopped => "echo here; echo err >&2; exec sleep 1000".to_string(),
+                Kind::Handed => {
+                    spec.stdin = kin_keeper::spec::Stdin::Handed;
+                    spec.hand_key = no.get();
+                    let lines = 1 + rng.below(2000);
+                    want.door.text = (0..lines).flat_map(|i| format!("in {i}\n").into_bytes()).collect();
+                    "cat".to_string()
+                }
+                Kind::Typed => {
+                    spec.output = kin_keeper::spec::Output::Tty { rows: 24, cols: 80 };
+                    want.lines = 0;
+                    let lines = 1 + rng.below(3000);
+                    want.door.text = (0..lines).flat_map(|i| format!("in {i}\n").into_bytes()).collect();
+                    format!("stty raw -echo; touch {}/{no}.ready; head -c {}", dir.display(), want.door.text.len())
+                }
+            };
+            let err = if kind == Kind::Typed { "" } else { "echo err >&2;" };
             let script = format!(
-                "echo {no} >> {}/started; i=0; while [ $i -lt {} ]; do echo line $i; i=$((i+1)); done; {nap}; echo err >&2; {last}",
+                "echo {no} >> {}/started; i=0; while [ $i -lt {} ]; do echo line $i; i=$((i+1)); done; {middle}\n {err} {last}",
                 dir.display(),
                 want.lines
             );
@@ -233,6 +392,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             spec.argv = vec![b"bash".to_vec(), b"-c".to_vec(), script.into_bytes()];
             spec.env = vec![format!("KIN_RUN_ID=t-{no}").into_bytes(), b"PATH=/usr/bin:/bin".to_vec()];
             spec.cgroup = if rng.below(2) == 0 { b"yes".to_vec() } else { Vec::new() };
+            asked[kind as usize] += 1;
             std::fs::write(run.join(format!("spec/{no}")), spec.encode().expect("encodes")).expect("written");
             wanted.insert(no.get(), want);
         }
@@ -242,9 +402,28 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             for (no, want) in &mut wanted {
                 // Again only what no table knows, and not in the same breath: a Start may be on its way.
                 let due = want.started.is_none_or(|at| at.elapsed() > Duration::from_millis(50));
-                if !ended.contains_key(no) && !known.contains(no) && due && link.ask(Ask::Start { run: *no }) {
+                let handed = want.kind != Kind::Handed || want.door.hand(&run.join("hand.sock"), *no);
+                if !ended.contains_key(no)
+                    && !known.contains_key(no)
+                    && due
+                    && handed
+                    && link.ask(Ask::Start { run: *no })
+                {
                     want.started = Some(Instant::now());
                 }
+            }
+        }
+        for (no, want) in wanted.iter_mut().filter(|(no, _)| !ended.contains_key(no)) {
+            let Some(link) = known.get(no).and_then(|generation| links.get(generation)) else { continue };
+            let name = RunNo::new(*no).expect("a number");
+            if want.kind == Kind::Typed && dir.join(format!("{name}.ready")).exists() {
+                want.door.type_on(&run.join("hand.sock"), *no);
+            }
+            // Asked again and again, as after each reconnect.
+            let due = want.asked.is_none_or(|at| at.elapsed() > Duration::from_millis(40));
+            if want.kind == Kind::Stopped && due && state.join(format!("logs/t/t-{name}.err")).exists() {
+                want.asked = Some(Instant::now());
+                link.ask(Ask::Stop { run: *no, why: kin_keeper::wire::StopKind::Ladder });
             }
         }
         if killed < kills && chain.2 && last_kill.is_none() && Instant::now() >= next_kill {
@@ -276,7 +455,21 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         if Instant::now() > deadline {
             println!("stuck: chain {chain:?}, {} of {} ended", ended.len(), wanted.len());
             for no in wanted.keys().filter(|no| !ended.contains_key(no)) {
-                println!("  {} known {}", RunNo::new(*no).expect("a number"), known.contains(no));
+                println!("  {} known {}", RunNo::new(*no).expect("a number"), known.contains_key(no));
+            }
+            for (at, id, tell) in heard.iter().rev().take(12).rev() {
+                println!("  {:?} ago {id:016x} said {tell:?}, dead {}", at.elapsed(), dead.contains(id));
+            }
+            // What they say of the chain when they are asked anew.
+            for entry in std::fs::read_dir(&run)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter(|e| e.path().extension().is_some_and(|x| x == "sock"))
+            {
+                let Some(link) = connect(&entry.path()) else { continue };
+                std::thread::park_timeout(Duration::from_millis(200));
+                println!("  {:?} says {:?}", entry.file_name(), link.hear());
             }
             println!("state kept in {}", dir.display());
             end_all(&run, &dir);
@@ -294,10 +487,7 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
         let name = RunNo::new(*no).expect("a number").to_string();
         let end = &ended[no];
         adopted += u64::from(end.flags & flag::ADOPTED != 0);
-        let code = match want.code {
-            c if c >= 128 => (2, if c.is_multiple_of(2) { 9 } else { 15 }),
-            c => (1, c as i32),
-        };
+        let code = want.end();
         if end.flags & flag::STATUS_UNKNOWN != 0 {
             unknown += 1;
         } else if (end.si_code, end.si_status) != code {
@@ -308,11 +498,38 @@ fn torture(kills: u64, seed: u64) -> ExitCode {
             println!("{name}: started {:?} times", counts.get(name.as_str()));
             bad += 1;
         }
-        let text: String = (0..want.lines).map(|i| format!("line {i}\n")).collect();
-        let out = std::fs::read_to_string(state.join(format!("logs/t/t-{name}.out"))).unwrap_or_default();
-        let err = std::fs::read_to_string(state.join(format!("logs/t/t-{name}.err"))).unwrap_or_default();
-        if out != text || (err != "err\n") {
-            println!("{name}: output {} of {} bytes, err {err:?}", out.len(), text.len());
+        let text = want.out();
+        let file = |name: &str| std::fs::read(state.join(format!("logs/t/t-{name}"))).unwrap_or_default();
+        let (out, err) = (format!("{name}.out"), format!("{name}.err"));
+        // What a run left behind may still be writing.
+        let until = Instant::now() + Duration::from_secs(10);
+        while want.kind == Kind::Leaky && file(&out).len() < text.len() && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        let no_err = want.kind == Kind::Typed;
+        if file(&out) != text || file(&err) != if no_err { &b""[..] } else { b"err\n" } {
+            let (out, err) = (file(&out), file(&err));
+            let same = out.iter().zip(&text).take_while(|(a, b)| a == b).count();
+            println!(
+                "{name}: {:?}: output {} of {} bytes, the same up to {same}, err {err:?}",
+                want.kind,
+                out.len(),
+                text.len()
+            );
+            bad += 1;
+        }
+    }
+    // Nobody is left, so nothing of a cgroup is.
+    if let Some(base) = kin_keeper::cgroup::Cgroups::open(&state).path() {
+        let left = || std::fs::read_dir(base).into_iter().flatten().flatten().filter(|e| e.path().is_dir()).count();
+        let until = Instant::now() + Duration::from_secs(5);
+        while left() > 0 && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        if left() > 0 {
+            let names: Vec<_> =
+                std::fs::read_dir(base).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            println!("{} cgroups are left in {}: {names:?}", left(), base.display());
             bad += 1;
         }
     }

@@ -58,7 +58,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         println!("{program}: median of {ROUNDS} rounds of {RUNS}, microseconds a run, in turns");
         let run = |arena: &mut Arena, p: &Prepared<'_>| {
-            spawn(arena, p).map_err(|(step, errno)| std::io::Error::other(format!("{}: {errno}", step.word())))
+            let pidfd = spawn(arena, p);
+            let pidfd = pidfd.map_err(|(step, errno)| std::io::Error::other(format!("{}: {errno}", step.word())))?;
+            pidfd.ok_or_else(|| std::io::Error::other("no descriptor left"))
         };
         let is_root = rustix::process::geteuid().is_root();
         let mut times: [Vec<f64>; 6] = Default::default();

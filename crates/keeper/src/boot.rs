@@ -19,9 +19,7 @@ pub fn identity() -> String {
 
 /// When a process started, in clock ticks since boot; `None` when there is no such process.
 pub fn start_ticks(pid: u32) -> Option<u64> {
-    let mut path = Text::<32>::new();
-    write!(path, "/proc/{pid}/stat").ok()?;
-    Stat::read(path.as_cstr()).map(|stat| stat.start_ticks)
+    Stat::of(pid).map(|stat| stat.start_ticks)
 }
 
 /// The fields of /proc/PID/stat that kin looks at.
@@ -32,9 +30,17 @@ pub(crate) struct Stat {
     pub(crate) pgid: u32,
     pub(crate) sid: u32,
     pub(crate) start_ticks: u64,
+    /// As `wait` would give it; zero for whoever may not know.
+    pub(crate) exit_status: i32,
 }
 
 impl Stat {
+    pub(crate) fn of(pid: u32) -> Option<Stat> {
+        let mut path = Text::<32>::new();
+        write!(path, "/proc/{pid}/stat").ok()?;
+        Stat::read(path.as_cstr())
+    }
+
     fn read(path: &CStr) -> Option<Stat> {
         let mut buffer = [0; 1024];
         Stat::parse(read_start(path, &mut buffer).ok()?)
@@ -48,7 +54,8 @@ impl Stat {
         let mut next = || fields.next().and_then(number);
         let (ppid, pgid, sid) = (next()? as u32, next()? as u32, next()? as u32);
         let start_ticks = fields.nth(15).and_then(number)?;
-        Some(Stat { state, ppid, pgid, sid, start_ticks })
+        let exit_status = fields.nth(29).and_then(number).unwrap_or(0) as i32;
+        Some(Stat { state, ppid, pgid, sid, start_ticks, exit_status })
     }
 }
 
@@ -60,7 +67,7 @@ mod tests {
     fn the_start_of_a_process_is_field_22_whatever_its_name() {
         let line = b"77 (a) S 1) (x) S 5 6 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
         let stat = Stat::parse(line).expect("parses");
-        assert_eq!(stat, Stat { state: b'S', ppid: 5, pgid: 6, sid: 7, start_ticks: 987_654 });
+        assert_eq!(stat, Stat { state: b'S', ppid: 5, pgid: 6, sid: 7, start_ticks: 987_654, exit_status: 0 });
         assert_eq!(Stat::parse(b"77 (a"), None);
     }
 

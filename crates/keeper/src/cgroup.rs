@@ -167,6 +167,38 @@ impl Cgroups {
         remove_at(&base.directory, name, 0)
     }
 
+    /// The names of all that are there.
+    pub fn each(&self, mut visit: impl FnMut(&CStr)) {
+        let Ok(base) = self.base() else { return };
+        let all = each_child(&base.directory, |name| {
+            visit(name);
+            Ok(())
+        });
+        if let Err(e) = all {
+            crate::say(format_args!("cannot look through {}: {e}", base.path.display()));
+        }
+    }
+
+    /// Removes what a process left that was killed while it tried the place out.
+    pub fn remove_probes(&self) {
+        self.each(|name| {
+            let pid = name.to_bytes().strip_prefix(b"probe-").and_then(number);
+            let gone = |pid: u64| crate::boot::Stat::of(pid as u32).is_none_or(|stat| stat.state == b'Z');
+            if pid.is_some_and(gone)
+                && let Err(e) = self.remove(name)
+            {
+                crate::say(format_args!("cannot remove a cgroup that nobody uses: {e}"));
+            }
+        });
+    }
+
+    /// At the end of a server: removes what is empty, and then the place itself.
+    pub fn leave(&self) -> io::Result<()> {
+        let Ok(base) = self.base() else { return Ok(()) };
+        each_child(&base.directory, |name| remove_at(&base.directory, name, 0).map(drop))?;
+        Ok(rustix::fs::rmdir(&base.path)?)
+    }
+
     /// How many processes in it or below the kernel has killed for want of memory; `None` without that controller.
     pub fn oom_kills(&self, name: &CStr) -> Option<u64> {
         let base = self.base().ok().filter(|base| base.memory)?;

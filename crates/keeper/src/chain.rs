@@ -13,14 +13,14 @@
 use crate::clock::{self, MS, SECOND};
 use crate::generation::{Generation, Serving};
 use crate::keeper::{Keeper, Role, Younger, arm, disarm};
-use crate::live::{Live, Lives, Tty};
+use crate::live::{Live, Lives};
 use crate::place::Place;
-use crate::start::{BACKUP, alive};
-use crate::sys::misc;
+use crate::start::alive;
 use crate::sys::process::{self, Side};
 use crate::sys::wait::{self, Waited};
 use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
 use crate::token::Token;
+use crate::wire::Tell;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
@@ -30,6 +30,8 @@ use std::io;
 use std::sync::atomic::Ordering;
 
 const SIGKILL: i32 = 9;
+/// From one chain to the next; between them lies each change of a chain's guard.
+const TURNS: u64 = 1024;
 
 /// A new generation: its table, locked for as long as anybody of this chain lives, and its socket.
 pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io::Result<Generation> {
@@ -38,6 +40,7 @@ pub(crate) fn new_generation(place: &Place, boot: &str, serving: Serving) -> io:
     let id = u64::from_le_bytes(bytes).max(1);
     let table = Table::create(&place.table_path(id), id, boot)?;
     table.lock()?;
+    table.pin();
     let listener = listen(place, &Place::socket_name(id))?;
     Ok(Generation { id, table, listener, serving, lives: Lives::with_room(SLOTS) })
 }
@@ -99,8 +102,16 @@ impl Keeper {
             }
             return;
         }
-        // Before the fork, so that the keeper knows it too and goes on from there if we die.
-        self.turn += 1;
+        // Before the fork, so that the keeper knows it too and goes on from there if we die; with room for what is said of
+        // this chain meanwhile.
+        self.turn += TURNS;
+        // What could not be backed up at an elder is had by the keeper that we make now: by fork.
+        for at in self.mine() {
+            let Some(table) = self.generations[at].as_ref().map(|g| &g.table) else { continue };
+            if table.header().strained.swap(0, Ordering::AcqRel) != 0 {
+                table.slots().iter().for_each(|slot| slot.clear_flag(flag::DEGRADED));
+            }
+        }
         match self.fork_younger() {
             Ok(Side::Parent { .. }) => self.mind_hand(false),
             Ok(Side::Child) => return,
@@ -126,6 +137,9 @@ impl Keeper {
             }
         }
         let chain = self.chain();
+        if let Tell::Chain { guard, .. } = chain {
+            self.guard = guard;
+        }
         self.tell_all(chain);
     }
 
@@ -196,7 +210,9 @@ impl Keeper {
         self.epoch = self.epoch.wrapping_add(1);
         self.mover = crate::output::Mover::new()?;
         self.watch = None;
-        self.place_at = 0;
+        (self.place_at, self.place_lost, self.deaf) = (0, None, None);
+        self.leftovers.forget();
+        self.postponed.clear();
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();
@@ -211,9 +227,12 @@ impl Keeper {
         for (i, generation) in self.generations.iter_mut().enumerate() {
             let Some(generation) = generation else { continue };
             generation.serving = if i == at { Serving::Mine } else { Serving::Dormant };
+            // In the elder's epoll, not in ours.
+            generation.lives.iter_mut().filter_map(|live| live.tty.as_mut()).for_each(|tty| tty.wake = None);
         }
         let Some(own) = self.generations[at].as_ref() else { return Ok(()) };
         own.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        own.table.pin();
         arm(&self.epoll, &own.listener, Token::Listener { generation: at as u16 }, EventFlags::IN, false);
         arm(&self.epoll, &self.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
         self.hands.armed = false;
@@ -221,7 +240,7 @@ impl Keeper {
         arm(&self.epoll, &pidfd, Token::Elder, EventFlags::IN, false);
         arm(&self.epoll, &backup, Token::Nudge, EventFlags::IN | EventFlags::ET, false);
         // Only now may the elder call the chain whole.
-        misc::send(&backup, &crate::start::backup_head(4, 0, 0, 0), &[])?;
+        crate::backup::say_it_stands(&backup)?;
         rustix::io::write(&self.kick, &1u64.to_ne_bytes())?;
         self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
         // If it died before we could look, the number may already be another's.
@@ -230,127 +249,6 @@ impl Keeper {
             self.elder_died();
         }
         Ok(())
-    }
-
-    /// Takes what the keeper has sent, and lets go of what is no longer needed.
-    pub(crate) fn take_backups(&mut self) {
-        let mut count = [0u8; 8];
-        // Only resets the counter: how often does not matter.
-        while rustix::io::read(&self.kick, &mut count).is_ok_and(|n| n == 8) {}
-        self.drain_backups();
-        self.sweep();
-        // There is room again: what could not be sent before may be sent now.
-        self.nudge();
-    }
-
-    fn drain_backups(&mut self) {
-        loop {
-            let Role::Elder { younger: Some(younger), .. } = &self.role else { return };
-            let at = younger.generation;
-            let mut head = [0u8; BACKUP];
-            let received = match misc::receive(&younger.backup, &mut head) {
-                Ok(received) if received.len == BACKUP => received,
-                // It died with a nudge unread: that is said once, before what it sent, which is all still there.
-                Err(Errno::CONNRESET | Errno::INTR) => continue,
-                Ok(_) | Err(_) => return,
-            };
-            let long = |i: usize| {
-                let mut b = [0; 8];
-                b.copy_from_slice(&head[8 * i..8 * i + 8]);
-                u64::from_le_bytes(b)
-            };
-            let (kind, id, slot, run) = (long(0), long(1), long(2), long(3));
-            match kind {
-                2 => {
-                    self.hands.keep(run, received.fds);
-                    continue;
-                }
-                5 => {
-                    self.hands.keep_on(run, received.fds);
-                    continue;
-                }
-                3 => {
-                    self.hands.take(run);
-                    continue;
-                }
-                4 => {
-                    if let Role::Elder { younger: Some(younger), .. } = &mut self.role {
-                        younger.stands = true;
-                    }
-                    self.announce();
-                    continue;
-                }
-                _ => {}
-            }
-            let Some(generation) = self.generation(at).filter(|g| g.id == id) else { continue };
-            let Some(state) = generation
-                .table
-                .slots()
-                .get(slot as usize)
-                .map(|s| (s.run.load(Ordering::Relaxed), s.state.load(Ordering::Acquire)))
-            else {
-                continue;
-            };
-            // A run at its end may have left somebody who still writes: its pipe is kept like any other's.
-            let leaky = generation.table.slots()[slot as usize].has_flag(flag::LEAKY);
-            if state.0 != run || state.1 == FREE || (state.1 == DRAINED && !leaky) {
-                continue;
-            }
-            let mut live = Live::new(slot as u16, run);
-            let [first, second, third] = received.fds;
-            live.out.pipe = first;
-            match third {
-                Some(pipe_in) => live.tty = second.map(|master| Tty { master, pipe_in, typed: 0, ended: false }),
-                None => live.err.pipe = second,
-            }
-            generation.lives.insert(live);
-        }
-    }
-
-    /// Lets go of descriptors of runs that have ended in the hands of another.
-    pub(crate) fn sweep(&mut self) {
-        for place in &mut self.generations {
-            let Some(generation) = place else { continue };
-            if generation.serving == Serving::Mine {
-                continue;
-            }
-            let slots = generation.table.slots();
-            let mut i = 0;
-            while let Some(slot_at) = generation.lives.slot_at(i) {
-                let slot = &slots[usize::from(slot_at)];
-                let (state, run) = (slot.state.load(Ordering::Acquire), slot.run.load(Ordering::Relaxed));
-                let over = state == FREE || (state == DRAINED && !slot.has_flag(flag::LEAKY));
-                let same = generation.lives.get(slot_at).is_some_and(|live| live.run == run);
-                if over || !same {
-                    generation.lives.remove(slot_at);
-                } else {
-                    i += 1;
-                }
-            }
-            // Its owner removed it: every run in it is forgotten.
-            if generation.serving == Serving::Dormant && generation.table.header().owner.load(Ordering::Relaxed) == 0 {
-                *place = None;
-            }
-        }
-    }
-
-    /// Tells the keeper that a run it holds duplicates of is over: it would not wake by itself.
-    pub(crate) fn nudge(&self) {
-        if let Role::Elder { younger: Some(younger), .. } = &self.role {
-            match misc::send(&younger.backup, b"!", &[]) {
-                // EAGAIN: it has been told so often that it will look anyway. EPIPE: it is dying, and its end is heard.
-                Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => {}
-                Err(errno) => crate::say(format_args!("cannot nudge the keeper: {errno}")),
-            }
-        }
-    }
-
-    pub(crate) fn nudged(&mut self) {
-        let Role::Keeper { backup, .. } = &self.role else { return };
-        let mut word = [0u8; 8];
-        while misc::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
-        self.sweep();
-        self.back_up_again();
     }
 
     /// The keeper we made is dead.
@@ -379,10 +277,13 @@ impl Keeper {
             if let Role::Elder { fork_at, .. } = &mut self.role {
                 *fork_at = now + SECOND;
             }
-            self.turn += 1;
+            self.turn += TURNS;
             self.announce();
         } else {
             self.raise_younger();
+        }
+        if self.is_elder() {
+            self.adopt_leftovers();
         }
     }
 
@@ -406,9 +307,11 @@ impl Keeper {
                 self.take_over(at, false);
             }
         }
+        self.link_tables_again();
         self.raise_younger();
         if self.is_elder() {
             self.adopt_daemon();
+            self.adopt_leftovers();
         }
     }
 
@@ -417,6 +320,7 @@ impl Keeper {
         let Some(generation) = self.generations[at].as_mut() else { return };
         generation.serving = Serving::Mine;
         generation.table.header().owner.store(std::process::id(), Ordering::Relaxed);
+        generation.table.pin();
         let token = Token::Listener { generation: at as u16 };
         arm(&self.epoll, &generation.listener, token, EventFlags::IN, false);
         for slot_at in 0..generation.table.slots().len() {
@@ -448,7 +352,8 @@ impl Keeper {
             }
             DRAINED => {
                 if !live.is_dry() {
-                    crate::output::resync(&self.place, slot, &mut live);
+                    find_logs(&self.place, &mut live);
+                    crate::output::resync(slot, &mut live);
                     live.index = crate::live::Index::default();
                     // A survivor still writes; its pipe stays ours until it is done, and the slot with it.
                     live.forgotten = false;
@@ -463,13 +368,9 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         slot.set_flag(flag::ADOPTED);
         // What was opened elsewhere is not ours; the files say where they go on.
-        crate::output::resync(&self.place, slot, &mut live);
+        find_logs(&self.place, &mut live);
+        crate::output::resync(slot, &mut live);
         live.index = crate::live::Index::default();
-        if let Some(spec) = self.place.spec(run)
-            && let Ok(view) = spec.view()
-        {
-            live.learn(&view);
-        }
         if slot.state.load(Ordering::Relaxed) == EXITED {
             // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
             // already be another's, so it is not asked for.
@@ -494,13 +395,16 @@ impl Keeper {
                 Err(_) => {
                     // Out of descriptors: it is our child all the same, and its end is heard of by its number.
                     self.serve_streams(at, live);
-                    return;
+                    return self.send_rung(at, slot_at, run);
                 }
             },
             Some(_) | None => None,
         };
         match pidfd {
-            Some(pidfd) => self.serve_run(at, live, pidfd),
+            Some(pidfd) => {
+                self.serve_run(at, live, pidfd);
+                self.send_rung(at, slot_at, run);
+            }
             None => {
                 slot.set_flag(flag::STATUS_UNKNOWN);
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);
@@ -515,13 +419,9 @@ impl Keeper {
         let slots = self.generations[at].as_ref().map_or(0, |g| g.table.slots().len());
         for slot_at in 0..slots as u16 {
             let Some(mut live) = self.generation(at).and_then(|g| g.lives.remove(slot_at)) else { continue };
-            if let Some(spec) = self.place.spec(live.run)
-                && let Ok(view) = spec.view()
-            {
-                live.learn(&view);
-            }
+            find_logs(&self.place, &mut live);
             if let Some(generation) = self.generations[at].as_ref() {
-                crate::output::resync(&self.place, &generation.table.slots()[usize::from(slot_at)], &mut live);
+                crate::output::resync(&generation.table.slots()[usize::from(slot_at)], &mut live);
             }
             live.look_at = clock::mono();
             match live.pidfd.take() {
@@ -532,7 +432,7 @@ impl Keeper {
     }
 
     /// A run whose leader is dead, but whose streams go on.
-    fn serve_streams(&mut self, at: usize, live: Live) {
+    pub(crate) fn serve_streams(&mut self, at: usize, live: Live) {
         let (slot, run) = (live.slot, live.run);
         let check = crate::token::check_of(run);
         let once = EventFlags::IN | EventFlags::ONESHOT;
@@ -556,5 +456,16 @@ impl Keeper {
 
     pub(crate) fn is_younger(&self, pid: u32) -> bool {
         matches!(&self.role, Role::Elder { younger: Some(y), .. } if y.pid == pid)
+    }
+}
+
+/// Learns what the run's spec says; by its name, where it was not held.
+fn find_logs(place: &Place, live: &mut Live) {
+    if live.logs.spec_fd().is_none() {
+        live.logs = place.logs(live.run);
+    }
+    let spec = live.logs.spec();
+    if let Some(view) = spec.as_ref().ok().and_then(|spec| spec.view().ok()) {
+        live.learn(&view);
     }
 }

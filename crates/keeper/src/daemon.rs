@@ -173,6 +173,12 @@ impl Keeper {
         let spawned = command.spawn();
         handed.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC))?;
         let pid = spawned?.id();
+        // What protects us from the OOM killer is not for the one that grows.
+        if let Some(before) = self.restore.oom_score_adj
+            && let Err(e) = std::fs::write(format!("/proc/{pid}/oom_score_adj"), before.to_string())
+        {
+            crate::say(format_args!("the daemon keeps our protection from the OOM killer: {e}"));
+        }
         Ok((pid, wait::pidfd_open(pid)?))
     }
 

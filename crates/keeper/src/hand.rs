@@ -3,14 +3,13 @@
 //! Descriptors cannot travel through an HTTP server. A key that no run names within a minute is dropped; what is *kept*
 //! (a listening socket that outlives the runs it is passed to) stays until somebody says otherwise.
 
+use crate::backup::Kind;
 use crate::clock::{self, SECOND};
-use crate::generation::Serving;
-use crate::keeper::{Keeper, Role, arm, disarm};
-use crate::start::backup_head;
-use crate::sys::misc::{self, FDS_MAX as FDS};
+use crate::keeper::{Keeper, arm, disarm};
+use crate::sys::misc::{self, Packet};
 use crate::token::Token;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 const HAND: &[u8; 8] = b"KINHAND1";
@@ -21,6 +20,8 @@ const DROP: &[u8; 8] = b"KINDROP1";
 const TAKEN: &[u8; 8] = b"KINHAND+";
 const INPUT: &[u8; 8] = b"KININPUT";
 const SIZE: &[u8; 8] = b"KINSIZE1";
+/// The most descriptors that are handed in under one key.
+pub(crate) const HANDED: usize = 3;
 const PATIENCE: u64 = 60 * SECOND;
 const MOST: usize = 1024;
 /// Longest packet: kind, run, offset, 4 KiB typed.
@@ -29,7 +30,7 @@ const PACKET: usize = 24 + 4096;
 #[derive(Debug)]
 struct Hand {
     key: u64,
-    fds: [Option<OwnedFd>; FDS],
+    fds: [Option<OwnedFd>; HANDED],
     /// `FOREVER`: it is kept.
     until: u64,
 }
@@ -70,14 +71,14 @@ impl Hands {
     pub(crate) fn expire(&mut self, now: u64) {
         self.held.retain(|hand| hand.until > now);
     }
-    pub(crate) fn keep(&mut self, key: u64, fds: [Option<OwnedFd>; FDS]) {
+    pub(crate) fn keep(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED]) {
         self.held.retain(|hand| hand.key != key);
         if self.held.len() < MOST {
             self.held.push(Hand { key, fds, until: clock::mono() + PATIENCE });
         }
     }
     /// Keeps it until `take`.
-    pub(crate) fn keep_on(&mut self, key: u64, fds: [Option<OwnedFd>; FDS]) {
+    pub(crate) fn keep_on(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED]) {
         self.keep(key, fds);
         if let Some(hand) = self.held.iter_mut().find(|hand| hand.key == key) {
             hand.until = FOREVER;
@@ -87,11 +88,11 @@ impl Hands {
     pub(crate) fn kept(&self, key: u64) -> Option<&OwnedFd> {
         self.held.iter().find(|hand| hand.key == key && hand.until == FOREVER)?.fds[0].as_ref()
     }
-    pub(crate) fn held(&self) -> impl Iterator<Item = (u64, bool, &[Option<OwnedFd>; FDS])> {
+    pub(crate) fn held(&self) -> impl Iterator<Item = (u64, bool, &[Option<OwnedFd>; HANDED])> {
         self.held.iter().map(|hand| (hand.key, hand.until == FOREVER, &hand.fds))
     }
     /// What was handed in under a key; it is gone then.
-    pub(crate) fn take(&mut self, key: u64) -> Option<[Option<OwnedFd>; FDS]> {
+    pub(crate) fn take(&mut self, key: u64) -> Option<[Option<OwnedFd>; HANDED]> {
         let at = self.held.iter().position(|hand| hand.key == key)?;
         Some(self.held.swap_remove(at).fds)
     }
@@ -108,12 +109,22 @@ impl Keeper {
                 disarm(&self.epoll, &conn.socket);
             }
         }
-        self.hands.armed = listen;
+        if self.hands.armed != listen {
+            self.hands.armed = listen;
+            self.type_on_all();
+        }
     }
 
     pub(crate) fn hand_accept(&mut self) {
+        // Left to another in this very round: whoever came is his.
+        if !self.hands.armed {
+            return;
+        }
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(self.hands.listener(), flags) else { return };
+        let socket = match rustix::net::accept_with(self.hands.listener(), flags) {
+            Ok(socket) => socket,
+            Err(errno) => return self.cannot_accept(errno),
+        };
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { return };
         if peer.uid != rustix::process::geteuid() && !peer.uid.is_root() {
             return;
@@ -134,12 +145,16 @@ impl Keeper {
 
     pub(crate) fn hand_hear(&mut self, at: usize, check: u32) {
         let mut buffer = [0u8; PACKET];
-        loop {
+        for _packet in 0..crate::serve::PACKETS {
             let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref).filter(|c| c.check == check) else {
                 return;
             };
             match misc::receive(&conn.socket, &mut buffer) {
-                Ok(received) if received.len > 0 => self.hand_packet(at, &buffer[..received.len], received.fds),
+                // Cut: what was handed in did not all arrive, for want of descriptors. Whoever handed it must not think so.
+                Ok(received) if received.len > 0 && !received.cut => {
+                    let len = received.len;
+                    self.hand_packet(at, &buffer[..len], received);
+                }
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 Ok(_) | Err(_) => {
                     if let Some(gone) = self.hands.conns[at].take() {
@@ -151,15 +166,16 @@ impl Keeper {
         }
     }
 
-    fn hand_packet(&mut self, at: usize, packet: &[u8], fds: [Option<OwnedFd>; FDS]) {
+    fn hand_packet(&mut self, at: usize, packet: &[u8], Packet { fds: [a, b, c, ..], .. }: Packet) {
+        let fds = [a, b, c];
         let long = |i: usize| packet.get(8 * i..8 * i + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
         let (Some(kind), Some(number)) = (packet.get(..8), long(1)) else { return };
         if kind == HAND {
-            self.back_up_hand(2, number, &fds);
+            self.back_up_hand(Kind::Hand, number, &fds);
             self.hands.keep(number, fds);
             self.hand_answer(at, TAKEN);
         } else if kind == KEEP && fds[0].is_some() {
-            self.back_up_hand(5, number, &fds);
+            self.back_up_hand(Kind::Keep, number, &fds);
             self.hands.keep_on(number, fds);
             self.hand_answer(at, TAKEN);
         } else if kind == HAVE {
@@ -183,7 +199,8 @@ impl Keeper {
             && let Some([r0, r1, c0, c1]) = packet.get(16..20)
         {
             let (rows, cols) = (u16::from_le_bytes([*r0, *r1]), u16::from_le_bytes([*c0, *c1]));
-            if let Some(tty) = self.terminal(number)
+            if let Some((at, slot_at)) = self.terminal(number)
+                && let Some(tty) = self.generation(at).and_then(|g| g.lives.get(slot_at)?.tty.as_ref())
                 && let Err(e) = crate::pty::resize(&tty.master, rows, cols)
             {
                 crate::say(format_args!("cannot resize a terminal: {e}"));
@@ -199,52 +216,6 @@ impl Keeper {
             && let Some(gone) = self.hands.conns[at].take()
         {
             disarm(&self.epoll, &gone.socket);
-        }
-    }
-
-    /// Writes what was typed from `offset` on, as far as it goes; the offset wanted next.
-    fn type_in(&mut self, run: u64, offset: u64, typed: &[u8]) -> Option<u64> {
-        let tty = self.terminal(run)?;
-        let known = tty.typed.checked_sub(offset)? as usize;
-        let fresh = typed.get(known..).unwrap_or_default();
-        if !fresh.is_empty()
-            && let Ok(n) = rustix::io::write(&tty.master, fresh)
-        {
-            tty.typed += n as u64;
-        }
-        Some(tty.typed)
-    }
-
-    fn terminal(&mut self, run: u64) -> Option<&mut crate::live::Tty> {
-        for generation in self.generations.iter_mut().flatten().filter(|g| g.serving == Serving::Mine) {
-            if let Some(slot) = generation.table.find(run) {
-                return generation.lives.get(slot as u16)?.tty.as_mut();
-            }
-        }
-        None
-    }
-
-    /// The child has them: a duplicate kept at the elder would keep a writer from ever hearing that its reader is gone.
-    pub(crate) fn hand_used(&mut self, key: u64) {
-        let Role::Keeper { backup, .. } = &self.role else { return };
-        let told = misc::send(backup, &backup_head(3, 0, 0, key), &[]);
-        let woken = rustix::io::write(&self.kick, &1u64.to_ne_bytes());
-        if let Some(errno) = told.err().or(woken.err()) {
-            crate::say(format_args!("the elder keeps a descriptor a minute longer: {errno}"));
-        }
-    }
-
-    fn back_up_hand(&mut self, kind: u64, key: u64, fds: &[Option<OwnedFd>; FDS]) {
-        let Role::Keeper { backup, .. } = &self.role else { return };
-        let mut list = [backup.as_fd(); FDS];
-        let mut count = 0;
-        for fd in fds.iter().flatten() {
-            list[count] = fd.as_fd();
-            count += 1;
-        }
-        // EAGAIN: the run will fail to start if we die before it does, and says so.
-        if let Err(errno) = misc::send(backup, &backup_head(kind, 0, 0, key), &list[..count]) {
-            crate::say(format_args!("the elder cannot take a descriptor now: {errno}"));
         }
     }
 }

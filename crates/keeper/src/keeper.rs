@@ -9,12 +9,15 @@ use crate::conn::Conn;
 use crate::daemon::Daemon;
 use crate::generation::{Generation, Serving};
 use crate::hand::Hands;
+use crate::leftovers::Leftovers;
 use crate::output::Mover;
 use crate::place::Place;
+use crate::serve::Deaf;
 use crate::spawn::{Arena, Restore};
 use crate::stop::Kills;
 use crate::token::Token;
 use crate::tree::Processes;
+use crate::vanish::Lost;
 use crate::wire::{self, Guard, Tell};
 use kin_core::RunNo;
 use rustix::event::epoll;
@@ -63,6 +66,15 @@ pub(crate) struct Paced {
     pub(crate) due: u64,
 }
 
+/// A start for which there is no descriptor now. It is asked for again as soon as it is refused, so that waits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Postponed {
+    pub(crate) conn: usize,
+    pub(crate) check: u32,
+    pub(crate) run: u64,
+    pub(crate) due: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Keeper {
     pub(crate) place: Place,
@@ -102,12 +114,22 @@ pub(crate) struct Keeper {
     pub(crate) closing: bool,
     /// The kernel tells how a process ended that was not our child (6.15).
     pub(crate) learns_exits: bool,
+    /// What was last said of the chain while both of us lived.
+    pub(crate) guard: Guard,
     /// Which chain of this boot this is; grows with every change of it.
     pub(crate) turn: u64,
     /// Grows with each fork in which we are the child: what the parent was about to do is not ours.
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
     pub(crate) watch: Option<OwnedFd>,
+    /// Names of ours have gone, and could not all be made again yet.
+    pub(crate) place_lost: Option<Lost>,
+    /// Ended runs whose cgroups are not empty.
+    pub(crate) leftovers: Leftovers,
+    /// Starts that are refused in a moment.
+    pub(crate) postponed: VecDeque<Postponed>,
+    /// Out of descriptors: nobody is accepted until one is free.
+    pub(crate) deaf: Option<Deaf>,
     /// When to look whether the directory is still there; zero: nothing has changed in it.
     pub(crate) place_at: u64,
 }
@@ -188,7 +210,7 @@ impl Keeper {
             Role::Elder { younger: Some(younger), .. } => Tell::Chain {
                 elder: self.generation_id(self.own),
                 keeper: self.generation_id(younger.generation),
-                guard: if younger.stands { Guard::Whole } else { Guard::Degraded },
+                guard: if younger.stands && !self.is_strained() { Guard::Whole } else { Guard::Degraded },
                 turn: self.turn,
             },
             Role::Elder { younger: None, .. } => {
@@ -198,7 +220,7 @@ impl Keeper {
             Role::Keeper { elder_generation, .. } => Tell::Chain {
                 elder: *elder_generation,
                 keeper: self.generation_id(self.own),
-                guard: Guard::Whole,
+                guard: if self.is_strained() { Guard::Degraded } else { Guard::Whole },
                 turn: self.turn,
             },
         }

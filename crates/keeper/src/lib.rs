@@ -7,6 +7,7 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+mod backup;
 pub mod boot;
 pub mod cgroup;
 mod chain;
@@ -18,12 +19,15 @@ mod generation;
 mod hand;
 pub mod index;
 mod keeper;
+mod leftovers;
 mod live;
 pub mod locality;
+mod logs;
 pub mod output;
 mod over;
 mod place;
 pub mod pty;
+pub mod room;
 mod serve;
 pub mod spawn;
 pub mod spec;
@@ -35,12 +39,14 @@ pub mod table;
 pub mod text;
 mod token;
 pub mod tree;
+mod typing;
 mod upgrade;
 mod vanish;
 mod watch;
 pub mod wire;
 
 pub use stand::main;
+pub use vanish::MADE_AGAIN;
 
 /// A line for `server.log`, which is where our standard error goes. A keeper must never end because it cannot speak.
 fn say(what: std::fmt::Arguments<'_>) {

@@ -1,5 +1,6 @@
 //! A run that a keeper serves now: its descriptors, and what is worth keeping beside its slot.
 
+use crate::logs::Logs;
 use crate::spec::{OnFull, SpecView};
 use rustix::fd::OwnedFd;
 
@@ -19,8 +20,9 @@ pub(crate) struct Feed {
     /// Looks in a row that found the pipe half full.
     pub(crate) busy: u8,
     pub(crate) grown: bool,
-    /// Monotonic ns since when the disk is full; zero: it is not.
+    /// Monotonic ns since when it cannot be written, and why; zero: it can.
     pub(crate) blocked_since: u64,
+    pub(crate) blocked_by: Option<rustix::io::Errno>,
     /// Dropped since the last gap was noted.
     pub(crate) gap: u64,
 }
@@ -30,8 +32,10 @@ pub(crate) struct Feed {
 pub(crate) struct Tty {
     pub(crate) master: OwnedFd,
     pub(crate) pipe_in: OwnedFd,
-    /// Input taken so far, in bytes.
-    pub(crate) typed: u64,
+    /// Input on its way to the terminal: both ends of a pipe in one descriptor, so that none is ever only in our memory.
+    pub(crate) typed: OwnedFd,
+    /// A duplicate of `master` in the epoll, while input waits for room.
+    pub(crate) wake: Option<OwnedFd>,
     pub(crate) ended: bool,
 }
 
@@ -48,6 +52,8 @@ pub(crate) struct Index {
 pub(crate) struct Live {
     pub(crate) slot: u16,
     pub(crate) run: u64,
+    /// What names its logs.
+    pub(crate) logs: Logs,
     pub(crate) pidfd: Option<OwnedFd>,
     /// Our child, so that `waitid` tells how it ended; else only the pidfd may.
     pub(crate) ours: bool,
@@ -58,6 +64,8 @@ pub(crate) struct Live {
     pub(crate) keep_bytes: u64,
     pub(crate) linger_ns: u64,
     pub(crate) on_full: OnFull,
+    /// It has ended, whoever has to reap it has not, and how it ended will be known only then: waited for until this.
+    pub(crate) reaped_by: u64,
     /// The daemon has its end; the slot is kept only because somebody still writes.
     pub(crate) forgotten: bool,
     /// When the tree is looked at again while it is being stopped, and how long the pause was.
@@ -72,6 +80,7 @@ impl Live {
         Live {
             slot,
             run,
+            logs: Logs::default(),
             pidfd: None,
             ours: true,
             out: Feed::default(),
@@ -81,6 +90,7 @@ impl Live {
             keep_bytes: 0,
             linger_ns: 0,
             on_full: OnFull::Drop,
+            reaped_by: 0,
             forgotten: false,
             look_at: 0,
             look_pause: 0,

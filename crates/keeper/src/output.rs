@@ -3,13 +3,15 @@
 //! A feed's file is its truth: where it goes on is the file's size, whoever asks. Bytes leave the pipe by splice; where a
 //! file system has none, they are copied without being taken (`tee`), written at their offset, and only then taken.
 //!
-//! A disk that is full leaves the bytes in the pipe and the child waiting. After a minute (unless the run says `block`)
-//! they are taken and counted, and the index says where they are missing.
+//! What cannot be written stays in the pipe, and the child waits. Only where the disk is full, or broken, and only after a
+//! minute (unless the run says `block`) is it taken and counted, and the index says where it is missing. Before that, what
+//! the run itself wrote long ago goes: the oldest segment behind its first, as it does beyond the run's cap, and when the
+//! disk is nearly full. Whatever else is in the way (out of descriptors, a directory that may not be entered) is waited out.
 
 use crate::clock::SECOND;
 use crate::index::{self, Stream};
 use crate::live::{Feed, Live};
-use crate::place::Place;
+use crate::logs::Logs;
 use crate::spec::OnFull;
 use crate::sys::misc::{self, Moved};
 use crate::table::{Slot, flag};
@@ -56,26 +58,52 @@ impl Mover {
         self.null.as_fd()
     }
 
+    /// What splice would do, in steps: copies what the pipe holds, writes it, and then takes as much as was written.
+    pub(crate) fn type_by_hand(&self, pipe: &OwnedFd, terminal: &OwnedFd) -> rustix::io::Result<usize> {
+        let mut scratch = [0u8; 4 << 10];
+        let Moved::Bytes(copied) = misc::tee(pipe, &self.peek.1, scratch.len())? else { return Ok(0) };
+        let copied = rustix::io::retry_on_intr(|| rustix::io::read(&self.peek.0, &mut scratch[..copied]))?;
+        let written = rustix::io::write(terminal, &scratch[..copied])?;
+        match misc::discard(pipe, &self.null, written)? {
+            Moved::Bytes(taken) => Ok(taken),
+            Moved::Empty | Moved::End => Ok(0),
+        }
+    }
+
+    /// Empties a pipe.
+    pub(crate) fn throw_away(&self, pipe: &OwnedFd) {
+        while matches!(misc::discard(pipe, &self.null, TURN), Ok(Moved::Bytes(_))) {}
+    }
+
     /// Moves what a stream of a run has, at most a turn's worth.
-    pub(crate) fn look(&self, place: &Place, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
+    pub(crate) fn look(&self, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
         let looked = if stream == Stream::Out && live.tty.is_some() {
-            self.look_at_tty(place, slot, live, now)
+            self.look_at_tty(slot, live, now)
         } else {
-            self.feed(place, slot, live, stream, now)
+            self.feed(slot, live, stream, now)
         };
+        if looked == Look::Blocked && live.on_full == OnFull::Drop && is_no_room(slot) && cut_middle(slot, live, stream)
+        {
+            return Look::Moved(0);
+        }
         if looked != Look::Blocked {
             let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
             feed.blocked_since = 0;
-            if live.out.blocked_since == 0 && live.err.blocked_since == 0 && slot.has_flag(flag::OUTPUT_BLOCKED) {
-                slot.clear_flag(flag::OUTPUT_BLOCKED);
+            if live.out.blocked_since == 0 && live.err.blocked_since == 0 {
+                if slot.has_flag(flag::OUTPUT_BLOCKED) {
+                    slot.clear_flag(flag::OUTPUT_BLOCKED);
+                }
+                if slot.t_blocked.load(Ordering::Relaxed) != 0 {
+                    slot.t_blocked.store(0, Ordering::Relaxed);
+                }
             }
         }
         looked
     }
 
     /// A terminal: master into the pipe, pipe into the file; each step one system call.
-    fn look_at_tty(&self, place: &Place, slot: &Slot, live: &mut Live, now: u64) -> Look {
-        let waiting = self.feed(place, slot, live, Stream::Out, now);
+    fn look_at_tty(&self, slot: &Slot, live: &mut Live, now: u64) -> Look {
+        let waiting = self.feed(slot, live, Stream::Out, now);
         if waiting != Look::Empty {
             return waiting;
         }
@@ -90,15 +118,16 @@ impl Mover {
             tty.ended = true;
             return Look::End;
         }
-        self.feed(place, slot, live, Stream::Out, now)
+        self.feed(slot, live, Stream::Out, now)
     }
 
-    fn feed(&self, place: &Place, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
+    fn feed(&self, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
         let run = live.run;
         let (keep, on_full) = (live.keep_bytes, live.on_full);
+        let Live { logs, out, err, .. } = live;
         let feed = match stream {
-            Stream::Out => &mut live.out,
-            Stream::Err => &mut live.err,
+            Stream::Out => out,
+            Stream::Err => err,
         };
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
         if feed.file.is_none() {
@@ -108,14 +137,14 @@ impl Mover {
                 Waits::Nothing => return Look::Empty,
                 Waits::End => return Look::End,
             }
-            if let Err(errno) = open_next(place, run, stream, feed) {
-                return self.full(slot, stream, feed, on_full, now, errno);
+            if let Err(errno) = open_next(logs, stream, feed) {
+                return self.full(run, slot, stream, feed, on_full, now, errno);
             }
         }
         if feed.at >= u64::from(feed.segment) * SEGMENT
-            && let Err(errno) = open_next(place, run, stream, feed)
+            && let Err(errno) = open_next(logs, stream, feed)
         {
-            return self.full(slot, stream, feed, on_full, now, errno);
+            return self.full(run, slot, stream, feed, on_full, now, errno);
         }
         let (Some(pipe), Some(file)) = (feed.pipe.as_ref(), feed.file.as_ref()) else { return Look::Empty };
         let begin = u64::from(feed.segment - 1) * SEGMENT;
@@ -141,22 +170,41 @@ impl Mover {
                 len.store(at, Ordering::Release);
                 let first_of_segment = before == begin && feed.segment > 1;
                 let segment = feed.segment;
-                note(place, slot, live, stream, at, (lost > 0).then_some((before, lost)));
+                note(slot, live, stream, at, (lost > 0).then_some((before, lost)));
                 if first_of_segment {
-                    cut(place, slot, live, stream, segment, keep);
+                    cut(slot, live, stream, segment, keep);
+                    if on_full == OnFull::Drop && is_scarce(live, stream) {
+                        cut_middle(slot, live, stream);
+                    }
                 }
                 Look::Moved(n)
             }
-            Err(errno) => self.full(slot, stream, feed, on_full, now, errno),
+            Err(errno) => self.full(run, slot, stream, feed, on_full, now, errno),
         }
     }
 
-    fn full(&self, slot: &Slot, stream: Stream, feed: &mut Feed, on_full: OnFull, now: u64, _why: Errno) -> Look {
-        if feed.blocked_since == 0 {
+    #[expect(clippy::too_many_arguments, reason = "one place, and each is a plain word of what happened")]
+    fn full(
+        &self,
+        run: u64,
+        slot: &Slot,
+        stream: Stream,
+        feed: &mut Feed,
+        on_full: OnFull,
+        now: u64,
+        why: Errno,
+    ) -> Look {
+        slot.blocked_errno.store(why.raw_os_error() as u64, Ordering::Relaxed);
+        if feed.blocked_since == 0 || feed.blocked_by != Some(why) {
+            crate::say(format_args!("the output of run {} waits: {why}", crate::start::run_name(run)));
             feed.blocked_since = now;
+            feed.blocked_by = Some(why);
+            if slot.t_blocked.load(Ordering::Relaxed) == 0 {
+                slot.t_blocked.store(crate::clock::wall(), Ordering::Relaxed);
+            }
             slot.set_flag(flag::OUTPUT_BLOCKED);
         }
-        if on_full == OnFull::Block || now.saturating_sub(feed.blocked_since) < PATIENCE {
+        if on_full == OnFull::Block || !loses_bytes(why) || now.saturating_sub(feed.blocked_since) < PATIENCE {
             return Look::Blocked;
         }
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
@@ -186,6 +234,11 @@ fn dropped(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
     }
 }
 
+/// Whether waiting may never end: a disk that is full or broken. Everything else is ours to wait out.
+fn loses_bytes(why: Errno) -> bool {
+    matches!(why, Errno::NOSPC | Errno::DQUOT | Errno::FBIG | Errno::ROFS | Errno::IO)
+}
+
 enum Waits {
     Bytes,
     Nothing,
@@ -210,11 +263,11 @@ fn waits(pipe: &OwnedFd) -> Waits {
 }
 
 /// Opens the segment in which the stream goes on, which is what the files say, not what we remember.
-fn open_next(place: &Place, run: u64, stream: Stream, feed: &mut Feed) -> rustix::io::Result<()> {
+fn open_next(logs: &Logs, stream: Stream, feed: &mut Feed) -> rustix::io::Result<()> {
     feed.file = None;
     let mut segment = (feed.at / SEGMENT) as u32 + 1;
     loop {
-        let file = place.open_log(run, extension(stream), segment)?;
+        let file = logs.open(extension(stream), segment)?;
         let size = rustix::fs::fstat(&file)?.st_size as u64;
         if size >= SEGMENT {
             segment += 1;
@@ -229,12 +282,12 @@ fn open_next(place: &Place, run: u64, stream: Stream, feed: &mut Feed) -> rustix
 
 /// After a takeover: how far the streams are is what the files say. A keeper may have died between moving bytes and
 /// storing their number, and no further byte need ever come.
-pub(crate) fn resync(place: &Place, slot: &Slot, live: &mut Live) {
+pub(crate) fn resync(slot: &Slot, live: &mut Live) {
     for stream in [Stream::Out, Stream::Err] {
         let len = length(slot, stream);
         let mut at = len.load(Ordering::Relaxed);
         let mut segment = (at / SEGMENT) as u32 + 1;
-        while let Some(size) = place.log_size(live.run, extension(stream), segment) {
+        while let Some(size) = live.logs.size(extension(stream), segment) {
             at = at.max(u64::from(segment - 1) * SEGMENT + size);
             if size < SEGMENT {
                 break;
@@ -249,25 +302,10 @@ pub(crate) fn resync(place: &Place, slot: &Slot, live: &mut Live) {
         feed.at = at;
         feed.file = None;
         feed.paced = false;
-        (feed.blocked_since, feed.gap, feed.busy, feed.segment) = (0, 0, 0, 0);
+        (feed.blocked_since, feed.blocked_by) = (0, None);
+        (feed.gap, feed.busy, feed.segment) = (0, 0, 0);
     }
     slot.clear_flag(flag::OUTPUT_BLOCKED);
-}
-
-/// Opens the files of all streams that may still bring something.
-pub(crate) fn open_all(place: &Place, live: &mut Live) {
-    let run = live.run;
-    for (stream, feed) in [(Stream::Out, &mut live.out), (Stream::Err, &mut live.err)] {
-        if feed.pipe.is_some()
-            && feed.file.is_none()
-            && let Err(errno) = open_next(place, run, stream, feed)
-        {
-            crate::say(format_args!(
-                "what run {} leaves behind may lose its output: {errno}",
-                crate::start::run_name(run)
-            ));
-        }
-    }
 }
 
 pub(crate) fn extension(stream: Stream) -> &'static str {
@@ -278,10 +316,10 @@ pub(crate) fn extension(stream: Stream) -> &'static str {
 }
 
 /// Writes down when the stream had grown to `end`. What cannot be written costs times, never bytes.
-fn note(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, end: u64, gap: Option<(u64, u64)>) {
+fn note(slot: &Slot, live: &mut Live, stream: Stream, end: u64, gap: Option<(u64, u64)>) {
     let now_us = crate::clock::wall() / 1_000;
     if live.index.file.is_none() {
-        let Ok(file) = place.open_log(live.run, "idx", 1) else { return };
+        let Ok(file) = live.logs.open("idx", 1) else { return };
         let size = rustix::fs::fstat(&file).map_or(0, |s| s.st_size as u64);
         live.index.len = size - size % index::ENTRY as u64;
         live.index.file = Some(file);
@@ -311,22 +349,51 @@ fn note(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, end: u64, g
 }
 
 /// Beyond the cap the oldest segment goes, but never the first; its bytes become a gap.
-fn cut(place: &Place, slot: &Slot, live: &mut Live, stream: Stream, segment: u32, keep: u64) {
+fn cut(slot: &Slot, live: &mut Live, stream: Stream, segment: u32, keep: u64) {
     let most = (keep / SEGMENT).max(2) as u32;
     if keep == 0 || segment <= most {
         return;
     }
-    let victim = segment - most + 1;
-    if place.remove_log(live.run, extension(stream), victim).is_ok() {
-        dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
-        let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
-        if let Some(file) = live.index.file.as_ref()
-            && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
-        {
-            live.index.len += index::ENTRY as u64;
-            live.index.last = None;
-        }
+    remove(slot, live, stream, segment - most + 1);
+}
+
+/// What keeps it from its file is the want of room, and nothing else.
+fn is_no_room(slot: &Slot) -> bool {
+    let errno = slot.blocked_errno.load(Ordering::Relaxed) as i32;
+    [Errno::NOSPC, Errno::DQUOT].iter().any(|full| full.raw_os_error() == errno)
+}
+
+/// Takes the oldest segment that is neither the first nor the one being written. True: one went.
+fn cut_middle(slot: &Slot, live: &mut Live, stream: Stream) -> bool {
+    let feed = if stream == Stream::Out { &live.out } else { &live.err };
+    let middle = 2..feed.segment;
+    let oldest = middle.into_iter().find(|n| live.logs.size(extension(stream), *n).is_some());
+    oldest.is_some_and(|victim| remove(slot, live, stream, victim))
+}
+
+/// Whether the disk of a stream's file has less room left than kin keeps free.
+fn is_scarce(live: &Live, stream: Stream) -> bool {
+    let feed = if stream == Stream::Out { &live.out } else { &live.err };
+    feed.file
+        .as_ref()
+        .and_then(|file| rustix::fs::fstatvfs(file).ok())
+        .is_some_and(|stat| crate::room::is_scarce(&stat))
+}
+
+/// A whole segment becomes a gap.
+fn remove(slot: &Slot, live: &mut Live, stream: Stream, victim: u32) -> bool {
+    if live.logs.remove(extension(stream), victim).is_err() {
+        return false;
     }
+    dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
+    let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
+    if let Some(file) = live.index.file.as_ref()
+        && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
+    {
+        live.index.len += index::ENTRY as u64;
+        live.index.last = None;
+    }
+    true
 }
 
 /// Notes what was dropped last, when the run ends in the middle of it.
@@ -342,5 +409,69 @@ pub(crate) fn settle(live: &mut Live) {
         {
             live.index.len += index::ENTRY as u64;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A run whose one stream has something to say.
+    fn run(dir: &std::path::Path) -> (Live, OwnedFd) {
+        let no = kin_core::RunNo::parse("NeP8nb4q").expect("a number");
+        let mut spec = crate::spec::Spec::new(b"/", dir.join("logs/a-1").to_str().expect("text").as_bytes());
+        spec.programs = vec![b"/bin/true".to_vec()];
+        spec.argv = vec![b"true".to_vec()];
+        std::fs::create_dir(dir.join("spec")).expect("made");
+        std::fs::write(dir.join(format!("spec/{no}")), spec.encode().expect("encodes")).expect("written");
+        let place = crate::place::Place::open(dir, dir).expect("a place");
+        let mut live = Live::new(0, no.get());
+        live.logs = place.logs(no.get());
+        let (read, write) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
+                .expect("a pipe");
+        live.out.pipe = Some(read);
+        (live, write)
+    }
+
+    fn table(dir: &std::path::Path) -> crate::table::Table {
+        crate::table::Table::create(&dir.join("tab"), 1, "boot").expect("a table")
+    }
+
+    #[test]
+    fn for_want_of_a_name_nothing_is_dropped_however_long_it_takes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        let mover = Mover::new().expect("a mover");
+        rustix::io::write(&write, b"said").expect("written");
+        // A file where the directory should be: no name can be made.
+        std::fs::write(dir.path().join("logs"), "").expect("written");
+        for now in [1, PATIENCE * 2, PATIENCE * 9] {
+            assert_eq!(mover.look(slot, &mut live, Stream::Out, now), Look::Blocked);
+        }
+        assert!(slot.has_flag(flag::OUTPUT_BLOCKED));
+        std::fs::remove_file(dir.path().join("logs")).expect("removed");
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, PATIENCE * 10), Look::Moved(4));
+        assert_eq!(std::fs::read(dir.path().join("logs/a-1.out")).expect("read"), b"said");
+        assert_eq!((slot.out_dropped.load(Ordering::Relaxed), slot.has_flag(flag::OUTPUT_BLOCKED)), (0, false));
+    }
+
+    #[test]
+    fn a_full_disk_is_waited_for_a_minute() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        let mover = Mover::new().expect("a mover");
+        rustix::io::write(&write, b"said").expect("written");
+        live.out.file = Some(rustix::fs::open("/dev/full", OFlags::WRONLY, Mode::empty()).expect("opens"));
+        live.out.segment = 1;
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, 1), Look::Blocked);
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, PATIENCE), Look::Blocked);
+        assert_eq!(slot.out_dropped.load(Ordering::Relaxed), 0);
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, PATIENCE + 1), Look::Blocked);
+        assert_eq!(slot.out_dropped.load(Ordering::Relaxed), 4);
     }
 }

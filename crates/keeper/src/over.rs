@@ -60,10 +60,9 @@ impl Keeper {
                 crate::say(format_args!("cannot keep the ends of generation {:016x}: {e}", generation.id));
             }
         }
-        if let Some(path) = self.cgroups.path()
-            && let Err(e) = std::fs::remove_dir(path)
-        {
-            // A run that left somebody behind keeps its cgroup, and so this one.
+        if let Err(e) = self.cgroups.leave() {
+            // A run that left somebody behind keeps its cgroup, and so this one; the next server minds them.
+            let path = self.cgroups.path().unwrap_or(&self.place.state);
             crate::say(format_args!("leaving the cgroup {}: {e}", path.display()));
         }
         // Runs that wait for the next server are started from their specs, which are nowhere else.

@@ -3,7 +3,7 @@
 use crate::clock::{self, MS, SECOND};
 use crate::conn::Conn;
 use crate::generation::Serving;
-use crate::keeper::{Keeper, Role, arm, disarm};
+use crate::keeper::{Keeper, Postponed, Role, arm, disarm};
 use crate::sys::misc;
 use crate::token::Token;
 use crate::wire::{self, Ask, PACKET, PROTOCOL, Refusal, Tell};
@@ -11,6 +11,16 @@ use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use std::mem::MaybeUninit;
+
+/// Packets of one speaker before others have their turn.
+pub(crate) const PACKETS: usize = 8;
+
+/// No descriptor is left to accept with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deaf {
+    /// When to try again though none of ours was closed: others may have closed some of theirs.
+    until: u64,
+}
 
 impl Keeper {
     /// Until the server has ended; the exit code.
@@ -65,6 +75,8 @@ impl Keeper {
             Token::Children => self.child_changed(),
             Token::Place => self.place_changed(),
             Token::Nudge => self.nudged(),
+            Token::Leftover => self.leftover_changed(),
+            Token::Typed { generation, slot, check } => self.type_on(usize::from(generation), slot, check),
         }
     }
 
@@ -72,8 +84,10 @@ impl Keeper {
     fn pause(&self) -> Option<rustix::event::Timespec> {
         let paced =
             [self.soon.front(), self.later.front()].into_iter().flatten().map(|p| p.due).min().unwrap_or(u64::MAX);
-        let mut wake = paced.min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
-        for at in [self.strangers_at, self.place_at] {
+        let postponed = self.postponed.front().map_or(u64::MAX, |p| p.due);
+        let mut wake = paced.min(postponed).min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
+        let deaf = self.deaf.map_or(0, |deaf| deaf.until);
+        for at in [self.strangers_at, self.place_at, deaf] {
             if at != 0 {
                 wake = wake.min(at);
             }
@@ -93,6 +107,8 @@ impl Keeper {
     fn times(&mut self) {
         let now = clock::mono();
         self.look_again(now);
+        self.hear_again(now);
+        self.refuse_postponed(now);
         if now >= self.due {
             self.deadlines(now);
         }
@@ -123,7 +139,10 @@ impl Keeper {
             return;
         }
         let flags = rustix::net::SocketFlags::CLOEXEC | rustix::net::SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&gen_ref.listener, flags) else { return };
+        let socket = match rustix::net::accept_with(&gen_ref.listener, flags) {
+            Ok(socket) => socket,
+            Err(errno) => return self.cannot_accept(errno),
+        };
         let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { return };
         if peer.uid != rustix::process::geteuid() && !peer.uid.is_root() {
             return;
@@ -144,7 +163,8 @@ impl Keeper {
 
     fn hear(&mut self, at: usize, check: u32, flags: EventFlags) {
         let mut buffer = [0u8; PACKET];
-        loop {
+        // What is left is heard in the next round: one who speaks without end does not keep the others waiting.
+        for _packet in 0..PACKETS {
             let Some(conn) = self.conns.get(at).and_then(Option::as_ref).filter(|c| c.check == check) else { return };
             if !flags.intersects(EventFlags::IN | EventFlags::HUP | EventFlags::RDHUP | EventFlags::ERR) {
                 return;
@@ -157,9 +177,51 @@ impl Keeper {
                         }
                     }
                 }
+                // It ended with words of ours unread; what it said last, its farewell maybe, comes after this.
+                Err(Errno::CONNRESET) => {}
                 Err(Errno::AGAIN | Errno::INTR) => return,
                 Ok(_) | Err(_) => return self.hang_up(at),
             }
+        }
+    }
+
+    /// Somebody knocks, and cannot be let in. Where that is for want of descriptors, the doors would wake us again and again:
+    /// nobody listens there until one is free.
+    pub(crate) fn cannot_accept(&mut self, errno: Errno) {
+        let until = match errno {
+            // The table of descriptors is ours alone: only we can make room, and not while we sleep.
+            Errno::MFILE => 0,
+            Errno::NFILE | Errno::NOMEM | Errno::NOBUFS => clock::mono() + SECOND,
+            _ => return,
+        };
+        if self.deaf.is_none() {
+            crate::say(format_args!("nobody is let in until a descriptor is free: {errno}"));
+        }
+        self.deaf = Some(Deaf { until });
+        self.mind_doors(EventFlags::empty());
+    }
+
+    fn mind_doors(&self, flags: EventFlags) {
+        for (at, generation) in self.generations.iter().enumerate() {
+            if let Some(generation) = generation.as_ref().filter(|g| g.serving == Serving::Mine) {
+                arm(&self.epoll, &generation.listener, Token::Listener { generation: at as u16 }, flags, true);
+            }
+        }
+        if self.hands.armed {
+            arm(&self.epoll, self.hands.listener(), Token::Hand, flags, true);
+        }
+    }
+
+    /// After each round: has one become free?
+    fn hear_again(&mut self, now: u64) {
+        let Some(deaf) = self.deaf else { return };
+        match rustix::io::fcntl_dupfd_cloexec(&self.epoll, 0) {
+            Ok(_free) => {
+                self.deaf = None;
+                self.mind_doors(EventFlags::IN);
+            }
+            Err(_) if deaf.until != 0 && now >= deaf.until => self.deaf = Some(Deaf { until: now + SECOND }),
+            Err(_) => {}
         }
     }
 
@@ -237,6 +299,24 @@ impl Keeper {
     pub(crate) fn refuse(&mut self, conn: usize, run: u64, why: Refusal) {
         if let Some(conn) = self.conns.get_mut(conn).and_then(Option::as_mut) {
             conn.tell(Tell::Refused { run, why });
+        }
+    }
+
+    /// For want of descriptors: says so in half a second, or two of us would keep each other awake.
+    pub(crate) fn refuse_later(&mut self, conn: usize, run: u64) {
+        let check = self.conns.get(conn).and_then(Option::as_ref).map_or(0, |c| c.check);
+        if self.postponed.len() >= crate::stand::POSTPONED {
+            return self.refuse(conn, run, Refusal::Full);
+        }
+        let due = clock::mono() + SECOND / 2;
+        self.postponed.push_back(Postponed { conn, check, run, due });
+    }
+
+    fn refuse_postponed(&mut self, now: u64) {
+        while let Some(Postponed { conn, check, run, .. }) = self.postponed.pop_front_if(|p| p.due <= now) {
+            if self.conns.get(conn).and_then(Option::as_ref).is_some_and(|c| c.check == check) {
+                self.refuse(conn, run, Refusal::Full);
+            }
         }
     }
 

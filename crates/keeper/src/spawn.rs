@@ -45,8 +45,8 @@ pub struct Prepared<'a> {
     pub restore: &'a Restore,
 }
 
-/// Starts the run. Gives its pidfd; its pid is in the slot.
-pub fn spawn(arena: &mut Arena, p: &Prepared<'_>) -> Result<OwnedFd, (SpawnStep, i32)> {
+/// Starts the run. Gives its pidfd, if there was a descriptor left for it; its pid is in the slot.
+pub fn spawn(arena: &mut Arena, p: &Prepared<'_>) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
     let memory = if may_share(arena, p) { Memory::Shared } else { Memory::Copied };
     crate::sys::clone::start(arena, p, memory)
 }

@@ -195,6 +195,7 @@ fn stand(
     arm(&keeper.epoll, &keeper.children, Token::Children, EventFlags::IN | EventFlags::ONESHOT, false);
     arm(&keeper.epoll, &keeper.kick, Token::Kick, EventFlags::IN, false);
     keeper.watch_place();
+    keeper.adopt_leftovers();
     name_role(&keeper.place, "elder", id)?;
     name_role(&keeper.place, "keeper", id)?;
     if !is_handed {
@@ -251,9 +252,14 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         learns_exits: learns_exits(),
         // A later elder's first turn is greater than any that an earlier one came to.
         turn: crate::clock::mono(),
+        guard: crate::wire::Guard::Degraded,
         epoch: 0,
         watch: None,
         place_at: 0,
+        place_lost: None,
+        leftovers: crate::leftovers::Leftovers::with_room(),
+        deaf: None,
+        postponed: VecDeque::with_capacity(POSTPONED),
         place,
     })
 }
@@ -274,6 +280,9 @@ pub(crate) fn listen_notify(place: &Place) -> io::Result<OwnedFd> {
     crate::chain::name_socket(place, "notify.sock", &socket, Mode::from_raw_mode(0o666), |_| Ok(()))?;
     Ok(socket)
 }
+
+/// So many starts may wait to be refused.
+pub(crate) const POSTPONED: usize = 256;
 
 /// Whether this kernel is 6.15 or later. `KIN_NO_PIDFD_INFO=1` makes it an older one, for tests.
 fn learns_exits() -> bool {

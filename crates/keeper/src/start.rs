@@ -9,21 +9,24 @@ use crate::clock;
 use crate::fault;
 use crate::generation::Serving;
 use crate::index::Stream;
-use crate::keeper::{Keeper, Role, arm};
+use crate::keeper::{Keeper, arm};
 use crate::live::{Live, Tty};
-use crate::place::SpecFile;
+use crate::logs::{Logs, SpecFile};
 use crate::spawn::{Prepared, spawn};
 use crate::spec::{Output, SOCKETS, SpecView, Stdin};
-use crate::sys::misc;
 use crate::table::{DRAINED, FREE, INTENT, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::{Refusal, Tell};
 use kin_core::SpawnStep;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, OwnedFd};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
+use std::fmt::Write as _;
 use std::sync::atomic::Ordering;
+
+/// So many descriptors are kept for the runs that live, and for whoever speaks with us.
+const KEPT_FDS: u64 = 48;
 
 /// Why a run got no child.
 type NoChild = (SpawnStep, i32);
@@ -38,17 +41,6 @@ struct Ends {
     out: Option<OwnedFd>,
     err: Option<OwnedFd>,
     slave: Option<OwnedFd>,
-}
-
-/// Says which run's descriptors a backup packet holds.
-pub(crate) const BACKUP: usize = 32;
-
-pub(crate) fn backup_head(kind: u64, generation: u64, slot: u64, run: u64) -> [u8; BACKUP] {
-    let mut head = [0; BACKUP];
-    for (i, long) in [kind, generation, slot, run].into_iter().enumerate() {
-        head[8 * i..8 * i + 8].copy_from_slice(&long.to_le_bytes());
-    }
-    head
 }
 
 impl Keeper {
@@ -72,14 +64,24 @@ impl Keeper {
         slot.state.store(INTENT, Ordering::Release);
         // Only now: a daemon that withdraws a run takes its spec away and then looks at the table, so that either it
         // sees our intent or we miss the spec.
-        let Some(spec) = self.place.spec(run) else {
-            slot.state.store(FREE, Ordering::Release);
-            // There, but not to be read just now (out of descriptors): that is no answer, so it is to be asked again.
-            let why = if self.place.has_spec(run) { Refusal::Full } else { Refusal::NoSpec };
-            return self.refuse(conn, run, why);
+        let opened = self.place.open_spec(run).and_then(Keeper::room_for_a_run);
+        let logs = opened.map(|fd| Logs::of(Some(fd)));
+        let (logs, spec) = match logs.and_then(|logs| logs.spec().map(|spec| (logs, spec))) {
+            Ok(both) => both,
+            Err(errno) => {
+                slot.state.store(FREE, Ordering::Release);
+                // There, but not to be had just now (out of descriptors or memory): that is no answer, so it is to be asked
+                // again.
+                let gone = matches!(errno, Errno::NOENT | Errno::INVAL);
+                return if gone {
+                    self.refuse(conn, run, Refusal::NoSpec);
+                } else {
+                    self.refuse_later(conn, run);
+                };
+            }
         };
         fault::point("start-intent");
-        if let Err((step, errno)) = self.bring_up(at as u16, run, &spec) {
+        if let Err((step, errno)) = self.bring_up(at as u16, run, &spec, logs) {
             self.no_child(at as u16, run, step, errno);
         }
         self.tell_generation(self.own, Tell::Changed { run, slot: at });
@@ -93,9 +95,18 @@ impl Keeper {
         })
     }
 
-    fn bring_up(&mut self, at: u16, run: u64, spec: &SpecFile) -> Result<(), NoChild> {
+    /// A run that is begun must not fail, nor starve those that live, because descriptors ran out on the way: the lowest
+    /// free number tells how many are left.
+    fn room_for_a_run(lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let kept = (limit / 4).min(KEPT_FDS);
+        if (lowest.as_raw_fd() as u64) < limit - kept { Ok(lowest) } else { Err(Errno::MFILE) }
+    }
+
+    fn bring_up(&mut self, at: u16, run: u64, spec: &SpecFile, logs: Logs) -> Result<(), NoChild> {
         let view = spec.view().map_err(|_| (SpawnStep::Spec, Errno::INVAL.raw_os_error()))?;
         let mut live = Live::new(at, run);
+        live.logs = logs;
         live.learn(&view);
         let mut ends = self.make_ends(&mut live, view.output(), view.user())?;
         if view.stdin() == Stdin::Handed || view.output() == Output::Bypass {
@@ -110,6 +121,13 @@ impl Keeper {
                 (ends.out, ends.err) = (out, err);
             }
         }
+        if view.sockets().any(|key| self.hands.kept(key).is_none()) {
+            return Err((SpawnStep::Stdio, Errno::BADF.raw_os_error()));
+        }
+        let ready = match view.ready_fd() {
+            Some(_) => Some(self.place.open_ready(run).map_err(|e| (SpawnStep::Stdio, e.raw_os_error()))?),
+            None => None,
+        };
         fault::point("start-piped");
         let backed = self.back_up(&live);
         fault::point("start-backed-up");
@@ -122,10 +140,6 @@ impl Keeper {
             }
             return Err((SpawnStep::Cgroup, errno.raw_os_error()));
         }
-        let ready = match view.ready_fd() {
-            Some(_) => Some(self.place.open_ready(run).map_err(|e| (SpawnStep::Stdio, e.raw_os_error()))?),
-            None => None,
-        };
         let Some(own) = self.generations[self.own].as_ref() else { return Ok(()) };
         let slot = &own.table.slots()[usize::from(at)];
         if cgroup.is_some() {
@@ -135,7 +149,7 @@ impl Keeper {
             slot.set_flag(flag::TTY);
         }
         if !backed {
-            slot.set_flag(flag::DEGRADED);
+            self.strain(self.own, at);
         }
         if view.timeout_ms() > 0 {
             let deadline = clock::mono().saturating_add(view.timeout_ms().saturating_mul(clock::MS));
@@ -146,8 +160,8 @@ impl Keeper {
         let mut extra = [(null, 0u16); EXTRA_MAX];
         let mut extras = 0;
         for key in view.sockets() {
-            let kept = self.hands.kept(key).ok_or((SpawnStep::Stdio, Errno::BADF.raw_os_error()))?;
-            extra[extras] = (kept.as_fd(), 3 + extras as u16);
+            // Each is there: it was looked for.
+            extra[extras] = (self.hands.kept(key).map_or(null, AsFd::as_fd), 3 + extras as u16);
             extras += 1;
         }
         if let (Some(file), Some(number)) = (&ready, view.ready_fd()) {
@@ -182,7 +196,11 @@ impl Keeper {
         if view.hand_key() != 0 {
             self.hand_used(view.hand_key());
         }
-        self.serve_run(self.own, live, pidfd);
+        match pidfd {
+            Some(pidfd) => self.serve_run(self.own, live, pidfd),
+            // There was no descriptor left to watch it by: it is our child, and its end is heard of by its number.
+            None => self.serve_streams(self.own, live),
+        }
         Ok(())
     }
 
@@ -190,13 +208,9 @@ impl Keeper {
     pub(crate) fn serve_run(&mut self, at: usize, mut live: Live, pidfd: OwnedFd) {
         let (slot, run) = (live.slot, live.run);
         let (generation, check) = (at as u16, check_of(run));
-        // A leader that is not our child is heard of when it is reaped (HUP, which always comes), since only then is its
-        // exit to be had; where the kernel never tells, its zombie is all there is to hear of.
-        let flags =
-            if live.ours || !self.learns_exits { EventFlags::IN | EventFlags::ONESHOT } else { EventFlags::ONESHOT };
-        arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, flags, false);
-        live.pidfd = Some(pidfd);
         let once = EventFlags::IN | EventFlags::ONESHOT;
+        arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, once, false);
+        live.pidfd = Some(pidfd);
         let out = live.tty.as_ref().map(|tty| tty.master.as_fd()).or(live.out.pipe.as_ref().map(AsFd::as_fd));
         if let Some(pipe) = out {
             arm(&self.epoll, pipe, Token::Out { generation, slot, check }, once, false);
@@ -227,61 +241,12 @@ impl Keeper {
                 }
                 let (read, write) = pipe(None)?;
                 live.out.pipe = Some(read);
-                live.tty = Some(Tty { master, pipe_in: write, typed: 0, ended: false });
+                let typed = both_ways().map_err(|errno| (SpawnStep::Pipe, errno.raw_os_error()))?;
+                live.tty = Some(Tty { master, pipe_in: write, typed, wake: None, ended: false });
                 ends.slave = Some(slave);
             }
         }
         Ok(ends)
-    }
-
-    /// Gives the elder a duplicate of everything the run's output comes through. `false`: it could not take it now.
-    fn back_up(&mut self, live: &Live) -> bool {
-        let generation = self.generation_id(self.own);
-        let Role::Keeper { backup, unkicked, .. } = &mut self.role else { return true };
-        let head = backup_head(1, generation, u64::from(live.slot), live.run);
-        let fds: [Option<BorrowedFd<'_>>; 3] = match &live.tty {
-            Some(tty) => [live.out.pipe.as_ref().map(AsFd::as_fd), Some(tty.master.as_fd()), Some(tty.pipe_in.as_fd())],
-            None => [live.out.pipe.as_ref().map(AsFd::as_fd), live.err.pipe.as_ref().map(AsFd::as_fd), None],
-        };
-        let mut list = [backup.as_fd(); 3];
-        let mut count = 0;
-        for fd in fds.into_iter().flatten() {
-            list[count] = fd;
-            count += 1;
-        }
-        if count == 0 {
-            return true;
-        }
-        let sent = misc::send(&*backup, &head, &list[..count]).is_ok();
-        *unkicked += 1;
-        if *unkicked >= 64 || !sent {
-            *unkicked = 0;
-            // Full counters still wake the elder; nothing else can fail here.
-            if let Err(errno) = rustix::io::write(&self.kick, &1u64.to_ne_bytes()) {
-                crate::say(format_args!("cannot wake the elder: {errno}"));
-            }
-        }
-        sent
-    }
-
-    /// Sends again what the elder could not take before.
-    pub(crate) fn back_up_again(&mut self) {
-        let own = self.own;
-        let mut at = 0;
-        while let Some(slot_at) = self.generations[own].as_ref().and_then(|g| g.lives.slot_at(at)) {
-            at += 1;
-            let Some(generation) = self.generations[own].as_mut() else { return };
-            if !generation.table.slots()[usize::from(slot_at)].has_flag(flag::DEGRADED) {
-                continue;
-            }
-            let Some(live) = generation.lives.remove(slot_at) else { continue };
-            let sent = self.back_up(&live);
-            let Some(generation) = self.generations[own].as_mut() else { return };
-            generation.lives.insert(live);
-            if sent {
-                generation.table.slots()[usize::from(slot_at)].clear_flag(flag::DEGRADED);
-            }
-        }
     }
 
     fn no_child(&mut self, at: u16, run: u64, step: SpawnStep, errno: i32) {
@@ -328,6 +293,15 @@ pub(crate) fn alive(slot: &Slot) {
 /// The eight characters of a run, as the name of its cgroup.
 pub(crate) fn run_name(run: u64) -> String {
     kin_core::RunNo::new(run).map_or_else(|| format!("{run:x}"), |no| no.to_string())
+}
+
+/// A pipe with both ends in one descriptor, which neither blocks nor ever ends.
+pub(crate) fn both_ways() -> rustix::io::Result<OwnedFd> {
+    let (read, _write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+    let mut path = crate::text::Text::<32>::new();
+    write!(path, "/proc/self/fd/{}", read.as_raw_fd()).map_err(|_| Errno::INVAL)?;
+    let flags = rustix::fs::OFlags::RDWR | rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::CLOEXEC;
+    rustix::fs::open(path.as_cstr(), flags, rustix::fs::Mode::empty())
 }
 
 /// A pipe whose read end never blocks us, and whose write end belongs to the run's user, who may open it by name.

@@ -9,10 +9,11 @@
 //! A leader that ends on the first rung does not end the run: what it started has the rest of the time to end too.
 
 use crate::clock::{self, MS, SECOND};
+use crate::fault;
 use crate::keeper::Keeper;
 use crate::start::run_name;
 use crate::sys::wait;
-use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, flag};
+use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNG, RUNG_BITS, RUNNING, SIGNAL_BITS, SIGNAL_SENT, flag};
 use crate::token::check_of;
 use crate::tree::{self, Kill, Swept, TreeRun};
 use crate::wire::StopKind;
@@ -31,10 +32,12 @@ impl Keeper {
         let Some(slot_at) = generation.table.find(run).map(|slot| slot as u16) else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         match slot.state.load(Ordering::Relaxed) {
-            RUNNING | EXITED => {}
+            // Before the first signal: what follows is seen as what was wished, whoever forgets the wish.
+            RUNNING => slot.set_flag(flag::STOP_ASKED),
+            // How it ended is known; only what it left behind is ended now.
+            EXITED => {}
             _ => return,
         }
-        slot.set_flag(flag::STOP_ASKED);
         match why {
             StopKind::Ladder => self.climb(at, slot_at, run),
             StopKind::Kill => self.kill_stage(at, slot_at, run),
@@ -54,7 +57,8 @@ impl Keeper {
 
     /// The signal of this rung, and its deadline; past the last one it is KILL.
     fn step_on(&mut self, at: usize, slot_at: u16, run: u64, rung: u32) {
-        let (signal, wait_ms) = match self.place.spec(run).as_ref().map(|spec| spec.view()) {
+        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
+        let (signal, wait_ms) = match spec.as_ref().map(|spec| spec.view()) {
             Some(Ok(view)) => (view.stop_rung(rung as usize), view.stop_wait_ms()),
             Some(Err(_)) | None => ((rung == 0).then_some(15), 10_000),
         };
@@ -63,12 +67,29 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
         let deadline = now.saturating_add(wait_ms.saturating_mul(MS));
-        slot.stop_signal.store(u32::from(signal) | rung << 8, Ordering::Relaxed);
+        // The deadline first: whoever dies in between leaves the last rung with more time, not this one with none.
         slot.stop_deadline.store(deadline, Ordering::Relaxed);
+        slot.stop_signal.store(u32::from(signal) | rung << RUNG, Ordering::Release);
         slot.stop_stage.store(1, Ordering::Release);
-        self.signal_all(at, slot_at, run, i32::from(signal));
+        fault::point("stop-noted");
+        self.send_rung(at, slot_at, run);
         self.look_soon(at, slot_at, run, now);
         self.due_by(deadline);
+    }
+
+    /// Sends the signal of the rung it stands on, unless that was done. Killed between sending and noting it, it is sent
+    /// once more: better than a run that is killed without ever having been asked.
+    pub(crate) fn send_rung(&mut self, at: usize, slot_at: u16, run: u64) {
+        let Some(generation) = self.generations[at].as_ref() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let signal = slot.stop_signal.load(Ordering::Relaxed);
+        if slot.stop_stage.load(Ordering::Acquire) != 1 || signal & SIGNAL_SENT != 0 {
+            return;
+        }
+        self.signal_all(at, slot_at, run, (signal & SIGNAL_BITS) as i32);
+        if let Some(generation) = self.generations[at].as_ref() {
+            generation.table.slots()[usize::from(slot_at)].stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
+        }
     }
 
     fn kill_stage(&mut self, at: usize, slot_at: u16, run: u64) {
@@ -90,7 +111,7 @@ impl Keeper {
                 crate::say(format_args!("cannot kill the cgroup of run {}: {e}", run_name(run)));
             }
         } else {
-            let run_id = self.place.run_id(run);
+            let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
             let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
@@ -125,9 +146,19 @@ impl Keeper {
 
     /// The leader, or its process group; only while it is there.
     fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) {
-        let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return };
-        let Some(pidfd) = live.pidfd.as_ref() else { return };
-        if let Err(e) = wait::pidfd_send_signal(pidfd, signal, group)
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slots = generation.table.slots();
+        let Some(live) = generation.lives.get(slot_at) else { return };
+        let slot = &slots[usize::from(slot_at)];
+        let sent = match live.pidfd.as_ref() {
+            Some(pidfd) => wait::pidfd_send_signal(pidfd, signal, group),
+            // Our child, and not reaped before its end is noted: the number is still its own.
+            None if live.ours && slot.state.load(Ordering::Relaxed) == RUNNING => {
+                wait::signal_child(slot.pid.load(Ordering::Relaxed), signal, group)
+            }
+            None => return,
+        };
+        if let Err(e) = sent
             && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
         {
             crate::say(format_args!("cannot signal: {e}"));
@@ -136,7 +167,7 @@ impl Keeper {
 
     fn signal_all(&mut self, at: usize, slot_at: u16, run: u64, signal: i32) {
         if !self.has_cgroup(at, slot_at) {
-            let run_id = self.place.run_id(run);
+            let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
             let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
@@ -171,7 +202,7 @@ impl Keeper {
         if self.has_cgroup(at, slot_at) {
             return self.cgroups.pids(&cgroup_name(run), pids).ok();
         }
-        let run_id = self.place.run_id(run);
+        let run_id = self.run_id(at, slot_at);
         let reapers = self.reapers();
         let (leader, start_ticks, pipes) = self.marks(at, slot_at);
         tree::pids_of(&mut self.processes, &reapers, &TreeRun { id: &run_id, leader, start_ticks, pipes }, pids).ok()
@@ -204,6 +235,7 @@ impl Keeper {
             if self.drop_cgroup(run) {
                 return 0;
             }
+            self.mind_leftover(run);
             let mut pids = [0u32; 64];
             return self.cgroups.pids(&cgroup_name(run), &mut pids).unwrap_or(0) as u32;
         }
@@ -245,6 +277,10 @@ impl Keeper {
         (leader, ticks, pipes)
     }
 
+    fn run_id(&mut self, at: usize, slot_at: u16) -> String {
+        self.generation(at).and_then(|g| g.lives.get(slot_at)).map(|live| live.logs.run_id()).unwrap_or_default()
+    }
+
     /// To whom orphans fall.
     fn reapers(&self) -> [u32; 2] {
         let me = std::process::id();
@@ -281,6 +317,9 @@ impl Keeper {
         let (stop, timeout) =
             (slot.stop_deadline.load(Ordering::Relaxed), slot.timeout_deadline.load(Ordering::Relaxed));
         let linger = slot.linger_deadline.load(Ordering::Relaxed);
+        if state == RUNNING && live.reaped_by != 0 && now >= live.reaped_by {
+            return self.leader_ended(at, slot_at, check_of(run));
+        }
         match state {
             RUNNING | EXITED => {}
             FREE | INTENT | DRAINED => return,
@@ -288,10 +327,12 @@ impl Keeper {
         }
         if state == RUNNING && timeout != 0 && now >= timeout {
             slot.set_flag(flag::TIMED_OUT);
-            slot.timeout_deadline.store(0, Ordering::Relaxed);
             self.climb(at, slot_at, run);
+            // Only now, when the ladder stands in the slot: whoever dies in between leaves the one or the other.
+            let Some(generation) = self.generations[at].as_ref() else { return };
+            generation.table.slots()[usize::from(slot_at)].timeout_deadline.store(0, Ordering::Relaxed);
         } else if stage == 1 && stop != 0 && now >= stop {
-            let rung = slot.stop_signal.load(Ordering::Relaxed) >> 8;
+            let rung = (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS;
             self.step_on(at, slot_at, run, rung + 1);
         } else if stage > 0 && look_at != 0 && now >= look_at {
             if state == EXITED && (self.tree_is_gone(at, slot_at) || (stage == 2 && now >= stop)) {
@@ -338,6 +379,8 @@ impl Keeper {
         let stage = slot.stop_stage.load(Ordering::Relaxed);
         let mut next = u64::MAX;
         if state == RUNNING {
+            let reaped_by = generation.lives.get(slot_at).map_or(0, |live| live.reaped_by);
+            next = least(next, reaped_by);
             next = least(next, slot.timeout_deadline.load(Ordering::Relaxed));
         }
         if stage == 1 {

@@ -34,6 +34,13 @@ pub const RUNNING: u32 = 3;
 pub const EXITED: u32 = 4;
 pub const DRAINED: u32 = 5;
 
+/// In `Slot::stop_signal`: whoever takes over need not send it.
+pub const SIGNAL_SENT: u32 = 1 << 16;
+/// In `Slot::stop_signal`: the signal, and above it the rung.
+pub const SIGNAL_BITS: u32 = 0xff;
+pub const RUNG: u32 = 8;
+pub const RUNG_BITS: u32 = 0xff;
+
 /// Bits of `Slot::flags`.
 pub mod flag {
     /// Served by another keeper than the one that started it.
@@ -46,7 +53,7 @@ pub mod flag {
     pub const STATUS_UNKNOWN: u32 = 1 << 4;
     /// The disk is full: the child waits.
     pub const OUTPUT_BLOCKED: u32 = 1 << 5;
-    /// The stop ladder was begun by a wish (not by the timeout).
+    /// The stop ladder was begun by a wish (not by the timeout), while its leader lived as far as anybody knew.
     pub const STOP_ASKED: u32 = 1 << 6;
     /// The ladder reached KILL.
     pub const KILLED: u32 = 1 << 7;
@@ -73,6 +80,9 @@ pub struct Header {
     pub reach: AtomicU32,
     /// The boot identity's first 64 bytes, zero-padded.
     pub boot: [AtomicU64; 8],
+    /// Not zero: some slot may be DEGRADED. A hint that saves looking at all of them.
+    pub strained: AtomicU32,
+    spare: AtomicU32,
 }
 
 /// One run. 256 bytes, atomics only.
@@ -90,7 +100,8 @@ pub struct Slot {
     pub si_code: AtomicI32,
     pub si_status: AtomicI32,
     pub stop_stage: AtomicU32,
-    /// The signal sent last, and above its eight bits which of the ladder's it was.
+    /// Where the ladder stands: the rung's signal in the lowest eight bits, which rung in the next eight, from zero, and
+    /// `SIGNAL_SENT` once that signal was sent.
     pub stop_signal: AtomicU32,
     pub left_behind: AtomicU32,
     /// Wall clock, Unix ns.
@@ -111,10 +122,18 @@ pub struct Slot {
     pub max_rss_kib: AtomicU64,
     /// Field 22 of /proc/PID/stat: with the pid, the name of a process within one boot.
     pub start_ticks: AtomicU64,
+    /// Wall clock, Unix ns: since when its output cannot be written; zero: it can, or nobody wrote it down.
+    pub t_blocked: AtomicU64,
+    /// Which error keeps its output from its file, while one does.
+    pub blocked_errno: AtomicU64,
+    /// Input of a terminal: bytes taken from clients, and bytes given to the terminal. What lies between is in a pipe.
+    /// Written by whoever minds the small door.
+    pub typed: AtomicU64,
+    pub typed_on: AtomicU64,
     /// From and to disks, by the leader and whom it waited for.
     pub read_bytes: AtomicU64,
     pub write_bytes: AtomicU64,
-    pub spare: [AtomicU64; 9],
+    pub spare: [AtomicU64; 5],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -144,6 +163,9 @@ pub struct Snapshot {
     pub system_us: u64,
     pub max_rss_kib: u64,
     pub start_ticks: u64,
+    pub stop_signal: u32,
+    pub t_blocked: u64,
+    pub blocked_errno: u64,
     /// Zero also from a keeper that does not count them.
     pub read_bytes: u64,
     pub write_bytes: u64,
@@ -177,6 +199,9 @@ impl Slot {
             system_us: self.system_us.load(Ordering::Relaxed),
             max_rss_kib: self.max_rss_kib.load(Ordering::Relaxed),
             start_ticks: self.start_ticks.load(Ordering::Relaxed),
+            stop_signal: self.stop_signal.load(Ordering::Relaxed),
+            t_blocked: self.t_blocked.load(Ordering::Relaxed),
+            blocked_errno: self.blocked_errno.load(Ordering::Relaxed),
             read_bytes: self.read_bytes.load(Ordering::Relaxed),
             write_bytes: self.write_bytes.load(Ordering::Relaxed),
         };
@@ -208,6 +233,10 @@ impl Slot {
             &self.system_us,
             &self.max_rss_kib,
             &self.start_ticks,
+            &self.t_blocked,
+            &self.blocked_errno,
+            &self.typed,
+            &self.typed_on,
             &self.read_bytes,
             &self.write_bytes,
         ] {
@@ -300,6 +329,11 @@ impl Table {
     }
     pub fn file(&self) -> &OwnedFd {
         &self.file
+    }
+
+    /// Keeps it in memory, where we may; see `Mapping::pin`.
+    pub fn pin(&self) -> bool {
+        self.map.pin()
     }
 
     /// Takes the lock that says "somebody serves this table". It is inherited by fork and ends with the last holder.

@@ -53,6 +53,14 @@ pub(crate) enum Token {
     Children,
     /// The runtime directory changed.
     Place,
+    /// A run's terminal has room for what was typed.
+    Typed {
+        generation: u16,
+        slot: u16,
+        check: u32,
+    },
+    /// The cgroup of an ended run changed: perhaps it is empty.
+    Leftover,
     /// The elder let go of something that we hold a duplicate of.
     Nudge,
 }
@@ -80,6 +88,8 @@ impl Token {
             Token::Children => pack(12, 0, 0, 0),
             Token::Place => pack(13, 0, 0, 0),
             Token::Nudge => pack(14, 0, 0, 0),
+            Token::Leftover => pack(16, 0, 0, 0),
+            Token::Typed { generation, slot, check } => pack(15, generation, slot, check),
         }
     }
 
@@ -100,6 +110,8 @@ impl Token {
             12 => Token::Children,
             13 => Token::Place,
             14 => Token::Nudge,
+            16 => Token::Leftover,
+            15 => Token::Typed { generation, slot: at, check },
             _ => return None,
         })
     }
@@ -131,6 +143,8 @@ mod tests {
             Token::Children,
             Token::Place,
             Token::Nudge,
+            Token::Leftover,
+            Token::Typed { generation: 2, slot: 4, check: 6 },
         ] {
             assert_eq!(Token::decode(token.encode()), Some(token));
         }

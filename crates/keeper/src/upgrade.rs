@@ -10,6 +10,7 @@ use crate::generation::{Generation, Serving};
 use crate::hand::Hands;
 use crate::keeper::{Keeper, Role, Younger};
 use crate::live::{Live, Lives, Tty};
+use crate::logs::Logs;
 use crate::sys::process;
 use crate::table::{SLOTS, Table};
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
@@ -117,10 +118,10 @@ impl Keeper {
                 let (out, err) = (pack.fd(live.out.pipe.as_ref()), pack.fd(live.err.pipe.as_ref()));
                 let tty = live.tty.as_ref();
                 let (master, pipe_in) = (pack.fd(tty.map(|t| &t.master)), pack.fd(tty.map(|t| &t.pipe_in)));
-                let typed = tty.map_or(0, |t| t.typed);
+                let (spec, typed) = (pack.fd(live.logs.spec_fd()), pack.fd(tty.map(|t| &t.typed)));
                 let (ours, forgotten) = (u8::from(live.ours), u8::from(live.forgotten));
                 pack.line(format_args!(
-                    "live {:016x} {} {} {pidfd} {ours} {out} {err} {master} {pipe_in} {typed} {forgotten}",
+                    "live {:016x} {} {} {pidfd} {ours} {out} {err} {master} {pipe_in} 0 {forgotten} {spec} {typed}",
                     generation.id, live.slot, live.run
                 ));
             }
@@ -239,9 +240,12 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 live.pidfd = words.fd()?;
                 live.ours = words.number::<u8>()? != 0;
                 (live.out.pipe, live.err.pipe) = (words.fd()?, words.fd()?);
-                let (master, pipe_in, typed) = (words.fd()?, words.fd()?, words.number()?);
-                live.tty = master.zip(pipe_in).map(|(master, pipe_in)| Tty { master, pipe_in, typed, ended: false });
+                let (master, pipe_in, _once) = (words.fd()?, words.fd()?, words.number::<u64>()?);
                 live.forgotten = words.number::<u8>()? != 0;
+                live.logs = Logs::of(words.fd()?);
+                if let (Some(master), Some(pipe_in), Some(typed)) = (master, pipe_in, words.fd()?) {
+                    live.tty = Some(Tty { master, pipe_in, typed, wake: None, ended: false });
+                }
                 let generation = generations.iter_mut().flatten().find(|g| g.id == id).ok_or_else(torn)?;
                 generation.lives.insert(live);
             }
@@ -303,6 +307,7 @@ impl Keeper {
         }
         self.due = 0;
         self.strangers_at = clock::mono();
+        self.adopt_leftovers();
         if self.is_elder() {
             self.announce();
             self.adopt_daemon();

@@ -1,5 +1,6 @@
-//! The runtime directory may be taken away under a living server (a login's directory goes with the last logout).
-//! Then it is made again, with new sockets; mappings and descriptors never noticed.
+//! The runtime directory may be taken away under a living server (a login's directory goes with the last logout), or only
+//! some of its names (whoever tidies up). Then they are made again, with new sockets; mappings, descriptors and the runs'
+//! specs, which are held open, never noticed.
 
 use crate::chain::{listen, name_role};
 use crate::clock::{self, MS};
@@ -7,15 +8,29 @@ use crate::keeper::{Keeper, Role, arm, disarm};
 use crate::place::Place;
 use crate::token::Token;
 use rustix::event::epoll::EventFlags;
+use rustix::fd::AsRawFd;
 use rustix::fs::inotify;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 
 const PAUSE: u64 = 50 * MS;
 
+/// Names have gone and are being made again. What was made anew is known only to us until its other owner starts anew.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lost {
+    daemon: bool,
+    keeper: bool,
+}
+
+/// Left in a directory that was made again, for the daemon, who tells it and takes it away.
+pub const MADE_AGAIN: &str = "again";
+
 impl Keeper {
     /// Only the elder watches.
     pub(crate) fn watch_place(&mut self) {
+        if let Some(watch) = self.watch.take() {
+            disarm(&self.epoll, &watch);
+        }
         let made = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
         let watch = match made {
             Ok(watch) => watch,
@@ -42,52 +57,123 @@ impl Keeper {
     /// Whether clients would still find us.
     pub(crate) fn look_at_place(&mut self) {
         self.place_at = 0;
-        let there = rustix::fs::lstat(self.place.run.join("kin.sock")).is_ok();
-        if there || self.closing || !self.is_elder() {
+        if self.closing || !self.is_elder() || (self.place_lost.is_none() && self.place_is_whole()) {
             return;
         }
-        if let Some(watch) = self.watch.take() {
-            disarm(&self.epoll, &watch);
+        if self.place_lost.is_none() {
+            crate::say(format_args!(
+                "the runtime directory {} lost names; making them again",
+                self.place.run.display()
+            ));
         }
-        crate::say(format_args!("the runtime directory {} was removed; making it again", self.place.run.display()));
-        if let Err(e) = self.make_place_again() {
-            crate::say(format_args!("cannot make it again, trying in a second: {e}"));
+        let mut lost = self.place_lost.take().unwrap_or_default();
+        if let Err(e) = self.make_place_again(&mut lost) {
+            crate::say(format_args!("cannot make them again, trying in a second: {e}"));
+            self.place_lost = Some(lost);
             self.place_at = clock::mono() + clock::SECOND;
+            return;
+        }
+        // The keeper still listens where nobody can reach it, and the daemon too: both start anew, which loses nothing.
+        if let (true, Role::Elder { younger: Some(younger), .. }) = (lost.keeper, &self.role)
+            && let Err(e) = crate::sys::wait::pidfd_send_signal(&younger.pidfd, 9, false)
+        {
+            crate::say(format_args!("cannot end a keeper whose socket has lost its name: {e}"));
+        }
+        if lost.daemon {
+            self.restart_daemon();
         }
     }
 
-    fn make_place_again(&mut self) -> io::Result<()> {
+    fn is_there(&self, name: &str) -> bool {
+        rustix::fs::lstat(self.place.run.join(name)).is_ok()
+    }
+
+    fn place_is_whole(&self) -> bool {
+        ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper", "spec"].iter().all(|name| self.is_there(name))
+            && self.place.is_same()
+            && self.generations.iter().flatten().all(|generation| {
+                // Followed: a table that has lost its name is linked to a descriptor, and that one's owner may be dead.
+                self.is_there(&Place::socket_name(generation.id))
+                    && rustix::fs::stat(self.place.table_path(generation.id)).is_ok()
+            })
+    }
+
+    /// Makes whatever is missing; may be called again after it failed half way.
+    fn make_place_again(&mut self, lost: &mut Lost) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.place.run)?;
+        std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join("spec"))?;
-        self.place.reopen()?;
+        if !self.place.is_same() {
+            self.place.reopen()?;
+            lost.keeper = true;
+        }
         self.watch_place();
-        self.api = crate::stand::listen_api(&self.place)?;
-        self.notify = crate::stand::listen_notify(&self.place)?;
-        self.mind_hand(false);
-        self.hands.replace_listener(listen(&self.place, "hand.sock")?);
-        let me = std::process::id();
+        if !self.is_there("kin.sock") {
+            self.api = crate::stand::listen_api(&self.place)?;
+            // The keeper has the old one, and would give it to the daemon if we died.
+            (lost.daemon, lost.keeper) = (true, true);
+        }
+        if !self.is_there("notify.sock") {
+            self.notify = crate::stand::listen_notify(&self.place)?;
+            (lost.daemon, lost.keeper) = (true, true);
+        }
+        if !self.is_there("hand.sock") {
+            let listener = listen(&self.place, "hand.sock")?;
+            let armed = self.hands.armed;
+            self.mind_hand(false);
+            self.hands.replace_listener(listener);
+            self.mind_hand(armed);
+            lost.keeper = true;
+        }
         for at in 0..self.generations.len() {
             let Some(generation) = self.generations[at].as_mut() else { continue };
-            disarm(&self.epoll, &generation.listener);
-            generation.listener = listen(&self.place, &Place::socket_name(generation.id))?;
-            if generation.serving == crate::generation::Serving::Mine {
-                let token = Token::Listener { generation: at as u16 };
-                arm(&self.epoll, &generation.listener, token, EventFlags::IN, false);
+            let id = generation.id;
+            if rustix::fs::lstat(self.place.run.join(Place::socket_name(id))).is_err() {
+                let listener = listen(&self.place, &Place::socket_name(id))?;
+                disarm(&self.epoll, &generation.listener);
+                generation.listener = listener;
+                if generation.serving == crate::generation::Serving::Mine {
+                    let token = Token::Listener { generation: at as u16 };
+                    arm(&self.epoll, &generation.listener, token, EventFlags::IN, false);
+                }
+                lost.keeper = true;
             }
-            // The table has lost its name for good; whoever opens this one gets the same memory while we live.
+            if rustix::fs::stat(self.place.table_path(id)).is_err() {
+                self.link_table(at)?;
+            }
+        }
+        let (elder, keeper) = match &self.role {
+            Role::Elder { younger, .. } => (self.own, younger.as_ref().map_or(self.own, |y| y.generation)),
+            Role::Keeper { .. } => return Ok(()),
+        };
+        name_role(&self.place, "elder", self.generation_id(elder))?;
+        name_role(&self.place, "keeper", self.generation_id(keeper))
+    }
+
+    /// A table that has lost its name has lost it for good; whoever opens this one gets the same memory while we live.
+    fn link_table(&self, at: usize) -> io::Result<()> {
+        let Some(generation) = self.generations[at].as_ref() else { return Ok(()) };
+        let name = self.place.table_path(generation.id);
+        let new = self.place.run.join(format!(".{:016x}.tab", generation.id));
+        let link = format!("/proc/{}/fd/{}", std::process::id(), generation.table.file().as_raw_fd());
+        match std::fs::remove_file(&new) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
+        std::os::unix::fs::symlink(link, &new)?;
+        std::fs::rename(&new, &name)
+    }
+
+    /// A dead elder's links lead nowhere; before anybody is told of us, they lead to us.
+    pub(crate) fn link_tables_again(&self) {
+        for (at, generation) in self.generations.iter().enumerate() {
+            let Some(generation) = generation else { continue };
             let name = self.place.table_path(generation.id);
-            if std::fs::symlink_metadata(&name).is_ok() {
-                continue;
+            if std::fs::symlink_metadata(&name).is_ok_and(|meta| meta.is_symlink())
+                && let Err(e) = self.link_table(at)
+            {
+                crate::say(format_args!("cannot link {}: {e}", name.display()));
             }
-            let link = format!("/proc/{me}/fd/{}", rustix::fd::AsRawFd::as_raw_fd(generation.table.file()));
-            std::os::unix::fs::symlink(link, &name)?;
         }
-        name_role(&self.place, "elder", self.generation_id(self.own))?;
-        // The keeper still listens where nobody can reach it, and the daemon too: both start anew, which loses nothing.
-        if let Role::Elder { younger: Some(younger), .. } = &self.role {
-            crate::sys::wait::pidfd_send_signal(&younger.pidfd, 9, false)?;
-        }
-        self.restart_daemon();
-        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::fault;
 use crate::index::{self, End, EndExit, Stream};
 use crate::keeper::{Keeper, Paced, arm, disarm};
 use crate::output::{self, Look};
-use crate::sys::wait::{self, Stranger, Waited};
+use crate::sys::wait::{self, Corpse, ExitInfo, Stranger, Waited};
 use crate::table::{DRAINED, EXITED, FREE, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::Tell;
@@ -23,6 +23,8 @@ const PAUSE: u64 = 2 * MS;
 /// A look that found so much is followed by another at once: the child was waiting.
 const FULL: usize = 48 << 10;
 const LARGE: usize = 1 << 20;
+/// How long somebody else may take to reap a leader that fell to him.
+const REAPED_WITHIN: u64 = 10 * SECOND;
 /// Turns before others have theirs.
 const TURNS: usize = 8;
 
@@ -36,9 +38,10 @@ impl Keeper {
         let slots = generation.table.slots();
         let Some(live) = generation.lives.checked(slot_at, check) else { return };
         let slot = &slots[usize::from(slot_at)];
+        let was_blocked = slot.has_flag(flag::OUTPUT_BLOCKED);
         let mut looked = Look::Empty;
         for _turn in 0..TURNS {
-            looked = self.mover.look(&self.place, slot, live, stream, now);
+            looked = self.mover.look(slot, live, stream, now);
             let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
             let full = if feed.grown { LARGE * 3 / 4 } else { FULL };
             match looked {
@@ -57,6 +60,7 @@ impl Keeper {
                 Look::Empty | Look::End | Look::Blocked => break,
             }
         }
+        let (run, is_blocked) = (live.run, slot.has_flag(flag::OUTPUT_BLOCKED));
         let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
         let paced = |due: u64| Paced { generation: at as u16, slot: slot_at, check, stream, due };
         match looked {
@@ -95,6 +99,10 @@ impl Keeper {
                 feed.file = None;
                 self.perhaps_finish(at, slot_at, check);
             }
+        }
+        if was_blocked != is_blocked {
+            // The daemon can make room where we cannot.
+            self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         }
     }
 
@@ -156,11 +164,35 @@ impl Keeper {
                     live.pidfd.as_ref().map_or_else(|| wait::reap_pid(pid), wait::reap);
                     fault::point("exit-reaped");
                 }
-                Waited::NotOurs if !noted => note_unknown(slot, live.pidfd.as_ref()),
+                Waited::NotOurs if !noted => match live.pidfd.as_ref().and_then(wait::exit_info) {
+                    Some(info) => note(slot, info.code, info.status),
+                    None => note_unknown(slot),
+                },
                 Waited::NotOurs => {}
             }
         } else if !noted {
-            note_unknown(slot, live.pidfd.as_ref());
+            let now = clock::mono();
+            match foreign_end(live.pidfd.as_ref()) {
+                Foreign::Ended(info) => note(slot, info.code, info.status),
+                // Its parent has not reaped it yet, and the kernel tells us only then.
+                Foreign::Unreaped if self.learns_exits && (live.reaped_by == 0 || now < live.reaped_by) => {
+                    let Some(pidfd) = live.pidfd.as_ref() else { return };
+                    if live.reaped_by == 0 {
+                        live.reaped_by = now + REAPED_WITHIN;
+                    }
+                    let until = live.reaped_by;
+                    let token = Token::Exit { generation: at as u16, slot: slot_at, check };
+                    // HUP, which always comes, is when it is reaped.
+                    arm(&self.epoll, pidfd, token, EventFlags::ONESHOT, true);
+                    return self.due_by(until);
+                }
+                Foreign::Alive => {
+                    let Some(pidfd) = live.pidfd.as_ref() else { return };
+                    let token = Token::Exit { generation: at as u16, slot: slot_at, check };
+                    return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
+                }
+                Foreign::Unreaped | Foreign::Unknown => note_unknown(slot),
+            }
         }
         if let Some(pidfd) = live.pidfd.take() {
             disarm(&self.epoll, &pidfd);
@@ -201,10 +233,6 @@ impl Keeper {
         let Some(live) = generation.lives.get(slot_at) else { return };
         let slot = &slots[usize::from(slot_at)];
         let run = live.run;
-        if leaky {
-            // Whoever still writes may do so long after the spec is gone, which says where.
-            output::open_all(&self.place, live);
-        }
         output::settle(live);
         slot.left_behind.store(left, Ordering::Relaxed);
         if leaky {
@@ -215,11 +243,16 @@ impl Keeper {
         }
         slot.t_drained.store(clock::wall(), Ordering::Relaxed);
         self.record_end(at, slot_at, run);
-        let Some(generation) = self.generation(at) else { return };
-        generation.table.slots()[usize::from(slot_at)].state.store(DRAINED, Ordering::Release);
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let strained = slot.has_flag(flag::DEGRADED);
+        slot.state.store(DRAINED, Ordering::Release);
         fault::point("drained");
-        if !leaky {
-            generation.lives.remove(slot_at);
+        if !leaky && let Some(mut gone) = generation.lives.remove(slot_at) {
+            crate::typing::rest(&self.epoll, &mut gone);
+        }
+        if strained {
+            self.kick_elder();
         }
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
     }
@@ -265,7 +298,10 @@ impl Keeper {
             exit,
             flags,
         };
-        if let Err(errno) = self.place.append_end(run, &index::end(&end)) {
+        let held =
+            self.generation(at).and_then(|g| g.lives.get(slot_at)).map(|live| live.logs.append_end(&index::end(&end)));
+        let written = held.unwrap_or_else(|| self.place.logs(run).append_end(&index::end(&end)));
+        if let Err(errno) = written {
             crate::say(format_args!("no end record for run {}: {errno}", crate::start::run_name(run)));
         }
     }
@@ -294,8 +330,9 @@ impl Keeper {
 
     /// A leaky run's last writer has gone.
     fn release(&mut self, at: usize, slot_at: u16) {
-        let Some(generation) = self.generation(at) else { return };
-        let Some(live) = generation.lives.remove(slot_at) else { return };
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let Some(mut live) = generation.lives.remove(slot_at) else { return };
+        crate::typing::rest(&self.epoll, &mut live);
         if live.forgotten {
             generation.table.slots()[usize::from(slot_at)].state.store(FREE, Ordering::Release);
         }
@@ -354,14 +391,33 @@ fn note(slot: &Slot, si_code: i32, si_status: i32) {
     slot.state.store(EXITED, Ordering::Release);
 }
 
-/// The leader was somebody else's child when it ended: the kernel may still know, or nobody does.
-fn note_unknown(slot: &Slot, pidfd: Option<&OwnedFd>) {
-    match pidfd.and_then(wait::exit_info) {
-        Some(info) => note(slot, info.code, info.status),
-        None => {
-            slot.set_flag(flag::STATUS_UNKNOWN);
-            slot.t_exit.store(clock::wall(), Ordering::Relaxed);
-            slot.state.store(EXITED, Ordering::Release);
-        }
+/// It has ended, and nobody can tell how.
+fn note_unknown(slot: &Slot) {
+    slot.set_flag(flag::STATUS_UNKNOWN);
+    slot.t_exit.store(clock::wall(), Ordering::Relaxed);
+    slot.state.store(EXITED, Ordering::Release);
+}
+
+/// What can be known of a leader that is somebody else's child.
+enum Foreign {
+    Alive,
+    Ended(ExitInfo),
+    /// Dead, and not reaped: how it ended is not for us to see.
+    Unreaped,
+    /// Reaped, on a kernel that tells only parents.
+    Unknown,
+}
+
+fn foreign_end(pidfd: Option<&OwnedFd>) -> Foreign {
+    let Some(pidfd) = pidfd else { return Foreign::Unknown };
+    if !wait::has_ended(pidfd) {
+        return Foreign::Alive;
+    }
+    let corpse = wait::corpse(pidfd);
+    // Asked last: it may have been reaped a moment ago.
+    match (corpse, wait::exit_info(pidfd)) {
+        (_, Some(info)) | (Corpse::Ended(info), None) => Foreign::Ended(info),
+        (Corpse::Closed, None) => Foreign::Unreaped,
+        (Corpse::None, None) => Foreign::Unknown,
     }
 }

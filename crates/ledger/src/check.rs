@@ -228,7 +228,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Names, tags, periods and keys: a search for one that cannot exist reads them all.
+    /// Names, tags, periods, keys, definitions and ticks: a search for one that cannot exist reads them all.
     fn check_rest(&self, look: &mut Look) -> Result<(), ReadError> {
         let jobs: Vec<i64> =
             self.conn.prepare("SELECT id FROM job")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -240,6 +240,14 @@ impl Shelf {
         let (kept, good) = crate::key::count(self)?;
         if kept != good {
             look.complaints.push(format!("{} idempotency keys are unreadable", kept - good));
+        }
+        let (kept, good) = crate::definition::count(self)?;
+        if kept != good {
+            look.complaints.push(format!("{} definitions of jobs are unreadable", kept - good));
+        }
+        let (kept, good) = crate::tick::count(self)?;
+        if kept != good {
+            look.complaints.push(format!("{} decisions of ticks are unreadable", kept - good));
         }
         Ok(())
     }

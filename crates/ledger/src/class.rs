@@ -13,15 +13,26 @@ pub enum Stage {
     Stopping,
     Draining,
     Ended,
+    // Later than the others: their numbers stand in databases.
+    Waiting,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 7] =
-        [Stage::Held, Stage::Queued, Stage::Starting, Stage::Running, Stage::Stopping, Stage::Draining, Stage::Ended];
+    pub const ALL: [Stage; 8] = [
+        Stage::Held,
+        Stage::Waiting,
+        Stage::Queued,
+        Stage::Starting,
+        Stage::Running,
+        Stage::Stopping,
+        Stage::Draining,
+        Stage::Ended,
+    ];
 
     pub const fn of(state: &RunState) -> Stage {
         match state {
             RunState::Held { .. } => Stage::Held,
+            RunState::Waiting { .. } => Stage::Waiting,
             RunState::Queued => Stage::Queued,
             RunState::Starting { .. } => Stage::Starting,
             RunState::Running { .. } => Stage::Running,
@@ -34,6 +45,7 @@ impl Stage {
     pub const fn word(self) -> &'static str {
         match self {
             Stage::Held => "held",
+            Stage::Waiting => "waiting",
             Stage::Queued => "queued",
             Stage::Starting => "starting",
             Stage::Running => "running",
@@ -70,10 +82,11 @@ pub enum OutcomeKind {
     Skipped,
     Cancelled,
     Lost,
+    Unhealthy,
 }
 
 impl OutcomeKind {
-    pub const ALL: [OutcomeKind; 11] = [
+    pub const ALL: [OutcomeKind; 12] = [
         OutcomeKind::Ok,
         OutcomeKind::Failed,
         OutcomeKind::Signaled,
@@ -85,6 +98,7 @@ impl OutcomeKind {
         OutcomeKind::Skipped,
         OutcomeKind::Cancelled,
         OutcomeKind::Lost,
+        OutcomeKind::Unhealthy,
     ];
 
     pub const fn of(outcome: &Outcome) -> OutcomeKind {
@@ -100,6 +114,7 @@ impl OutcomeKind {
             Outcome::Skipped(_) => OutcomeKind::Skipped,
             Outcome::Cancelled => OutcomeKind::Cancelled,
             Outcome::Lost(_) => OutcomeKind::Lost,
+            Outcome::Unhealthy(_) => OutcomeKind::Unhealthy,
         }
     }
 
@@ -116,6 +131,7 @@ impl OutcomeKind {
             OutcomeKind::Skipped => "skipped",
             OutcomeKind::Cancelled => "cancelled",
             OutcomeKind::Lost => "lost",
+            OutcomeKind::Unhealthy => "unhealthy",
         }
     }
 
@@ -133,6 +149,7 @@ impl OutcomeKind {
             | OutcomeKind::OomKilled
             | OutcomeKind::Interrupted
             | OutcomeKind::SpawnFailed
+            | OutcomeKind::Unhealthy
             | OutcomeKind::Lost => true,
         }
     }
@@ -155,6 +172,7 @@ impl Class {
         match state {
             RunState::Ended { outcome } => Class::Ended(OutcomeKind::of(outcome)),
             RunState::Held { .. }
+            | RunState::Waiting { .. }
             | RunState::Queued
             | RunState::Starting { .. }
             | RunState::Running { .. }

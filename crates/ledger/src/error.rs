@@ -1,6 +1,6 @@
 //! What can go wrong between the ledger and its disk: no room, damage, the rest.
 
-use kin_core::RunNo;
+use kin_core::{RunNo, Tick};
 use rusqlite::{ErrorCode, ffi};
 use std::io::Write;
 use std::path::Path;
@@ -24,6 +24,9 @@ pub enum Error {
     /// The key stands for another run already; ask [`crate::Ledger::key`] first.
     #[error("the idempotency key {key:?} is in use already")]
     KeyTaken { key: String },
+    /// This instant of this schedule was decided before; ask [`crate::Reader::tick`] how.
+    #[error("the tick of {} at {} was decided before", tick.job, tick.at)]
+    Decided { tick: Tick },
     #[error("the ledger could not be written")]
     Sqlite(#[source] rusqlite::Error),
 }

@@ -205,7 +205,7 @@ impl From<SalvageError> for Trouble {
         match error {
             SalvageError::Io(error) => Trouble::Io(error),
             SalvageError::Write(Error::Full(error) | Error::Sqlite(error)) => Trouble::Sqlite(error),
-            SalvageError::Write(error @ (Error::Damage { .. } | Error::KeyTaken { .. })) => {
+            SalvageError::Write(error @ (Error::Damage { .. } | Error::KeyTaken { .. } | Error::Decided { .. })) => {
                 Trouble::Damage(error.to_string())
             }
         }

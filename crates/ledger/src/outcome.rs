@@ -2,7 +2,7 @@
 
 use crate::OutcomeKind;
 use crate::pack::{Packer, Unpacker};
-use kin_core::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep};
+use kin_core::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
 
 pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
     match outcome {
@@ -17,10 +17,15 @@ pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
             SkipWhy::Disabled => 1,
             SkipWhy::Calendar => 2,
             SkipWhy::Dependency => 3,
+            SkipWhy::Loop => 4,
         }),
         Outcome::Lost(why) => p.number(match why {
             LostWhy::Reboot => 0,
             LostWhy::Unknown => 1,
+        }),
+        Outcome::Unhealthy(why) => p.number(match why {
+            UnhealthyWhy::Sick => 0,
+            UnhealthyWhy::NotReady => 1,
         }),
         Outcome::Ok
         | Outcome::TimedOut
@@ -48,9 +53,15 @@ pub(crate) fn unpack(u: &mut Unpacker<'_>, kind: OutcomeKind) -> Option<Outcome>
             1 => SkipWhy::Disabled,
             2 => SkipWhy::Calendar,
             3 => SkipWhy::Dependency,
+            4 => SkipWhy::Loop,
             _ => return None,
         }),
         OutcomeKind::Cancelled => Outcome::Cancelled,
+        OutcomeKind::Unhealthy => Outcome::Unhealthy(match u.number()? {
+            0 => UnhealthyWhy::Sick,
+            1 => UnhealthyWhy::NotReady,
+            _ => return None,
+        }),
         OutcomeKind::Lost => Outcome::Lost(match u.number()? {
             0 => LostWhy::Reboot,
             1 => LostWhy::Unknown,

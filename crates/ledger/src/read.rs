@@ -22,7 +22,7 @@ pub struct Reader {
 pub struct Counters {
     pub live: u64,
     pub events: u64,
-    pub by_outcome: [(OutcomeKind, u64); 11],
+    pub by_outcome: [(OutcomeKind, u64); OutcomeKind::ALL.len()],
 }
 
 impl Reader {

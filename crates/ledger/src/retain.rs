@@ -16,7 +16,7 @@ const JOBS: i64 = 64;
 /// What may stay. `None` means no such limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// Ended runs: so long after their end.
+    /// Ended runs: so long after their end. Decisions of ticks: so long after their instant.
     pub max_age_ms: Option<u64>,
     /// Ended runs in all.
     pub max_count: Option<u64>,
@@ -33,6 +33,7 @@ pub struct Swept {
     pub runs: Vec<RunId>,
     pub events: u64,
     pub keys: u64,
+    pub ticks: u64,
     /// There is more to look at: come again soon. False once every job has been looked at and nothing is left to remove.
     pub more: bool,
 }
@@ -72,7 +73,14 @@ impl Work<'_> {
         self.sweep_jobs(&mut broom, retention, slice, &mut swept)?;
         swept.events = self.sweep_events(retention, now, slice)?;
         swept.keys = key::sweep(self.shelf, now, slice)?;
-        if swept.events == u64::from(slice) || swept.keys == u64::from(slice) || swept.runs.len() >= slice as usize {
+        if let Some(ms) = retention.max_age_ms {
+            swept.ticks = self.sweep_ticks(before(now, ms), slice)?;
+        }
+        if swept.ticks == u64::from(slice)
+            || swept.events == u64::from(slice)
+            || swept.keys == u64::from(slice)
+            || swept.runs.len() >= slice as usize
+        {
             swept.more = true;
         }
         if !swept.runs.is_empty() {

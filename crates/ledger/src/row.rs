@@ -3,6 +3,7 @@
 //! ```text
 //! body:  making   flags   created   [started] [ended] [pid] [exit] [out] [rss] [cpu]
 //!        [follows] [slot] [attempt] [err] [out dropped] [err dropped] [left behind]
+//!        [the instance of its trigger] [ready at] [ready by] [healthy at]
 //!        state   (zeros, while it lives)   sum u64
 //! ```
 //! All numbers are packed (pack.rs); those in brackets are there when their flag is set. Times are differences, each from
@@ -13,12 +14,13 @@
 
 use crate::Stage;
 use crate::class::Class;
-use crate::making::{Making, Sum64};
+use crate::making::{self, Making, Sum64};
 use crate::outcome;
 use crate::pack::{Packer, Unpacker};
 use crate::sum::Sum;
+use kin_core::job::Millis;
 use kin_core::run::StopWhy;
-use kin_core::{Run, RunNo, RunState, Time};
+use kin_core::{Health, Hold, JobName, Run, RunNo, RunState, Time, Trigger};
 
 /// A living run's body is made as long as it will most likely be in the end: a row that grew would split its page, and a
 /// page once split stays half empty for ever.
@@ -38,7 +40,14 @@ const ERR: u64 = 1 << 10;
 const OUT_DROPPED: u64 = 1 << 11;
 const ERR_DROPPED: u64 = 1 << 12;
 const LEFT_BEHIND: u64 = 1 << 13;
-const ALL: u64 = (1 << 14) - 1;
+const TRIGGER: u64 = 1 << 14;
+const READY_AT: u64 = 1 << 15;
+const READY_BY: u64 = 1 << 16;
+const HEALTHY_AT: u64 = 1 << 17;
+const ALL: u64 = (1 << 18) - 1;
+
+/// Held, but at no latch. No stage has this number.
+const HELD_FOR_NEEDS: u64 = 64;
 
 /// A row as it stands in the table.
 #[derive(Debug)]
@@ -85,6 +94,12 @@ impl Row {
         plain(&mut p, OUT_DROPPED, run.out_dropped);
         plain(&mut p, ERR_DROPPED, run.err_dropped);
         plain(&mut p, LEFT_BEHIND, u64::from(run.left_behind));
+        if flags & TRIGGER != 0 {
+            making::pack_instance(&mut p, &run.trigger);
+        }
+        for at in [run.health.ready_at, run.health.ready_by, run.health.healthy_at].into_iter().flatten() {
+            p.signed(at.0.wrapping_sub(run.created_at.0));
+        }
         pack_state(&mut p, &run.state);
         if class == Class::Live {
             p.pad_to(LIVE_BODY);
@@ -132,6 +147,13 @@ impl Row {
         let out_dropped = if has(OUT_DROPPED) { u.number()? } else { 0 };
         let err_dropped = if has(ERR_DROPPED) { u.number()? } else { 0 };
         let left_behind = if has(LEFT_BEHIND) { u.small()? } else { 0 };
+        let trigger = making::unpack_instance(u, &making.trigger)?;
+        let after = |u: &mut Unpacker<'_>, flag: u64| match has(flag) {
+            true => Some(Some(Time(created_at.0.wrapping_add(u.signed()?)))),
+            false => Some(None),
+        };
+        let health =
+            Health { ready_at: after(u, READY_AT)?, ready_by: after(u, READY_BY)?, healthy_at: after(u, HEALTHY_AT)? };
         let state = unpack_state(u, Class::from_number(self.class)?)?;
         Some(Run {
             no: self.no,
@@ -139,7 +161,7 @@ impl Row {
             slot,
             attempt,
             follows,
-            trigger: making.trigger.clone(),
+            trigger,
             state,
             exit,
             pid,
@@ -161,6 +183,8 @@ impl Row {
             tags: making.tags.clone(),
             tty: making.tty,
             boot: making.boot.clone(),
+            terms: making.terms.clone(),
+            health,
         })
     }
 }
@@ -185,10 +209,22 @@ fn flags(run: &Run) -> u64 {
         (run.out_dropped != 0, OUT_DROPPED),
         (run.err_dropped != 0, ERR_DROPPED),
         (run.left_behind != 0, LEFT_BEHIND),
+        (has_instance(&run.trigger), TRIGGER),
+        (run.health.ready_at.is_some(), READY_AT),
+        (run.health.ready_by.is_some(), READY_BY),
+        (run.health.healthy_at.is_some(), HEALTHY_AT),
     ]
     .into_iter()
     .filter_map(|(there, flag)| there.then_some(flag))
     .sum()
+}
+
+/// Whether a trigger says something of its own run alone.
+const fn has_instance(trigger: &Trigger) -> bool {
+    match trigger {
+        Trigger::Schedule { .. } | Trigger::Chain { .. } | Trigger::Restart { .. } | Trigger::Retry { .. } => true,
+        Trigger::Manual { .. } | Trigger::Boot | Trigger::Watch { .. } | Trigger::Dependency => false,
+    }
 }
 
 /// When a number that follows the clock was minted.
@@ -210,7 +246,13 @@ fn unpack_rss(n: u64) -> Option<u64> {
 fn pack_state(p: &mut Packer, state: &RunState) {
     match state {
         RunState::Ended { outcome } => return outcome::pack(p, outcome),
-        RunState::Held { .. }
+        RunState::Held { on: Hold::Needs(jobs) } => {
+            p.number(HELD_FOR_NEEDS);
+            p.number(jobs.len() as u64);
+            return jobs.iter().for_each(|job| p.text(job.as_str()));
+        }
+        RunState::Held { on: Hold::Latch(_) }
+        | RunState::Waiting { .. }
         | RunState::Queued
         | RunState::Starting { .. }
         | RunState::Running { .. }
@@ -218,7 +260,11 @@ fn pack_state(p: &mut Packer, state: &RunState) {
         | RunState::Draining { .. } => p.number(u64::from(Stage::of(state).number())),
     }
     match state {
-        RunState::Held { latch } => p.text(latch),
+        RunState::Held { on: Hold::Latch(latch) } => p.text(latch),
+        RunState::Waiting { until, wait } => {
+            p.signed(until.0);
+            p.number(wait.0);
+        }
         RunState::Starting { generation } => {
             p.number(u64::from(generation.is_some()));
             p.number(generation.unwrap_or(0));
@@ -228,7 +274,7 @@ fn pack_state(p: &mut Packer, state: &RunState) {
         }
         RunState::Stopping { why } => p.number(pack_why(Some(*why))),
         RunState::Draining { why } => p.number(pack_why(*why)),
-        RunState::Queued | RunState::Ended { .. } => {}
+        RunState::Held { on: Hold::Needs(_) } | RunState::Queued | RunState::Ended { .. } => {}
     }
 }
 
@@ -236,8 +282,14 @@ fn unpack_state(u: &mut Unpacker<'_>, class: Class) -> Option<RunState> {
     if let Class::Ended(kind) = class {
         return Some(RunState::Ended { outcome: outcome::unpack(u, kind)? });
     }
-    Some(match Stage::from_number(u.number()?)? {
-        Stage::Held => RunState::Held { latch: u.text()?.to_owned() },
+    let number = u.number()?;
+    if number == HELD_FOR_NEEDS {
+        let jobs = (0..u.number()?).map(|_| JobName::parse(u.text()?).ok()).collect::<Option<Vec<JobName>>>()?;
+        return Some(RunState::Held { on: Hold::Needs(jobs) });
+    }
+    Some(match Stage::from_number(number)? {
+        Stage::Held => RunState::Held { on: Hold::Latch(u.text()?.to_owned()) },
+        Stage::Waiting => RunState::Waiting { until: Time(u.signed()?), wait: Millis(u.number()?) },
         Stage::Queued => RunState::Queued,
         Stage::Starting => {
             let known = u.number()? != 0;
@@ -259,6 +311,9 @@ const fn pack_why(why: Option<StopWhy>) -> u64 {
         None => 0,
         Some(StopWhy::Asked) => 1,
         Some(StopWhy::Interrupt) => 2,
+        Some(StopWhy::Planned) => 3,
+        Some(StopWhy::Sick) => 4,
+        Some(StopWhy::NotReady) => 5,
     }
 }
 
@@ -268,11 +323,15 @@ const fn unpack_why(n: u64) -> Option<Option<StopWhy>> {
         0 => Some(None),
         1 => Some(Some(StopWhy::Asked)),
         2 => Some(Some(StopWhy::Interrupt)),
+        3 => Some(Some(StopWhy::Planned)),
+        4 => Some(Some(StopWhy::Sick)),
+        5 => Some(Some(StopWhy::NotReady)),
         _ => None,
     }
 }
 
 /// How far a run has come in its life: of two true rows of one run, the one that is further is the newer.
-pub(crate) const fn progress(run: &Run) -> u8 {
-    Stage::of(&run.state).number()
+pub(crate) fn progress(run: &Run) -> usize {
+    let stage = Stage::of(&run.state);
+    Stage::ALL.iter().position(|s| *s == stage).unwrap_or(0)
 }

@@ -16,8 +16,8 @@ use crate::media::beside;
 use crate::open::{BACKUP, DB, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
-use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, key, read, schema};
-use kin_core::{Run, RunNo, Time};
+use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, tick};
+use kin_core::{Decided, Run, RunNo, Time};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -240,7 +240,7 @@ fn stretch(
     Ok(Stretch::End)
 }
 
-/// Keys, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
+/// Keys, definitions, ticks, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
 fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     let mut keys: Vec<NewKey> = Vec::new();
     if key::all(source, |key| keys.push(key)).is_err() {
@@ -252,7 +252,25 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
             batch.keys.push(key);
         }
     }
+    let mut definitions = Vec::new();
+    if definition::all(source, |found| definitions.push(found)).is_err() {
+        // As above. (A ledger of before there were definitions has no such table.)
+    }
+    for found in definitions {
+        if !definition::has(&ledger.shelf, &found.job, found.rev)? {
+            batch.definitions.push(found);
+        }
+    }
     ledger.apply(&batch, Durability::Normal)?;
+    let mut ticks = Vec::new();
+    if tick::all(source, |decided| ticks.push(decided)).is_err() {
+        // As above.
+    }
+    for slice in ticks.chunks(SLICE) {
+        let known = |decided: &&Decided| tick::has(&ledger.shelf, &decided.tick).unwrap_or(false);
+        let ticks = slice.iter().filter(|decided| !known(decided)).cloned().collect();
+        ledger.apply(&Batch { ticks, ..Batch::default() }, Durability::Normal)?;
+    }
     let last_event = source.conn.query_row("SELECT coalesce(max(seq), 0) FROM event", [], |row| row.get::<_, u64>(0));
     let (book, last_event) = (source.book().ok(), last_event.unwrap_or(0));
     ledger.transact(Durability::Normal, |work| {

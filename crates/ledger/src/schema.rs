@@ -13,6 +13,8 @@ pub(crate) const APPLICATION_ID: u32 = 0x6b69_6e31;
 /// `run`: one row a run (row.rs). `run_by_job` serves a job's listing; `run_odd` the few that are alive or did not end ok,
 /// `run_odd_by_job` a job's bad ones. An index on a run ends with its number by itself, so each is in order of time.
 /// `period` knows between which numbers the runs created in ten minutes lie, so that a listing by time need not trust numbers.
+/// `definition` has a row for each revision of each job's definition (definition.rs).
+/// `tick` has a row for each decision about an instant of a schedule; `tick_once` is why there is only one (tick.rs).
 /// `tagged` has a row for each job that ever had a run with the tag: more than it need be, never less.
 pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE book (one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -31,6 +33,13 @@ pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE idem (key TEXT PRIMARY KEY, content INTEGER NOT NULL, run INTEGER NOT NULL, at INTEGER NOT NULL,
                        sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX idem_by_at ON idem (at);
+", "
+    CREATE TABLE definition (job TEXT NOT NULL, rev INTEGER NOT NULL, at INTEGER NOT NULL, kind INTEGER NOT NULL,
+                             source TEXT NOT NULL, text TEXT, sum INTEGER NOT NULL, PRIMARY KEY (job, rev)) STRICT, WITHOUT ROWID;
+    CREATE TABLE tick (seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, schedule INTEGER NOT NULL, at INTEGER NOT NULL,
+                       body BLOB NOT NULL) STRICT;
+    CREATE UNIQUE INDEX tick_once ON tick (job, at, schedule);
+    CREATE INDEX tick_by_job ON tick (job);
 "];
 
 /// The version that this kin writes.
@@ -77,11 +86,11 @@ mod tests {
         migrate(&conn, STEPS).expect("today's");
         let before = definition(&conn).expect("readable");
         let dying =
-            [STEPS, &["ALTER TABLE job ADD COLUMN label TEXT; CREATE TABLE tick (at INTEGER); SELECT no_such()"]];
+            [STEPS, &["ALTER TABLE job ADD COLUMN label TEXT; CREATE TABLE future (at INTEGER); SELECT no_such()"]];
         migrate(&conn, &dying.concat()).expect_err("the step is broken");
         assert_eq!(version(&conn), Ok(KNOWN));
         assert_eq!(definition(&conn).expect("readable"), before);
-        let good = [STEPS, &["CREATE TABLE tick (at INTEGER)"]];
+        let good = [STEPS, &["CREATE TABLE future (at INTEGER)"]];
         migrate(&conn, &good.concat()).expect("a good step");
         assert_eq!(version(&conn), Ok(KNOWN + 1));
     }

@@ -7,8 +7,8 @@ use crate::book::Book;
 use crate::error::{Meaning, is_full};
 use crate::row::{self, Row};
 use crate::shelf::{Shelf, job_sum};
-use crate::{Error, Ledger, NewEvent, event, key, making, mark, period};
-use kin_core::{JobName, Run, RunNo, Time};
+use crate::{Definition, Error, Ledger, NewEvent, definition, event, key, making, mark, period};
+use kin_core::{Decided, JobName, Run, RunNo, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -23,6 +23,8 @@ pub struct Batch<'a> {
     pub runs: Vec<&'a Run>,
     pub events: Vec<NewEvent>,
     pub keys: Vec<NewKey>,
+    pub definitions: Vec<Definition>,
+    pub ticks: Vec<Decided>,
     /// Run numbers up to this one may be given out from now on. A smaller one than before changes nothing.
     pub mint_reserved: Option<u64>,
 }
@@ -65,6 +67,8 @@ impl Ledger {
         if batch.runs.is_empty()
             && batch.events.is_empty()
             && batch.keys.is_empty()
+            && batch.definitions.is_empty()
+            && batch.ticks.is_empty()
             && batch.mint_reserved.is_none_or(|no| no <= self.book.mint_reserved)
         {
             return Ok(Applied { seqs: next..next });
@@ -130,7 +134,7 @@ impl Ledger {
                 Ok(()) => Error::Damage { what },
                 Err(error) => Error::Damage { what: format!("{what} (and no mark of it could be left: {error})") },
             },
-            Error::Full(_) | Error::KeyTaken { .. } | Error::Sqlite(_) => error,
+            Error::Full(_) | Error::KeyTaken { .. } | Error::Decided { .. } | Error::Sqlite(_) => error,
         }
     }
 }
@@ -154,6 +158,12 @@ impl Work<'_> {
         }
         for key in &batch.keys {
             key::put(self.shelf, key)?;
+        }
+        for new in &batch.definitions {
+            definition::put(self.shelf, new)?;
+        }
+        for decided in &batch.ticks {
+            self.decide(decided)?;
         }
         let first = self.book.last_event + 1;
         for event in &batch.events {
@@ -256,7 +266,7 @@ impl Work<'_> {
         Ok(row::Row::pack(run, job, making, sum))
     }
 
-    fn job(&mut self, name: &JobName) -> Result<i64, Error> {
+    pub(crate) fn job(&mut self, name: &JobName) -> Result<i64, Error> {
         if let Some(id) = self.numbers.jobs.get(name) {
             return Ok(*id);
         }

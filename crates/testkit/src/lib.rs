@@ -12,9 +12,11 @@
 //! | [`cli`] | the command line as typed, in a fixed environment |
 //! | [`http`] | a blocking HTTP/1.1 client over a unix socket |
 //! | [`witness`] | what the guests say they did |
+//! | [`almanac`] | when schedules are due, minute by minute, beside what kin says |
 //! | [`torture`] | kills, runs and what must hold |
 #![forbid(unsafe_code)]
 
+pub mod almanac;
 pub mod cli;
 pub mod floor;
 pub mod guest;

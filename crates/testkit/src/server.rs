@@ -82,7 +82,7 @@ impl Options {
     /// `fast` or `full`.
     #[must_use]
     pub fn durability(self, word: &str) -> Options {
-        self.env("KIN_DURABILITY", word)
+        self.config(&format!("[kin]\ndurability = \"{word}\"\n"))
     }
     /// Makes the home and starts nothing.
     pub fn prepare(self) -> Server {
@@ -123,6 +123,12 @@ impl Server {
     #[track_caller]
     pub fn start(kin: impl Into<PathBuf>) -> Server {
         Options::new(kin).start()
+    }
+
+    /// For what is started from now on.
+    pub fn set_env(&mut self, name: &str, value: impl Into<String>) {
+        self.options.env.retain(|(known, _)| known != name);
+        self.options.env.push((name.into(), value.into()));
     }
 
     pub fn kin(&self) -> &Path {

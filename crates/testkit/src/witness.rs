@@ -16,6 +16,24 @@ pub fn unix_ns() -> u64 {
     u64::try_from(since.as_nanos()).expect("a clock before 2554")
 }
 
+/// Unix ns of a time as kin writes it (`2026-01-02T03:04:05.678Z`), at the end of its last digit. `None`: not one.
+pub fn ns_of(text: &str) -> Option<u64> {
+    let (date, clock) = text.strip_suffix('Z')?.split_once('T')?;
+    let (clock, fraction) = clock.split_once('.').unwrap_or((clock, ""));
+    let numbers = |text: &str, by: char| -> Option<[u64; 3]> {
+        let parts: Result<Vec<u64>, _> = text.split(by).map(str::parse).collect();
+        parts.ok()?.try_into().ok()
+    };
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(clock, ':')?);
+    // Days since 1970, counted in years that begin in March.
+    let (y, m) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let days = (365 * y + y / 4 - y / 100 + y / 400 + (153 * m + 2) / 5 + day).checked_sub(719_469)?;
+    let digits = u32::try_from(fraction.len()).ok().filter(|n| *n <= 9)?;
+    let unit = 10u64.pow(9 - digits);
+    let part = if fraction.is_empty() { 0 } else { fraction.parse::<u64>().ok()? * unit };
+    Some((((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000_000 + part + unit - 1)
+}
+
 /// Appends one line by one write.
 pub fn append(path: &Path, line: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().append(true).create(true).open(path)?;
@@ -108,6 +126,14 @@ impl Witness {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_read_as_it_is_written() {
+        assert_eq!(ns_of("1970-01-01T00:00:00.000Z"), Some(999_999));
+        assert_eq!(ns_of("2026-11-21T11:15:52.123Z"), Some(1_795_259_752_123_999_999));
+        assert_eq!(ns_of("2024-02-29T00:00:00Z"), Some(1_709_164_800_999_999_999));
+        assert_eq!(ns_of("yesterday"), None);
+    }
 
     #[test]
     fn what_was_written_is_read_and_a_torn_line_waits_for_its_rest() {

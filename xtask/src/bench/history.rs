@@ -170,6 +170,8 @@ impl Iterator for History {
             tags: Vec::new(),
             tty: false,
             boot: "bench".into(),
+            terms: kin_core::Terms::default(),
+            health: kin_core::Health::default(),
             job,
         })
     }

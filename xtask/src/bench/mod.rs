@@ -12,6 +12,7 @@ mod history;
 mod memory;
 mod output;
 mod rig;
+mod schedules;
 mod spawn;
 
 use crate::options::Options;
@@ -31,13 +32,14 @@ pub(crate) struct Bench {
 
 type Section = fn(&Bench) -> Vec<Figure>;
 
-const SECTIONS: [(&str, Section); 6] = [
+const SECTIONS: [(&str, Section); 7] = [
     ("spawn", spawn::run),
     ("end-to-end", end_to_end::run),
     ("output", output::run),
     ("memory", memory::run),
     ("idle", memory::idle),
     ("history", history::run),
+    ("schedules", schedules::run),
 ];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {

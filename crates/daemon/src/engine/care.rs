@@ -1,16 +1,19 @@
-//! Care of the ledger and the logs: old runs go, too much output goes, a copy is kept, the database is looked over.
+//! Care of the ledger and the logs: old runs go, too much output goes, old output is packed, a copy is kept, the
+//! database is looked over.
 //!
 //! Only after there was something to do: an idle server has no timer. Sweeping goes in small slices between other
 //! inputs; what reads the whole database, or every directory of logs, does so in a thread of its own, beside the writer.
 
 use super::dirs::Dirs;
-use super::{Batch, Engine, Input, perform, trim};
-use kin_core::RunId;
+use super::pack::Which;
+use super::{Batch, Engine, Input, pack, perform, slot, trim};
+use crate::output::LogFiles;
+use kin_core::{RunId, RunNo};
+use kin_keeper::index::Stream;
+use kin_keeper::room;
 use kin_ledger::Reader;
 use std::time::{Duration, Instant};
 
-/// So long after the first run has ended.
-const SOON: Duration = Duration::from_secs(300);
 /// Between two slices of one sweep.
 const BREATH: Duration = Duration::from_millis(50);
 /// Between two copies.
@@ -25,28 +28,64 @@ pub(super) struct Care {
     looked: Option<Instant>,
     /// Bytes that ended runs had written since the logs were looked at.
     written: u64,
+    room: Room,
+    /// A thread is looking everything over. There is never a second one.
+    looking: bool,
 }
 
-/// What the thread that looked everything over has to say.
+/// How far making room on a disk that is nearly full has come.
+#[derive(Debug, Default)]
+enum Room {
+    #[default]
+    Rests,
+    /// In a thread of its own. `again`: it was asked for once more meanwhile.
+    BeingMade { again: bool },
+    /// Just made; not again before that, and then only if it was asked for.
+    Made { until: Instant, again: bool },
+}
+
+/// Between two looks for room on a disk that is nearly full.
+const ROOM: Duration = Duration::from_secs(1);
+
+/// What follows when a thread of care has said its word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// It says more.
+    More,
+    LookedOver,
+    MadeRoom,
+}
+
+/// What a thread of care has to say.
 #[derive(Debug)]
 pub(super) struct Cared {
     /// By kind.
     notes: Vec<(&'static str, String)>,
+    then: Then,
 }
 
 impl Care {
-    /// Runs that had written so much.
-    pub(super) fn ended(&mut self, bytes: u64) {
+    /// Runs that had written so much; care is taken `after` the first of them.
+    pub(super) fn ended(&mut self, bytes: u64, after: Duration) {
         self.written = self.written.saturating_add(bytes);
-        self.sweep_at.get_or_insert_with(|| Instant::now() + SOON);
+        self.sweep_at.get_or_insert_with(|| Instant::now() + after);
     }
     pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.sweep_at
+        let room = match self.room {
+            Room::Made { until, again: true } => Some(until),
+            Room::Made { again: false, .. } | Room::Rests | Room::BeingMade { .. } => None,
+        };
+        self.sweep_at.into_iter().chain(room).min()
     }
 }
 
 impl Engine {
     pub(super) fn care_times(&mut self, batch: &mut Batch) {
+        if let Room::Made { until, again: true } = self.care.room
+            && until <= Instant::now()
+        {
+            self.look_for_room();
+        }
         if self.care.sweep_at.is_none_or(|at| at > Instant::now()) {
             return;
         }
@@ -62,6 +101,9 @@ impl Engine {
             }
             Err(e) => self.note("ledger.trouble", format!("old runs cannot go: {}", super::words(&e)), batch),
         }
+        if self.care.looking {
+            return;
+        }
         let daily = self.care.looked.is_none_or(|at| at.elapsed() > DAY);
         // No job can have grown by more than was written in all.
         if daily || self.care.written > self.config.job_output_max / OFTEN {
@@ -73,20 +115,70 @@ impl Engine {
         }
     }
 
-    /// In a thread of its own; its word comes back as an input.
-    fn look_over(&self, whole: bool) {
+    /// In a thread of its own; its words come back as inputs.
+    fn look_over(&mut self, whole: bool) {
         let (dirs, sender, max) = (self.dirs.clone(), self.sender.clone(), self.config.job_output_max);
+        // Who writes into a run that ended long ago is known only by its slot. Without a table nobody is known.
+        let pack = (whole && !self.tables.any_unreadable()).then(|| Which { now: self.now(), held: self.held() });
         let look = move || {
-            let notes = look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]);
-            // An engine that has ended wants no news.
-            drop(sender.send(Input::Cared(Cared { notes })));
+            let say = |notes, then| {
+                // An engine that has ended wants no news.
+                drop(sender.send(Input::Cared(Cared { notes, then })));
+            };
+            say(look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]), Then::More);
+            say(pack.map_or_else(Vec::new, |which| pack_old(&dirs, &which)), Then::LookedOver);
         };
-        if let Err(e) = std::thread::Builder::new().name("kin-care".into()).spawn(look) {
-            crate::say!("kin daemon: cannot look the ledger over: {e}");
+        match std::thread::Builder::new().name("kin-care".into()).spawn(look) {
+            Ok(_detached) => self.care.looking = true,
+            Err(e) => crate::say!("kin daemon: cannot look the ledger over: {e}"),
         }
     }
 
-    pub(super) fn cared(&self, cared: Cared, batch: &mut Batch) {
+    /// If the disk of the logs has less room than is to stay free, old output goes; in a thread of its own.
+    pub(super) fn look_for_room(&mut self) {
+        match &mut self.care.room {
+            Room::Made { until, again } if *until > Instant::now() => return *again = true,
+            Room::BeingMade { again } => return *again = true,
+            Room::Rests | Room::Made { .. } => self.care.room = Room::Rests,
+        }
+        let Ok(stat) = rustix::fs::statvfs(self.dirs.logs()) else { return };
+        let lacks = room::floor(&stat).saturating_sub(room::free(&stat));
+        if lacks == 0 {
+            return;
+        }
+        let (dirs, sender) = (self.dirs.clone(), self.sender.clone());
+        let make = move || {
+            let notes = make_room(&dirs, lacks).unwrap_or_else(|e| vec![("logs.trouble", e)]);
+            // An engine that has ended wants no news.
+            drop(sender.send(Input::Cared(Cared { notes, then: Then::MadeRoom })));
+        };
+        match std::thread::Builder::new().name("kin-room".into()).spawn(make) {
+            Ok(_detached) => self.care.room = Room::BeingMade { again: false },
+            Err(e) => crate::say!("kin daemon: cannot make room: {e}"),
+        }
+    }
+
+    /// Runs that have a slot in any table.
+    fn held(&self) -> std::collections::BTreeSet<RunNo> {
+        let slots = self.tables.iter().flat_map(|(_, known)| slot::all(&known.table));
+        slots.filter_map(|snapshot| RunNo::new(snapshot.run)).collect()
+    }
+
+    pub(super) fn cared(&mut self, cared: Cared, batch: &mut Batch) {
+        match cared.then {
+            Then::More => {}
+            Then::LookedOver => {
+                self.care.looking = false;
+                // What was written meanwhile may be too much by now.
+                if self.care.written > self.config.job_output_max / OFTEN {
+                    self.care.sweep_at.get_or_insert_with(|| Instant::now() + BREATH);
+                }
+            }
+            Then::MadeRoom => {
+                let again = matches!(self.care.room, Room::BeingMade { again: true });
+                self.care.room = Room::Made { until: Instant::now() + ROOM, again };
+            }
+        }
         for (kind, message) in cared.notes {
             self.note(kind, message, batch);
         }
@@ -94,20 +186,34 @@ impl Engine {
 
     /// Of a run that the ledger has forgotten.
     fn remove_logs(&self, id: &RunId) {
-        let base = self.dirs.log_base(id);
-        let with = |extension: &str| base.with_file_name(format!("{id}.{extension}"));
-        perform::remove(&with("idx"));
-        for stream in ["out", "err"] {
-            perform::remove(&with(stream));
-            for segment in 2.. {
-                let path = with(&format!("{stream}.{segment}"));
-                if !path.exists() {
-                    break;
-                }
-                perform::remove(&path);
+        let files = LogFiles::of(&self.dirs.state, id);
+        perform::remove(&files.index());
+        for stream in [Stream::Out, Stream::Err] {
+            match files.stream(stream).files() {
+                Ok(paths) => paths.iter().for_each(|path| perform::remove(path)),
+                Err(e) => crate::say!("kin daemon: cannot remove the output of {id}: {e}"),
             }
         }
     }
+}
+
+fn make_room(dirs: &Dirs, lacks: u64) -> Result<Vec<(&'static str, String)>, String> {
+    let reader = Reader::open(&dirs.state).map_err(|e| format!("the ledger cannot be read: {}", super::words(&e)))?;
+    let (freed, problems) = trim::make_room(&reader, &dirs.logs(), lacks);
+    let mut notes = Vec::new();
+    if freed.runs > 0 {
+        notes.push(("logs.trimmed", freed.to_string()));
+    }
+    notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
+    Ok(notes)
+}
+
+fn pack_old(dirs: &Dirs, which: &Which) -> Vec<(&'static str, String)> {
+    let problems = match Reader::open(&dirs.state) {
+        Ok(reader) => pack::pack(&reader, &dirs.logs(), which),
+        Err(e) => vec![format!("the ledger cannot be read: {}", super::words(&e))],
+    };
+    problems.into_iter().map(|problem| ("logs.trouble", problem)).collect()
 }
 
 /// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.

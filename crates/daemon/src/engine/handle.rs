@@ -5,8 +5,9 @@
 //! there is more to read.
 
 use super::Input;
+use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
-use kin_core::{Farewell, NewRun, Refusal, Run, RunId, RunNo, StopKind, StopWhy};
+use kin_core::{Farewell, NewRun, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time};
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
 use kin_ledger::ReadError;
@@ -47,10 +48,19 @@ pub struct Committed {
     pub event_seq: u64,
 }
 
+/// What keeps the engine from recording what happens.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trouble {
+    /// The disk is full: nothing new is accepted.
+    pub full_since: Option<Time>,
+    /// What is known all the same, and shown as such.
+    pub unwritten: Option<Arc<Unwritten>>,
+}
+
 /// The two keepers, as far as they are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ChainInfo {
-    /// `Degraded` also while nobody has said anything yet, or what was said is not yet recorded.
+    /// `Degraded` also while nobody has said anything yet, or what was said is still being read.
     pub guard: Guard,
     pub elder: Option<Link>,
     pub keeper: Option<Link>,
@@ -76,26 +86,10 @@ pub(super) enum Call {
         submits: Vec<Submit>,
         reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
     },
-    Stop {
-        no: RunNo,
-        kind: StopKind,
-        why: StopWhy,
-        reply: Reply<Run>,
-    },
-    Signal {
-        no: RunNo,
-        signal: u8,
-        leader_only: bool,
-        interrupt: bool,
-        reply: Reply<Run>,
-    },
+    End(Ending),
     Release {
         latch: String,
         reply: Reply<Vec<RunId>>,
-    },
-    Shutdown {
-        stop_runs: bool,
-        reply: Reply<Farewell>,
     },
     Upgrade {
         program: PathBuf,
@@ -112,6 +106,7 @@ pub struct Handle {
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
+    pub(super) trouble: watch::Receiver<Trouble>,
     pub(super) readers: Arc<Readers>,
 }
 
@@ -131,13 +126,21 @@ impl Handle {
         answer.await.unwrap_or_else(|_| gone(count))
     }
 
-    pub async fn stop(&self, no: RunNo, kind: StopKind, why: StopWhy) -> Result<Run, Refusal> {
-        self.ask(|reply| Call::Stop { no, kind, why, reply }).await
+    /// `by` says who asks, as `uid:1000`.
+    pub async fn stop(&self, no: RunNo, kind: StopKind, why: StopWhy, by: String) -> Result<Run, Refusal> {
+        self.ask(|reply| Call::End(Ending::Stop { no, kind, why, by, reply })).await
     }
 
     /// `interrupt`: it is the caller's own INT or TERM, passed on.
-    pub async fn signal(&self, no: RunNo, signal: u8, leader_only: bool, interrupt: bool) -> Result<Run, Refusal> {
-        self.ask(|reply| Call::Signal { no, signal, leader_only, interrupt, reply }).await
+    pub async fn signal(
+        &self,
+        no: RunNo,
+        signal: u8,
+        leader_only: bool,
+        interrupt: bool,
+        by: String,
+    ) -> Result<Run, Refusal> {
+        self.ask(|reply| Call::End(Ending::Signal { no, signal, leader_only, interrupt, by, reply })).await
     }
 
     /// The runs that were let go, oldest first.
@@ -146,8 +149,8 @@ impl Handle {
     }
 
     /// Answered at once; the engine ends when all that had to end first has.
-    pub async fn shutdown(&self, stop_runs: bool) -> Result<Farewell, Refusal> {
-        self.ask(|reply| Call::Shutdown { stop_runs, reply }).await
+    pub async fn shutdown(&self, stop_runs: bool, by: String) -> Result<Farewell, Refusal> {
+        self.ask(|reply| Call::End(Ending::Shutdown { stop_runs, by, reply })).await
     }
 
     /// The engine ends with `Ended::Upgrade`; whoever started it then becomes the new program.
@@ -178,6 +181,11 @@ impl Handle {
     /// What keeps the log of events behind the ledger, if anything does.
     pub fn journal_trouble(&self) -> Option<String> {
         self.journal.borrow().clone()
+    }
+
+    /// What keeps the engine from recording what happens, if anything does.
+    pub fn trouble(&self) -> Trouble {
+        self.trouble.borrow().clone()
     }
 
     /// A read-only connection of one's own, given back when dropped. It blocks: use it off the async threads.

@@ -373,6 +373,7 @@ impl<'a> Line<'a> {
             || self.kind.starts_with("ledger.")
             || self.kind.starts_with("events.")
             || self.kind.ends_with(".trouble")
+            || self.kind == "disk.full"
     }
 
     fn write(&self, text: &mut String) {

@@ -43,6 +43,9 @@ impl Engine {
         };
         write().map_err(|e| {
             self.remove_spec(id.no);
+            if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+                return Refusal::NoRoom { why: format!("the run's spec could not be written: {e}") };
+            }
             Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
         })
     }
@@ -96,6 +99,7 @@ impl Engine {
                 }
                 Act::RemoveSpec { run } => {
                     self.remove_spec(run);
+                    self.blocked.remove(&run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.
                         self.look = true;

@@ -7,8 +7,8 @@
 use super::dirs::Dirs;
 use super::{Batch, Engine, slot};
 use kin_core::{
-    Close, Exit, Fact, How, JobName, LostWhy, Mint, Outcome, Phase, Run, RunId, RunNo, RunState, Seen, SpawnStep,
-    StopWhy, Time, Trigger,
+    Close, Exit, Fact, How, JobName, LostWhy, Outcome, Phase, Run, RunId, RunNo, RunState, Seen, SpawnStep, StopWhy,
+    Time, Trigger,
 };
 use kin_keeper::index::{self, End, EndExit, Item};
 use kin_keeper::spec::{Output, SpecView};
@@ -26,7 +26,7 @@ impl Engine {
     /// Fills a ledger that begins anew from what is there. May be done again after a death in the middle: the ledger
     /// counts as new until the first batch reserves run numbers.
     pub(super) fn rebuild(&mut self, batch: &mut Batch) {
-        let mut greatest = self.mint.last();
+        let mut greatest = self.world.minted();
         let mut rows: Vec<Run> = Vec::new();
         for job in jobs(&self.dirs) {
             let dir = self.dirs.logs().join(job.as_str());
@@ -65,8 +65,7 @@ impl Engine {
                 count += 1;
             }
         }
-        self.mint = Mint::after(greatest);
-        batch.minted = true;
+        self.world.mint_after(greatest);
         match &self.found {
             Found::SetAside { path, why, saved } => {
                 let place = path.as_ref().map_or(String::new(), |path| format!("; it is kept as {}", path.display()));
@@ -131,6 +130,8 @@ pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
         tags: Vec::new(),
         tty: view.as_ref().is_some_and(|view| matches!(view.output(), Output::Tty { .. })),
         boot: boot.to_string(),
+        terms: kin_core::Terms::default(),
+        health: kin_core::Health::default(),
     }
 }
 
@@ -243,7 +244,9 @@ fn run_of_log(name: &str) -> Option<RunId> {
 fn job_of_logs(dirs: &Dirs, no: RunNo) -> Option<JobName> {
     jobs(dirs).into_iter().find(|job| {
         let base = dirs.log_base(&RunId { job: job.clone(), no });
-        ["out", "err", "idx"].iter().any(|extension| base.with_file_name(format!("{job}-{no}.{extension}")).exists())
+        ["out", "err", "idx", "out.zst", "err.zst"]
+            .iter()
+            .any(|extension| base.with_file_name(format!("{job}-{no}.{extension}")).exists())
     })
 }
 

@@ -19,8 +19,10 @@ use super::chain::Told;
 use super::link::{Connect, Heard};
 use super::survivors::Fate;
 use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
-use kin_core::{Act, Close, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind};
-use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table};
+use kin_core::{
+    Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
+};
+use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table, flag};
 use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
 use kin_ledger::Found;
 use std::collections::BTreeSet;
@@ -192,6 +194,10 @@ impl Engine {
         for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
             self.fact(Fact::SurvivorGone { run, close }, batch);
         }
+        if self.reserve.is_due() {
+            // Full or not, what follows from it has been done.
+            let _known = self.has_room().is_ok();
+        }
         self.care_times(batch);
     }
 
@@ -208,6 +214,7 @@ impl Engine {
         if !self.booted {
             self.first_facts(batch);
         }
+        self.say_made_again(batch);
         let busy = self.connect_all();
         let keeper = self.told.map(|told| told.keeper);
         if self.link.connected().next().is_none() && !busy {
@@ -275,6 +282,19 @@ impl Engine {
         }
     }
 
+    /// Somebody removed the runtime directory, or names in it, and the elder made them again.
+    fn say_made_again(&self, batch: &mut Batch) {
+        let left = self.dirs.run.join(kin_keeper::MADE_AGAIN);
+        if left.exists() && !batch.read.contains(&left) {
+            let what = format!(
+                "names in {} were removed while the server lived, and are there again",
+                self.dirs.run.display()
+            );
+            self.note("server.directory", what, batch);
+            batch.read.push(left);
+        }
+    }
+
     // ---- reading tables ----
 
     /// Everything was looked at: what no table has is nowhere.
@@ -297,6 +317,7 @@ impl Engine {
                 }
                 RunState::Stopping { .. } => !self.tables.any_unreadable() && spec_there(),
                 RunState::Held { .. }
+                | RunState::Waiting { .. }
                 | RunState::Queued
                 | RunState::Starting { generation: None }
                 | RunState::Running { .. }
@@ -313,7 +334,7 @@ impl Engine {
     }
 
     /// Says what every table shows. The runs that some table has.
-    fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
+    pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
         let mut found = self.survivors.all();
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
@@ -356,8 +377,23 @@ impl Engine {
     /// A slot of a table that somebody serves, or that holds an end.
     fn slot_of(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
         let Some(seen) = slot::seen(snapshot) else { return };
+        if snapshot.flags & flag::OUTPUT_BLOCKED != 0 {
+            self.output_is_blocked(no);
+        }
         if self.world.get(no).is_some() || self.adopt(no, snapshot, batch) {
             self.fact(Fact::Slot { run: no, seen }, batch);
+        }
+    }
+
+    /// Room can be made where old output lies; and the history says it once.
+    fn output_is_blocked(&mut self, no: RunNo) {
+        self.look_for_room();
+        if let Some(run) = self.world.get(no).map(kin_core::Run::id)
+            && self.blocked.insert(no)
+        {
+            let message = "its output cannot be written, and it waits".to_string();
+            let what = What::Note { kind: "run.output-blocked", run: Some(run), message };
+            self.untold.push(Event { at: self.now(), what });
         }
     }
 

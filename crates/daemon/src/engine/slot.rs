@@ -1,6 +1,6 @@
 //! A run table's slot, in the words of the rules.
 
-use kin_core::{Close, Exit, How, Phase, RunNo, Seen, SpawnStep, Time};
+use kin_core::{Close, Exit, How, Ladder, Phase, RunNo, Seen, SpawnStep, Time};
 use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, Slot, Snapshot, Table, flag};
 
 const CLD_EXITED: i32 = 1;
@@ -26,7 +26,20 @@ pub(super) fn seen(s: &Snapshot) -> Option<Seen> {
         max_rss_bytes: (s.max_rss_kib != 0).then_some(s.max_rss_kib * 1024),
         cpu_ms: (s.user_us + s.system_us != 0).then_some((s.user_us + s.system_us) / 1000),
         left_behind: s.left_behind,
+        stop_asked: s.flags & flag::STOP_ASKED != 0,
+        ladder: ladder(s),
+        adopted: s.flags & flag::ADOPTED != 0,
     })
+}
+
+/// A first signal that was never sent has no number.
+fn ladder(s: &Snapshot) -> Ladder {
+    match (s.flags & flag::KILLED != 0, s.stop_signal != 0) {
+        (false, false) => Ladder::Untouched,
+        (false, true) => Ladder::Asked,
+        (true, true) => Ladder::KilledAfter,
+        (true, false) => Ladder::Killed,
+    }
 }
 
 fn close(s: &Snapshot) -> Close {

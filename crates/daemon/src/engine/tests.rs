@@ -7,7 +7,6 @@ use fake::Fake;
 use kin_core::{JobName, LostWhy, NewRun, Outcome, RunState, Serial, StopKind, StopWhy, Trigger};
 use kin_keeper::spec::Spec;
 use kin_ledger::{Query, Reader};
-use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -31,6 +30,10 @@ pub(super) fn perhaps_die(state: &Path, step: &'static str) {
 
 pub(super) fn is_disk_full(state: &Path) -> bool {
     FULL.lock().expect("disks").contains(state)
+}
+
+fn by() -> String {
+    "uid:7".into()
 }
 
 /// A place for a server, which outlives its engines.
@@ -87,6 +90,7 @@ impl House {
                 events_max_count: None,
             },
             job_output_max: u64::MAX,
+            care_after: Duration::from_secs(300),
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())
@@ -143,6 +147,13 @@ impl Life {
     }
     async fn in_state(&self, no: RunNo, word: &str) -> Run {
         self.until(|reader| reader.run(no).expect("read").filter(|run| run.state.word() == word)).await
+    }
+    /// Waits until the engine says it of what it cannot record.
+    async fn known<T>(&self, look: impl Fn(&Trouble) -> Option<T>) -> T {
+        let mut trouble = self.handle.trouble.clone();
+        let waiting = trouble.wait_for(|trouble| look(trouble).is_some());
+        let seen = tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("in time").expect("an engine");
+        look(&seen).expect("it was so")
     }
     async fn settled(&self) {
         let mut chain = self.handle.watch_chain();
@@ -305,7 +316,7 @@ async fn runs_of_a_dead_keeper_go_on_in_the_hands_of_the_elder() {
     let second = life.handle.submit(submit("b")).await.expect("accepted").run.no;
     life.in_state(second, "running").await;
     assert_ne!(house.fake().generation_of(no), house.fake().generation_of(second));
-    life.handle.stop(no, StopKind::Ladder, StopWhy::Asked).await.expect("stopped");
+    life.handle.stop(no, StopKind::Ladder, StopWhy::Asked, by()).await.expect("stopped");
     assert_eq!(outcome(&life.ended(no).await), "stopped");
     house.fake().until_free(no);
     assert_eq!(house.fake().executed(no), 1);
@@ -319,14 +330,14 @@ async fn a_stop_is_honoured_whenever_it_comes() {
     let mut held = submit("held");
     held.new.latch = Some("go".into());
     let held = life.handle.submit(held).await.expect("accepted").run.no;
-    let run = life.handle.stop(held, StopKind::Ladder, StopWhy::Asked).await.expect("granted");
+    let run = life.handle.stop(held, StopKind::Ladder, StopWhy::Asked, by()).await.expect("granted");
     assert_eq!(outcome(&run), "cancelled");
-    let refusal = life.handle.stop(held, StopKind::Ladder, StopWhy::Asked).await.expect_err("over");
+    let refusal = life.handle.stop(held, StopKind::Ladder, StopWhy::Asked, by()).await.expect_err("over");
     assert_eq!(refusal, Refusal::Ended { run: run.id(), outcome: Outcome::Cancelled });
     // The start is on its way, and so is the daemon's death.
     house.fake().deaf(true);
     let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
-    life.handle.stop(no, StopKind::Ladder, StopWhy::Asked).await.expect("granted");
+    life.handle.stop(no, StopKind::Ladder, StopWhy::Asked, by()).await.expect("granted");
     house.dies_at("accept-minted");
     drop(life.handle.submit(submit("b")).await);
     life.dead().await;
@@ -373,17 +384,96 @@ async fn a_full_disk_refuses_wishes_and_keeps_facts() {
     life.in_state(no, "running").await;
     house.disk_full(true);
     let refusal = life.handle.submit(submit("b")).await.expect_err("refused");
-    assert_eq!(refusal, Refusal::Unavailable { why: "the disk is full".into() });
+    assert_eq!(refusal, Refusal::NoRoom { why: "the disk is full".into() });
     assert_eq!(house.specs(), [no.to_string()]);
     house.fake().exits(no, 4);
     // Refused only after the exit was heard and could not be recorded.
     let refusal = life.handle.submit(submit("b")).await.expect_err("refused");
-    assert!(matches!(refusal, Refusal::Unavailable { .. }));
+    assert!(matches!(refusal, Refusal::NoRoom { .. }));
     assert_eq!(house.fake().slot_state(no), Some(kin_keeper::table::DRAINED));
     house.disk_full(false);
     assert_eq!(outcome(&life.ended(no).await), "failed(4)");
     house.fake().until_free(no);
     life.handle.submit(submit("b")).await.expect("accepted again");
+}
+
+#[tokio::test]
+async fn a_ledger_that_takes_nothing_keeps_no_run_alive() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
+    let other = life.handle.submit(submit("b")).await.expect("accepted").run.no;
+    let mut held = submit("c");
+    held.new.latch = Some("go".into());
+    let held = life.handle.submit(held).await.expect("accepted").run.no;
+    life.in_state(no, "running").await;
+    life.in_state(other, "running").await;
+    house.disk_full(true);
+    let run = life.handle.stop(no, StopKind::Ladder, StopWhy::Asked, by()).await.expect("done");
+    assert_eq!(run.state, RunState::Stopping { why: StopWhy::Asked });
+    life.handle.signal(other, 10, false, false, by()).await.expect("done");
+    house.fake().until_signalled(other, 10);
+    // Its end is known, and shown as what is not recorded.
+    let known = life
+        .known(|trouble| {
+            let unwritten = trouble.unwritten.as_ref()?;
+            unwritten.runs.get(&no).filter(|run| run.outcome().is_some()).cloned()
+        })
+        .await;
+    assert_eq!(outcome(&known), "stopped");
+    assert_eq!(house.reader().run(no).expect("read").expect("there").state.word(), "running");
+    assert!(life.handle.trouble().full_since.is_some());
+    assert_eq!(life.handle.chain().guard, Guard::Whole, "the keepers are as they were");
+    // What lies in the ledger alone cannot be ended without it, and does not run.
+    let refusal = life.handle.stop(held, StopKind::Ladder, StopWhy::Asked, by()).await.expect_err("refused");
+    assert!(matches!(refusal, Refusal::Unavailable { .. }), "{refusal}");
+    let refusal = life.handle.release("go".into()).await.expect_err("refused");
+    assert!(matches!(refusal, Refusal::NoRoom { .. }), "{refusal}");
+    house.disk_full(false);
+    assert_eq!(outcome(&life.ended(no).await), "stopped");
+    assert_eq!(house.events("disk.full"), 1);
+    life.known(|trouble| trouble.unwritten.is_none().then_some(())).await;
+    assert_eq!(house.reader().run(held).expect("read").expect("there").state.word(), "held");
+}
+
+#[tokio::test]
+async fn a_wish_that_was_only_done_is_known_from_the_table() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
+    life.in_state(no, "running").await;
+    house.disk_full(true);
+    house.dies_at("done-unrecorded");
+    life.handle.stop(no, StopKind::Ladder, StopWhy::Asked, by()).await.expect("done");
+    life.dead().await;
+    house.disk_full(false);
+    let life = house.start();
+    assert_eq!(outcome(&life.ended(no).await), "stopped");
+}
+
+#[tokio::test]
+async fn a_server_ends_with_its_runs_though_nothing_can_be_recorded() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
+    let mut held = submit("c");
+    held.new.latch = Some("go".into());
+    let held = life.handle.submit(held).await.expect("accepted").run.no;
+    life.in_state(no, "running").await;
+    house.disk_full(true);
+    let farewell = life.handle.shutdown(true, by()).await.expect("granted");
+    assert_eq!((farewell.stopping[0].no, farewell.waiting[0].no), (no, held));
+    assert!(farewell.cancelled.is_empty());
+    assert!(matches!(life.over().await, Ended::Shutdown));
+    house.fake().until_closing();
+    assert_eq!(house.fake().slot_state(no), Some(kin_keeper::table::DRAINED));
+    house.disk_full(false);
+    let life = house.start();
+    assert_eq!(outcome(&life.ended(no).await), "stopped");
+    assert_eq!(house.reader().run(held).expect("read").expect("there").state.word(), "held");
 }
 
 #[tokio::test]
@@ -396,7 +486,7 @@ async fn a_server_that_ends_leaves_its_runs_and_the_next_reads_how_they_ended() 
     held.new.latch = Some("go".into());
     let held = life.handle.submit(held).await.expect("accepted").run.no;
     life.in_state(no, "running").await;
-    let farewell = life.handle.shutdown(false).await.expect("granted");
+    let farewell = life.handle.shutdown(false, by()).await.expect("granted");
     assert_eq!((farewell.left[0].no, farewell.waiting[0].no), (no, held));
     assert!(matches!(life.over().await, Ended::Shutdown));
     house.fake().until_closing();
@@ -418,11 +508,23 @@ async fn a_server_that_stops_its_runs_waits_for_them() {
     life.settled().await;
     let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
     life.in_state(no, "running").await;
-    let farewell = life.handle.shutdown(true).await.expect("granted");
-    assert_eq!(farewell.stopping[0].no, no);
+    let mut held = submit("held");
+    held.new.latch = Some("go".into());
+    let held = life.handle.submit(held).await.expect("accepted").run.no;
+    let mut queued = submit("queued");
+    queued.new.serial = Some(Serial { group: "one".into(), max: 1 });
+    let first = life.handle.submit(queued.clone()).await.expect("accepted").run.no;
+    let queued = life.handle.submit(queued).await.expect("accepted").run.no;
+    let farewell = life.handle.shutdown(true, by()).await.expect("granted");
+    let numbers = |ids: &[kin_core::RunId]| ids.iter().map(|id| id.no).collect::<Vec<_>>();
+    assert_eq!(numbers(&farewell.stopping), [no, first]);
+    assert_eq!((numbers(&farewell.cancelled), farewell.waiting.len()), (vec![held, queued], 0));
     assert!(matches!(life.over().await, Ended::Shutdown));
-    let run = house.reader().run(no).expect("read").expect("there");
-    assert_eq!(outcome(&run), "stopped");
+    let ended = |no| outcome(&house.reader().run(no).expect("read").expect("there"));
+    assert_eq!([no, first].map(ended), ["stopped", "stopped"]);
+    assert_eq!([held, queued].map(ended), ["cancelled", "cancelled"]);
+    assert_eq!(house.specs(), Vec::<String>::new());
+    assert_eq!(house.events("run.stop-asked"), 4);
 }
 
 #[tokio::test]
@@ -451,7 +553,7 @@ async fn what_outlives_both_keepers_is_unowned_and_then_known_or_lost() {
     // A new elder comes; the survivor stays what it is, and a stop works on it.
     house.fake().born_again();
     life.settled().await;
-    life.handle.stop(alive, StopKind::Kill, StopWhy::Asked).await.expect("granted");
+    life.handle.stop(alive, StopKind::Kill, StopWhy::Asked, by()).await.expect("granted");
     sleeper.wait().expect("reaped");
     let run = life.ended(alive).await;
     let want = if run.exit.is_some() { "stopped" } else { "lost(unknown)" };
@@ -583,7 +685,7 @@ async fn an_interrupt_is_passed_on_and_judged_by_the_end() {
     for (code, want) in [(0, "ok"), (130, "interrupted")] {
         let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
         life.in_state(no, "running").await;
-        let run = life.handle.signal(no, 2, false, true).await.expect("granted");
+        let run = life.handle.signal(no, 2, false, true, by()).await.expect("granted");
         assert_eq!(run.state, RunState::Running { unowned: false, interrupted: true });
         house.fake().until_signalled(no, 2);
         house.fake().exits(no, code);

@@ -1,8 +1,9 @@
-//! Keeps what the runs of each job wrote below a size: the output of the oldest goes first.
+//! Keeps what the runs of each job wrote below a size, and some of the disk free: the output of the oldest goes first.
 //!
 //! Only of runs that have ended, and never of a job's newest. The run stays in the history, and its index stays beside
 //! where its output was, because the ledger could be rebuilt from it; whoever asks for the output is told that it is gone.
 
+use crate::output::Part;
 use kin_core::{RunId, RunNo};
 use kin_ledger::Reader;
 use std::collections::BTreeMap;
@@ -31,6 +32,69 @@ impl fmt::Display for Trimmed {
 struct Wrote {
     bytes: u64,
     files: Vec<PathBuf>,
+}
+
+/// What was removed to keep some of the disk free.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Freed {
+    pub(super) runs: u64,
+    pub(super) bytes: u64,
+}
+
+impl fmt::Display for Freed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let runs = if self.runs == 1 { "run" } else { "runs" };
+        write!(
+            f,
+            "the disk is nearly full: the output of the oldest {} {runs} is gone, {} bytes",
+            self.runs, self.bytes
+        )
+    }
+}
+
+impl Wrote {
+    fn remove(&self) -> io::Result<()> {
+        for path in &self.files {
+            match fs::remove_file(path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+                Ok(()) | Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes output until so many bytes more are free, of whichever job; each job's newest stays.
+pub(super) fn make_room(reader: &Reader, logs: &Path, lacks: u64) -> (Freed, Vec<String>) {
+    let (mut freed, mut problems) = (Freed::default(), Vec::new());
+    let mut all = BTreeMap::new();
+    let jobs = fs::read_dir(logs).map(|jobs| jobs.flatten().collect::<Vec<_>>()).unwrap_or_default();
+    for job in jobs {
+        match wrote(&job.path()) {
+            Ok(mut runs) => {
+                runs.pop_last();
+                all.append(&mut runs);
+            }
+            Err(e) => problems.push(format!("{} cannot be looked at: {e}", job.path().display())),
+        }
+    }
+    for (no, wrote) in all {
+        if freed.bytes >= lacks {
+            break;
+        }
+        let has_ended = reader.run(no).is_ok_and(|run| run.is_some_and(|run| run.outcome().is_some()));
+        if !has_ended || wrote.bytes == 0 {
+            continue;
+        }
+        match wrote.remove() {
+            Ok(()) => {
+                freed.runs += 1;
+                freed.bytes += wrote.bytes;
+            }
+            Err(e) => problems.push(format!("the output of run {no} cannot be removed: {e}")),
+        }
+    }
+    (freed, problems)
 }
 
 /// Of every job whose output is more than `max` bytes. What cannot be looked at is said, and the rest is done.
@@ -64,12 +128,7 @@ fn trim_job(reader: &Reader, dir: &Path, max: u64) -> io::Result<Option<Trimmed>
         // Of a run that lives, or that nobody knows any more, nothing goes.
         let has_ended = reader.run(no).is_ok_and(|run| run.is_some_and(|run| run.outcome().is_some()));
         if has_ended && wrote.bytes > 0 {
-            for path in &wrote.files {
-                match fs::remove_file(path) {
-                    Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                    Ok(()) | Err(_) => {}
-                }
-            }
+            wrote.remove()?;
             all -= wrote.bytes;
             done.runs += 1;
             done.bytes += wrote.bytes;
@@ -104,17 +163,9 @@ fn wrote(dir: &Path) -> io::Result<BTreeMap<RunNo, Wrote>> {
     Ok(runs)
 }
 
-/// Whose output it is: `<run id>.out`, `.err`, `.out.2`, and so on. An index is none.
+/// Whose output it is, in whichever form.
 fn run_of(name: &str) -> Option<RunId> {
-    let (rest, end) = name.rsplit_once('.')?;
-    let id = match end {
-        "out" | "err" => rest,
-        number => {
-            number.parse::<u64>().ok()?;
-            rest.strip_suffix(".out").or_else(|| rest.strip_suffix(".err"))?
-        }
-    };
-    RunId::parse(id)
+    Part::of(name).map(|part| part.run)
 }
 
 #[cfg(test)]
@@ -124,7 +175,7 @@ mod tests {
     use kin_ledger::{Batch, Durability, Ledger};
 
     fn run(job: &str, no: u64, ended: bool) -> Run {
-        let mut world = World::load("boot".into(), []);
+        let mut world = World::load("boot".into(), kin_core::Mint::after(0), []);
         let mut fx = kin_core::Effects::default();
         let no = RunNo::new(no).expect("a number");
         let new = super::super::tests::submit(job).new;
@@ -152,10 +203,15 @@ mod tests {
         };
         for run in &runs {
             file(&run.id(), "out", 100);
-            file(&run.id(), "out.2", 50);
+            file(&run.id(), "out.2.zst", 50);
             file(&run.id(), "err", 50);
             file(&run.id(), "idx", 1000);
         }
+        // For room the oldest goes, of whichever job, and no more than is needed.
+        let (freed, problems) = make_room(&ledger.reader().expect("a reader"), &logs, 150);
+        assert_eq!((freed, problems.len()), (Freed { runs: 1, bytes: 200 }, 0));
+        assert!(!logs.join("a.b").join(format!("{}.out", runs[0].id())).exists());
+        file(&runs[0].id(), "out", 200);
         // One that the ledger does not know.
         file(&RunId { job: runs[0].job.clone(), no: RunNo::new(3000).expect("a number") }, "out", 1);
         fs::write(logs.join("stray"), "x").expect("writes");

@@ -5,7 +5,7 @@
 //!              a session of its own,  the front; says on its standard output how it went,
 //!              then ends              and then lets go of it
 //! ```
-//! The caller waits for that word and ends with it.
+//! The caller waits for that word and ends with it. Limits, priority and the like it gave up before: see `fresh`.
 
 use super::birth::{OF_A_RUN, log};
 use kin_api::home::Home;

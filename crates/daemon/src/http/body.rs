@@ -48,6 +48,13 @@ pub struct Peer {
     pub uid: u32,
 }
 
+impl Peer {
+    /// As triggers and the history name it.
+    pub fn words(self) -> String {
+        format!("uid:{}", self.uid)
+    }
+}
+
 pub fn is_json(headers: &HeaderMap) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
     kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case("application/json"))

@@ -1,7 +1,7 @@
 //! Core terms as the contract says them. The only place where a run becomes JSON.
 
 use kin_api::run::{SpawnFailure, Trigger as ApiTrigger};
-use kin_core::{Exit, Outcome, Run, RunState, Time, Trigger};
+use kin_core::{Exit, Hold, Outcome, Run, RunState, Time, Trigger};
 use kin_ledger::Event;
 use std::collections::BTreeMap;
 
@@ -29,6 +29,7 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
         attempt: run.attempt,
         follows: run.follows.map(|no| no.to_string()),
         trigger: trigger(&run.trigger),
+        rev: (run.terms.rev != 0).then_some(run.terms.rev),
         state: run.state.word().into(),
         outcome: outcome.map(|o| o.word().into()),
         exit_code,
@@ -51,17 +52,45 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
         command: run.command.clone(),
         directory: run.directory.clone(),
         latch: match &run.state {
-            RunState::Held { latch } => Some(latch.clone()),
-            RunState::Queued
+            RunState::Held { on: Hold::Latch(latch) } => Some(latch.clone()),
+            RunState::Held { on: Hold::Needs(_) }
+            | RunState::Waiting { .. }
+            | RunState::Queued
             | RunState::Starting { .. }
             | RunState::Running { .. }
             | RunState::Stopping { .. }
             | RunState::Draining { .. }
             | RunState::Ended { .. } => None,
         },
+        needs: match &run.state {
+            RunState::Held { on: Hold::Needs(jobs) } => jobs.iter().map(ToString::to_string).collect(),
+            RunState::Held { on: Hold::Latch(_) }
+            | RunState::Waiting { .. }
+            | RunState::Queued
+            | RunState::Starting { .. }
+            | RunState::Running { .. }
+            | RunState::Stopping { .. }
+            | RunState::Draining { .. }
+            | RunState::Ended { .. } => Vec::new(),
+        },
+        until: match &run.state {
+            RunState::Waiting { until, .. } => Some(time(*until)),
+            RunState::Held { .. }
+            | RunState::Queued
+            | RunState::Starting { .. }
+            | RunState::Running { .. }
+            | RunState::Stopping { .. }
+            | RunState::Draining { .. }
+            | RunState::Ended { .. } => None,
+        },
+        ready_at: run.health.ready_at.map(time),
+        queue: run.terms.queue.clone(),
+        mutex: run.terms.mutex.clone(),
+        priority: run.terms.priority,
         timeout_ms: run.timeout_ms,
         tty: run.tty,
         unowned: matches!(run.state, RunState::Running { unowned: true, .. }),
+        not_recorded: None,
     }
 }
 
@@ -77,8 +106,23 @@ fn exit(run: &Run) -> (Option<u8>, Option<u8>) {
 }
 
 fn trigger(trigger: &Trigger) -> ApiTrigger {
+    let of = |kind: &str| ApiTrigger { kind: kind.into(), ..ApiTrigger::default() };
     match trigger {
-        Trigger::Manual { by } => ApiTrigger { kind: "manual".into(), by: Some(by.clone()) },
+        Trigger::Manual { by } => ApiTrigger { by: Some(by.clone()), ..of("manual") },
+        Trigger::Schedule { at, late_ms } => ApiTrigger {
+            at: Some(time(Time::from_millis(at.saturating_mul(1000)))),
+            late_ms: Some(*late_ms),
+            ..of("schedule")
+        },
+        Trigger::Chain { run, error } => {
+            let side = if *error { "error" } else { "next" };
+            ApiTrigger { run: Some(run.to_string()), side: Some(side.into()), ..of("chain") }
+        }
+        Trigger::Boot => of("boot"),
+        Trigger::Restart { run } => ApiTrigger { run: Some(run.to_string()), ..of("restart") },
+        Trigger::Retry { run } => ApiTrigger { run: Some(run.to_string()), ..of("retry") },
+        Trigger::Watch { path } => ApiTrigger { path: Some(path.clone()), ..of("watch") },
+        Trigger::Dependency => of("dependency"),
     }
 }
 
@@ -94,6 +138,7 @@ fn spawn_failure(outcome: &Outcome) -> Option<SpawnFailure> {
         | Outcome::OomKilled
         | Outcome::Stopped
         | Outcome::Interrupted
+        | Outcome::Unhealthy(_)
         | Outcome::Skipped(_)
         | Outcome::Cancelled
         | Outcome::Lost(_) => None,
@@ -169,6 +214,8 @@ pub(super) mod tests {
             tags: vec![],
             tty: false,
             boot: "b".into(),
+            terms: kin_core::Terms::default(),
+            health: kin_core::Health::default(),
         }
     }
 

@@ -1,35 +1,49 @@
 //! What `kin doctor` looks at. Each check says what is, and what to do where something is amiss.
 
+use super::convert;
 use super::door::About;
 use super::error::Answer;
 use super::server::guard_word;
-use crate::engine::ChainInfo;
+use super::slots::{Blocked, Slots};
+use crate::engine::{ChainInfo, Trouble};
 use kin_api::server::{Check, Doctor};
+use kin_core::{Run, RunId, RunNo};
+use kin_keeper::room;
 use kin_keeper::wire::Guard;
 use kin_ledger::Counters;
 use std::path::Path;
 
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
-/// Below this share of free room, or this much, output is cut.
-const FREE_SHARE: u64 = 20;
-const FREE_BYTES: u64 = 1 << 30;
 /// As many open files let the keepers hold a few hundred runs.
 const FILES: u64 = 4096;
 
-/// `journal`: what keeps the log of events from being written.
-pub fn examine(about: &About, chain: &ChainInfo, counters: Answer<Counters>, journal: Option<String>) -> Doctor {
-    let checks = vec![
-        keepers(chain),
-        ledger(about, counters),
-        events(about, journal),
-        room(&about.state),
+/// What the engine and the ledger say.
+#[derive(Debug)]
+pub struct Said {
+    pub chain: ChainInfo,
+    pub counters: Answer<Counters>,
+    /// Every run that is not over, as far as the ledger can be read.
+    pub live: Vec<Run>,
+    /// What keeps the log of events from being written.
+    pub journal: Option<String>,
+    pub trouble: Trouble,
+}
+
+pub fn examine(about: &About, said: Said) -> Doctor {
+    let mut checks = vec![keepers(&said.chain), ledger(about, said.counters)];
+    checks.extend(recording(&said.trouble));
+    checks.push(events(about, said.journal));
+    checks.push(disk(&about.state, &said.trouble));
+    checks.extend(outputs(&about.run, &said.live));
+    checks.extend([
         memory(&about.run),
         link(about),
         files(),
         kernel(rustix::system::uname().release().to_string_lossy().as_ref()),
-    ];
-    Doctor { guard: guard_word(chain.guard).into(), checks }
+    ]);
+    let ok = checks.iter().all(|check| check.result != "failed");
+    Doctor { ok, guard: guard_word(said.chain.guard).into(), checks }
 }
 
 #[derive(Clone, Copy)]
@@ -58,7 +72,7 @@ fn keepers(chain: &ChainInfo) -> Check {
         Guard::Whole => check("keepers", Verdict::Ok, message),
         Guard::Degraded => {
             let hint = "one keeper is alone; kin makes the other as soon as the system lets it make processes";
-            check("keepers", Verdict::Warning(hint), message)
+            check("keepers", Verdict::Failed(hint), message)
         }
     }
 }
@@ -89,19 +103,62 @@ fn events(about: &About, trouble: Option<String>) -> Check {
     }
 }
 
-fn room(state: &Path) -> Check {
-    let hint = "make room, or let less output be kept";
+/// Only where something is known that the ledger has not got.
+fn recording(trouble: &Trouble) -> Option<Check> {
+    let unwritten = trouble.unwritten.as_ref()?;
+    let (since, why, n) = (convert::time(unwritten.since), &unwritten.why, unwritten.runs.len());
+    let runs = if n == 1 { "1 run is" } else { &format!("{n} runs are") };
+    let message = format!("nothing can be recorded since {since}: {why}; {runs} further than the history says");
+    let hint = "stops and signals work all the same; what happened is recorded as soon as the ledger can be written";
+    Some(check("recording", Verdict::Failed(hint), message))
+}
+
+fn disk(state: &Path, trouble: &Trouble) -> Check {
+    let hint = "make room: `kin log` shows what was kept, the logs are below the state directory";
     match rustix::fs::statvfs(state) {
         Ok(stat) => {
-            let (free, all) = (stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize);
+            let (free, all) = (room::free(&stat), stat.f_blocks.saturating_mul(stat.f_frsize));
             let message = format!("{} MiB of {} MiB free below {}", free >> 20, all >> 20, state.display());
-            let scarce = free < FREE_BYTES || free < all / FREE_SHARE;
-            check("disk", if scarce { Verdict::Warning(hint) } else { Verdict::Ok }, message)
+            match trouble.full_since {
+                Some(at) => {
+                    let message = format!("full since {}: nothing new is started; {message}", convert::time(at));
+                    check("disk", Verdict::Failed(hint), message)
+                }
+                None if free == 0 => check("disk", Verdict::Failed(hint), message),
+                None if room::is_scarce(&stat) => check("disk", Verdict::Warning(hint), message),
+                None => check("disk", Verdict::Ok, message),
+            }
         }
         Err(e) => {
             check("disk", Verdict::Failed("is the state directory still there?"), format!("{}: {e}", state.display()))
         }
     }
+}
+
+/// A line for each run whose output waits.
+fn outputs(run_dir: &Path, live: &[Run]) -> Vec<Check> {
+    let blocked = match Slots::open(run_dir) {
+        Ok(slots) => slots.blocked(),
+        // Its own check says so.
+        Err(_) => return Vec::new(),
+    };
+    if blocked.is_empty() {
+        return vec![check("output", Verdict::Ok, "no run waits for the disk".into())];
+    }
+    let name = |no: RunNo| live.iter().find(|run| run.no == no).map(Run::id);
+    blocked.into_iter().map(|(no, blocked)| output(no, name(no), blocked)).collect()
+}
+
+fn output(no: RunNo, id: Option<RunId>, blocked: Blocked) -> Check {
+    let id = id.map_or_else(|| no.to_string(), |id| id.to_string());
+    let since = blocked.since.map_or(String::new(), |at| format!(" since {}", convert::time(at)));
+    let message = format!(
+        "{id}: its output is blocked{since}, because {}; {} bytes were dropped so far",
+        blocked.why(),
+        blocked.dropped
+    );
+    let hint = "make room; after a minute what it writes is dropped and counted, and `kin stop` ends it";
+    check("output", Verdict::Failed(hint), message)
 }
 
 fn memory(run: &Path) -> Check {

@@ -7,7 +7,8 @@ use crate::endings::{Ending, Endings};
 use crate::engine::Handle;
 use crate::output::LogFiles;
 use crate::output::growth::Watcher;
-use kin_core::{Refusal, Run, RunState, Time};
+use kin_core::{Refusal, Run, RunId, RunState, Time};
+use kin_keeper::index::Stream;
 use kin_ledger::Reader;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -54,7 +55,12 @@ impl Door {
         read.unwrap_or_else(|_| Err(Failure::internal("reading the ledger broke off")))
     }
 
+    /// The run as it is known, also where that could not be recorded.
     pub async fn run(&self, named: &Named) -> Answer<Run> {
+        Ok(self.newest(self.recorded(named).await?))
+    }
+
+    async fn recorded(&self, named: &Named) -> Answer<Run> {
         let no = named.no;
         let run = self.read(move |ledger| Ok(ledger.run(no)?)).await?;
         let fits = |run: &Run| named.job.as_ref().is_none_or(|job| *job == run.job);
@@ -64,7 +70,8 @@ impl Door {
     /// The run, and a seat from which its end is heard of.
     pub async fn run_and_ending(&self, named: &Named) -> Answer<(Run, Ending)> {
         let ending = self.endings.wait_for(named.no);
-        let run = self.run(named).await?;
+        // Whoever waits for the end waits for its record.
+        let run = self.recorded(named).await?;
         let ending = if run.outcome().is_some() { Ending::known(self.said(&run)) } else { ending };
         Ok((run, ending))
     }
@@ -78,6 +85,7 @@ impl Door {
             Ok(run) => match &run.state {
                 RunState::Ended { outcome } => Refusal::Ended { run: run.id(), outcome: outcome.clone() }.into(),
                 RunState::Held { .. }
+                | RunState::Waiting { .. }
                 | RunState::Queued
                 | RunState::Starting { .. }
                 | RunState::Running { .. }
@@ -88,8 +96,48 @@ impl Door {
         }
     }
 
+    /// What is known of a run that the ledger showed.
+    pub fn newest(&self, run: Run) -> Run {
+        let unwritten = self.engine.trouble().unwritten;
+        let newer = unwritten.as_ref().and_then(|unwritten| unwritten.runs.get(&run.no));
+        newer.filter(|_| run.outcome().is_none()).cloned().unwrap_or(run)
+    }
+
     pub fn said(&self, run: &Run) -> kin_api::Run {
-        convert::run(run, &self.about.host)
+        let unwritten = self.engine.trouble().unwritten;
+        let unwritten = unwritten.filter(|u| u.runs.get(&run.no).is_some_and(|newer| newer.state == run.state));
+        kin_api::Run {
+            not_recorded: unwritten.map(|unwritten| unwritten.why.clone()),
+            ..convert::run(run, &self.about.host)
+        }
+    }
+
+    /// As they were said, but of those that still write with the lengths of their files: the ledger has them only from
+    /// the end on.
+    pub async fn so_far(&self, said: Vec<kin_api::Run>) -> Vec<kin_api::Run> {
+        let writes = |run: &kin_api::Run| run.outcome.is_none() && run.started_at.is_some();
+        if !said.iter().any(writes) {
+            return said;
+        }
+        let (state, as_said) = (self.about.state.clone(), said.clone());
+        let measured = tokio::task::spawn_blocking(move || {
+            let measure = |run: &mut kin_api::Run| {
+                let Some(files) = RunId::parse(&run.id).map(|id| LogFiles::of(&state, &id)) else { return };
+                // What cannot be looked at is not known to be more.
+                let len = |stream| files.stream(stream).end().unwrap_or(0);
+                run.out_bytes = run.out_bytes.max(len(Stream::Out));
+                run.err_bytes = run.err_bytes.max(len(Stream::Err));
+            };
+            let mut said = said;
+            said.iter_mut().filter(|run| writes(run)).for_each(measure);
+            said
+        });
+        measured.await.unwrap_or(as_said)
+    }
+
+    pub async fn one_so_far(&self, said: kin_api::Run) -> kin_api::Run {
+        let as_said = said.clone();
+        self.so_far(vec![said]).await.pop().unwrap_or(as_said)
     }
 
     pub fn logs(&self, run: &Run) -> LogFiles {

@@ -62,11 +62,18 @@ impl From<Refusal> for Failure {
                 (Code::Refused, Some(run))
             }
             Refusal::Overlap { live } => (Code::Refused, Some(live)),
+            Refusal::UnknownJob { .. } => (Code::NotFound, None),
+            Refusal::IsService { .. }
+            | Refusal::NoService { .. }
+            | Refusal::Missing { .. }
+            | Refusal::Circle { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::OldRevision { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),
             Refusal::Closing => (Code::Closing, None),
-            Refusal::Unavailable { .. } => (Code::Unavailable, None),
+            Refusal::NoRoom { .. } | Refusal::Unavailable { .. } => (Code::Unavailable, None),
         };
         let mut failure = Failure::new(code, refusal.to_string());
         failure.error.hint = refusal.hint();

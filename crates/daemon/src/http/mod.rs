@@ -9,6 +9,7 @@
 //!   request    a wish for a run in core terms             convert    core terms as the contract says them
 //!   runs output events latches server                     one file for each noun
 //!   why        a run's story                              doctor     checks of all that the server stands on
+//!   slots      what the run tables say just now
 //! ```
 
 pub mod body;
@@ -19,6 +20,7 @@ pub mod error;
 pub mod events;
 pub mod gate;
 pub mod glob;
+mod inherited;
 pub mod latches;
 pub mod openapi;
 pub mod output;
@@ -28,6 +30,7 @@ pub mod runs;
 pub mod serve;
 pub mod server;
 pub mod signal;
+pub mod slots;
 pub mod upgrade;
 pub mod why;
 

@@ -27,6 +27,7 @@ use utoipa::openapi::{
     kin_api::run::BatchItem,
     kin_api::run::BatchRequest,
     kin_api::run::Released,
+    kin_api::run::Rlimit,
     kin_api::run::Serial,
     kin_api::run::SignalRequest,
     kin_api::run::SpawnFailure,

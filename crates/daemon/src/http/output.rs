@@ -3,18 +3,20 @@
 use super::body::{Asked, Named};
 use super::door::Door;
 use super::error::{Answer, Failure};
+use super::serve::Endless;
 use crate::output::LogFiles;
 use crate::output::follow::{Follower, One, Source};
 use crate::output::growth::Growth;
 use crate::output::merged::Merged;
 use crate::output::segments::{Found, Segments};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use kin_api::Code;
 use kin_core::Run;
 use kin_keeper::index::Stream;
@@ -47,12 +49,17 @@ pub async fn output(State(door): State<Arc<Door>>, named: Named, Asked(asked): A
     };
     let Some(stream) = stream else {
         let source = Source::Both(Merged::new(&files, [asked.out, asked.err]));
-        let body = body(Follower::new(source, growth, ending));
-        return Ok(([(CONTENT_TYPE, "application/vnd.kin.frames")], body).into_response());
+        let waits = growth.is_some();
+        let body = body(Follower::new(source, growth, ending), waits).await?;
+        let kind = [(CONTENT_TYPE, "application/vnd.kin.frames")];
+        // Its reader takes an end without the run's own for a pause. In all other answers an end is the end.
+        let endless = asked.follow.then_some(Extension(Endless));
+        return Ok((kind, endless, body).into_response());
     };
     let (segments, at, length) = begin(files.stream(stream), asked.offset).await?;
     let end = asked.limit.map_or(u64::MAX, |limit| at.saturating_add(limit));
-    let body = body(Follower::new(Source::One(One { segments, at, end }), growth, ending));
+    let waits = growth.is_some();
+    let body = body(Follower::new(Source::One(One { segments, at, end }), growth, ending), waits).await?;
     let headers = [("content-type", "application/octet-stream".to_string()), ("kin-offset", at.to_string())];
     Ok((headers, [("kin-length", length.to_string())], body).into_response())
 }
@@ -90,7 +97,7 @@ async fn still_there(run: &Run, files: &LogFiles, asked: Option<Stream>) -> Answ
 /// What looks at the disk does so beside the others.
 async fn read<T: Send + 'static>(look: impl FnOnce() -> io::Result<T> + Send + 'static) -> Answer<T> {
     let looked = tokio::task::spawn_blocking(look).await.map_err(io::Error::other).and_then(|looked| looked);
-    looked.map_err(|e| Failure::internal(format!("the run's output could not be read: {e}")))
+    looked.map_err(|e| unread(&e))
 }
 
 /// The run may not have begun to write, so its directory is made before it is watched.
@@ -119,10 +126,21 @@ async fn begin(mut segments: Segments, offset: u64) -> Answer<(Segments, u64, u6
     .await
 }
 
-/// Read only as fast as it is taken. An error breaks the answer off, so that nobody takes it for complete.
-fn body(follower: Follower) -> Body {
-    Body::from_stream(stream::try_unfold(follower, |mut follower| async move {
+/// Read only as fast as it is taken. An error breaks the answer off, so that nobody takes it for complete; whoever asks
+/// again from there is told what it was, as the first piece is read before the answer begins. Only a follower, who may
+/// have to wait for it, is answered before.
+async fn body(mut follower: Follower, waits: bool) -> Answer<Body> {
+    let first = match waits {
+        true => None,
+        false => follower.next().await.map_err(|e| unread(&e))?,
+    };
+    let rest = stream::try_unfold(follower, |mut follower| async move {
         let piece: io::Result<Option<Bytes>> = follower.next().await;
         Ok::<_, io::Error>(piece?.map(|bytes| (bytes, follower)))
-    }))
+    });
+    Ok(Body::from_stream(stream::iter(first.map(Ok)).chain(rest)))
+}
+
+fn unread(e: &io::Error) -> Failure {
+    Failure::internal(format!("the run's output could not be read: {e}"))
 }

@@ -2,9 +2,9 @@
 //! is decided elsewhere.
 
 use super::error::{Answer, Failure};
-use super::signal;
+use super::{inherited, signal};
 use crate::engine::{Key, Submit};
-use crate::surroundings::{DEFAULT_PATH, open_files, programs};
+use crate::surroundings::{DEFAULT_PATH, programs};
 use kin_api::RunRequest;
 use kin_api::run::from_wire;
 use kin_core::wish::{NewRun, Serial};
@@ -96,7 +96,8 @@ fn spec(request: &RunRequest, asker: &Asker) -> Answer<Spec> {
     if let Some(stop_wait_ms) = request.stop_wait_ms {
         spec.stop_wait_ms = wait("the wait before KILL", stop_wait_ms)?;
     }
-    spec.rlimits.extend(asker.files_soft.map(open_files));
+    spec.nice = request.nice.map(inherited::nice).transpose()?;
+    spec.rlimits = inherited::limits(&request.rlimits, asker.files_soft)?;
     (spec.stdin, spec.output) = stdio(request)?;
     spec.hand_key = request.hand.unwrap_or(0);
     Ok(spec)
@@ -185,7 +186,9 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let spoils: [(&str, Spoil); 14] = [
+        let spoils: [(&str, Spoil); 16] = [
+            ("nice", |r| r.nice = Some(20)),
+            ("limit", |r| r.rlimits.extend([("files".into(), kin_api::run::Rlimit { soft: None, hard: None })])),
             ("program", |r| r.argv.clear()),
             ("program", |r| r.argv[0].clear()),
             ("NUL", |r| r.argv[1] = "a\0b".into()),

@@ -5,6 +5,7 @@ use super::convert;
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::request::{self, Asker};
+use super::slots::Slots;
 use super::{signal, why};
 use crate::clock;
 use axum::Json;
@@ -73,7 +74,8 @@ pub async fn batch(
 pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) -> Answer<Response> {
     let query = query(&asked)?;
     let page = door.read(move |ledger| Ok(ledger.runs(&query)?)).await?;
-    let runs = page.runs.iter().map(|run| door.said(run)).collect();
+    let runs = page.runs.into_iter().map(|run| door.said(&door.newest(run))).collect();
+    let runs = door.so_far(runs).await;
     let list = Json(RunList { runs, next: page.next.map(|no| no.to_string()) });
     let damaged: Vec<String> = page.damaged.iter().map(|damaged| damaged.no.to_string()).collect();
     if damaged.is_empty() {
@@ -83,15 +85,21 @@ pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) 
 }
 
 pub async fn show(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Run>> {
-    Ok(Json(door.said(&door.run(&named).await?)))
+    Ok(Json(door.one_so_far(door.said(&door.run(&named).await?)).await))
 }
 
 pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why>> {
     let run = door.run(&named).await?;
-    let no = run.no;
-    let (events, live) = door.read(move |ledger| Ok((ledger.events_of(no, STORY)?, ledger.live()?.runs))).await?;
-    let story = why::story(&run, &events, &live, clock::now());
-    Ok(Json(Why { run: door.said(&run), story }))
+    let (no, logs, run_dir) = (run.no, door.logs(&run), door.about.run.clone());
+    let facts = door.read(move |ledger| {
+        // A runtime directory that is gone has no slots.
+        let slot = Slots::open(&run_dir).ok().and_then(|slots| slots.of(no));
+        let (events, live) = (ledger.events_of(no, STORY)?, ledger.live()?.runs);
+        Ok(why::Facts { events, live, slot, files: logs.files(), not_recorded: None })
+    });
+    let said = door.said(&run);
+    let facts = why::Facts { not_recorded: said.not_recorded.clone(), ..facts.await? };
+    Ok(Json(Why { run: said, story: why::story(&run, &facts, clock::now()) }))
 }
 
 pub async fn wait(
@@ -103,32 +111,42 @@ pub async fn wait(
     let time = asked.timeout_ms.map_or(WAIT, Duration::from_millis).min(WAIT_MAX);
     match tokio::time::timeout(time, ending.wait()).await {
         Ok(run) => Ok((StatusCode::OK, Json(Run::clone(&run)))),
-        Err(_) => Ok((StatusCode::ACCEPTED, Json(door.said(&door.run(&named).await?)))),
+        Err(_) => Ok((StatusCode::ACCEPTED, Json(door.one_so_far(door.said(&door.run(&named).await?)).await))),
     }
 }
 
-pub async fn stop(State(door): State<Arc<Door>>, named: Named, MaySay(wish): MaySay<StopRequest>) -> Answer<Json<Run>> {
+pub async fn stop(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    named: Named,
+    MaySay(wish): MaySay<StopRequest>,
+) -> Answer<Json<Run>> {
     door.run(&named).await?;
     let kind = if wish.kill { StopKind::Kill } else { StopKind::Ladder };
     let why = if wish.interrupt { StopWhy::Interrupt } else { StopWhy::Asked };
-    match door.engine.stop(named.no, kind, why).await {
+    match door.engine.stop(named.no, kind, why, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
 }
 
-pub async fn signal(State(door): State<Arc<Door>>, named: Named, Said(wish): Said<SignalRequest>) -> Answer<Json<Run>> {
+pub async fn signal(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    named: Named,
+    Said(wish): Said<SignalRequest>,
+) -> Answer<Json<Run>> {
     let unknown = || Failure::bad(format!("there is no signal {:?}", wish.signal));
     let number = signal::parse(&wish.signal).ok_or_else(unknown)?;
     door.run(&named).await?;
-    match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt).await {
+    match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
 }
 
 fn asker(door: &Door, peer: Peer) -> Asker {
-    Asker { by: format!("uid:{}", peer.uid), files_soft: door.about.files_soft }
+    Asker { by: peer.words(), files_soft: door.about.files_soft }
 }
 
 fn key(headers: &HeaderMap) -> Answer<Option<&str>> {

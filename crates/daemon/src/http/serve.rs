@@ -6,6 +6,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use axum::response::IntoResponse;
+use futures_util::StreamExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -29,6 +30,11 @@ const HEADER_BYTES: usize = 16 << 10;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// No descriptor is free: one of ours must be closed first.
 const BREATHER: Duration = Duration::from_millis(50);
+
+/// Says of a response that it goes on for as long as a run does, and that its reader knows the end from a pause: it ends
+/// when the server does.
+#[derive(Clone, Copy, Debug)]
+pub struct Endless;
 
 /// Serves until `stop` becomes true, then lets what is under way end.
 pub async fn serve(listener: &UnixListener, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
@@ -87,9 +93,10 @@ async fn converse(stream: UnixStream, router: Router, uid: u32, mut stop: watch:
     let Ok(credentials) = stream.peer_cred() else { return };
     let peer = Peer { uid: credentials.uid() };
     let welcome = peer.uid == uid || peer.uid == 0;
+    let stopping = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let router = router.clone();
-        async move { Ok::<_, Infallible>(answer(router, request, peer, welcome).await) }
+        let (router, stopping) = (router.clone(), stopping.clone());
+        async move { Ok::<_, Infallible>(ending(answer(router, request, peer, welcome).await, stopping)) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -120,4 +127,12 @@ async fn answer(router: Router, request: Request<Incoming>, peer: Peer, welcome:
         Ok(response) => response,
         Err(never) => match never {},
     }
+}
+
+/// Nobody who follows a run keeps a server from ending: it asks the next one, from where it was.
+fn ending(response: axum::response::Response, mut stop: watch::Receiver<bool>) -> axum::response::Response {
+    if response.extensions().get::<Endless>().is_none() {
+        return response;
+    }
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(async move { stopped(&mut stop).await })))
 }

@@ -1,6 +1,6 @@
 //! The server itself: who it is, and its end.
 
-use super::body::{MaySay, Said};
+use super::body::{MaySay, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, doctor, upgrade};
@@ -33,14 +33,19 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
 }
 
 pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
-    let read = door.read(|ledger| Ok(ledger.counters()?)).await;
-    let (about, chain, journal) = (door.about.clone(), door.engine.chain(), door.engine.journal_trouble());
-    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, &chain, read, journal)).await;
+    let counters = door.read(|ledger| Ok(ledger.counters()?)).await;
+    // What cannot be read is said by the counters' check.
+    let live = door.read(|ledger| Ok(ledger.live()?.runs)).await.unwrap_or_default();
+    let (engine, about) = (&door.engine, door.about.clone());
+    let (chain, journal, trouble) = (engine.chain(), engine.journal_trouble(), engine.trouble());
+    let said = doctor::Said { chain, counters, live, journal, trouble };
+    let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, said)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }
 
 pub async fn shutdown(
     State(door): State<Arc<Door>>,
+    peer: Peer,
     MaySay(wish): MaySay<ShutdownRequest>,
 ) -> Answer<Json<ShutdownAnswer>> {
     let stop_runs = match wish.runs.as_deref() {
@@ -48,10 +53,12 @@ pub async fn shutdown(
         Some("stop") => true,
         Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
     };
-    let farewell = door.engine.shutdown(stop_runs).await?;
+    let farewell = door.engine.shutdown(stop_runs, peer.words()).await?;
     let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect();
     let (left, stopping, waiting) = (ids(&farewell.left), ids(&farewell.stopping), ids(&farewell.waiting));
-    Ok(Json(ShutdownAnswer { left, stopping, waiting }))
+    let cancelled = ids(&farewell.cancelled);
+    let not_recorded = door.engine.trouble().unwritten.map(|unwritten| unwritten.why.clone());
+    Ok(Json(ShutdownAnswer { left, stopping, cancelled, waiting, not_recorded }))
 }
 
 pub async fn upgrade(

@@ -1,46 +1,109 @@
 //! The causal story of a run, in plain sentences: what happened, why it waits, what comes next.
+//!
+//! Only facts: the run's row, its events, its slot where it has one, and the files of its output. In this order:
+//!
+//! | part | from |
+//! |---|---|
+//! | who asked for it, and for what | the row |
+//! | what happened, each with its time | the events |
+//! | where it stands, since when, and why | the row, the slot, the other runs |
+//! | where its output is, and what is missing of it | the files, the slot |
+//! | what comes next | the row |
 
 use super::convert::{self, system_words};
-use super::signal;
-use kin_core::{Exit, LostWhy, Outcome, Run, RunState, SkipWhy, StopWhy, Time, Trigger};
+use super::{signal, slots};
+use kin_core::{Exit, Hold, LostWhy, Outcome, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy};
+use kin_keeper::table::{Snapshot, flag};
 use kin_ledger::{Event, Stage};
+use std::path::PathBuf;
 
-/// `events` are the run's own, oldest first; `live` is every run that is not over.
-pub fn story(run: &Run, events: &[Event], live: &[Run], now: Time) -> Vec<String> {
+/// What is known of a run beside its row.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Its own, oldest first.
+    pub events: Vec<Event>,
+    /// Every run that is not over.
+    pub live: Vec<Run>,
+    /// While a keeper has it.
+    pub slot: Option<Snapshot>,
+    /// Its files that are there, and how long they are.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Why the history does not have all of this yet.
+    pub not_recorded: Option<String>,
+}
+
+pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     let mut story = vec![beginning(run)];
-    story.extend(events.iter().filter_map(change));
-    story.extend(standing(run, live, now));
+    story.extend(happened(run, &facts.events));
+    story.extend(standing(run, facts, now));
+    story.extend(output(run, facts, now));
+    if let Some(why) = &facts.not_recorded {
+        story.push(format!("Not all of this is in the history yet, because {why}; it is recorded when it can be."));
+    }
     story.push(next(run));
     story
 }
 
 fn beginning(run: &Run) -> String {
-    let Trigger::Manual { by } = &run.trigger;
     let command = run.command.join(" ");
-    format!("{} was asked for by {by} at {}: {command}", run.id(), convert::time(run.created_at))
+    let cause = match &run.trigger {
+        Trigger::Manual { by } => format!("was asked for by {by}"),
+        Trigger::Schedule { at, .. } => {
+            format!("came by its schedule of {}", convert::time(Time::from_millis(at.saturating_mul(1000))))
+        }
+        Trigger::Chain { run, error: false } => format!("followed the good end of run {run}"),
+        Trigger::Chain { run, error: true } => format!("followed the bad end of run {run}"),
+        Trigger::Boot => "was up before, and came with this server or machine".into(),
+        Trigger::Restart { run } => format!("took the place of run {run}"),
+        Trigger::Retry { run: before } => format!("is attempt {}, after run {before}", run.attempt),
+        Trigger::Watch { path } => format!("came because {path} changed"),
+        Trigger::Dependency => "came because another job needs it".into(),
+    };
+    format!("{} {cause} at {}: {command}", run.id(), convert::time(run.created_at))
 }
 
-fn change(event: &Event) -> Option<String> {
+fn happened(run: &Run, events: &[Event]) -> Vec<String> {
+    let mut asked = false;
+    let mut story = Vec::new();
+    for event in events {
+        let is_stop = event.change.as_ref().is_some_and(|change| change.to == Stage::Stopping);
+        // Who asked for it was said just before.
+        if !(is_stop && std::mem::take(&mut asked)) {
+            story.extend(change(run, event));
+        }
+        asked |= event.kind == "run.stop-asked";
+    }
+    story
+}
+
+fn change(run: &Run, event: &Event) -> Option<String> {
     let Some(change) = &event.change else {
         let words = event.message.as_ref()?;
         return Some(format!("{}: {words}.", convert::time(event.at)));
     };
+    let never_ran = never_started(run);
     let what = match (change.from, change.to) {
         (_, Stage::Held) => "it was held".to_string(),
+        (_, Stage::Waiting) => "it was to wait after the end of the one before".into(),
+        (Some(Stage::Waiting), Stage::Starting) => "its wait was over, and it was to start".into(),
         (Some(Stage::Held), Stage::Queued) => "its latch was released, and it queued for a place".into(),
         (_, Stage::Queued) => "it queued for a place in its group".into(),
         (Some(Stage::Held), Stage::Starting) => "its latch was released, and it was to start".into(),
         (Some(Stage::Queued), Stage::Starting) => "a place became free, and it was to start".into(),
         (_, Stage::Starting) => "it was to start".into(),
+        (_, Stage::Running) if never_ran => "a process was made for it".into(),
         (_, Stage::Running) => "it ran".into(),
         (_, Stage::Stopping) => "it was asked to stop".into(),
+        (_, Stage::Draining) if never_ran => "that process ended before it was the program".into(),
         (_, Stage::Draining) => format!("its process ended{}", exit(change.exit)),
         (_, Stage::Ended) => match &change.outcome {
             Some(outcome) => format!("it ended: {outcome}"),
             None => "it ended".into(),
         },
     };
-    Some(format!("{}: {what}.", convert::time(event.at)))
+    // Its end may have been recorded long after it.
+    let at = run.ended_at.filter(|_| change.to == Stage::Ended).unwrap_or(event.at);
+    Some(format!("{}: {what}.", convert::time(at)))
 }
 
 fn exit(exit: Option<Exit>) -> String {
@@ -55,31 +118,44 @@ fn exit(exit: Option<Exit>) -> String {
 }
 
 /// Where it stands now, and why it stands there.
-fn standing(run: &Run, live: &[Run], now: Time) -> Vec<String> {
+fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
+    // Since it came into the state that it is in.
+    let since = facts.events.iter().rev().find(|event| event.change.is_some()).map(|event| event.at);
+    let since = since.map_or(String::new(), |at| format!(", since {} ({})", convert::time(at), between(at, now)));
     match &run.state {
-        RunState::Held { latch } => vec![format!("It waits until somebody releases the latch {latch:?}.")],
-        RunState::Queued => queue(run, live),
-        RunState::Starting { generation: None } => vec!["No keeper has taken it yet.".into()],
+        RunState::Held { on: Hold::Latch(latch) } => {
+            vec![format!("It waits until somebody releases the latch {latch:?}{since}.")]
+        }
+        RunState::Held { on: Hold::Needs(jobs) } => {
+            let names: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+            vec![format!("It waits until what it needs is ready: {}{since}.", names.join(", "))]
+        }
+        RunState::Waiting { until, .. } => vec![format!("It waits until {}{since}.", convert::time(*until))],
+        RunState::Queued => queue(run, &facts.live, &since),
+        RunState::Starting { generation: None } => vec![format!("No keeper has taken it yet{since}.")],
         RunState::Starting { generation: Some(_) } => {
-            vec!["A keeper has been told to start it, and has not yet said that it lives.".into()]
+            vec![format!("A keeper has been told to start it, and has not yet said that it lives{since}.")]
         }
-        RunState::Running { unowned, interrupted } => running(run, *unowned, *interrupted, now),
-        RunState::Stopping { why } => vec![stopping(run, *why)],
+        RunState::Running { unowned, interrupted } => running(run, facts.slot.as_ref(), *unowned, *interrupted, now),
+        RunState::Stopping { why } => vec![stopping(run, facts.slot.as_ref(), *why)],
+        RunState::Draining { .. } if facts.slot.as_ref().and_then(slots::blocked).is_some() => {
+            vec![format!("Its process has ended, and what it wrote last waits to be written{since}.")]
+        }
         RunState::Draining { .. } => {
-            vec!["Its process has ended, but another one still holds its output open.".into()]
+            vec![format!("Its process has ended, but another one still holds its output open{since}.")]
         }
-        RunState::Ended { outcome } => vec![verdict(run, outcome)],
+        RunState::Ended { outcome } => verdict(run, outcome),
     }
 }
 
-fn queue(run: &Run, live: &[Run]) -> Vec<String> {
+fn queue(run: &Run, live: &[Run], since: &str) -> Vec<String> {
     let group = run.group.as_deref().unwrap_or_default();
     let same = || live.iter().filter(|other| other.group.as_deref() == Some(group) && other.no != run.no);
     let going: Vec<String> =
         same().filter(|other| other.state.is_going()).map(|other| other.id().to_string()).collect();
     let before = same().filter(|other| other.state == RunState::Queued && other.no < run.no).count();
     let mut story = vec![format!(
-        "It waits for a place in the group {group:?}: {} of at most {} are taken, by {}.",
+        "It waits for a place in the group {group:?}{since}: {} of at most {} are taken, by {}.",
         going.len(),
         run.group_max,
         if going.is_empty() { "nobody".into() } else { going.join(", ") }
@@ -92,11 +168,10 @@ fn queue(run: &Run, live: &[Run]) -> Vec<String> {
     story
 }
 
-fn running(run: &Run, unowned: bool, interrupted: bool, now: Time) -> Vec<String> {
+fn running(run: &Run, slot: Option<&Snapshot>, unowned: bool, interrupted: bool, now: Time) -> Vec<String> {
     let mut story = Vec::new();
     let pid = run.pid.map_or(String::new(), |pid| format!(" as process {pid}"));
-    let since =
-        run.started_at.map_or(String::new(), |at| format!(" for {}", length(now.millis().saturating_sub(at.millis()))));
+    let since = run.started_at.map_or(String::new(), |at| format!(" for {}", between(at, now)));
     story.push(format!("It has been running{pid}{since}."));
     if interrupted {
         story.push("Its caller's interruption was passed on to it, and it goes on.".into());
@@ -104,24 +179,39 @@ fn running(run: &Run, unowned: bool, interrupted: bool, now: Time) -> Vec<String
     if unowned {
         story.push("Both keepers died at once, so nobody keeps its output, and its exit code may not be known.".into());
     }
+    if slot.is_some_and(|slot| slot.flags & flag::ADOPTED != 0) {
+        story.push("The keeper that started it has died, and the other one has taken it over.".into());
+    }
     story
 }
 
-fn stopping(run: &Run, why: StopWhy) -> String {
+fn stopping(run: &Run, slot: Option<&Snapshot>, why: StopWhy) -> String {
     let who = match why {
-        StopWhy::Asked => "Somebody asked it to stop",
+        StopWhy::Asked => "Its end was asked for",
         StopWhy::Interrupt => "Its caller interrupted it",
+        StopWhy::Planned => "kin stops it, because its job or what it needs has changed",
+        StopWhy::Sick => "It did not answer any more, so kin stops it",
+        StopWhy::NotReady => "It was not ready in time, so kin stops it",
     };
-    let alive = if run.started_at.is_some() { "has not ended yet" } else { "was only just starting" };
-    format!("{who}, and it {alive}; if it does not end by itself it is killed.")
+    let alive = if run.started_at.is_some() { "it has not ended yet" } else { "it was only just starting" };
+    let ladder = match slot.map(|slot| (slot.flags & flag::KILLED != 0, slot.stop_signal)) {
+        Some((true, _)) => "KILL has been sent to all of its processes".to_string(),
+        Some((false, number)) if number != 0 => {
+            let name = u8::try_from(number).map_or_else(|_| number.to_string(), signal::name);
+            format!("{name} has been sent to all of its processes, and KILL follows when its grace is over")
+        }
+        Some(_) | None => "if it does not end by itself it is killed".into(),
+    };
+    format!("{who}, and {alive}; {ladder}.")
 }
 
-fn verdict(run: &Run, outcome: &Outcome) -> String {
-    match outcome {
+fn verdict(run: &Run, outcome: &Outcome) -> Vec<String> {
+    let verdict = match outcome {
+        Outcome::SpawnFailed { step, errno } => return never_ran(run, *step, *errno),
         Outcome::Ok => "It ended well, with code 0.".into(),
         Outcome::Failed { code } => format!("It failed: its program ended with code {code}."),
         Outcome::Signaled { signal: number } => {
-            format!("A signal that kin did not send ended it: {}.", signal::name(*number))
+            format!("Signal {} ended it; nobody had asked kin to stop it.", signal::name(*number))
         }
         Outcome::TimedOut => match run.timeout_ms {
             Some(ms) => format!("It took longer than its timeout of {}, and kin ended it.", length_u64(ms)),
@@ -130,9 +220,9 @@ fn verdict(run: &Run, outcome: &Outcome) -> String {
         Outcome::OomKilled => "The kernel killed it because memory was used up.".into(),
         Outcome::Stopped => "Somebody asked for its end.".into(),
         Outcome::Interrupted => "Its caller's interruption was passed on to it, and it ended by that.".into(),
-        Outcome::SpawnFailed { step, errno } => {
-            format!("Its program was never started: {} failed: {}.", step.word(), system_words(*errno))
-        }
+        Outcome::Unhealthy(UnhealthyWhy::Sick) => "It did not answer any more, and kin ended it.".into(),
+        Outcome::Unhealthy(UnhealthyWhy::NotReady) => "It was not ready in time, and kin ended it.".into(),
+        Outcome::Skipped(SkipWhy::Loop) => "It was skipped: its chain had come to this job before.".into(),
         Outcome::Skipped(SkipWhy::Overlap) => "It was skipped: another run of its job was not over.".into(),
         Outcome::Skipped(SkipWhy::Disabled) => "It was skipped: its job is disabled.".into(),
         Outcome::Skipped(SkipWhy::Calendar) => "It was skipped: its calendar forbids that time.".into(),
@@ -142,25 +232,130 @@ fn verdict(run: &Run, outcome: &Outcome) -> String {
         Outcome::Lost(LostWhy::Unknown) => {
             "kin cannot know how it ended, because all who watched it had died; it does not guess.".into()
         }
+    };
+    let mut story = vec![verdict];
+    story.extend(match run.left_behind {
+        0 => None,
+        1 => Some("One of its processes outlived it.".into()),
+        n => Some(format!("{n} of its processes outlived it.")),
+    });
+    story
+}
+
+const EPERM: i32 = 1;
+const ENOENT: i32 = 2;
+const ENOEXEC: i32 = 8;
+const EAGAIN: i32 = 11;
+const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const ENOTDIR: i32 = 20;
+const EMFILE: i32 = 24;
+const ENOSPC: i32 = 28;
+
+/// What failed, in words, and what to do.
+fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
+    let program = run.command.first().map_or("its program", String::as_str);
+    let what = match step {
+        SpawnStep::Spec => "what it was to be started from could not be read".to_string(),
+        SpawnStep::Pipe => "the pipes for its output could not be made".into(),
+        SpawnStep::Fork => "no process could be made for it".into(),
+        SpawnStep::Session => "it got no session or terminal of its own".into(),
+        SpawnStep::Rlimit => "its limits could not be set".into(),
+        SpawnStep::Priority => "its priority could not be set".into(),
+        SpawnStep::User => "it could not become the user it was to run as".into(),
+        SpawnStep::Directory => format!("its directory {} could not be entered", run.directory),
+        SpawnStep::Stdio => "its input and output could not be put in place".into(),
+        SpawnStep::Exec => format!("{program} could not be executed"),
+        SpawnStep::Cgroup => "its cgroup could not be made, or not take its limits".into(),
+        SpawnStep::Logs => "the files for its output could not be made".into(),
+    };
+    let todo = match (step, errno) {
+        (SpawnStep::Exec, ENOENT) => {
+            "Look at the program's name and at the PATH it was given, and whether the interpreter in its first line is there"
+        }
+        (SpawnStep::Exec, EACCES) => "Make the file executable, and the directories above it open to its user",
+        (SpawnStep::Exec, ENOEXEC) => "It is no program: a script needs a first line as `#!/bin/sh`",
+        (SpawnStep::Directory, ENOENT | ENOTDIR) => "Make that directory, or run it in another one",
+        (SpawnStep::Directory, EACCES) => "Let its user enter that directory, or run it in another one",
+        (SpawnStep::Spec, ENOENT) => "Submit it again: the runtime directory was emptied before it could start",
+        (_, EAGAIN) => {
+            "The user has as many processes as it may: end some, or raise the limit (`ulimit -u`, `TasksMax=`)"
+        }
+        (_, ENOMEM) => "Free some memory",
+        (_, EMFILE) => "Raise the server's limit of open files (`LimitNOFILE=`)",
+        (_, ENOSPC) => "Make room on the disk",
+        (_, EPERM | EACCES) => "The server's user may not do that: run the server as a user who may",
+        (_, _) => "`kin doctor` looks at the server",
+    };
+    vec![
+        format!("It never ran: {what}: {} (step {}, error {errno}).", system_words(errno), step.word()),
+        format!("{todo}; then start it again."),
+    ]
+}
+
+fn never_started(run: &Run) -> bool {
+    matches!(run.outcome(), Some(Outcome::SpawnFailed { .. } | Outcome::Cancelled | Outcome::Skipped(_)))
+}
+
+/// Where what it wrote is, and what of it is not there.
+fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
+    let mut story = Vec::new();
+    if let Some(blocked) = facts.slot.as_ref().and_then(slots::blocked) {
+        let since =
+            blocked.since.map_or(String::new(), |at| format!(" since {} ({})", convert::time(at), between(at, now)));
+        story.push(format!(
+            "Its output is blocked{since}, because {}; {} bytes were dropped so far.",
+            blocked.why(),
+            blocked.dropped
+        ));
     }
+    let files: Vec<String> =
+        facts.files.iter().map(|(path, bytes)| format!("{} ({bytes} bytes)", path.display())).collect();
+    let dropped = |slot: Option<u64>, row: u64| slot.unwrap_or(0).max(row);
+    let slot = facts.slot.as_ref();
+    let dropped =
+        dropped(slot.map(|s| s.out_dropped), run.out_dropped) + dropped(slot.map(|s| s.err_dropped), run.err_dropped);
+    let written = run.out_bytes + run.err_bytes;
+    if !files.is_empty() {
+        story.push(format!("Its output is in {}.", files.join(", ")));
+    } else if run.outcome().is_some() && written > 0 {
+        story.push(format!("Its output, {written} bytes, is no longer kept."));
+    } else if run.started_at.is_some() && written == 0 && dropped == 0 && !never_started(run) {
+        let so_far = if run.outcome().is_some() { "" } else { " so far" };
+        story.push(format!("It has written nothing that kin keeps{so_far}."));
+    }
+    if dropped > 0 && slot.and_then(slots::blocked).is_none() {
+        story.push(format!("{dropped} bytes of its output are not kept."));
+    }
+    story
 }
 
 fn next(run: &Run) -> String {
     let id = run.id();
     match &run.state {
-        RunState::Held { latch } => format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it."),
+        RunState::Held { on: Hold::Latch(latch) } => {
+            format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it.")
+        }
+        RunState::Held { on: Hold::Needs(_) } => {
+            format!("Next: it starts when they are ready; `kin stop {id}` cancels it.")
+        }
+        RunState::Waiting { .. } => format!("Next: it starts then; `kin stop {id}` cancels it."),
         RunState::Queued => format!("Next: it starts when a place is free; `kin stop {id}` cancels it."),
         RunState::Starting { .. } => "Next: it runs.".into(),
         RunState::Running { .. } => match run.timeout_ms {
             Some(ms) => format!("Next: it ends by itself, or is ended after {} in all.", length_u64(ms)),
             None => "Next: it ends by itself.".into(),
         },
-        RunState::Stopping { .. } => "Next: it ends.".into(),
+        RunState::Stopping { .. } => format!("Next: it ends; `kin kill {id}` does not wait for its grace."),
         RunState::Draining { .. } => {
             "Next: it counts as ended when its output is closed, or after a few seconds.".into()
         }
         RunState::Ended { .. } => "Nothing follows from it.".into(),
     }
+}
+
+fn between(from: Time, to: Time) -> String {
+    length(to.millis().saturating_sub(from.millis()))
 }
 
 fn length_u64(ms: u64) -> String {
@@ -180,57 +375,4 @@ fn length(ms: i64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::http::convert::tests::sample;
-    use kin_core::{RunNo, SpawnStep};
-    use kin_ledger::Change;
-
-    #[test]
-    fn a_queued_run_says_whom_it_waits_for() {
-        let mut run = sample(RunState::Queued);
-        (run.group, run.group_max) = (Some("disk".into()), 1);
-        let mut other = run.clone();
-        other.no = RunNo::parse("00000007").expect("a number");
-        other.state = RunState::Running { unowned: false, interrupted: false };
-        let story = story(&run, &[], &[other, run.clone()], run.created_at);
-        assert_eq!(
-            story[1],
-            "It waits for a place in the group \"disk\": 1 of at most 1 are taken, by backup-00000007."
-        );
-        assert_eq!(story[2], "It is the first in the queue.");
-        assert_eq!(story[3], "Next: it starts when a place is free; `kin stop backup-NeP8nb4q` cancels it.");
-    }
-
-    #[test]
-    fn an_ended_run_tells_its_life_in_order() {
-        let run = sample(RunState::Ended { outcome: Outcome::SpawnFailed { step: SpawnStep::Exec, errno: 2 } });
-        let event = |from, to, outcome| Event {
-            seq: 1,
-            at: run.created_at,
-            kind: "run.state".into(),
-            run: Some(run.id()),
-            change: Some(Change { from, to, outcome, exit: None }),
-            message: None,
-        };
-        let events =
-            [event(None, Stage::Starting, None), event(Some(Stage::Starting), Stage::Ended, run.outcome().cloned())];
-        let want = [
-            "backup-NeP8nb4q was asked for by uid:1000 at 2026-11-30T13:54:01.120Z: true",
-            "2026-11-30T13:54:01.120Z: it was to start.",
-            "2026-11-30T13:54:01.120Z: it ended: spawn-failed(exec, 2).",
-            "Its program was never started: exec failed: No such file or directory.",
-            "Nothing follows from it.",
-        ];
-        assert_eq!(story(&run, &events, &[], run.created_at), want);
-    }
-
-    #[test]
-    fn lengths_are_short() {
-        for (ms, want) in
-            [(0, "0.0 s"), (2_540, "2.5 s"), (65_000, "1 min 5 s"), (3_900_000, "1 h 5 min"), (90_000_000, "1 d 1 h")]
-        {
-            assert_eq!(length(ms), want);
-        }
-    }
-}
+mod tests;

@@ -192,11 +192,14 @@ impl One {
     fn fill(&mut self, end: u64, into: &mut Vec<u8>) -> io::Result<Progress> {
         while self.at < end && into.len() < BUDGET {
             let room = usize::try_from(end - self.at).unwrap_or(BUDGET).min(BUDGET - into.len());
-            match self.segments.read(self.at, room, into)? {
-                Found::Bytes(n) => self.at += n as u64,
-                Found::Missing { .. } if into.is_empty() => return Err(io::Error::other("not kept from here on")),
-                Found::Missing { .. } => return Ok(Progress::More),
-                Found::End => return Ok(Progress::Dry),
+            match self.segments.read(self.at, room, into) {
+                Ok(Found::Bytes(n)) => self.at += n as u64,
+                Ok(Found::Missing { .. }) if into.is_empty() => return Err(io::Error::other("not kept from here on")),
+                Ok(Found::Missing { .. }) => return Ok(Progress::More),
+                Ok(Found::End) => return Ok(Progress::Dry),
+                // What was read before it is given out; the next look meets it again.
+                Err(_) if !into.is_empty() => return Ok(Progress::More),
+                Err(e) => return Err(e),
             }
         }
         Ok(if self.at < end { Progress::More } else { Progress::Dry })

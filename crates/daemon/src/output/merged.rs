@@ -68,8 +68,17 @@ impl Merged {
         Ok([out.end()?, err.end()?])
     }
 
-    /// Appends frames to `into` until it holds about `BUDGET` bytes or nothing is left.
+    /// Appends frames to `into` until it holds about `BUDGET` bytes or nothing is left. An error comes only when nothing
+    /// could be read before it.
     pub fn fill(&mut self, upto: Upto, into: &mut Vec<u8>) -> io::Result<Progress> {
+        match self.fill_some(upto, into) {
+            // The next call meets it again.
+            Err(_) if !into.is_empty() => Ok(Progress::More),
+            filled => filled,
+        }
+    }
+
+    fn fill_some(&mut self, upto: Upto, into: &mut Vec<u8>) -> io::Result<Progress> {
         let ends = match upto {
             Upto::Indexed => [u64::MAX; 2],
             Upto::All { ends } => ends,
@@ -138,7 +147,11 @@ impl Merged {
             let head = into.len();
             into.extend_from_slice(&[0; frame::HEAD]);
             let room = usize::try_from(end - self.at[i]).unwrap_or(BUDGET).min(BUDGET);
-            match self.streams[i].read(self.at[i], room, into)? {
+            let found = self.streams[i].read(self.at[i], room, into);
+            if found.is_err() {
+                into.truncate(head);
+            }
+            match found? {
                 Found::Bytes(n) => {
                     let kind = if stream == Stream::Out { Kind::Out } else { Kind::Err };
                     into[head..head + frame::HEAD].copy_from_slice(&frame::head(kind, self.at[i], n as u32));

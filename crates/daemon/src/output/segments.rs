@@ -1,8 +1,10 @@
 //! One stream of a run as it lies on disk: segments of one size, `<run id>.out`, then `<run id>.out.2`, and so on.
 //!
 //! Offsets count what the program wrote and kin kept room for; a segment that was removed to stay below a cap is a hole
-//! in them. Only the last segment may be shorter than the others.
+//! in them. Only the last segment may be shorter than the others. Of a run that ended long ago each may be packed
+//! (`<run id>.out.zst`); where both forms are there, the plain one counts.
 
+use super::packed::{Packed, packed};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
@@ -17,9 +19,17 @@ pub struct Segments {
     first: PathBuf,
     size: u64,
     /// The segment that was read last, counted from one.
-    open: Option<(u64, File)>,
+    open: Option<(u64, Form)>,
     /// The greatest segment known to exist; zero before the first look.
     newest: u64,
+    /// A packed segment, its size on the disk, and how many bytes it holds: as found at the last look.
+    measured: Option<(u64, u64, u64)>,
+}
+
+#[derive(Debug)]
+enum Form {
+    Plain(File),
+    Packed(Box<Packed>),
 }
 
 /// What lies at an offset.
@@ -40,7 +50,7 @@ impl Segments {
     }
 
     pub fn of_size(first: PathBuf, size: u64) -> Segments {
-        Segments { first, size, open: None, newest: 0 }
+        Segments { first, size, open: None, newest: 0, measured: None }
     }
 
     /// Reads into the spare room of `into`, at most `max` bytes and never across a segment's end.
@@ -64,14 +74,14 @@ impl Segments {
     /// Where the stream ends by now.
     pub fn end(&mut self) -> io::Result<u64> {
         if self.newest == 0 {
-            self.newest = match file_len(&self.first)? {
+            self.newest = match self.len_of(1)? {
                 Some(len) if len < self.size => return Ok(len),
                 Some(_) => self.next_after(1)?.map_or(Ok(1), |_| self.greatest())?,
                 None => self.greatest()?,
             };
         }
         loop {
-            match file_len(&self.path(self.newest))? {
+            match self.len_of(self.newest)? {
                 Some(len) if len >= self.size && self.exists(self.newest + 1)? => self.newest += 1,
                 Some(len) => return Ok(self.start(self.newest) + len.min(self.size)),
                 None if self.newest <= 1 => {
@@ -97,7 +107,40 @@ impl Segments {
     }
 
     fn exists(&self, number: u64) -> io::Result<bool> {
-        Ok(file_len(&self.path(number))?.is_some())
+        let path = self.path(number);
+        Ok(file_len(&path)?.is_some() || file_len(&packed(&path))?.is_some())
+    }
+
+    /// How many bytes a segment holds; `None` where there is none.
+    fn len_of(&mut self, number: u64) -> io::Result<Option<u64>> {
+        let plain = self.path(number);
+        if let Some(len) = file_len(&plain)? {
+            return Ok(Some(len));
+        }
+        let place = packed(&plain);
+        let Some(on_disk) = file_len(&place)? else { return Ok(None) };
+        if let Some((_, _, len)) = self.measured.filter(|(n, size, _)| (*n, *size) == (number, on_disk)) {
+            return Ok(Some(len));
+        }
+        let len = Packed::open(&place)?.map(|packed| packed.plain_len());
+        self.measured = len.map(|len| (number, on_disk, len));
+        Ok(len)
+    }
+
+    /// Every file that this stream may have. Its directory is listed only if the first segment is full: most are not.
+    pub fn files(&mut self) -> io::Result<Vec<PathBuf>> {
+        let mut numbers = vec![1];
+        // One that is damaged may well have been full.
+        if self.len_of(1).map_or(true, |len| len.is_some_and(|len| len >= self.size)) {
+            numbers.extend(self.numbers()?);
+        }
+        // The first goes last: without it nobody would look for the others. The plain form goes before the packed one,
+        // as it may just be becoming that.
+        let forms = |number: u64| {
+            let plain = self.path(number);
+            [packed(&plain), plain]
+        };
+        Ok(numbers.into_iter().flat_map(forms).rev().collect())
     }
 
     /// Whether that segment exists; then it is the open one.
@@ -105,15 +148,24 @@ impl Segments {
         if self.open.as_ref().is_some_and(|(open, _)| *open == number) {
             return Ok(true);
         }
-        self.open = open(&self.path(number))?.map(|file| (number, file));
+        let plain = self.path(number);
+        // In this order: the packed one is there before the plain one goes.
+        let form = match open(&plain)? {
+            Some(file) => Some(Form::Plain(file)),
+            None => Packed::open(&packed(&plain))?.map(|packed| Form::Packed(Box::new(packed))),
+        };
+        self.open = form.map(|form| (number, form));
         Ok(self.open.is_some())
     }
 
-    fn read_open(&self, within: u64, room: usize, into: &mut Vec<u8>) -> io::Result<usize> {
-        let Some((_, file)) = &self.open else { return Ok(0) };
+    fn read_open(&mut self, within: u64, room: usize, into: &mut Vec<u8>) -> io::Result<usize> {
+        let Some((_, form)) = &mut self.open else { return Ok(0) };
         let before = into.len();
         into.resize(before + room, 0);
-        let got = read_at(file, &mut into[before..], within);
+        let got = match form {
+            Form::Plain(file) => read_at(file, &mut into[before..], within),
+            Form::Packed(packed) => packed.read_at(&mut into[before..], within),
+        };
         into.truncate(before + *got.as_ref().unwrap_or(&0));
         got
     }
@@ -146,6 +198,7 @@ impl Segments {
         for entry in entries {
             let entry = entry?.file_name();
             let number = entry.to_str().and_then(|n| n.strip_prefix(name.as_ref())).and_then(|n| n.strip_prefix('.'));
+            let number = number.map(|n| n.strip_suffix(".zst").unwrap_or(n));
             numbers.extend(number.and_then(|n| n.parse::<u64>().ok()).filter(|n| *n > 1));
         }
         Ok(numbers)

@@ -89,7 +89,7 @@ fn a_started_keeper_starts_looks_stops_and_hands_over_without_allocating() {
                 slot,
                 restore: &restore,
             };
-            let pidfd = spawn(&mut arena, &prepared).expect("a child");
+            let pidfd = spawn(&mut arena, &prepared).expect("a child").expect("a pidfd");
             let leader = slot.pid.load(Ordering::Relaxed);
             let start_ticks = crate::boot::start_ticks(leader).expect("it is there");
             assert_eq!(peek(&pidfd), Waited::Alive);

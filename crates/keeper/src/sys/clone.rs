@@ -53,8 +53,8 @@ pub enum Memory {
     Copied,
 }
 
-/// Makes the child of `p` and gives its pidfd. Its pid is then in the slot; what it could not do will be there too.
-pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
+/// Makes the child of `p` and gives its pidfd (`None`: the old call, and no descriptor left). Its pid is then in the slot; what it could not do will be there too.
+pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
     arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
     if memory == Memory::Copied || arena.way == Way::Clone {
         return make(arena, p, arena.streams(p).map(|fd| fd.as_raw_fd()), Memory::Copied);
@@ -67,7 +67,7 @@ pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Resu
     made
 }
 
-fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<OwnedFd, (SpawnStep, i32)> {
+fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
     let mut extra = [(0, 0); EXTRA_MAX];
     for (place, (fd, to)) in extra.iter_mut().zip(p.extra) {
         *place = (fd.as_raw_fd(), i32::from(*to));
@@ -94,7 +94,7 @@ fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Res
     let slot_pid = p.slot.pid.as_ptr() as u64;
     if arena.way == Way::Clone3 {
         match clone3(&arena.stack, &plan, slot_pid, p.cgroup, memory) {
-            Ok(pidfd) => return Ok(pidfd),
+            Ok(pidfd) => return Ok(Some(pidfd)),
             // Missing, or forbidden by a filter; or by a cgroup, which the child will then hear itself.
             Err(libc::ENOSYS | libc::EPERM) => {}
             Err(e) => return Err((refused_step(e, p.cgroup), e)),
@@ -144,7 +144,7 @@ fn clone3(
     let blocked = Blocked::all();
     // SAFETY: `args` is whole and its pointers are ours or the slot's; a child that shares our memory has the arena's
     // stack for itself while we wait for it; `child::run` never returns.
-    let result = check(unsafe { raw_clone3(&raw const args, child::run, plan) });
+    let result = check(unsafe { bear(libc::SYS_clone3, clone3_words(&args), child::run, plan) });
     drop(blocked);
     result?;
     // SAFETY: the kernel has just made it for us.
@@ -152,54 +152,33 @@ fn clone3(
 }
 
 /// The old call: a copy of our memory, the pid in the slot, and a pidfd opened afterwards (the child cannot be reaped
-/// by anybody else in between).
-fn clone(plan: &Plan<'_>, slot_pid: u64) -> Result<OwnedFd, i32> {
+/// by anybody else in between). Where that cannot be, there is a child all the same.
+fn clone(plan: &Plan<'_>, slot_pid: u64) -> Result<Option<OwnedFd>, i32> {
     let flags = PARENT_SETTID | libc::SIGCHLD as u64;
     let blocked = Blocked::all();
+    let words = [flags as usize, 0, slot_pid as usize, 0, 0];
     // SAFETY: the child has a copy of our memory and stack; `slot_pid` lies in the shared table.
-    let result = check(unsafe { raw_clone(flags, slot_pid, plan) });
+    let result = check(unsafe { bear(libc::SYS_clone, words, child::run, plan) });
     drop(blocked);
-    super::wait::pidfd_open(result? as u32).map_err(|e| e.raw_os_error().unwrap_or(libc::EINVAL))
+    Ok(super::wait::pidfd_open(result? as u32).ok())
 }
 
 /// What a child runs, in its memory or ours.
 type Entry<T> = extern "C" fn(*const T) -> !;
 
-/// # Safety
-/// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
-#[cfg(target_arch = "x86_64")]
-unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
-    let result: isize;
-    // SAFETY: in the parent this is a plain call. In the child rax is 0 and all but rax, rcx, r11 and rsp are as they
-    // were; it calls `run` and never comes back here.
-    unsafe {
-        asm!(
-            "syscall",
-            "test rax, rax",
-            "jnz 2f",
-            "xor ebp, ebp",
-            "mov rdi, r8",
-            "call r9",
-            "ud2",
-            "2:",
-            inlateout("rax") libc::SYS_clone3 as isize => result,
-            in("rdi") args,
-            in("rsi") size_of::<CloneArgs>(),
-            in("r8") plan,
-            in("r9") run,
-            out("rcx") _,
-            out("r11") _,
-        );
-    }
-    result
+fn clone3_words(args: &CloneArgs) -> [usize; 5] {
+    [(&raw const *args) as usize, size_of::<CloneArgs>(), 0, 0, 0]
 }
 
+/// A call that comes back twice. In the parent it is a plain call; the child never comes back, but runs `run(plan)`.
+///
 /// # Safety
-/// `pid` must be good for the kernel to write a pid to.
+/// `number` must be `clone3` or `clone`, and `words` valid for it; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "x86_64")]
-unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
+unsafe fn bear<T>(number: i64, words: [usize; 5], run: Entry<T>, plan: &T) -> isize {
+    let [a, b, c, d, e] = words;
     let result: isize;
-    // SAFETY: as in `raw_clone3`, on a copy of this very stack.
+    // SAFETY: in the child rax is 0 and all but rax, rcx, r11 and rsp are as they were; it calls `run`.
     unsafe {
         asm!(
             "syscall",
@@ -210,14 +189,10 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
             "call r9",
             "ud2",
             "2:",
-            inlateout("rax") libc::SYS_clone as isize => result,
-            in("rdi") flags,
-            in("rsi") 0usize,
-            in("rdx") pid,
-            in("r10") 0usize,
-            in("r8") 0usize,
+            inlateout("rax") number as isize => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") e,
             in("r12") plan,
-            in("r9") child::run as extern "C" fn(*const Plan<'_>) -> !,
+            in("r9") run,
             out("rcx") _,
             out("r11") _,
         );
@@ -225,13 +200,16 @@ unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
     result
 }
 
+/// A call that comes back twice. In the parent it is a plain call; the child never comes back, but runs `run(plan)`.
+///
 /// # Safety
-/// `args` must be valid for `clone3`; with CLONE_VM its stack must belong to the child alone.
+/// `number` must be `clone3` or `clone`, and `words` valid for it; with CLONE_VM its stack must belong to the child alone.
 #[cfg(target_arch = "aarch64")]
-unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isize {
+unsafe fn bear<T>(number: i64, words: [usize; 5], run: Entry<T>, plan: &T) -> isize {
+    // Here the old call has its last two words the other way round, and both are zero.
+    let [a, b, c, d, e] = words;
     let result: isize;
-    // SAFETY: in the parent this is a plain call. In the child x0 is 0 and all but x0 and sp are as they were; it
-    // calls `run` and never comes back here.
+    // SAFETY: in the child x0 is 0 and all but x0 and sp are as they were; it calls `run`.
     unsafe {
         asm!(
             "svc #0",
@@ -242,41 +220,11 @@ unsafe fn raw_clone3<T>(args: *const CloneArgs, run: Entry<T>, plan: &T) -> isiz
             "blr x10",
             "brk #1",
             "2:",
-            in("x8") libc::SYS_clone3,
-            inlateout("x0") args => result,
-            in("x1") size_of::<CloneArgs>(),
+            in("x8") number,
+            inlateout("x0") a as isize => result,
+            in("x1") b, in("x2") c, in("x3") d, in("x4") e,
             in("x9") plan,
             in("x10") run,
-            out("x30") _,
-        );
-    }
-    result
-}
-
-/// # Safety
-/// `pid` must be good for the kernel to write a pid to.
-#[cfg(target_arch = "aarch64")]
-unsafe fn raw_clone(flags: u64, pid: u64, plan: &Plan<'_>) -> isize {
-    let result: isize;
-    // SAFETY: as in `raw_clone3`, on a copy of this very stack.
-    unsafe {
-        asm!(
-            "svc #0",
-            "cbnz x0, 2f",
-            "mov x29, xzr",
-            "mov x30, xzr",
-            "mov x0, x9",
-            "blr x10",
-            "brk #1",
-            "2:",
-            in("x8") libc::SYS_clone,
-            inlateout("x0") flags => result,
-            in("x1") 0usize,
-            in("x2") pid,
-            in("x3") 0usize,
-            in("x4") 0usize,
-            in("x9") plan,
-            in("x10") child::run as extern "C" fn(*const Plan<'_>) -> !,
             out("x30") _,
         );
     }
@@ -311,7 +259,7 @@ pub fn floor(arena: &Arena, program: &std::ffi::CStr) -> std::io::Result<OwnedFd
     // SAFETY: the program's name outlives the child's need of it: we wait until it has been run.
     let program = unsafe { &*program.as_ptr() };
     // SAFETY: as in `clone3`.
-    let result = check(unsafe { raw_clone3(&raw const args, run, program) });
+    let result = check(unsafe { bear(libc::SYS_clone3, clone3_words(&args), run, program) });
     result.map_err(std::io::Error::from_raw_os_error)?;
     // SAFETY: the kernel has just made it for us.
     Ok(unsafe { OwnedFd::from_raw_fd(pidfd) })

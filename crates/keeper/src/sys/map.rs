@@ -45,6 +45,20 @@ impl Mapping {
         Mapping::map(file, len, ProtFlags::READ, MapFlags::PRIVATE | MapFlags::POPULATE)
     }
 
+    /// Keeps its pages in memory, and makes them present in this process, so that a store (ours, or the kernel's of a pid)
+    /// never has to wait or fail. Locks are not inherited: each process asks for itself. `false`: only touched, because the
+    /// limit on locked memory is reached.
+    pub fn pin(&self) -> bool {
+        // SAFETY: our own mapping, whole; locking changes no byte of it.
+        if unsafe { rustix::mm::mlock(self.at.as_ptr().cast(), self.len) }.is_ok() {
+            return true;
+        }
+        for offset in (0..self.len).step_by(4096) {
+            self.view::<AtomicU32>(offset, 1)[0].load(std::sync::atomic::Ordering::Relaxed);
+        }
+        false
+    }
+
     fn map(file: impl AsFd, len: usize, prot: ProtFlags, flags: MapFlags) -> std::io::Result<Mapping> {
         // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing.
         let at = unsafe { rustix::mm::mmap(std::ptr::null_mut(), len, prot, flags, file, 0)? };

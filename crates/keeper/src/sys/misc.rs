@@ -143,7 +143,7 @@ pub fn tee_to(
 }
 
 /// The most descriptors that travel in one packet.
-pub const FDS_MAX: usize = 3;
+pub const FDS_MAX: usize = 6;
 
 /// What came in one packet.
 #[derive(Debug)]
@@ -178,7 +178,7 @@ pub fn receive(socket: impl AsFd, buffer: &mut [u8]) -> Result<Packet, Errno> {
         }
     };
     let cut = rustix::net::ReturnFlags::TRUNC | rustix::net::ReturnFlags::CTRUNC;
-    let mut packet = Packet { len: got.bytes, fds: [None, None, None], cut: got.flags.intersects(cut) };
+    let mut packet = Packet { len: got.bytes, fds: [const { None }; FDS_MAX], cut: got.flags.intersects(cut) };
     let mut places = packet.fds.iter_mut();
     for message in control.drain() {
         if let RecvAncillaryMessage::ScmRights(rights) = message {

@@ -8,6 +8,7 @@ mod child;
 pub mod clone;
 pub mod map;
 pub mod misc;
+pub mod origin;
 pub mod pages;
 pub mod process;
 mod raw;

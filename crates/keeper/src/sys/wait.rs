@@ -38,6 +38,17 @@ pub struct ExitInfo {
     pub status: i32,
 }
 
+impl ExitInfo {
+    /// From the status that `wait` gives.
+    fn of(status: i32) -> ExitInfo {
+        match status & 0x7f {
+            0 => ExitInfo { code: libc::CLD_EXITED, status: (status >> 8) & 0xff },
+            signal if status & 0x80 != 0 => ExitInfo { code: libc::CLD_DUMPED, status: signal },
+            signal => ExitInfo { code: libc::CLD_KILLED, status: signal },
+        }
+    }
+}
+
 /// What a look for the ends of unknown children found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stranger {
@@ -174,10 +185,8 @@ fn signal_group_by_number(leader: BorrowedFd<'_>, signal: i32) -> io::Result<()>
         Waited::Alive | Waited::Zombie { .. } => {}
     }
     let pid = pidfd_pid(leader).filter(|pid| *pid > 1).ok_or_else(gone)?;
-    let group = -(pid as isize);
-    // SAFETY: numbers only; the group's number is that of an unreaped child, so it is still its own.
-    let result = check(unsafe { call(libc::SYS_kill, [group as usize, signal as usize, 0, 0, 0, 0]) });
-    result.map(|_| ()).map_err(io::Error::from_raw_os_error)
+    // The group's number is that of an unreaped child, so it is still its own.
+    signal_child(pid, signal, true)
 }
 
 /// `struct pidfd_info` as of 6.13, the 64 bytes that every kernel which has the call takes.
@@ -211,10 +220,53 @@ pub fn exit_info(pidfd: impl AsFd) -> Option<ExitInfo> {
     if info.mask & EXIT == 0 {
         return None;
     }
-    let status = info.exit_code;
-    Some(match status & 0x7f {
-        0 => ExitInfo { code: libc::CLD_EXITED, status: (status >> 8) & 0xff },
-        signal if status & 0x80 != 0 => ExitInfo { code: libc::CLD_DUMPED, status: signal },
-        signal => ExitInfo { code: libc::CLD_KILLED, status: signal },
-    })
+    Some(ExitInfo::of(info.exit_code))
+}
+
+/// What can be seen of a process that has ended, and that its parent has not reaped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Corpse {
+    Ended(ExitInfo),
+    /// It is there, and we may not know how it ended.
+    Closed,
+    /// It does not lie there: it was reaped, or it lives.
+    None,
+}
+
+/// Looks at the zombie of somebody else's child, who perhaps never reaps it: a container's first process may not.
+///
+/// /proc tells its status to whoever might trace it, and zero to all others; so it is first asked for something that it
+/// refuses to others instead of lying.
+pub fn corpse(pidfd: impl AsFd) -> Corpse {
+    let Some(pid) = pidfd_pid(&pidfd) else { return Corpse::None };
+    let Some(stat) = crate::boot::Stat::of(pid).filter(|stat| stat.state == b'Z') else { return Corpse::None };
+    let mut path = Text::<32>::new();
+    if write!(path, "/proc/{pid}/cwd").is_err() {
+        return Corpse::Closed;
+    }
+    // A zombie has no directory any more, which is said only to those who may ask.
+    let asked = rustix::fs::readlink(path.as_cstr(), []);
+    // Not reaped until now, so all of this was about the same process.
+    if pidfd_pid(&pidfd) != Some(pid) {
+        return Corpse::None;
+    }
+    match asked {
+        Err(rustix::io::Errno::NOENT) => Corpse::Ended(ExitInfo::of(stat.exit_status)),
+        Ok(_) | Err(_) => Corpse::Closed,
+    }
+}
+
+/// Whether the process has ended, reaped or not.
+pub fn has_ended(pidfd: impl AsFd) -> bool {
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    rustix::event::poll(&mut fds, Some(&zero)).is_ok_and(|n| n > 0)
+}
+
+/// Signals a child of ours, or its group, by number: safe only while nobody has reaped it.
+pub fn signal_child(pid: u32, signal: i32, group: bool) -> io::Result<()> {
+    let number = if group { -(pid as isize) } else { pid as isize };
+    // SAFETY: numbers only.
+    let result = check(unsafe { call(libc::SYS_kill, [number as usize, signal as usize, 0, 0, 0, 0]) });
+    result.map(|_| ()).map_err(io::Error::from_raw_os_error)
 }

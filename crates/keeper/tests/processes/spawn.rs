@@ -256,7 +256,7 @@ fn a_terminal_of_its_own_controls_the_session() {
             slot,
             restore: &house.restore,
         };
-        let pidfd = kin_keeper::spawn::spawn(&mut house.arena, &prepared).expect("a child");
+        let pidfd = kin_keeper::spawn::spawn(&mut house.arena, &prepared).expect("a child").expect("a pidfd");
         drop(pty.slave);
         await_end(&pidfd);
         reap(&pidfd);
@@ -337,4 +337,43 @@ fn a_user_with_too_many_processes_gets_no_more() {
     assert_eq!(failed(&house.run(&spec)), (SpawnStep::Exec, libc::EAGAIN));
     drop(write);
     house.finish(&first);
+}
+
+/// By the old call the pidfd is opened when the child is there already: for want of one it must not be called unborn.
+#[test]
+fn a_child_that_cannot_be_watched_is_a_child() {
+    let mut house = House::new();
+    house.arena.force(Way::Clone);
+    let bytes = house.sh("exit 7").encode().expect("encodes");
+    let null = std::fs::File::options().write(true).open("/dev/null").expect("opens");
+    let slot = house.table.place(9).expect("room") as usize;
+    let prepared = kin_keeper::spawn::Prepared {
+        view: kin_keeper::spec::SpecView::check(&bytes).expect("checks"),
+        stdin: None,
+        out: null.as_fd(),
+        err: null.as_fd(),
+        tty_slave: None,
+        extra: &[],
+        cgroup: None,
+        slot: &house.table.slots()[slot],
+        restore: &house.restore,
+    };
+    // The arena's first look at a kind of file system opens something; not the second.
+    let first = kin_keeper::spawn::spawn(&mut house.arena, &prepared).expect("a child").expect("a pidfd");
+    crate::support::await_end(&first);
+    kin_keeper::sys::wait::reap(&first);
+    drop(first);
+    let lowest =
+        rustix::io::fcntl_dupfd_cloexec(&null, 0).map(|fd| std::os::fd::AsRawFd::as_raw_fd(&fd)).expect("free");
+    let before = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let most = rustix::process::Rlimit { current: Some(lowest as u64), maximum: before.maximum };
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, most).expect("lowered");
+    let made = kin_keeper::spawn::spawn(&mut house.arena, &prepared);
+    rustix::process::setrlimit(rustix::process::Resource::Nofile, before).expect("raised");
+    assert!(made.expect("a child").is_none(), "there was no descriptor for its pidfd");
+    let pid = house.table.slots()[slot].pid.load(Ordering::Relaxed);
+    let pidfd = kin_keeper::sys::wait::pidfd_open(pid).expect("it is our child, and not reaped");
+    let ended = crate::support::end_of(crate::support::await_end(&pidfd));
+    assert_eq!(ended, (libc::CLD_EXITED, 7));
+    kin_keeper::sys::wait::reap(&pidfd);
 }

@@ -113,7 +113,7 @@ impl House {
             slot,
             restore: &self.restore,
         };
-        let pidfd = spawn(&mut self.arena, &prepared)?;
+        let pidfd = spawn(&mut self.arena, &prepared)?.expect("a descriptor is left for its pidfd");
         Ok(Started { pidfd, slot: at, out, err })
     }
 

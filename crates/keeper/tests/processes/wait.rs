@@ -3,8 +3,8 @@
 use crate::support::{House, await_end, end_of, not_run, read_line};
 use kin_keeper::sys::misc::set_subreaper;
 use kin_keeper::sys::wait::{
-    ExitInfo, Stranger, Waited, exit_info, peek, peek_pid, pidfd_open, pidfd_pid, pidfd_send_signal, reap,
-    reap_any_stranger, reap_pid,
+    Corpse, ExitInfo, Stranger, Waited, corpse, exit_info, has_ended, peek, peek_pid, pidfd_open, pidfd_pid,
+    pidfd_send_signal, reap, reap_any_stranger, reap_pid,
 };
 use std::sync::atomic::Ordering;
 
@@ -91,4 +91,51 @@ fn strangers_are_reaped_and_ours_are_not() {
     }
     assert_eq!(reap_any_stranger(|_| false), Stranger::Reaped(orphan));
     assert_eq!(reap_any_stranger(|_| false), Stranger::None);
+}
+
+/// A process that has ended with 7 and that its parent never reaps; the parent, and a pidfd of the dead one.
+fn unreaped(house: &mut House) -> (crate::support::Started, rustix::fd::OwnedFd) {
+    let started = house.start(&house.sh("(exit 7) & echo $!; exec sleep 1000"));
+    let pid: u32 = read_line(&started.out).parse().expect("a pid");
+    let pidfd = pidfd_open(pid).expect("a pidfd");
+    // Readable: it has ended.
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::IN)];
+    assert_eq!(rustix::event::poll(&mut fds, None), Ok(1));
+    (started, pidfd)
+}
+
+#[test]
+fn a_zombie_that_nobody_reaps_tells_how_it_ended() {
+    let mut house = House::new();
+    let (parent, pidfd) = unreaped(&mut house);
+    assert!(has_ended(&pidfd) && !has_ended(&parent.pidfd));
+    assert_eq!((peek(&pidfd), exit_info(&pidfd)), (Waited::NotOurs, None));
+    // The shell's place is taken by `sleep` a moment after it has spoken; until then it might still reap.
+    assert_eq!(corpse(&pidfd), Corpse::Ended(ExitInfo { code: libc::CLD_EXITED, status: 7 }));
+    assert_eq!(corpse(&parent.pidfd), Corpse::None);
+    pidfd_send_signal(&parent.pidfd, libc::SIGKILL, false).expect("sent");
+    await_end(&parent.pidfd);
+    reap(&parent.pidfd);
+}
+
+/// What the kernel hides it shows as zero: whoever may not know must not take that for the code 0.
+#[test]
+fn who_may_not_know_how_a_zombie_ended_is_not_told_zero() {
+    if !rustix::process::geteuid().is_root() {
+        return not_run("only root can look with another's eyes");
+    }
+    let mut house = House::new();
+    let (parent, pidfd) = unreaped(&mut house);
+    let pid = pidfd_pid(&pidfd).expect("not reaped");
+    let nobody = |program: &str, args: &[&str]| {
+        use std::os::unix::process::CommandExt;
+        std::process::Command::new(program).args(args).uid(65534).gid(65534).output().expect("it ran")
+    };
+    let stat = nobody("cat", &[&format!("/proc/{pid}/stat")]);
+    assert!(String::from_utf8_lossy(&stat.stdout).trim().ends_with(" 0"), "{stat:?}");
+    let cwd = nobody("readlink", &["-v", &format!("/proc/{pid}/cwd")]);
+    assert!(String::from_utf8_lossy(&cwd.stderr).contains("Permission denied"), "{cwd:?}");
+    pidfd_send_signal(&parent.pidfd, libc::SIGKILL, false).expect("sent");
+    await_end(&parent.pidfd);
+    reap(&parent.pidfd);
 }

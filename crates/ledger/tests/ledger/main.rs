@@ -2,6 +2,7 @@
 
 mod counting;
 mod damage;
+mod defining;
 mod disk;
 mod history;
 mod killing;
@@ -10,4 +11,5 @@ mod rebuilding;
 mod runs;
 mod size;
 mod sweeping;
+mod ticking;
 mod versions;

@@ -1,7 +1,11 @@
 //! Runs to write, directories to write them in, and the image that a SIGKILL leaves.
 
+use kin_core::job::Millis;
 use kin_core::run::StopWhy;
-use kin_core::{Exit, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, Time, Trigger};
+use kin_core::{
+    Exit, Health, Hold, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, Terms, Time,
+    Trigger, UnhealthyWhy,
+};
 use kin_ledger::{Batch, Change, Durability, Found, Ledger, NewEvent, Stage};
 use proptest::prelude::*;
 use std::path::Path;
@@ -49,6 +53,8 @@ pub(crate) fn ok(name: &str, n: u64) -> Run {
         tags: vec!["app".into()],
         tty: false,
         boot: "5c1f4a52-0d5e-4c55-9f0b-1f2f3a4b5c6d+12345".into(),
+        terms: Terms::default(),
+        health: Health::default(),
     }
 }
 
@@ -111,17 +117,27 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Interrupted),
         (prop::sample::select(&SpawnStep::ALL), any::<i32>())
             .prop_map(|(step, errno)| Outcome::SpawnFailed { step, errno }),
-        prop::sample::select(&[SkipWhy::Overlap, SkipWhy::Disabled, SkipWhy::Calendar, SkipWhy::Dependency])
-            .prop_map(Outcome::Skipped),
+        prop::sample::select(&[
+            SkipWhy::Overlap,
+            SkipWhy::Disabled,
+            SkipWhy::Calendar,
+            SkipWhy::Dependency,
+            SkipWhy::Loop
+        ])
+        .prop_map(Outcome::Skipped),
         Just(Outcome::Cancelled),
+        prop::sample::select(&[UnhealthyWhy::Sick, UnhealthyWhy::NotReady]).prop_map(Outcome::Unhealthy),
         prop::sample::select(&[LostWhy::Reboot, LostWhy::Unknown]).prop_map(Outcome::Lost),
     ]
 }
 
 fn state() -> impl Strategy<Value = RunState> {
-    let why = prop::sample::select(&[StopWhy::Asked, StopWhy::Interrupt]);
+    let why =
+        prop::sample::select(&[StopWhy::Asked, StopWhy::Interrupt, StopWhy::Planned, StopWhy::Sick, StopWhy::NotReady]);
     prop_oneof![
-        "\\PC{0,20}".prop_map(|latch| RunState::Held { latch }),
+        "\\PC{0,20}".prop_map(|latch| RunState::Held { on: Hold::Latch(latch) }),
+        names().prop_map(|jobs| RunState::Held { on: Hold::Needs(jobs) }),
+        any::<(i64, u64)>().prop_map(|(at, wait)| RunState::Waiting { until: Time(at), wait: Millis(wait) }),
         Just(RunState::Queued),
         any::<Option<u64>>().prop_map(|generation| RunState::Starting { generation }),
         any::<(bool, bool)>().prop_map(|(unowned, interrupted)| RunState::Running { unowned, interrupted }),
@@ -130,6 +146,40 @@ fn state() -> impl Strategy<Value = RunState> {
         outcome().prop_map(|outcome| RunState::Ended { outcome }),
         outcome().prop_map(|outcome| RunState::Ended { outcome }),
     ]
+}
+
+fn names() -> impl Strategy<Value = Vec<JobName>> {
+    prop::collection::vec("[a-z_][a-zA-Z0-9_.-]{0,20}".prop_map(|name| job(&name)), 0..4)
+}
+
+fn trigger() -> impl Strategy<Value = Trigger> {
+    let run = (1..218_340_105_584_895u64).prop_map(|n| RunNo::new(n).expect("in range"));
+    prop_oneof![
+        "\\PC{0,20}".prop_map(|by| Trigger::Manual { by }),
+        any::<(i64, u64)>().prop_map(|(at, late_ms)| Trigger::Schedule { at, late_ms }),
+        (run.clone(), any::<bool>()).prop_map(|(run, error)| Trigger::Chain { run, error }),
+        Just(Trigger::Boot),
+        run.clone().prop_map(|run| Trigger::Restart { run }),
+        run.prop_map(|run| Trigger::Retry { run }),
+        "\\PC{0,20}".prop_map(|path| Trigger::Watch { path }),
+        Just(Trigger::Dependency),
+    ]
+}
+
+fn terms() -> impl Strategy<Value = Terms> {
+    let need = prop::collection::btree_map("[a-z]{1,5}", any::<u32>(), 0..3);
+    let mutex = prop::collection::vec("\\PC{0,20}", 0..3);
+    (any::<(u64, i32, Option<String>, u32)>(), need, mutex, names()).prop_map(
+        |((rev, priority, queue, turn), need, mutex, chain)| Terms { rev, priority, queue, need, mutex, turn, chain },
+    )
+}
+
+fn health() -> impl Strategy<Value = Health> {
+    any::<(Option<i64>, Option<i64>, Option<i64>)>().prop_map(|(ready_at, ready_by, healthy_at)| Health {
+        ready_at: ready_at.map(Time),
+        ready_by: ready_by.map(Time),
+        healthy_at: healthy_at.map(Time),
+    })
 }
 
 /// Any run that can be, and many that cannot.
@@ -148,35 +198,51 @@ pub(crate) fn any_run() -> impl Strategy<Value = Run> {
         prop::collection::vec("\\PC{0,20}", 0..4),
         prop::collection::vec("[a-z]{1,5}", 0..3),
     );
-    (identity, state(), prop::option::of(exit), times, counts, words, any::<(Option<u32>, Option<u64>)>()).prop_map(
-        |((n, name, (slot, attempt, tty)), state, exit, times, counts, words, (pid, timeout_ms))| Run {
-            no: RunNo::new(n).expect("in range"),
-            job: job(&name),
-            slot,
-            attempt,
-            follows: RunNo::new(n / 2),
-            trigger: Trigger::Manual { by: words.0 },
-            state,
-            exit,
-            pid,
-            created_at: Time(times.0),
-            started_at: times.1.map(Time),
-            ended_at: times.2.map(Time),
-            out_bytes: counts.0,
-            err_bytes: counts.1,
-            out_dropped: counts.2,
-            err_dropped: counts.3,
-            max_rss_bytes: counts.5.map(|bytes| bytes >> 1),
-            cpu_ms: counts.6,
-            left_behind: counts.4,
-            group: words.1,
-            group_max: words.2.0,
-            command: words.3,
-            directory: words.2.1,
-            timeout_ms,
-            tags: words.4,
-            tty,
-            boot: words.2.2,
-        },
-    )
+    let of_job = (trigger(), prop_oneof![Just(Terms::default()), terms()], health());
+    (identity, state(), prop::option::of(exit), times, counts, words, any::<(Option<u32>, Option<u64>)>(), of_job)
+        .prop_map(
+            |(
+                (n, name, (slot, attempt, tty)),
+                state,
+                exit,
+                times,
+                counts,
+                words,
+                (pid, timeout_ms),
+                (trigger, terms, health),
+            )| Run {
+                no: RunNo::new(n).expect("in range"),
+                job: job(&name),
+                slot,
+                attempt,
+                follows: RunNo::new(n / 2),
+                trigger: match trigger {
+                    Trigger::Manual { .. } => Trigger::Manual { by: words.0 },
+                    other => other,
+                },
+                state,
+                exit,
+                pid,
+                created_at: Time(times.0),
+                started_at: times.1.map(Time),
+                ended_at: times.2.map(Time),
+                out_bytes: counts.0,
+                err_bytes: counts.1,
+                out_dropped: counts.2,
+                err_dropped: counts.3,
+                max_rss_bytes: counts.5.map(|bytes| bytes >> 1),
+                cpu_ms: counts.6,
+                left_behind: counts.4,
+                group: words.1,
+                group_max: words.2.0,
+                command: words.3,
+                directory: words.2.1,
+                timeout_ms,
+                tags: words.4,
+                tty,
+                boot: words.2.2,
+                terms,
+                health,
+            },
+        )
 }

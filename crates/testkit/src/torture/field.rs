@@ -4,6 +4,7 @@ use super::plan::Plan;
 use super::{Options, Report};
 use crate::procfs;
 use crate::server::{Pids, Server};
+use crate::wait::within;
 use crate::witness::{Story, Witness, unix_ns};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -21,9 +22,11 @@ pub struct Accepted {
     pub judged: bool,
 }
 
+/// Somebody died at some instant between these two: before the signal was sent, and after the death was seen.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    pub at: u64,
+    pub from: u64,
+    pub to: u64,
     pub pid: u32,
 }
 
@@ -39,6 +42,8 @@ pub struct Field {
     witness: Mutex<Witness>,
     witness_path: PathBuf,
     kills: Mutex<Vec<Kill>>,
+    /// Odd while the killer is at it: somebody may be dead whom `kills` does not name yet.
+    strikes: AtomicU64,
     /// Each whole guard that was seen, and when.
     chains: Mutex<Vec<(u64, Pids)>>,
     report: Mutex<Report>,
@@ -65,6 +70,7 @@ impl Field {
             witness: Mutex::new(witness),
             witness_path,
             kills: Mutex::default(),
+            strikes: AtomicU64::new(0),
             chains: Mutex::default(),
             report: Mutex::new(report),
             failure: Mutex::default(),
@@ -157,9 +163,22 @@ impl Field {
     pub fn last_chain(&self) -> Option<Pids> {
         open(&self.chains).last().map(|(_, pids)| *pids)
     }
-    pub fn killed(&self, pid: u32, role: &'static str) {
-        open(&self.kills).push(Kill { at: unix_ns(), pid });
+    pub fn killed(&self, pid: u32, role: &'static str, from: u64) {
+        open(&self.kills).push(Kill { from, to: unix_ns(), pid });
         *open(&self.report).kills.entry(role).or_default() += 1;
+    }
+    /// Does one kill, up to the instant at which it is on record.
+    pub fn strike<T>(&self, kill: impl FnOnce() -> T) -> T {
+        self.strikes.fetch_add(1, Ordering::SeqCst);
+        let outcome = kill();
+        self.strikes.fetch_add(1, Ordering::SeqCst);
+        outcome
+    }
+    /// Waits until each kill that may have happened by now is on record.
+    fn kills_told(&self) {
+        let now = self.strikes.load(Ordering::SeqCst);
+        let told = || (now.is_multiple_of(2) || self.strikes.load(Ordering::SeqCst) != now).then_some(());
+        within(Duration::from_secs(30), told);
     }
     pub fn kill_count(&self) -> u64 {
         open(&self.report).kills_in_all()
@@ -168,23 +187,15 @@ impl Field {
         open(&self.report).recovery.entry(role).or_default().push(took);
     }
 
-    /// Whether the exit code of a run that lived in this span may be unknown on an old kernel: two of the keepers that
-    /// were there when it started have been killed before its end was recorded.
+    /// Whether the exit code of a run may be unknown on an old kernel: two of the keepers that were there when it started
+    /// have been killed before its end was recorded (`ended_at`, kin's own word).
     pub fn may_be_unknown(&self, sent_at: u64, started_at: u64, ended_at: u64) -> bool {
-        const SLACK: u64 = 1_000_000_000;
-        let chains = open(&self.chains);
-        // The chains that may have been there at its start: the last one seen before it was sent, and all until then.
-        // A chain is seen a little after it came to be, and a kill a little after it was sent.
-        let first = chains.iter().rposition(|(at, _)| *at + SLACK <= sent_at).unwrap_or(0);
-        let there: Vec<u32> = chains[first..]
-            .iter()
-            .take_while(|(at, _)| *at <= started_at + SLACK)
-            .flat_map(|(_, pids)| [pids.elder, pids.keeper])
-            .collect();
-        let span = sent_at.saturating_sub(SLACK)..ended_at + SLACK;
+        // What a kill does may be seen before the killer has written down that it was done.
+        self.kills_told();
+        let there = there(&open(&self.chains), sent_at, started_at);
         let mut dead: Vec<u32> = open(&self.kills)
             .iter()
-            .filter(|kill| span.contains(&kill.at) && there.contains(&kill.pid))
+            .filter(|kill| kill.to >= sent_at && kill.from <= ended_at && there.contains(&kill.pid))
             .map(|kill| kill.pid)
             .collect();
         dead.sort_unstable();
@@ -209,5 +220,28 @@ impl Field {
         [(pids.elder, "elder"), (pids.keeper, "keeper"), (pids.daemon, "daemon")]
             .into_iter()
             .find(|(pid, _)| !procfs::is_alive(*pid))
+    }
+}
+
+/// Elders and keepers of all chains that may have been there at a start: the last one seen before it was wished for, and
+/// all until the first one seen after it. A chain is only seen a while after it came to be, and the run may be its first.
+fn there(chains: &[(u64, Pids)], sent_at: u64, started_at: u64) -> Vec<u32> {
+    let first = chains.iter().rposition(|(at, _)| *at <= sent_at).unwrap_or(0);
+    let last = chains.iter().position(|(at, _)| *at >= started_at).unwrap_or(chains.len().saturating_sub(1));
+    chains.get(first..=last).unwrap_or_default().iter().flat_map(|(_, pids)| [pids.elder, pids.keeper]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_keeper_that_is_seen_after_it_started_a_run_was_there() {
+        let chain = |at, elder, keeper| (at, Pids { elder, keeper, daemon: 9 });
+        let chains = [chain(10, 1, 2), chain(20, 1, 3), chain(30, 1, 4), chain(40, 5, 6)];
+        assert_eq!(there(&chains, 25, 28), [1, 3, 1, 4]);
+        assert_eq!(there(&chains, 20, 30), [1, 3, 1, 4]);
+        assert_eq!(there(&chains, 41, 50), [5, 6]);
+        assert!(there(&[], 1, 2).is_empty());
     }
 }

@@ -3,7 +3,7 @@
 use super::field::{Accepted, Field};
 use super::plan::{End, Plan};
 use crate::guest::BROKEN;
-use crate::witness::{Story, unix_ns};
+use crate::witness::{Story, ns_of, unix_ns};
 use crate::{http::Http, pattern, server};
 use serde_json::Value;
 
@@ -44,7 +44,7 @@ pub fn ended(field: &Field, accepted: &Accepted, run: &Value, story: &Story) -> 
     let said = (run["outcome"].as_str().unwrap_or("null"), run["exit_code"].as_u64(), run["signal"].as_u64());
     if said.0 == "lost" && run["reason"] == "unknown" {
         let started = story.starts.first().map_or(accepted.sent_at, |start| start.at);
-        let ended = story.ends.first().map_or_else(unix_ns, |end| end.at);
+        let ended = run["ended_at"].as_str().and_then(ns_of).unwrap_or_else(unix_ns);
         let allowed = field.options.pairs
             || field.options.no_pidfd_info && field.may_be_unknown(accepted.sent_at, started, ended);
         return match allowed && said.1.is_none() && said.2.is_none() {

@@ -4,6 +4,7 @@ use super::field::Field;
 use crate::rng::Rng;
 use crate::server::{Pids, Role};
 use crate::wait::{let_time_pass, within};
+use crate::witness::unix_ns;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -36,7 +37,7 @@ pub fn drive(field: &Field) -> Result<(), String> {
         let pids = whole(field, &mut http)?;
         let_time_pass(Duration::from_micros(if rng.percent(50) { rng.below(5_000) } else { rng.below(50_000) }));
         let killed_at = Instant::now();
-        let Some(who) = kill(field, pids, &mut rng)? else { continue };
+        let Some(who) = field.strike(|| kill(field, pids, &mut rng))? else { continue };
         whole(field, &mut http)?;
         field.recovered(who, killed_at.elapsed());
         let kills = field.kill_count();
@@ -86,8 +87,9 @@ fn kill(field: &Field, pids: Pids, rng: &mut Rng) -> Result<Option<&'static str>
 }
 
 fn one(field: &Field, role: Role) -> Option<&'static str> {
+    let from = unix_ns();
     let pid = field.server().kill(role)?;
-    field.killed(pid, role.word());
+    field.killed(pid, role.word(), from);
     Some(role.word())
 }
 
@@ -106,6 +108,7 @@ fn aimed(field: &Field, pids: Pids, rng: &mut Rng) -> Result<Option<&'static str
     }
     let point = *rng.pick(&points);
     let path = field.faults.join(point);
+    let from = unix_ns();
     std::fs::write(&path, "").map_err(|e| e.to_string())?;
     let stepped_on = |path: &Path| (!path.exists()).then_some(());
     if within(Duration::from_millis(1500), || stepped_on(&path)).is_none() && std::fs::remove_file(&path).is_ok() {
@@ -113,7 +116,7 @@ fn aimed(field: &Field, pids: Pids, rng: &mut Rng) -> Result<Option<&'static str
     }
     let dead = within(Duration::from_secs(5), || field.dead_of(pids));
     let (pid, role) = dead.ok_or_else(|| format!("{point} was stepped on, and nobody died"))?;
-    field.killed(pid, role);
+    field.killed(pid, role, from);
     field.note(|report| *report.aimed.entry(point.into()).or_default() += 1);
     Ok(Some("fault point"))
 }

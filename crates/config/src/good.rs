@@ -1,0 +1,162 @@
+//! The last good words: a file that somebody is just breaking takes no job away.
+//!
+//! Of each file the last text is kept that was part of a whole set. When a file is wrong, its last good text stands in its
+//! place; when the rest does not fit together with that, everything stays as it was. A file that was never good is left out,
+//! and said.
+
+use crate::mistake::{Mistake, Report};
+use crate::set::{Input, Set};
+use crate::source::Source;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+#[derive(Debug, Default)]
+pub struct Good {
+    texts: BTreeMap<PathBuf, (usize, Arc<str>)>,
+}
+
+/// What holds after a reading.
+#[derive(Debug)]
+pub struct Reading {
+    /// Without errors.
+    pub set: Set,
+    /// What is wrong with what was read: empty (of errors) when it is what holds.
+    pub report: Report,
+    /// Files whose last good text stands in their place.
+    pub kept: Vec<PathBuf>,
+    /// Files that were left out.
+    pub left_out: Vec<PathBuf>,
+}
+
+impl Good {
+    /// `texts`: what was good when the last daemon ended, by file (a canonical text is as good as any).
+    pub fn remembering(texts: impl IntoIterator<Item = (PathBuf, usize, String)>) -> Good {
+        Good { texts: texts.into_iter().map(|(path, rank, text)| (path, (rank, text.into()))).collect() }
+    }
+
+    /// Judges what was read. `inputs` are all files there are: one that is not among them was removed.
+    pub fn judge(&mut self, inputs: Vec<Input>) -> Reading {
+        let read: Vec<(PathBuf, usize, Arc<str>)> =
+            inputs.iter().map(|i| (i.source.path.clone(), i.rank, i.source.text.clone())).collect();
+        let first = Set::read(inputs);
+        if first.is_whole() {
+            self.texts = read.into_iter().map(|(path, rank, text)| (path, (rank, text))).collect();
+            let report = first.report.clone();
+            return Reading { set: first, report, kept: Vec::new(), left_out: Vec::new() };
+        }
+        let report = first.report.clone();
+        let (mut kept, mut left_out) = (BTreeSet::new(), BTreeSet::new());
+        let mut guilty = guilty(&first);
+        // Each round replaces or drops a file that was taken as it is, so it ends.
+        loop {
+            let mut moved = false;
+            for path in std::mem::take(&mut guilty) {
+                moved |= if self.texts.contains_key(&path) { kept.insert(path) } else { left_out.insert(path) };
+            }
+            if !moved {
+                return self.as_it_was(report);
+            }
+            let inputs = read.iter().filter(|(path, ..)| !left_out.contains(path)).map(|(path, rank, text)| {
+                let good = self.texts.get(path).filter(|_| kept.contains(path));
+                let text = good.map_or_else(|| text.clone(), |(_, text)| text.clone());
+                Input { source: Source::new(path, text), rank: *rank, mistakes: Vec::new() }
+            });
+            let set = Set::read(inputs.collect());
+            if set.is_whole() {
+                for (path, rank, text) in
+                    read.iter().filter(|(path, ..)| !kept.contains(path) && !left_out.contains(path))
+                {
+                    self.texts.insert(path.clone(), (*rank, text.clone()));
+                }
+                self.texts.retain(|path, _| read.iter().any(|(other, ..)| other == path));
+                let (kept, left_out) = (kept.into_iter().collect(), left_out.into_iter().collect());
+                return Reading { set, report, kept, left_out };
+            }
+            guilty = self::guilty(&set);
+        }
+    }
+
+    /// Nothing of what was read fits: the whole former set stands, files that were removed since among it.
+    fn as_it_was(&self, report: Report) -> Reading {
+        let inputs = self.texts.iter().map(|(path, (rank, text))| Input {
+            source: Source::new(path, text.clone()),
+            rank: *rank,
+            mistakes: Vec::new(),
+        });
+        let set = Set::read(inputs.collect());
+        let paths = self.texts.keys().cloned().collect();
+        Reading { set, report, kept: paths, left_out: Vec::new() }
+    }
+}
+
+/// The files that errors are about.
+fn guilty(set: &Set) -> Vec<PathBuf> {
+    let spots = set.report.mistakes.iter().filter(|m| m.is_error()).filter_map(|m: &Mistake| m.at.as_ref());
+    let numbers: BTreeSet<usize> = spots.map(|spot| spot.source).collect();
+    numbers.into_iter().filter_map(|n| set.report.sources.get(n)).map(|source| source.path.clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    fn inputs(files: &[(&str, &str)]) -> Vec<Input> {
+        let input = |(path, text): &(&str, &str)| Input {
+            source: Source::new(Path::new(path), *text),
+            rank: 0,
+            mistakes: Vec::new(),
+        };
+        files.iter().map(input).collect()
+    }
+
+    fn jobs(reading: &Reading) -> Vec<&str> {
+        assert!(reading.set.is_whole(), "{}", reading.set.report.text(false));
+        reading.set.jobs.keys().map(kin_core::JobName::as_str).collect()
+    }
+
+    const DB: &str = "[db]\ncommand = 'db'\n";
+    const WEB: &str = "[web]\ncommand = 'web'\nneeds = ['db']\n";
+
+    #[test]
+    fn a_broken_file_keeps_its_last_good_jobs_and_the_others_go_on_changing() {
+        let mut good = Good::default();
+        assert_eq!(jobs(&good.judge(inputs(&[("a", DB), ("b", WEB)]))), ["db", "web"]);
+        let more = format!("{DB}[more]\ncommand = 'x'\n");
+        let reading = good.judge(inputs(&[("a", &more), ("b", "[web]\ncomand = ")]));
+        assert_eq!(jobs(&reading), ["db", "more", "web"]);
+        assert_eq!(reading.kept, [Path::new("b")]);
+        assert!(reading.report.errors() > 0);
+        // Once it is well again, it counts.
+        let reading = good.judge(inputs(&[("a", &more), ("b", "[web]\ncommand = 'other'\n")]));
+        assert_eq!((jobs(&reading), reading.kept.len(), reading.report.errors()), (vec!["db", "more", "web"], 0, 0));
+    }
+
+    #[test]
+    fn a_file_that_was_never_good_is_left_out_with_what_needs_it() {
+        let reading =
+            Good::default().judge(inputs(&[("a", "[db]\ncommand = 3\n"), ("b", WEB), ("c", "[x]\ncommand='x'\n")]));
+        assert_eq!(jobs(&reading), ["x"]);
+        assert_eq!(reading.left_out, [Path::new("a"), Path::new("b")]);
+    }
+
+    #[test]
+    fn what_does_not_fit_together_changes_nothing() {
+        let mut good = Good::default();
+        good.judge(inputs(&[("a", DB), ("b", WEB)]));
+        for files in [vec![("a", "[other]\ncommand = 'x'\n"), ("b", WEB)], vec![("b", WEB)]] {
+            let reading = good.judge(inputs(&files));
+            assert_eq!(jobs(&reading), ["db", "web"], "{files:?}");
+            assert!(reading.report.errors() > 0);
+        }
+        assert_eq!(jobs(&good.judge(inputs(&[("a", DB)]))), ["db"]);
+    }
+
+    #[test]
+    fn what_a_former_daemon_knew_counts() {
+        let mut good = Good::remembering([(PathBuf::from("a"), 0, DB.to_string())]);
+        let reading = good.judge(inputs(&[("a", "[[["), ("b", WEB)]));
+        assert_eq!(jobs(&reading), ["db", "web"]);
+    }
+}

@@ -1,0 +1,128 @@
+//! Which texts a text may be. A rule answers with all that is wrong, each with the byte where it begins.
+
+use kin_core::JobName;
+
+pub struct Rule {
+    /// What such a text is called in the reference: "path".
+    pub word: &'static str,
+    pub check: fn(&str) -> Vec<Wrong>,
+    /// One text may hold several, with commas between.
+    pub commas: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wrong {
+    pub at: usize,
+    pub message: String,
+}
+
+fn wrong(at: usize, message: impl Into<String>) -> Vec<Wrong> {
+    vec![Wrong { at, message: message.into() }]
+}
+
+/// A NUL ends every text that the kernel is given.
+fn no_nul(text: &str) -> Vec<Wrong> {
+    text.find('\0').map_or_else(Vec::new, |at| wrong(at, "it holds a NUL character, which no program can be given"))
+}
+
+fn some(text: &str) -> Vec<Wrong> {
+    if text.trim().is_empty() { wrong(0, "it is empty") } else { no_nul(text) }
+}
+
+fn one_line(text: &str) -> Vec<Wrong> {
+    text.find(char::is_control).map_or_else(Vec::new, |at| wrong(at, "it is one line of text for people"))
+}
+
+pub(crate) static TEXT: Rule = Rule { word: "text", check: no_nul, commas: false };
+pub(crate) static SCRIPT: Rule = Rule { word: "text for `sh -c`", check: some, commas: false };
+pub(crate) static LINE: Rule = Rule { word: "line of text", check: one_line, commas: false };
+pub(crate) static PATH: Rule = Rule { word: "path", check: some, commas: false };
+pub(crate) static GLOB: Rule = Rule { word: "glob", check: some, commas: false };
+pub(crate) static USER: Rule = Rule { word: "name or number", check: some, commas: false };
+pub(crate) static PATTERN: Rule = Rule { word: "regular expression", check: some, commas: false };
+pub(crate) static JOB: Rule = Rule { word: "job", check: job, commas: false };
+pub(crate) static WORD: Rule = Rule { word: "name", check: name, commas: false };
+pub(crate) static WORDS: Rule = Rule { word: "name", check: name, commas: true };
+pub(crate) static TAG: Rule = Rule { word: "tag", check: tag, commas: true };
+pub(crate) static URL: Rule = Rule { word: "URL", check: url, commas: false };
+pub(crate) static ADDRESS: Rule = Rule { word: "host:port", check: address, commas: false };
+pub(crate) static LISTEN_ADDRESS: Rule = Rule { word: "host:port or port", check: listen_address, commas: false };
+pub(crate) static SCHEDULE: Rule = Rule { word: "schedule", check: schedule, commas: false };
+pub(crate) static ZONE: Rule = Rule { word: "time zone", check: zone, commas: false };
+pub(crate) static DATE: Rule = Rule { word: "date", check: date, commas: true };
+pub(crate) static WEEKDAY: Rule = Rule { word: "day of the week", check: weekday, commas: true };
+
+fn job(text: &str) -> Vec<Wrong> {
+    JobName::parse(text).map_or_else(|why| wrong(0, why.to_string()), |_| Vec::new())
+}
+
+/// Queues, latches, mutexes, resources, calendars are named as jobs are.
+fn name(text: &str) -> Vec<Wrong> {
+    JobName::parse(text).map_or_else(|why| wrong(0, why.to_string().replace("a job's name", "a name")), |_| Vec::new())
+}
+
+fn tag(text: &str) -> Vec<Wrong> {
+    match text.strip_prefix('@') {
+        Some(_) => wrong(0, "a tag is written without the @ that selects it"),
+        None => name(text),
+    }
+}
+
+fn url(text: &str) -> Vec<Wrong> {
+    match text.strip_prefix("http://") {
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => no_nul(text),
+        Some(_) => wrong(7, "it names no host"),
+        None if text.starts_with("https://") => {
+            wrong(0, "only http:// is looked at; for https use exec with a program of yours")
+        }
+        None => wrong(0, "it is no URL; write \"http://127.0.0.1:$PORT/health\""),
+    }
+}
+
+/// What `$NAME` stands for is not known here.
+fn address(text: &str) -> Vec<Wrong> {
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return wrong(0, "it is no address; write \"127.0.0.1:$PORT\"");
+    };
+    if host.is_empty() {
+        return wrong(0, "it names no host; write \"127.0.0.1:$PORT\"");
+    }
+    if port.contains('$') || port.parse::<u16>().is_ok_and(|n| n > 0) {
+        return Vec::new();
+    }
+    wrong(host.len() + 1, format!("'{port}' is no port"))
+}
+
+fn listen_address(text: &str) -> Vec<Wrong> {
+    if text.parse::<u16>().is_ok() { Vec::new() } else { address(text) }
+}
+
+fn schedule(text: &str) -> Vec<Wrong> {
+    match crate::schedule::check(text) {
+        Ok(()) => Vec::new(),
+        Err(all) => all.into_iter().map(|(at, message)| Wrong { at, message }).collect(),
+    }
+}
+
+fn zone(text: &str) -> Vec<Wrong> {
+    if jiff::tz::TimeZone::get(text).is_ok() {
+        return Vec::new();
+    }
+    wrong(0, format!("'{text}' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\""))
+}
+
+fn date(text: &str) -> Vec<Wrong> {
+    match text.parse::<jiff::civil::Date>() {
+        Ok(date) if date.to_string() == text => Vec::new(),
+        Ok(_) | Err(_) => wrong(0, format!("'{text}' is no date; write it as 2026-12-24")),
+    }
+}
+
+pub(crate) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+fn weekday(text: &str) -> Vec<Wrong> {
+    if WEEKDAYS.contains(&text) {
+        return Vec::new();
+    }
+    wrong(0, format!("'{text}' is no day of the week; they are {}", WEEKDAYS.join(", ")))
+}

@@ -1,0 +1,283 @@
+//! A set of definitions: what all the texts together say, and all that is wrong with it.
+
+use crate::cross;
+use crate::job::{self, Defaults, Definition};
+use crate::key::Table;
+use crate::keys::kin::{CALENDAR, CALENDARS, KIN, QUEUE, QUEUES};
+use crate::mistake::{Code, Mistake, Report, Spot};
+use crate::read::{self, Reader};
+use crate::settings::{self, Calendar, Settings};
+use crate::source::Source;
+use crate::tree::{self, Entry, Tree, Value};
+use kin_core::JobName;
+use kin_core::job::{Job, Queue};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub const SETTINGS: &str = "kin";
+pub const DEFAULTS: &str = "defaults";
+/// The file whose `[defaults]` hold for all files.
+pub const MAIN_FILE: &str = "kin.toml";
+
+/// Everything that some texts define. Complete only when its report names no error.
+#[derive(Clone, Debug, Default)]
+pub struct Set {
+    pub jobs: BTreeMap<JobName, Definition>,
+    pub settings: Settings,
+    /// Where each setting was said.
+    pub said: BTreeMap<String, Spot>,
+    pub report: Report,
+    /// Which sources could not be read to their end.
+    broken: Vec<bool>,
+}
+
+/// One text on its way into a set.
+#[derive(Debug)]
+pub struct Input {
+    pub source: Source,
+    /// Which directory it is from: of the same job in two directories the first is meant, with a warning; in one it is an
+    /// error.
+    pub rank: usize,
+    /// What is wrong with it before it is read: who may write it, what is not text in it.
+    pub mistakes: Vec<Mistake>,
+}
+
+impl Set {
+    /// Reads all texts. They are taken in the order of their directories, then in the given one.
+    pub fn read(mut inputs: Vec<Input>) -> Set {
+        inputs.sort_by_key(|input| input.rank);
+        let mut mistakes = Vec::new();
+        let mut trees: Vec<Vec<Entry>> = Vec::new();
+        let mut broken = Vec::new();
+        for (n, input) in inputs.iter_mut().enumerate() {
+            for mut mistake in std::mem::take(&mut input.mistakes) {
+                if let Some(spot) = &mut mistake.at {
+                    spot.source = n;
+                }
+                mistakes.push(mistake);
+            }
+            let (entries, wrong) = tree::of_toml(n, &input.source.text);
+            broken.push(
+                !wrong.is_empty()
+                    || mistakes.iter().any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|s| s.source == n)),
+            );
+            mistakes.extend(wrong);
+            trees.push(entries);
+        }
+        let ranks: Vec<usize> = inputs.iter().map(|input| input.rank).collect();
+        let sources: Vec<Source> = inputs.into_iter().map(|input| input.source).collect();
+        let mut set = Set { broken, ..Set::default() };
+        let mut found = Vec::new();
+        set.fill(&sources, &ranks, &trees, &mut found);
+        cross::check(&set, &mut found);
+        set.drop_echoes(&sources, &mistakes, &mut found);
+        mistakes.extend(found);
+        set.report = Report::new(sources, mistakes);
+        set
+    }
+
+    /// One text, as `kin check` reads it.
+    pub fn of_text(name: &str, text: &str) -> Set {
+        let source = Source::new(std::path::Path::new(name), text);
+        Set::read(vec![Input { source, rank: 0, mistakes: Vec::new() }])
+    }
+
+    pub fn is_whole(&self) -> bool {
+        self.report.errors() == 0
+    }
+    /// A text could not be read to its end: what is not known may stand there.
+    pub(crate) fn may_lack(&self) -> bool {
+        self.broken.contains(&true)
+    }
+    pub fn plain(&self) -> BTreeMap<JobName, Arc<Job>> {
+        self.jobs.iter().map(|(name, definition)| (name.clone(), definition.job.clone())).collect()
+    }
+    /// Jobs for each source.
+    pub fn of_source(&self, source: usize) -> impl Iterator<Item = &Definition> {
+        self.jobs.values().filter(move |definition| definition.source == Some(source))
+    }
+
+    fn fill(&mut self, sources: &[Source], ranks: &[usize], trees: &[Vec<Entry>], mistakes: &mut Vec<Mistake>) {
+        let defaults: Vec<Option<Defaults<'_>>> = trees
+            .iter()
+            .enumerate()
+            .map(|(n, entries)| {
+                let entry = entries.iter().find(|entry| entry.key == DEFAULTS)?;
+                let inner = inner(Some(n), entry, mistakes)?;
+                let defaults = Defaults { source: Some(n), entries: inner };
+                defaults.check(mistakes);
+                Some(defaults)
+            })
+            .collect();
+        let is_main = |n: usize| ranks[n] == 0 && sources[n].path.file_name().is_some_and(|name| name == MAIN_FILE);
+        let main = (0..trees.len()).find(|n| is_main(*n));
+        for (n, entries) in trees.iter().enumerate() {
+            let shared = main.filter(|main| *main != n).and_then(|main| defaults[main]);
+            let below: Vec<Defaults<'_>> = shared.into_iter().chain(defaults[n]).collect();
+            for entry in entries {
+                match entry.key.as_str() {
+                    DEFAULTS => {}
+                    SETTINGS => self.settle(Some(n), entry, mistakes),
+                    _ => {
+                        if let Some(definition) = job::read(Some(n), entry, &below, mistakes) {
+                            self.add(definition, ranks, sources, mistakes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, new: Definition, ranks: &[usize], sources: &[Source], mistakes: &mut Vec<Mistake>) {
+        let name = new.job.name.clone();
+        let Some(old) = self.jobs.get(&name) else {
+            self.jobs.insert(name, new);
+            return;
+        };
+        let (Some(first), Some(second)) = (old.source, new.source) else { return };
+        let spot = Spot { source: first, span: old.at.clone() };
+        let other = &sources[first].name;
+        let mistake = if ranks[first] == ranks[second] {
+            Mistake::error(Code::Twice, format!("the job '{name}' is defined twice")).also(spot, "the first time")
+        } else {
+            let message = format!("the job '{name}' is defined in {other} too, which is meant");
+            Mistake::warning(Code::Twice, message).also(spot, "this one is meant")
+        };
+        mistakes.push(mistake.key(name.to_string()).at(second, &new.at));
+    }
+
+    /// `[kin]` of one text.
+    fn settle(&mut self, source: Option<usize>, entry: &Entry, mistakes: &mut Vec<Mistake>) {
+        let Some(entries) = inner(source, entry, mistakes) else { return };
+        let (named, plain): (Vec<&Entry>, Vec<&Entry>) =
+            entries.iter().partition(|e| e.key == QUEUES || e.key == CALENDARS);
+        let plain: Vec<Entry> = plain.into_iter().cloned().collect();
+        let mut r = Reader::new(source, mistakes, SETTINGS);
+        let mut said = Vec::new();
+        read::said(&mut r, &KIN, "", &plain, &mut said);
+        read::rules(&mut r, &KIN, &entry.at, &said, true);
+        for one in said {
+            r.key = one.key.name.into();
+            if !once(&mut self.said, &mut r, &format!("{SETTINGS}.{}", one.key.name), one.entry) {
+                continue;
+            }
+            one.key.kind.read(&mut r, &one.entry.tree, &mut self.settings);
+        }
+        for table in named {
+            r.key.clone_from(&table.key);
+            let Value::Table(inner) = &table.tree.value else {
+                let message = format!("'{}' is a table of tables, not {}", table.key, table.tree.value.kind());
+                r.say(&table.tree.span, Mistake::error(Code::WrongType, message));
+                continue;
+            };
+            for one in inner {
+                self.named(&mut r, &table.key, one);
+            }
+        }
+    }
+
+    /// One queue or calendar.
+    fn named(&mut self, r: &mut Reader<'_>, of: &str, entry: &Entry) {
+        r.key = format!("{of}.{}", entry.key);
+        let path = format!("{SETTINGS}.{}", r.key);
+        if let Err(why) = JobName::parse(&entry.key) {
+            let why = why.to_string().replace("a job's name", "a name");
+            r.say(&entry.at, Mistake::error(Code::WrongValue, why));
+            return;
+        }
+        let Value::Table(entries) = &entry.tree.value else {
+            let message = format!("'{}' is a table, not {}", r.key, entry.tree.value.kind());
+            r.say(&entry.tree.span, Mistake::error(Code::WrongType, message));
+            return;
+        };
+        if !once(&mut self.said, r, &path, entry) {
+            return;
+        }
+        let name = entry.key.clone();
+        if of == QUEUES {
+            let queue = record(r, &path, &QUEUE, entry, entries, settings::queue(&name));
+            self.settings.queues.insert(name, queue);
+        } else {
+            let calendar = record(r, &path, &CALENDAR, entry, entries, Calendar::new(&name));
+            self.settings.calendars.insert(name, calendar);
+        }
+    }
+
+    /// A text that is wrong in its form is not judged by what is missing in it, nor twice on one line.
+    fn drop_echoes(&self, sources: &[Source], form: &[Mistake], found: &mut Vec<Mistake>) {
+        let line =
+            |m: &Mistake| m.at.as_ref().map(|spot| (spot.source, sources[spot.source].place(spot.span.start).line));
+        let bad: std::collections::BTreeSet<_> =
+            form.iter().filter(|m| m.code == Code::Syntax).filter_map(line).collect();
+        found.retain(|m| {
+            let in_broken = m.at.as_ref().is_some_and(|spot| self.broken[spot.source]);
+            !(in_broken && (m.code == Code::Missing || line(m).is_some_and(|line| bad.contains(&line))))
+        });
+    }
+}
+
+fn inner<'t>(source: Option<usize>, entry: &'t Entry, mistakes: &mut Vec<Mistake>) -> Option<&'t [Entry]> {
+    if let Value::Table(entries) = &entry.tree.value {
+        return Some(entries);
+    }
+    let message = format!("'{}' is a table: [{}]", entry.key, entry.key);
+    let mistake = Mistake::error(Code::WrongType, message).key(entry.key.clone());
+    mistakes.push(match source {
+        Some(source) => mistake.at(source, &entry.at),
+        None => mistake,
+    });
+    None
+}
+
+/// Notes that it was said; no when it was said before.
+fn once(all: &mut BTreeMap<String, Spot>, r: &mut Reader<'_>, path: &str, entry: &Entry) -> bool {
+    let Some(source) = r.source else { return true };
+    if let Some(first) = all.get(path) {
+        let message = format!("'{path}' is said in two files");
+        r.say(&entry.at, Mistake::error(Code::Twice, message).also(first.clone(), "the first time"));
+        return false;
+    }
+    all.insert(path.into(), Spot { source, span: entry.at.clone() });
+    true
+}
+
+fn record<T>(r: &mut Reader<'_>, path: &str, table: &Table<T>, entry: &Entry, entries: &[Entry], mut to: T) -> T {
+    let before = (std::mem::replace(&mut r.table, path.into()), std::mem::take(&mut r.key));
+    let mut said = Vec::new();
+    read::said(r, table, "", entries, &mut said);
+    read::rules(r, table, &entry.at, &said, true);
+    said.sort_by_key(|one| one.index);
+    for one in said {
+        r.key = one.key.name.into();
+        one.key.kind.read(r, &one.entry.tree, &mut to);
+    }
+    (r.table, r.key) = before;
+    to
+}
+
+/// One job as a request says it: `tree` is its table. What is said about it is by key, for there is no text.
+pub fn job_of_tree(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mistake>> {
+    one_job(name, tree, cross::alone)
+}
+
+pub(crate) fn job_as_it_is(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mistake>> {
+    one_job(name, tree, |_, _| ())
+}
+
+fn one_job(name: &str, tree: &Tree, look: fn(&Definition, &mut Vec<Mistake>)) -> Result<Arc<Job>, Vec<Mistake>> {
+    let mut mistakes = Vec::new();
+    let entry = Entry { key: name.into(), at: 0..0, tree: tree.clone() };
+    let read = job::read(None, &entry, &[], &mut mistakes);
+    read.iter().for_each(|definition| look(definition, &mut mistakes));
+    match read {
+        Some(definition) if !mistakes.iter().any(Mistake::is_error) => Ok(definition.job),
+        Some(_) | None => Err(mistakes),
+    }
+}
+
+impl Set {
+    /// A queue by its name.
+    pub fn queue(&self, name: &str) -> Option<&Queue> {
+        self.settings.queues.get(name)
+    }
+}

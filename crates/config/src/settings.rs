@@ -1,0 +1,113 @@
+//! What `[kin]` says: the server's own settings, its queues and its calendars.
+
+use kin_core::job::{Millis, Queue};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    pub listen: Vec<Listen>,
+    pub durability: Durability,
+    /// What `kin up` puts before the names of its jobs; `None`: the name of the directory.
+    pub project: Option<String>,
+    /// In which schedules are meant that name none; `None`: the machine's.
+    pub timezone: Option<String>,
+    pub on_exit: OnExit,
+    pub history: History,
+    pub queues: BTreeMap<String, Queue>,
+    pub calendars: BTreeMap<String, Calendar>,
+}
+
+/// One place where the server listens.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listen {
+    pub address: String,
+    pub dialect: Option<String>,
+    pub token_file: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// What was accepted outlives a power cut.
+    Full,
+    /// A power cut may repeat or forget what was accepted in the last second.
+    Fast,
+}
+
+impl Durability {
+    pub const fn word(self) -> &'static str {
+        match self {
+            Durability::Full => "full",
+            Durability::Fast => "fast",
+        }
+    }
+}
+
+/// What becomes of the runs when the server is ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnExit {
+    Leave,
+    Stop,
+}
+
+impl OnExit {
+    pub const fn word(self) -> &'static str {
+        match self {
+            OnExit::Leave => "leave",
+            OnExit::Stop => "stop",
+        }
+    }
+}
+
+/// How much of the ledger is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct History {
+    pub age: Option<Millis>,
+    pub runs: Option<u64>,
+    pub runs_per_job: Option<u64>,
+    pub events_age: Option<Millis>,
+    pub events: Option<u64>,
+}
+
+/// Days on which schedules count: those of its weekdays and those it includes, without those it excludes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    pub name: String,
+    /// 0 is Monday.
+    pub weekdays: BTreeSet<u8>,
+    /// `2026-12-24`.
+    pub include: Vec<String>,
+    pub exclude: Vec<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            listen: Vec::new(),
+            durability: Durability::Full,
+            project: None,
+            timezone: None,
+            on_exit: OnExit::Leave,
+            history: History::default(),
+            queues: BTreeMap::new(),
+            calendars: BTreeMap::new(),
+        }
+    }
+}
+
+impl Default for History {
+    fn default() -> History {
+        let month = Some(Millis::seconds(30 * 86_400));
+        History { age: month, runs: None, runs_per_job: None, events_age: month, events: None }
+    }
+}
+
+impl Calendar {
+    pub fn new(name: &str) -> Calendar {
+        Calendar { name: name.into(), weekdays: (0..7).collect(), include: Vec::new(), exclude: Vec::new() }
+    }
+}
+
+/// One run at a time, unless it says otherwise.
+pub(crate) fn queue(name: &str) -> Queue {
+    Queue { name: name.into(), slots: BTreeMap::from([("slots".into(), 1)]), paused: false }
+}

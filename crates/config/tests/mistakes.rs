@@ -1,0 +1,276 @@
+//! What people are told: all that is wrong at once, each with its place and what to write instead.
+
+use kin_config::source::Source;
+use kin_config::{Input, Set};
+use std::path::Path;
+
+fn told(text: &str) -> String {
+    let set = Set::of_text("jobs.toml", text);
+    format!("{}{}", set.report.text(false), set.report.sum())
+}
+
+fn files(files: &[(&str, usize, &str)]) -> Set {
+    let input = |(path, rank, text): &(&str, usize, &str)| Input {
+        source: Source::new(Path::new(path), *text),
+        rank: *rank,
+        mistakes: Vec::new(),
+    };
+    Set::read(files.iter().map(input).collect())
+}
+
+/// The codes and messages, without their pictures.
+fn messages(text: &str) -> Vec<String> {
+    let report = Set::of_text("jobs.toml", text).report;
+    report.mistakes.iter().map(|m| format!("{} {}: {}", m.code.word(), m.key, m.message)).collect()
+}
+
+#[test]
+fn everything_is_said_at_once_with_its_place() {
+    insta::assert_snapshot!(told(
+        "\
+[kin]
+durabilty = \"fast\"
+
+[backup]
+command = \"pg_dump app | zstd > /backup/app.zst\"
+shedule = \"30 2 * * *\"
+timeout = \"soon\"
+next = \"upload,  raport\"
+tries = 0
+
+[report]
+exec = \"./report --all\"
+umask = 27
+overlap = \"skp\"
+
+[upload]
+exec = [\"./upload\", \"$BUCKET\", \"${PORT}\"]
+memory = \"1G\"
+stop = { signal = \"TREM\" }
+"
+    ));
+}
+
+#[test]
+fn a_text_that_breaks_off_is_read_as_far_as_it_goes() {
+    insta::assert_snapshot!(told(
+        "\
+[web]
+exec = [\"./web\"
+restart = \"alwys\"
+
+[db]
+command = \"db
+nice = 99
+nice = 3
+
+[db]
+command = 'again'
+"
+    ));
+}
+
+#[test]
+fn a_circle_is_shown_whole() {
+    insta::assert_snapshot!(told(
+        "\
+[a]
+command = 'a'
+needs = ['b']
+[b]
+command = 'b'
+needs = ['x', { job = 'c', restart = true }]
+[c]
+command = 'c'
+needs = 'a'
+[x]
+command = 'x'
+after = ['x']
+"
+    ));
+}
+
+#[test]
+fn the_same_job_in_two_files_is_said_with_both_places() {
+    let set = files(&[
+        ("/home/u/.kin_dir/a.toml", 0, "[backup]\ncommand = 'a'\n"),
+        ("/home/u/.kin_dir/b.toml", 0, "\n[backup]\ncommand = 'b'\n"),
+        ("/home/u/.pm_dir/c.toml", 1, "[backup]\ncommand = 'c'\n"),
+    ]);
+    insta::assert_snapshot!(set.report.text(false));
+}
+
+#[test]
+fn for_programs_the_same_is_json() {
+    let set = Set::of_text("jobs.toml", "[web]\ncommand = 'x'\nshedule = '@reboot'\n[web]\ncommand='y'\n");
+    insta::assert_snapshot!(serde_json::to_string_pretty(&set.report.json()).expect("json"));
+}
+
+#[test]
+fn long_lines_and_bad_characters_do_no_harm() {
+    let text =
+        format!("[web]\ncommand = 'x'\n\tenv = {{ A = '{}', B = 1, C = [] }} # \u{9b}2J\u{202e}\n", "x".repeat(200));
+    let shown = told(&text);
+    assert!(!shown.contains(['\u{9b}', '\u{202e}']), "{shown}");
+    assert!(shown.lines().all(|line| line.chars().count() < 140), "{shown}");
+    insta::assert_snapshot!(shown);
+}
+
+#[test]
+fn what_cannot_go_together() {
+    for (text, said) in [
+        ("[a]\ncommand='x'\nexec=['x']", "conflict a.exec: 'exec' and 'command' exclude each other"),
+        ("[a]\ntags=[]", "missing a: one of 'command', 'exec' is missing"),
+        ("[a]\ncommand='x'\ninstances=2", "conflict a.instances: 'instances' are of a service only"),
+        ("[a]\ncommand='x'\nwatch='*'", "conflict a.watch: 'watch' is of a service only"),
+        ("[a]\ncommand='x'\njitter='1m'", "missing a.jitter: 'jitter' means nothing without 'schedule'"),
+        ("[a]\ncommand='x'\ngroup='g'", "missing a.group: 'group' means nothing without 'user'"),
+        (
+            "[a]\ncommand='x'\noverlap='skip'\noverlap_max=3",
+            "conflict a.overlap_max: 'overlap_max' means nothing unless overlap = \"queue\"",
+        ),
+        ("[a]\ncommand='x'\nneed={cpu=1}", "missing a.need: 'need' means nothing without 'queue'"),
+        ("[a]\ncommand='x'\ndelay='10s'\nmax_delay='5s'", "conflict a.max_delay: 'max_delay' is shorter than 'delay'"),
+        (
+            "[a]\ncommand='x'\nready={every='1s'}",
+            "missing a.ready: 'ready' says not how: one of 'ready.http', 'ready.tcp', 'ready.exec', 'ready.line', 'ready.notify', 'ready.fd', 'ready.after' is missing",
+        ),
+        (
+            "[a]\ncommand='x'\nready={tcp='h:1', fd=3}",
+            "conflict a.ready.fd: 'ready.fd' and 'ready.tcp' exclude each other",
+        ),
+        (
+            "[a]\ncommand='x'\nrestart='always'\nschedule='@reboot'",
+            "conflict a.schedule: a service is there all the time: 'schedule' has no meaning",
+        ),
+        (
+            "[a]\ncommand='x'\ntype='continuous'\nrestart='always'",
+            "conflict a.restart: 'restart' and 'type' exclude each other",
+        ),
+        ("[a]\ncommand='x'\ndir='/'\nworkdir='/'", "conflict a.workdir: 'dir' and 'workdir' are the same key"),
+        (
+            "[a]\ncommand='x'\nrestart='always'\ninstances=9\nport=65530",
+            "conflict a.port: 9 instances from port 65530 on need port 65538, which there is not",
+        ),
+        (
+            "[a]\ncommand='x'\nrestart='always'\ninstances=3\nport=3000\n[b]\ncommand='x'\nport=3002",
+            "conflict b.port: port 3002 is 'a''s too",
+        ),
+        ("[a]\ncommand='x'\nqueue='q'", "unknown-queue a.queue: there is no queue 'q'"),
+        (
+            "[kin.queues.q]\n[a]\ncommand='x'\nqueue='q'\nneed={gpu=1}",
+            "conflict a.need.gpu: the queue 'q' has no 'gpu'",
+        ),
+        (
+            "[kin.queues.q]\nresources={cpu=8}\n[a]\ncommand='x'\nqueue='q'\nneed={cpu=9}",
+            "conflict a.need.cpu: it needs 9 of 'cpu', and the queue 'q' has 8: it would never run",
+        ),
+        (
+            "[a]\ncommand='x'\nschedule='@reboot'\ncalendars='c'",
+            "unknown-calendar a.calendars: there is no calendar 'c'",
+        ),
+        (
+            "[a]\ncommand='x'\nschedule=['@reboot', ' ']",
+            "schedule a.schedule: 'schedule': it is empty; write \"30 2 * * *\", \"@every 90s\" or \"@reboot\"",
+        ),
+        ("[a]\nexec=['x', '$HOME', '$FOO']", "variable a.exec: $FOO is not defined"),
+        ("[a]\nexec=['x', '$(date)']", "variable a.exec: this $ begins no name"),
+        ("[a]\nexec=['x']\ndir='/srv/$USR'", "variable a.dir: $USR is not defined, did you mean 'USER'?"),
+        (
+            "['a b']\ncommand='x'",
+            "job-name a b: 'a b': a job's name has only letters, digits, '_', '.' and '-', not ' '",
+        ),
+        ("[a.b]\ncommand='x'", "unknown-key a.b: unknown key 'b'"),
+        ("command = 'x'", "unknown-key command: 'command' stands before any [job], and is no setting"),
+        (
+            "[defaults]\ncommand='x'",
+            "conflict defaults.command: 'command' is each job's own, and cannot stand in [defaults]",
+        ),
+        (
+            "[a]\ncommand='x'\ntimezone='Mars/Base'\nschedule='@reboot'",
+            "wrong-value a.timezone: 'timezone': 'Mars/Base' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\"",
+        ),
+    ] {
+        assert_eq!(messages(text), [said], "{text}");
+    }
+}
+
+#[test]
+fn what_others_write_is_understood() {
+    let set = Set::of_text(
+        "jobs.toml",
+        "[a]\ncommand='x'\ntype='continuous'\nmax_retries=3\nwork_dir='/tmp'\n[b]\ncommand='x'\ntype='one-off'\nmax_retries=0\nnext='a , c'\nerror='c'\n[c]\ncommand='x'\ntimeout=5000\n",
+    );
+    assert!(set.is_whole(), "{}", set.report.text(false));
+    let job = |name: &str| set.jobs.values().find(|d| d.job.name.as_str() == name).expect("a job").job.clone();
+    let (a, b, c) = (job("a"), job("b"), job("c"));
+    assert!(a.life.is_service() && !b.life.is_service());
+    assert_eq!((a.life.again.tries, b.life.again.tries), (Some(3), None));
+    assert_eq!(a.around.dir.as_deref(), Some("/tmp"));
+    assert_eq!(b.chain.next.iter().map(ToString::to_string).collect::<Vec<_>>(), ["a", "c"]);
+    assert_eq!(c.life.timeout.map(|t| t.0), Some(5_000_000));
+}
+
+#[test]
+fn defaults_are_shared_and_a_job_has_the_last_word() {
+    let set = files(&[
+        (
+            "/c/kin.toml",
+            0,
+            "[defaults]\nerror='page'\nnice=1\nenv={A='1',B='1'}\nready.after='1s'\ninstances=2\ncatch_up='all'\ngroup='g'\n[page]\ncommand='x'\n",
+        ),
+        (
+            "/c/other.toml",
+            0,
+            "[defaults]\nenv={B='2',C='2'}\nmax_delay='1s'\n[web]\nexec=['w','$A']\nenv.C='3'\nready={tcp='h:1'}\n[up]\nexec=['x']\nrestart='always'\ndelay='5s'\n",
+        ),
+    ]);
+    assert!(set.is_whole(), "{}", set.report.text(false));
+    let job = |name: &str| set.jobs.values().find(|d| d.job.name.as_str() == name).expect("a job").job.clone();
+    let (page, web, up) = (job("page"), job("web"), job("up"));
+    assert!(page.chain.error.is_empty());
+    assert_eq!((web.chain.error.len(), web.around.nice, web.life.instances, web.time.catch_up), (1, Some(1), 1, None));
+    assert_eq!(web.around.env.values().map(String::as_str).collect::<Vec<_>>(), ["1", "2", "3"]);
+    assert!(matches!(&web.life.ready.as_ref().expect("ready").by, kin_core::job::Check::Tcp { .. }));
+    assert_eq!((up.life.instances, up.life.again.max_delay, web.around.group.clone()), (2, up.life.again.delay, None));
+    for definition in set.jobs.values() {
+        let text = kin_config::canon::canonical(&definition.job);
+        assert_eq!(kin_config::canon::parse(&text).as_deref(), Ok(&*definition.job), "{text}");
+    }
+}
+
+#[test]
+fn a_source_as_canonical_text_says_the_same_jobs() {
+    let text = "[defaults]\nnice=1\nenv.A='1'\ninstances=3\n[a]\ncommand='x'\nnext='b'\n['b.c']\nexec=['x','$A']\nrestart='always'\n[b]\ncommand='y'\n";
+    let set = Set::of_text("a.toml", text);
+    assert!(set.is_whole(), "{}", set.report.text(false));
+    let again = Set::of_text("a.toml", &kin_config::canon::canonical_of(&set, 0));
+    assert!(again.is_whole(), "{}", again.report.text(false));
+    assert_eq!((again.plain(), again.jobs.len()), (set.plain(), 3));
+}
+
+#[test]
+fn settings_come_from_all_files_and_each_once() {
+    let set = files(&[
+        (
+            "/c/a.toml",
+            0,
+            "[kin]\ndurability='fast'\nlisten=['127.0.0.1:7070', {address='1298', dialect='k1s'}]\nhistory.keep='forever'\n[kin.queues.q]\nslots=2\nresources={gpu=1}\n",
+        ),
+        (
+            "/c/b.toml",
+            0,
+            "[kin]\non_exit='stop'\n[kin.queues.r]\n[kin.calendars.work]\nweekdays='mon, fri'\nexclude=['2026-12-25']\n",
+        ),
+    ]);
+    assert!(set.is_whole(), "{}", set.report.text(false));
+    let settings = &set.settings;
+    assert_eq!((settings.durability.word(), settings.on_exit.word(), settings.history.age), ("fast", "stop", None));
+    assert_eq!(settings.listen[1].dialect.as_deref(), Some("k1s"));
+    assert_eq!(settings.queues["q"].slots.values().copied().collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(settings.queues["r"].slots["slots"], 1);
+    assert_eq!(settings.calendars["work"].weekdays.iter().copied().collect::<Vec<_>>(), [0, 4]);
+    let set = files(&[("/c/a.toml", 0, "[kin]\non_exit='stop'\n"), ("/c/b.toml", 0, "[kin]\non_exit='leave'\n")]);
+    assert_eq!(set.report.mistakes[0].message, "'kin.on_exit' is said in two files");
+    assert_eq!(set.report.mistakes[0].also.len(), 1);
+}

@@ -1,0 +1,534 @@
+//! The machine: a ledger, a keeper with its processes, clocks, and a daemon around the world.
+
+use super::dice::Dice;
+use super::judge::Judge;
+use super::{Mutant, Told, jobs};
+use crate::effect::{Act, Effects};
+use crate::fact::{Fact, Settled, StartRefusal};
+use crate::job::{Job, Queue};
+use crate::seen::{Close, How, Phase, Seen};
+use crate::wish::{Granted, JobPlan, Plan, QueuePlan, Wish};
+use crate::world::Definition;
+use crate::{Exit, JobName, Mint, Refusal, Run, RunNo, RunState, SpawnStep, Standing, Time, World};
+use std::collections::{BTreeMap, BTreeSet};
+use std::string::{String, ToString};
+use std::sync::Arc;
+use std::vec::Vec;
+use std::{format, println, vec};
+
+pub(super) const SECOND: i64 = 1_000_000_000;
+const KEEPER: u64 = 7;
+/// The wall clock at the beginning.
+const BEGAN: i64 = 1_800_000_000 * SECOND;
+
+/// What is on the disk.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ledger {
+    pub(super) runs: BTreeMap<RunNo, Run>,
+    pub(super) standings: BTreeMap<JobName, Standing>,
+    pub(super) definitions: Arc<BTreeMap<(JobName, u64), Arc<Job>>>,
+    pub(super) queues: BTreeMap<String, Queue>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Process {
+    pub(super) started: Time,
+    pub(super) code: u8,
+    /// When it was over, by both clocks.
+    pub(super) ended: Option<(Time, i64)>,
+    pub(super) stopped: bool,
+    pub(super) answers: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Happens {
+    Client,
+    Fault,
+    /// The daemon hears of a slot.
+    Tell(RunNo),
+    Exits(RunNo),
+    Answers(RunNo),
+    Sickens(RunNo),
+}
+
+pub(super) struct Host {
+    pub(super) dice: Dice,
+    pub(super) talk: bool,
+    pub(super) told: Told,
+    /// Time that really passes, and by how much the wall clock is ahead of it.
+    pub(super) passed: i64,
+    ahead: i64,
+    agenda: BTreeMap<(i64, u64), Happens>,
+    seq: u64,
+    pub(super) ledger: Ledger,
+    pub(super) table: BTreeMap<RunNo, Process>,
+    specs: BTreeSet<RunNo>,
+    boot: u32,
+    pub(super) world: World,
+    mutant: Option<Mutant>,
+    minted: u64,
+    calm: bool,
+    pub(super) rev: u64,
+    pub(super) count: u64,
+    pub(super) judge: Judge,
+    /// Everything takes longer by that factor.
+    pace: u64,
+    steps_left: u64,
+}
+
+impl Host {
+    pub(super) fn new(seed: u64, mutant: Option<Mutant>, talk: bool) -> Host {
+        let mut dice = Dice::new(seed);
+        let count = dice.between(2, 8);
+        let pace = [1, 10, 100][dice.below(3) as usize];
+        let steps_left = dice.between(50, 500);
+        Host {
+            dice,
+            talk,
+            told: Told::default(),
+            passed: 0,
+            ahead: BEGAN,
+            agenda: BTreeMap::new(),
+            seq: 0,
+            ledger: Ledger::default(),
+            table: BTreeMap::new(),
+            specs: BTreeSet::new(),
+            boot: 1,
+            world: World::default(),
+            mutant,
+            minted: 0,
+            calm: false,
+            rev: 0,
+            count,
+            judge: Judge::default(),
+            pace,
+            steps_left,
+        }
+    }
+
+    pub(super) const fn now(&self) -> Time {
+        Time(self.passed + self.ahead)
+    }
+
+    pub(super) fn say(&self, what: impl FnOnce() -> String) {
+        if self.talk {
+            println!("{:>14.3} {}", self.passed as f64 / 1e9, what());
+        }
+    }
+
+    fn later(&mut self, after: i64, what: Happens) {
+        self.seq += 1;
+        self.agenda.insert((self.passed + after.max(0), self.seq), what);
+    }
+
+    fn soon(&mut self, longest_ms: u64) -> i64 {
+        (self.dice.below(longest_ms * self.pace + 1) as i64) * 1_000_000
+    }
+
+    // ---- the life ----
+
+    pub(super) fn live_on(&mut self) -> Result<(), String> {
+        self.daemon_starts()?;
+        let mut plan = Plan::default();
+        for n in 0..self.count {
+            let job = jobs::any_job(&mut self.dice, n, self.count);
+            self.rev += 1;
+            plan.jobs.push(JobPlan::Put { job: Arc::new(job), rev: self.rev });
+        }
+        let slots = BTreeMap::from([("slots".to_string(), 3), ("gpu".to_string(), 2)]);
+        plan.queues.push(QueuePlan::Put(Queue { name: "q".into(), slots, paused: false }));
+        self.wants(Wish::Plan(plan))?;
+        self.later(0, Happens::Client);
+        self.later(SECOND, Happens::Fault);
+        while self.steps_left > 0 {
+            self.steps_left -= 1;
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// Nobody wants anything and nothing breaks any more: what was promised must come to be.
+    pub(super) fn calm_down(&mut self) -> Result<(), String> {
+        self.say(|| "calm".into());
+        self.calm = true;
+        self.agenda.retain(|_, what| !matches!(what, Happens::Client | Happens::Fault));
+        let all: Vec<JobName> = self.ledger.standings.keys().cloned().collect();
+        for job in all.iter().cloned() {
+            self.wants(Wish::Enable { job, by: "calm".into() })?;
+        }
+        for latch in ["l0", "l1"] {
+            self.wants(Wish::Release { latch: latch.into() })?;
+        }
+        self.wants(Wish::Queue { name: "q".into(), how: crate::wish::QueueWish::Resume })?;
+        // All retries, all queues; services come and go meanwhile.
+        for _ in 0..200 {
+            self.step()?;
+        }
+        for job in all {
+            self.wants(Wish::Down { job })?;
+        }
+        let mut patience = 5_000;
+        while !self.ledger.runs.is_empty() {
+            for latch in ["l0", "l1"] {
+                self.wants(Wish::Release { latch: latch.into() })?;
+            }
+            // Joins of joins may go round for ever, as they were written; and what needs a service that is down waits.
+            let waits: Vec<RunNo> = self.world.live().map(|run| run.no).collect();
+            if patience < 4_000 {
+                for run in waits {
+                    self.stop(run)?;
+                }
+            }
+            patience -= 1;
+            if patience == 0 || (self.agenda.is_empty() && self.world.due().is_none()) {
+                let left: Vec<&Run> = self.ledger.runs.values().collect();
+                return Err(format!("after everything was stopped there still are {left:#?}"));
+            }
+            self.step()?;
+        }
+        self.step_rest()?;
+        if !self.table.is_empty() || !self.specs.is_empty() {
+            return Err(format!("left behind: slots {:?}, specs {:?}", self.table.keys(), self.specs));
+        }
+        Ok(())
+    }
+
+    fn step_rest(&mut self) -> Result<(), String> {
+        while !self.agenda.is_empty() {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// What comes next, comes.
+    fn step(&mut self) -> Result<(), String> {
+        let due = self.world.due().map(|at| (at.0 - self.ahead).max(self.passed));
+        let next = self.agenda.first_key_value().map(|(at, what)| (*at, *what));
+        match (due, next) {
+            (Some(due), next) if next.is_none_or(|((at, _), _)| due <= at) => {
+                self.pass(due);
+                self.facts(vec![Fact::Time])?;
+            }
+            (_, Some((at, what))) => {
+                self.agenda.remove(&at);
+                self.pass(at.0);
+                self.happens(what)?;
+            }
+            (_, None) => {}
+        }
+        self.judge.nothing_due_is_forgotten(&self.ledger, self.now())
+    }
+
+    fn pass(&mut self, until: i64) {
+        self.told.passed += until - self.passed;
+        self.passed = until;
+    }
+
+    fn happens(&mut self, what: Happens) -> Result<(), String> {
+        match what {
+            Happens::Client => {
+                self.client()?;
+                let next = if self.dice.one_in(3) { self.soon(2_000) } else { self.soon(300_000) };
+                self.later(next, Happens::Client);
+            }
+            Happens::Fault => {
+                self.fault()?;
+                let next = self.soon(600_000);
+                self.later(next, Happens::Fault);
+            }
+            Happens::Tell(run) => {
+                if let Some(fact) = self.table.get(&run).map(|process| Fact::Slot { run, seen: seen(process) }) {
+                    self.facts(vec![fact])?;
+                }
+            }
+            Happens::Exits(run) => {
+                let now = (self.now(), self.passed);
+                if let Some(process) = self.table.get_mut(&run).filter(|process| process.ended.is_none()) {
+                    process.ended = Some(now);
+                    self.judge.process_ended(run, self.passed);
+                    let after = self.soon(100);
+                    self.later(after.min(SECOND), Happens::Tell(run));
+                }
+            }
+            Happens::Answers(run) => {
+                if let Some(process) = self.table.get_mut(&run).filter(|process| process.ended.is_none()) {
+                    process.answers = true;
+                    self.facts(vec![Fact::Ready { run }])?;
+                }
+            }
+            Happens::Sickens(run) => {
+                if self.world.watched().any(|watched| watched.run.no == run && watched.alive) {
+                    self.facts(vec![Fact::Sick { run, why: "no answer".into() }])?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fault(&mut self) -> Result<(), String> {
+        match self.dice.below(8) {
+            0..=3 => self.daemon_dies(),
+            4 | 5 => self.clock_is_set(),
+            6 if self.dice.one_in(3) => self.reboot(),
+            _ => {
+                // A clock that is set while no daemon lives is seen by nobody.
+                let by = self.some_step();
+                self.ahead += by;
+                self.judge.clock_unseen(&self.ledger);
+                self.say(|| format!("the clock is set by {} s unseen", by / SECOND));
+                self.daemon_dies()
+            }
+        }
+    }
+
+    fn some_step(&mut self) -> i64 {
+        let by = (self.dice.between(1, 7200) as i64) * SECOND;
+        if self.dice.one_in(2) { by } else { -by }
+    }
+
+    fn clock_is_set(&mut self) -> Result<(), String> {
+        // What ended before is heard of before.
+        let ended: Vec<RunNo> =
+            self.table.iter().filter(|(_, process)| process.ended.is_some()).map(|(no, _)| *no).collect();
+        for run in ended {
+            self.happens(Happens::Tell(run))?;
+        }
+        let by = self.some_step();
+        self.ahead += by;
+        self.say(|| format!("the clock is set by {} s", by / SECOND));
+        self.facts(vec![Fact::Stepped { by }])
+    }
+
+    fn reboot(&mut self) -> Result<(), String> {
+        self.say(|| "the machine is restarted".into());
+        self.boot += 1;
+        self.judge.rebooted(&self.ledger);
+        self.table.clear();
+        self.specs.clear();
+        self.agenda.retain(|_, what| matches!(what, Happens::Client | Happens::Fault));
+        self.daemon_starts()
+    }
+
+    // ---- the daemon ----
+
+    fn loaded(&self) -> World {
+        let live = self.ledger.runs.values().filter(|run| run.outcome().is_none()).cloned();
+        let mut world = World::load(format!("boot-{}", self.boot), Mint::after(self.minted), live);
+        let definitions = self.ledger.definitions.iter();
+        let definitions = definitions.map(|((_, rev), job)| Definition { rev: *rev, job: job.clone() });
+        world.know(self.ledger.standings.values().cloned(), definitions, self.ledger.queues.values().cloned());
+        world.break_rule(self.mutant);
+        world
+    }
+
+    fn daemon_dies(&mut self) -> Result<(), String> {
+        self.told.deaths += 1;
+        self.say(|| "the daemon is killed".into());
+        self.daemon_starts()
+    }
+
+    fn daemon_starts(&mut self) -> Result<(), String> {
+        self.minted = self.minted.max(self.world.minted());
+        self.world = self.loaded();
+        let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
+        self.specs.retain(|no| live.contains(no));
+        self.table.retain(|no, _| live.contains(no));
+        let mut facts = vec![Fact::Booted];
+        facts.extend(self.table.iter().map(|(run, process)| Fact::Slot { run: *run, seen: seen(process) }));
+        let found = self.table.keys().copied().collect();
+        facts.push(Fact::Settled(Settled { keeper: Some(KEEPER), found, unproven: BTreeSet::new() }));
+        let answering = self.table.iter().filter(|(_, process)| process.answers && process.ended.is_none());
+        facts.extend(answering.map(|(run, _)| Fact::Ready { run: *run }));
+        facts.push(Fact::Time);
+        self.facts(facts)
+    }
+
+    pub(super) fn facts(&mut self, facts: Vec<Fact>) -> Result<(), String> {
+        let single = facts.len() == 1;
+        let mut fx = Effects::default();
+        for fact in facts {
+            self.say(|| format!("fact {fact:?}"));
+            self.world.fact(self.now(), fact, &mut fx);
+        }
+        self.commit(fx, single).map(|_| ())
+    }
+
+    pub(super) fn stop(&mut self, run: RunNo) -> Result<(), String> {
+        let wish = Wish::Stop { run, kind: crate::wish::StopKind::Ladder, why: crate::run::StopWhy::Asked };
+        if self.wish(wish)?.is_ok() {
+            self.judge.stop_was_granted(run, &self.ledger)?;
+        }
+        Ok(())
+    }
+
+    /// A wish that may as well be refused.
+    pub(super) fn wants(&mut self, wish: Wish) -> Result<(), String> {
+        self.wish(wish).map(|_| ())
+    }
+
+    /// Outside: the judge's word. Inside: the world's.
+    pub(super) fn wish(&mut self, wish: Wish) -> Result<Result<Granted, Refusal>, String> {
+        self.say(|| format!("wish {wish:?}"));
+        let before = self.world.clone();
+        let mut fx = Effects::default();
+        let answer = self.world.wish(self.now(), wish, &mut fx);
+        if let Err(refusal) = &answer {
+            self.told.refusals += 1;
+            self.say(|| format!("refused: {refusal}"));
+            if !fx.is_empty() {
+                return Err(format!("a refused wish ({refusal}) has effects: {fx:?}"));
+            }
+            self.world.same_as(&before).map_err(|what| format!("a refused wish ({refusal}) changed {what}"))?;
+            let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
+            self.specs.retain(|no| live.contains(no));
+            return Ok(answer);
+        }
+        if self.commit(fx, true)? { Ok(answer) } else { Ok(Err(Refusal::Unavailable { why: "the disk".into() })) }
+    }
+
+    /// Whether it was recorded.
+    fn commit(&mut self, mut fx: Effects, single: bool) -> Result<bool, String> {
+        let mut todo: Vec<RunNo> = fx.make.iter().copied().collect();
+        while let Some(run) = todo.pop() {
+            if !self.calm && self.dice.one_in(100) {
+                let (step, errno, message) = (SpawnStep::Spec, 13, "no env_file".to_string());
+                let made = fx.make.clone();
+                self.world.fact(self.now(), Fact::Unmakeable { run, step, errno, message }, &mut fx);
+                todo.extend(fx.make.difference(&made));
+            } else {
+                self.specs.insert(run);
+            }
+        }
+        if !self.calm && !fx.is_empty() && self.dice.one_in(150) {
+            self.say(|| "the disk is full".into());
+            self.daemon_starts()?;
+            return Ok(false);
+        }
+        self.told.commits += 1;
+        let before = self.ledger.clone();
+        let changed: Vec<RunNo> = fx.changed.keys().copied().collect();
+        for (no, run) in fx.changed {
+            self.say(|| format!("  {} is {:?} ({:?}, attempt {})", run.id(), run.state, run.trigger, run.attempt));
+            self.told.runs += u64::from(!self.ledger.runs.contains_key(&no));
+            self.ledger.runs.insert(no, run);
+        }
+        for (job, standing) in fx.standings {
+            match standing {
+                Some(standing) => self.ledger.standings.insert(job, standing),
+                None => self.ledger.standings.remove(&job),
+            };
+        }
+        if !fx.defined.is_empty() {
+            Arc::make_mut(&mut self.ledger.definitions).extend(fx.defined);
+        }
+        for (name, queue) in fx.queues {
+            match queue {
+                Some(queue) => self.ledger.queues.insert(name, queue),
+                None => self.ledger.queues.remove(&name),
+            };
+        }
+        self.judge.look(&changed, &before, &self.ledger, self.passed, single)?;
+        self.ledger.runs.retain(|_, run| run.outcome().is_none());
+        if self.calm || self.told.commits.is_multiple_of(5) {
+            let again = self.loaded();
+            self.world.same_as(&again).map_err(|what| format!("what was recorded does not give back {what}"))?;
+        }
+        for act in fx.acts {
+            if !self.calm && self.dice.one_in(100) {
+                self.say(|| format!("killed before {act:?}"));
+                self.daemon_dies()?;
+                return Ok(true);
+            }
+            self.perform(act)?;
+        }
+        Ok(true)
+    }
+
+    fn perform(&mut self, act: Act) -> Result<(), String> {
+        match act {
+            Act::Start { run, generation } => {
+                if !self.world.may_start(run, generation) || self.table.contains_key(&run) {
+                    return Ok(());
+                }
+                if !self.specs.contains(&run) {
+                    return self.facts(vec![Fact::Refused { run, generation, why: StartRefusal::NoSpec }]);
+                }
+                self.judge.executed(run, &self.ledger)?;
+                self.process(run);
+            }
+            Act::Withdraw { run } => {
+                self.specs.remove(&run);
+                if !self.table.contains_key(&run) {
+                    return self.facts(vec![Fact::Withdrawn { run }]);
+                }
+            }
+            Act::Stop { run, .. } => {
+                let after = self.soon(500);
+                if let Some(process) = self.table.get_mut(&run) {
+                    process.stopped = true;
+                    self.later(after, Happens::Exits(run));
+                }
+            }
+            Act::RemoveSpec { run } => {
+                self.specs.remove(&run);
+            }
+            Act::Forget { run } => {
+                self.table.remove(&run);
+            }
+            Act::Signal { .. } => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn spec_of_exec(&mut self, run: RunNo) {
+        self.specs.insert(run);
+    }
+
+    fn process(&mut self, run: RunNo) {
+        let code = [0, 0, 1, 2, 3][self.dice.below(5) as usize];
+        let process = Process { started: self.now(), code, ended: None, stopped: false, answers: false };
+        self.table.insert(run, process);
+        let hears = self.soon(50);
+        self.later(hears.min(SECOND), Happens::Tell(run));
+        let service = self.ledger.runs.get(&run).is_some_and(|run| {
+            let job = self.ledger.definitions.get(&(run.job.clone(), run.terms.rev));
+            job.is_some_and(|job| job.life.is_service())
+        });
+        let life = match self.dice.below(3) {
+            0 => self.soon(2_000),
+            1 => self.soon(60_000),
+            _ if service => self.soon(3_000_000),
+            _ => self.soon(300_000),
+        };
+        self.later(life, Happens::Exits(run));
+        if service && !self.dice.one_in(6) {
+            let answers = self.soon(10_000).min(20 * SECOND);
+            self.later(answers, Happens::Answers(run));
+        }
+        if service && self.dice.one_in(4) {
+            let sickens = self.soon(600_000);
+            self.later(sickens, Happens::Sickens(run));
+        }
+    }
+}
+
+/// What its slot says of a process.
+fn seen(process: &Process) -> Seen {
+    let exit = match process.stopped {
+        true => Exit::Signal { signal: 15, core: false },
+        false => Exit::Code(process.code),
+    };
+    let phase = match process.ended {
+        None => Phase::Running,
+        Some((at, _)) => Phase::Drained(Close { how: How::Exit(exit), at, timed_out: false, oom: false }),
+    };
+    Seen { pid: Some(42), started_at: Some(process.started), ..Seen::bare(phase) }
+}
+
+/// Whether a run was decided to start, or more.
+pub(super) const fn is_going(run: &Run) -> bool {
+    matches!(
+        run.state,
+        RunState::Starting { .. } | RunState::Running { .. } | RunState::Stopping { .. } | RunState::Draining { .. }
+    )
+}

@@ -1,0 +1,53 @@
+//! A tick: one nominal instant of one of a job's schedules. It is decided once, and what was decided is kept.
+
+use crate::{JobName, RunNo, Time};
+use alloc::string::String;
+
+/// What tells a tick from every other.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tick {
+    pub job: JobName,
+    /// Which schedule: a sum of its words, zone and policy. An edited schedule is another one.
+    pub schedule: u64,
+    /// The nominal instant, in seconds since the Unix epoch.
+    pub at: i64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    pub tick: Tick,
+    /// When, by the wall clock; how late it was follows from that.
+    pub decided_at: Time,
+    pub decision: Decision,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It made this run; whether that starts at once is the run's own story.
+    Run {
+        run: RunNo,
+    },
+    /// It made this run, for itself and so many ticks before it that were missed.
+    CaughtUp {
+        run: RunNo,
+        missed: u64,
+    },
+    /// It comes while a run of its job lives, and the job skips then. `run`: the record of that.
+    SkippedOverlap {
+        run: RunNo,
+    },
+    SkippedDisabled {
+        run: RunNo,
+    },
+    /// A calendar or a blackout says no.
+    Suppressed {
+        by: String,
+    },
+    /// The job is paused.
+    Paused,
+    /// Nobody was there, or the clock jumped over it. So many ticks in a row, from this one to the one at `until`.
+    Missed {
+        count: u64,
+        until: i64,
+    },
+}

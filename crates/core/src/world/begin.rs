@@ -1,0 +1,93 @@
+//! How a run that is not held any more comes to be started.
+
+use super::{Mutant, World, places};
+use crate::effect::{Act, Effects};
+use crate::run::Hold;
+use crate::{Run, RunNo, RunState, SpawnStep, Time};
+use alloc::string::String;
+
+impl World {
+    /// Where a run stands that no latch and no instant keeps.
+    pub(super) fn next_state(&self, run: &Run) -> RunState {
+        let missing = self.missing(run);
+        if !missing.is_empty() {
+            return RunState::Held { on: Hold::Needs(missing) };
+        }
+        if places::gates(run).is_empty() { RunState::Starting { generation: None } } else { RunState::Queued }
+    }
+
+    /// Its latch is released, it is due, or what it needs is ready: further, as far as it goes.
+    pub(super) fn let_go(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        let Some(run) = self.live.get(&no) else { return };
+        let state = self.next_state(run);
+        if matches!(state, RunState::Starting { .. }) {
+            return self.begin(now, no, fx);
+        }
+        if run.state != state {
+            self.change(now, no, fx, |run| run.state = state);
+        }
+    }
+
+    /// Decided to start: given to the keeper at once when one is known.
+    pub(super) fn begin(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        let Some(run) = self.live.get(&no) else { return };
+        let defined = run.is_defined();
+        // What is started is what is defined now, however long it waited.
+        let rev = self.jobs.get(&run.job).filter(|_| defined).map(|post| post.standing.rev);
+        let slot = if defined { self.slot_for(run) } else { run.slot };
+        self.change(now, no, fx, |run| {
+            run.state = RunState::Starting { generation: None };
+            run.terms.rev = rev.unwrap_or(run.terms.rev);
+            run.slot = slot;
+        });
+        if defined {
+            fx.make.insert(no);
+        }
+        self.give(now, no, fx);
+    }
+
+    pub(super) fn give(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        let Some(generation) = self.keeper.filter(|_| !self.is_closing()) else { return };
+        fx.promises = true;
+        self.given.insert(no, generation);
+        self.change(now, no, fx, |run| run.state = RunState::Starting { generation: Some(generation) });
+        fx.acts.push(Act::Start { run: no, generation });
+    }
+
+    /// A service's run keeps its slot; every other takes the lowest that no going run of its job has.
+    fn slot_for(&self, run: &Run) -> u32 {
+        if self.job(&run.job).is_some_and(|job| job.life.is_service()) {
+            return run.slot;
+        }
+        let taken = |slot: &u32| self.runs_of(&run.job).any(|other| other.state.is_going() && other.slot == *slot);
+        (0..u32::MAX).find(|slot| !taken(slot)).unwrap_or(0)
+    }
+
+    pub(super) fn unmakeable(
+        &mut self,
+        now: Time,
+        no: RunNo,
+        step: SpawnStep,
+        errno: i32,
+        message: String,
+        fx: &mut Effects,
+    ) {
+        let Some(run) = self.live.get(&no) else { return };
+        if !matches!(run.state, RunState::Starting { .. } | RunState::Stopping { .. }) || run.started_at.is_some() {
+            return;
+        }
+        let run = run.clone();
+        self.note(now, "run.unmakeable", Some(run.id()), message, fx);
+        let why = super::end::wanted_end(&run.state);
+        self.end(now, run, crate::Outcome::SpawnFailed { step, errno }, why, fx);
+    }
+
+    /// What is not ready of what a run needs.
+    pub(super) fn missing(&self, run: &Run) -> alloc::vec::Vec<crate::JobName> {
+        if !run.is_defined() || self.breaks(Mutant::IgnoreNeeds) {
+            return alloc::vec::Vec::new();
+        }
+        let needs = self.job_of(run).map(|job| job.life.needs.as_slice()).unwrap_or_default();
+        needs.iter().filter(|need| !self.is_ready(&need.job)).map(|need| need.job.clone()).collect()
+    }
+}

@@ -1,0 +1,135 @@
+//! `needs`: who may start when, and who must go before whom.
+
+use super::{Closing, Mutant, World};
+use crate::effect::Effects;
+use crate::job::Job;
+use crate::run::{Hold, StopWhy, Trigger};
+use crate::{JobName, Run, RunNo, RunState, Time};
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+impl World {
+    /// A service is ready when one of its runs is; what is run is ready when it has ended ok. What is about to go is not.
+    pub(super) fn is_ready(&self, name: &JobName) -> bool {
+        let (Some(job), Some(post)) = (self.job(name), self.jobs.get(name)) else { return false };
+        if !job.life.is_service() {
+            return post.standing.done.is_some();
+        }
+        !self.is_leaving(name) && self.runs_of(name).any(is_ready)
+    }
+
+    /// It is not to be there, itself.
+    pub(super) fn must_go(&self, name: &JobName) -> bool {
+        let Some(post) = self.jobs.get(name) else { return false };
+        let service = post.definitions.get(&post.standing.rev).is_some_and(|job| job.life.is_service());
+        self.closing == Closing::Stop || post.standing.removed || (service && !post.standing.up)
+    }
+
+    /// It, or something that it needs, must go.
+    pub(super) fn is_leaving(&self, name: &JobName) -> bool {
+        let mut seen: BTreeSet<&JobName> = BTreeSet::new();
+        let mut todo = Vec::from([name]);
+        while let Some(next) = todo.pop() {
+            let Some(post) = self.jobs.get(next) else { continue };
+            if self.must_go(next) {
+                return true;
+            }
+            let needs = post.definitions.get(&post.standing.rev).map(|job| job.life.needs.as_slice());
+            todo.extend(needs.unwrap_or_default().iter().map(|need| &need.job).filter(|job| seen.insert(job)));
+        }
+        false
+    }
+
+    /// Those that are held for what they need, and those in lines, may go on now.
+    pub(super) fn look_at_needs(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        let pending: Vec<RunNo> = self.runs_of(name).filter(|run| run.state.is_pending()).map(|run| run.no).collect();
+        for no in pending {
+            let Some(run) = self.live.get(&no) else { continue };
+            match &run.state {
+                RunState::Held { on: Hold::Needs(_) } => self.let_go(now, no, fx),
+                RunState::Queued if self.job_of(run).is_some_and(|job| !job.life.needs.is_empty()) => {
+                    self.look_gates.extend(super::places::gates(run));
+                }
+                RunState::Held { .. }
+                | RunState::Waiting { .. }
+                | RunState::Queued
+                | RunState::Starting { .. }
+                | RunState::Running { .. }
+                | RunState::Stopping { .. }
+                | RunState::Draining { .. }
+                | RunState::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// What must go goes: first those that need it, then itself. Nobody keeps a list: it is looked at again at each end.
+    pub(super) fn dismiss(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        let must_go = self.must_go(name);
+        let closing = self.is_closing();
+        let service = self.jobs.get(name).and_then(|post| post.definitions.get(&post.standing.rev));
+        let service = service.is_some_and(|job| job.life.is_service());
+        let runs: Vec<RunNo> = self.runs_of(name).map(|run| run.no).collect();
+        if must_go && !closing {
+            for no in &runs {
+                if self.live.get(no).is_some_and(|run| run.state.is_pending()) {
+                    self.stop_for(now, *no, StopWhy::Planned, fx);
+                }
+            }
+            // What is run, and is not defined any more, still comes to its end.
+            if !service {
+                return;
+            }
+        }
+        let held_up = self.dependents(name).any(|dependent| self.runs_of(dependent).any(|run| self.is_there(run)));
+        if held_up && !self.breaks(Mutant::StopAtOnce) {
+            return;
+        }
+        let why = if closing && !service { StopWhy::Asked } else { StopWhy::Planned };
+        for no in runs {
+            if self.live.get(&no).is_some_and(|run| self.is_there(run)) {
+                self.stop_for(now, no, why, fx);
+            }
+        }
+    }
+
+    /// It has, or may come to have, a process. At a server's end nothing new is started.
+    fn is_there(&self, run: &Run) -> bool {
+        run.state.is_going() && !(self.is_closing() && run.state == RunState::Starting { generation: None })
+    }
+
+    /// What is run, and needed, and has not been run yet. (Services are up or not: that is a wish of its own.)
+    pub(super) fn run_what_it_needs(&mut self, now: Time, job: &Job, fx: &mut Effects) {
+        for need in &job.life.needs {
+            let to_run = self.job(&need.job).is_some_and(|needed| !needed.life.is_service())
+                && !self.is_ready(&need.job)
+                && !self.is_disabled(&need.job)
+                && self.runs_of(&need.job).next().is_none();
+            if to_run {
+                self.ask(now, &need.job, Trigger::Dependency, Vec::new(), fx);
+            }
+        }
+    }
+
+    /// A run of a job has ended: whoever is to be restarted with it is, once no other run of it is ready.
+    pub(super) fn has_ended(&mut self, now: Time, run: &Run, fx: &mut Effects) {
+        if run.health.ready_at.is_some() && !self.is_closing() && !self.runs_of(&run.job).any(is_ready) {
+            let with_it: Vec<RunNo> = self
+                .dependents(&run.job)
+                .filter(|name| self.job(name).is_some_and(|job| is_restarted_with(job, &run.job)))
+                .flat_map(|name| self.runs_of(name).filter(|run| run.state.is_going()).map(|run| run.no))
+                .collect();
+            for no in with_it {
+                self.stop_for(now, no, StopWhy::Planned, fx);
+            }
+        }
+        self.forget_definitions(&run.job);
+    }
+}
+
+pub(super) const fn is_ready(run: &Run) -> bool {
+    matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_some()
+}
+
+fn is_restarted_with(job: &Job, needed: &JobName) -> bool {
+    job.life.needs.iter().any(|need| need.job == *needed && need.restart)
+}

@@ -1,0 +1,185 @@
+//! One run of a defined job: by hand, by its schedule, by a chain, because something changed.
+
+use super::make::Birth;
+use super::{World, post::Post};
+use crate::effect::Effects;
+use crate::job::Overlap;
+use crate::run::{StopWhy, Trigger};
+use crate::wish::Granted;
+use crate::{JobName, Refusal, Run, RunId, RunNo, SkipWhy, Time};
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+/// Whether there is room for one more run of a job.
+enum Room {
+    Free,
+    /// It waits for its turn, as its job says.
+    Waits,
+    /// It takes the place of these.
+    Replaces(Vec<RunNo>),
+    /// It cannot be; by this one.
+    Full(RunId),
+}
+
+impl World {
+    /// By hand. A full job is refused, unless its runs wait for their turn; a disabled one records a skipped run.
+    pub(super) fn run_job(
+        &mut self,
+        now: Time,
+        name: &JobName,
+        by: String,
+        fx: &mut Effects,
+    ) -> Result<Granted, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        let job = self.job(name).ok_or_else(|| Refusal::UnknownJob { job: name.clone() })?;
+        if job.life.is_service() {
+            return Err(Refusal::IsService { job: name.clone() });
+        }
+        let disabled = self.is_disabled(name);
+        if !disabled {
+            match self.room_for(name) {
+                Room::Free | Room::Waits => {}
+                Room::Full(live) => return Err(Refusal::Overlap { live }),
+                Room::Replaces(runs) => {
+                    let first = runs.first().and_then(|no| self.live.get(no)).map(Run::id);
+                    return Err(first.map_or_else(|| Refusal::UnknownJob { job: name.clone() }, overlap));
+                }
+            }
+        }
+        self.pull(now, name, fx);
+        match self.ask(now, name, Trigger::Manual { by }, Vec::new(), fx) {
+            Some(run) => Ok(Granted::Run(Box::new(run))),
+            None => Err(Refusal::UnknownJob { job: name.clone() }),
+        }
+    }
+
+    pub(super) fn tick(
+        &mut self,
+        now: Time,
+        name: &JobName,
+        at: i64,
+        late_ms: u64,
+        fx: &mut Effects,
+    ) -> Result<Granted, Refusal> {
+        self.by_rule(now, name, Trigger::Schedule { at, late_ms }, fx)
+    }
+
+    /// A service gives way to a new one, run by run; what is run is run.
+    pub(super) fn path_changed(
+        &mut self,
+        now: Time,
+        name: &JobName,
+        path: String,
+        fx: &mut Effects,
+    ) -> Result<Granted, Refusal> {
+        let rolling = self.job(name).filter(|job| job.life.is_service()).map(|job| job.life.rolling);
+        let trigger = Trigger::Watch { path };
+        let Some(rolling) = rolling else { return self.by_rule(now, name, trigger, fx) };
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        if self.jobs.get(name).is_some_and(|post| post.standing.up) {
+            self.renew(name, trigger, rolling, fx);
+        }
+        Ok(Granted::Job(self.runs_of(name).cloned().collect()))
+    }
+
+    fn by_rule(&mut self, now: Time, name: &JobName, trigger: Trigger, fx: &mut Effects) -> Result<Granted, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        if self.job(name).is_none() {
+            return Err(Refusal::UnknownJob { job: name.clone() });
+        }
+        self.pull(now, name, fx);
+        match self.ask(now, name, trigger, Vec::new(), fx) {
+            Some(run) => Ok(Granted::Run(Box::new(run))),
+            None => Ok(Granted::Job(self.runs_of(name).cloned().collect())),
+        }
+    }
+
+    /// A run, or a record that there was none; of a service: it is started. `None`: there is nothing to tell.
+    pub(super) fn ask(
+        &mut self,
+        now: Time,
+        name: &JobName,
+        trigger: Trigger,
+        chain: Vec<JobName>,
+        fx: &mut Effects,
+    ) -> Option<Run> {
+        let service = self.job(name)?.life.is_service();
+        let birth = Birth { chain, ..Birth::first(trigger.clone(), 0) };
+        if self.is_disabled(name) {
+            return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
+        }
+        if service {
+            self.start(now, name, &trigger, fx);
+            return None;
+        }
+        match self.room_for(name) {
+            Room::Free | Room::Waits => {}
+            Room::Replaces(runs) => {
+                for no in runs {
+                    self.stop_for(now, no, StopWhy::Planned, fx);
+                }
+            }
+            Room::Full(_) => return self.make_skipped(now, name, birth, SkipWhy::Overlap, fx),
+        }
+        let no = self.make(now, name, birth, fx)?;
+        self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
+    }
+
+    fn room_for(&self, name: &JobName) -> Room {
+        let Some(job) = self.job(name) else { return Room::Free };
+        let live: Vec<&Run> = self.runs_of(name).collect();
+        let Some(first) = live.first() else { return Room::Free };
+        if live.len() < self.instances(name).max(1) as usize {
+            return Room::Free;
+        }
+        match job.gates.overlap {
+            Overlap::Allow => Room::Free,
+            Overlap::Skip => Room::Full(first.id()),
+            Overlap::Replace => Room::Replaces(live.iter().map(|run| run.no).collect()),
+            Overlap::Queue(most) => {
+                let waiting = live.iter().filter(|run| run.state.is_pending()).count();
+                if waiting < most as usize { Room::Waits } else { Room::Full(first.id()) }
+            }
+        }
+    }
+
+    /// A restart of what is run: those that live give way to a new one.
+    pub(super) fn run_instead(&mut self, now: Time, name: &JobName, by: String, fx: &mut Effects) -> Option<Run> {
+        if !self.is_disabled(name) {
+            let live: Vec<RunNo> = self.runs_of(name).map(|run| run.no).collect();
+            for no in live {
+                self.stop_for(now, no, StopWhy::Planned, fx);
+            }
+        }
+        let trigger = Trigger::Manual { by };
+        if self.is_disabled(name) {
+            return self.make_skipped(now, name, Birth::first(trigger, 0), SkipWhy::Disabled, fx);
+        }
+        let no = self.make(now, name, Birth::first(trigger, 0), fx)?;
+        self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
+    }
+
+    /// Starts what it needs, and what that needs: a person who wants it wants them.
+    pub(super) fn pull(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        let Some(job) = self.job(name).cloned() else { return };
+        for need in &job.life.needs {
+            let is_service = self.job(&need.job).is_some_and(|job| job.life.is_service());
+            let up = |post: &Post| post.standing.up && post.standing.rest.is_empty();
+            if is_service && !self.jobs.get(&need.job).is_some_and(up) {
+                self.pull(now, &need.job, fx);
+                self.start(now, &need.job, &Trigger::Dependency, fx);
+            }
+        }
+    }
+}
+
+const fn overlap(live: RunId) -> Refusal {
+    Refusal::Overlap { live }
+}

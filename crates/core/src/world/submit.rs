@@ -1,0 +1,73 @@
+//! A run that is no job's: `exec`.
+
+use super::World;
+use crate::effect::Effects;
+use crate::run::{Health, Hold, Terms};
+use crate::wish::{Granted, NewRun};
+use crate::{Refusal, Run, RunNo, RunState, Time};
+use alloc::collections::BTreeSet;
+
+impl World {
+    pub(super) fn submit(&mut self, now: Time, no: RunNo, new: NewRun, fx: &mut Effects) -> Result<Granted, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        if self.live.contains_key(&no) {
+            return Err(Refusal::Malformed { what: alloc::format!("the run number {no} is taken") });
+        }
+        if new.no_overlap
+            && let Some(live) =
+                self.places.jobs.get(&new.job).and_then(BTreeSet::first).and_then(|no| self.live.get(no))
+        {
+            return Err(Refusal::Overlap { live: live.id() });
+        }
+        if let Some(serial) = &new.serial
+            && serial.max == 0
+        {
+            return Err(Refusal::NoPlaces { group: serial.group.clone() });
+        }
+        let state = match (&new.latch, &new.serial) {
+            (Some(latch), _) => RunState::Held { on: Hold::Latch(latch.clone()) },
+            (None, Some(_)) => RunState::Queued,
+            (None, None) => RunState::Starting { generation: None },
+        };
+        let (group, group_max) = new.serial.map_or((None, 0), |serial| (Some(serial.group), serial.max));
+        let run = Run {
+            no,
+            job: new.job,
+            slot: 0,
+            attempt: 1,
+            follows: None,
+            trigger: new.trigger,
+            state: state.clone(),
+            exit: None,
+            pid: None,
+            created_at: now,
+            started_at: None,
+            ended_at: None,
+            out_bytes: 0,
+            err_bytes: 0,
+            out_dropped: 0,
+            err_dropped: 0,
+            max_rss_bytes: None,
+            cpu_ms: None,
+            left_behind: 0,
+            group,
+            group_max,
+            command: new.command,
+            directory: new.directory,
+            timeout_ms: new.timeout_ms,
+            tags: new.tags,
+            tty: new.tty,
+            boot: self.boot.clone(),
+            terms: Terms::default(),
+            health: Health::default(),
+        };
+        fx.promises = true;
+        self.record(now, run, None, fx);
+        if matches!(state, RunState::Starting { .. }) {
+            self.give(now, no, fx);
+        }
+        self.granted(no)
+    }
+}

@@ -1,0 +1,159 @@
+//! Stories, sentence by sentence.
+
+use super::*;
+use crate::http::convert::tests::sample;
+use kin_core::RunNo;
+use kin_keeper::table::{RUNNING, Table};
+use kin_ledger::Change;
+use std::sync::atomic::Ordering;
+
+fn change(run: &Run, from: Option<Stage>, to: Stage) -> Event {
+    let outcome = run.outcome().filter(|_| to == Stage::Ended).cloned();
+    let change = Some(Change { from, to, outcome, exit: None });
+    Event { seq: 1, at: run.created_at, kind: "run.state".into(), run: Some(run.id()), change, message: None }
+}
+
+fn note(run: &Run, kind: &str, message: &str) -> Event {
+    Event { kind: kind.into(), change: None, message: Some(message.into()), ..change(run, None, Stage::Held) }
+}
+
+fn tell(run: &Run, events: Vec<Event>) -> Vec<String> {
+    story(run, &Facts { events, ..Facts::default() }, run.created_at)
+}
+
+#[test]
+fn a_queued_run_says_whom_it_waits_for_and_since_when() {
+    let mut run = sample(RunState::Queued);
+    (run.group, run.group_max) = (Some("disk".into()), 1);
+    let mut other = run.clone();
+    other.no = RunNo::parse("00000007").expect("a number");
+    other.state = RunState::Running { unowned: false, interrupted: false };
+    let events = vec![change(&run, None, Stage::Queued)];
+    let facts = Facts { events, live: vec![other, run.clone()], ..Facts::default() };
+    let story = story(&run, &facts, Time::from_millis(run.created_at.millis() + 65_000));
+    assert_eq!(
+        story[2..],
+        [
+            "It waits for a place in the group \"disk\", since 2026-11-30T13:54:01.120Z (1 min 5 s): \
+             1 of at most 1 are taken, by backup-00000007.",
+            "It is the first in the queue.",
+            "Next: it starts when a place is free; `kin stop backup-NeP8nb4q` cancels it.",
+        ]
+    );
+}
+
+#[test]
+fn what_never_ran_says_the_step_in_words_and_what_to_do() {
+    let run = sample(RunState::Ended { outcome: Outcome::SpawnFailed { step: SpawnStep::Exec, errno: 2 } });
+    let events = vec![
+        change(&run, None, Stage::Starting),
+        change(&run, Some(Stage::Starting), Stage::Running),
+        change(&run, Some(Stage::Running), Stage::Ended),
+    ];
+    let want = [
+        "backup-NeP8nb4q was asked for by uid:1000 at 2026-11-30T13:54:01.120Z: true",
+        "2026-11-30T13:54:01.120Z: it was to start.",
+        "2026-11-30T13:54:01.120Z: a process was made for it.",
+        "2026-11-30T13:54:01.120Z: it ended: spawn-failed(exec, 2).",
+        "It never ran: true could not be executed: No such file or directory (step exec, error 2).",
+        "Look at the program's name and at the PATH it was given, and whether the interpreter in its first line is \
+         there; then start it again.",
+        "Nothing follows from it.",
+    ];
+    assert_eq!(tell(&run, events), want);
+    for step in SpawnStep::ALL {
+        for errno in [1, 2, 8, 11, 12, 13, 20, 24, 28, 5] {
+            let run = sample(RunState::Ended { outcome: Outcome::SpawnFailed { step, errno } });
+            let story = tell(&run, Vec::new());
+            assert!(
+                story[1].starts_with("It never ran: ") && story[2].ends_with("; then start it again."),
+                "{story:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_stop_says_who_asked_and_whether_kill_was_needed() {
+    let mut run = sample(RunState::Ended { outcome: Outcome::Stopped });
+    run.left_behind = 2;
+    let events = vec![
+        change(&run, Some(Stage::Starting), Stage::Running),
+        note(&run, "run.stop-asked", "uid:7 asked for its end"),
+        change(&run, Some(Stage::Running), Stage::Stopping),
+        note(&run, "run.killed", "it did not end within its grace after the stop signal: KILL was needed"),
+        change(&run, Some(Stage::Stopping), Stage::Ended),
+    ];
+    let story = tell(&run, events);
+    let at = "2026-11-30T13:54:01.120Z";
+    let want = [
+        format!("{at}: it ran."),
+        format!("{at}: uid:7 asked for its end."),
+        format!("{at}: it did not end within its grace after the stop signal: KILL was needed."),
+        format!("{at}: it ended: stopped."),
+        "Somebody asked for its end.".into(),
+        "2 of its processes outlived it.".into(),
+    ];
+    assert_eq!(story[1..7], want);
+}
+
+/// As a keeper's table would show it.
+fn slot(flags: u32, set: impl Fn(&kin_keeper::table::Slot)) -> Snapshot {
+    let dir = tempfile::tempdir().expect("a directory");
+    let table = Table::create(&dir.path().join("t"), 1, "boot").expect("a table");
+    let slot = &table.slots()[3];
+    slot.clear();
+    slot.set_flag(flags);
+    set(slot);
+    slot.state.store(RUNNING, Ordering::Release);
+    slot.snapshot(3).expect("a snapshot")
+}
+
+#[test]
+fn a_run_that_lives_says_what_its_slot_says() {
+    let mut run = sample(RunState::Running { unowned: false, interrupted: false });
+    let blocked = slot(flag::OUTPUT_BLOCKED | flag::ADOPTED, |slot| {
+        slot.t_blocked.store(u64::try_from(run.created_at.0).expect("a time"), Ordering::Relaxed);
+        slot.out_dropped.store(40, Ordering::Relaxed);
+        slot.err_dropped.store(2, Ordering::Relaxed);
+    });
+    let files = vec![(PathBuf::from("/logs/a.out"), 12), (PathBuf::from("/logs/a.err"), 0)];
+    let not_recorded = Some("the disk is full".to_string());
+    let facts = Facts { slot: Some(blocked), files, not_recorded, ..Facts::default() };
+    let told = story(&run, &facts, Time::from_millis(run.created_at.millis() + 61_000));
+    for want in [
+        "The keeper that started it has died, and the other one has taken it over.",
+        "Its output is blocked since 2026-11-30T13:54:01.120Z (1 min 1 s), because the disk is full; 42 bytes were \
+         dropped so far.",
+        "Its output is in /logs/a.out (12 bytes), /logs/a.err (0 bytes).",
+        "Not all of this is in the history yet, because the disk is full; it is recorded when it can be.",
+    ] {
+        assert!(told.iter().any(|line| line == want), "{want}\n{told:#?}");
+    }
+    run.state = RunState::Stopping { why: StopWhy::Asked };
+    for (flags, signal, want) in [
+        (0, 15, "TERM has been sent to all of its processes, and KILL follows when its grace is over."),
+        (flag::KILLED, 15, "KILL has been sent to all of its processes."),
+        (0, 0, "if it does not end by itself it is killed."),
+    ] {
+        let slot = slot(flags, |slot| slot.stop_signal.store(signal, Ordering::Relaxed));
+        let told = story(&run, &Facts { slot: Some(slot), ..Facts::default() }, run.created_at);
+        assert!(told[1].starts_with("Its end was asked for, and it ") && told[1].ends_with(want), "{told:?}");
+    }
+}
+
+#[test]
+fn output_that_went_is_said_to_be_gone() {
+    let mut run = sample(RunState::Ended { outcome: Outcome::Ok });
+    run.out_bytes = 7;
+    assert!(tell(&run, Vec::new()).contains(&"Its output, 7 bytes, is no longer kept.".to_string()));
+}
+
+#[test]
+fn lengths_are_short() {
+    for (ms, want) in
+        [(0, "0.0 s"), (2_540, "2.5 s"), (65_000, "1 min 5 s"), (3_900_000, "1 h 5 min"), (90_000_000, "1 d 1 h")]
+    {
+        assert_eq!(length(ms), want);
+    }
+}

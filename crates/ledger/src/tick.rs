@@ -1,0 +1,202 @@
+//! Ticks: which instants of which schedules were decided, and how. The table refuses to decide one twice.
+
+use crate::pack::{Packer, Unpacker};
+use crate::shelf::{Shelf, damage};
+use crate::sum::Sum;
+use crate::write::Work;
+use crate::{Error, ReadError, Reader};
+use kin_core::{Decided, Decision, JobName, RunNo, Tick, Time};
+use rusqlite::{ErrorCode, OptionalExtension};
+
+const FORMAT: u64 = 1;
+const RUN: u64 = 0;
+const CAUGHT_UP: u64 = 1;
+const SKIPPED_OVERLAP: u64 = 2;
+const SKIPPED_DISABLED: u64 = 3;
+const SUPPRESSED: u64 = 4;
+const PAUSED: u64 = 5;
+const MISSED: u64 = 6;
+
+/// Which of them to show, the newest decision first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TickQuery {
+    /// `None`: of all.
+    pub job: Option<JobName>,
+    /// Only those that were decided before this one; what `TickPage::next` says.
+    pub before: Option<u64>,
+    pub limit: u32,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TickPage {
+    pub ticks: Vec<Decided>,
+    /// There are more, and this is where they go on.
+    pub next: Option<u64>,
+}
+
+fn seed(seq: i64, job: i64, schedule: i64, at: i64) -> Sum {
+    [seq, job, schedule, at].iter().fold(Sum::new(), |sum, n| sum.number(n.cast_unsigned()))
+}
+
+fn pack(decided: &Decided, seed: Sum) -> Vec<u8> {
+    let mut p = Packer::new();
+    p.number(FORMAT);
+    p.signed(decided.decided_at.0.wrapping_sub(nominal(decided.tick.at).0));
+    match &decided.decision {
+        Decision::Run { run } => [RUN, run.get()].into_iter().for_each(|n| p.number(n)),
+        Decision::CaughtUp { run, missed } => [CAUGHT_UP, run.get(), *missed].into_iter().for_each(|n| p.number(n)),
+        Decision::SkippedOverlap { run } => [SKIPPED_OVERLAP, run.get()].into_iter().for_each(|n| p.number(n)),
+        Decision::SkippedDisabled { run } => [SKIPPED_DISABLED, run.get()].into_iter().for_each(|n| p.number(n)),
+        Decision::Suppressed { by } => {
+            p.number(SUPPRESSED);
+            p.text(by);
+        }
+        Decision::Paused => p.number(PAUSED),
+        Decision::Missed { count, until } => {
+            p.number(MISSED);
+            p.number(*count);
+            p.signed(until.wrapping_sub(decided.tick.at));
+        }
+    }
+    p.sealed(seed)
+}
+
+fn unpack(tick: Tick, body: &[u8], seed: Sum) -> Option<Decided> {
+    let mut u = Unpacker::unseal(body, seed)?;
+    if u.number()? != FORMAT {
+        return None;
+    }
+    let decided_at = Time(nominal(tick.at).0.wrapping_add(u.signed()?));
+    let kind = u.number()?;
+    let mut run = || RunNo::new(u.number()?);
+    let decision = match kind {
+        RUN => Decision::Run { run: run()? },
+        CAUGHT_UP => Decision::CaughtUp { run: run()?, missed: u.number()? },
+        SKIPPED_OVERLAP => Decision::SkippedOverlap { run: run()? },
+        SKIPPED_DISABLED => Decision::SkippedDisabled { run: run()? },
+        SUPPRESSED => Decision::Suppressed { by: u.text()?.to_owned() },
+        PAUSED => Decision::Paused,
+        MISSED => Decision::Missed { count: u.number()?, until: tick.at.wrapping_add(u.signed()?) },
+        _ => return None,
+    };
+    Some(Decided { tick, decided_at, decision })
+}
+
+fn nominal(at: i64) -> Time {
+    Time(at.saturating_mul(1_000_000_000))
+}
+
+impl Work<'_> {
+    pub(crate) fn decide(&mut self, decided: &Decided) -> Result<(), Error> {
+        let Tick { job, schedule, at } = &decided.tick;
+        let job = self.job(job)?;
+        let conn = &self.shelf.conn;
+        let seq: i64 =
+            conn.prepare_cached("SELECT coalesce(max(seq), 0) + 1 FROM tick")?.query_row([], |row| row.get(0))?;
+        let schedule = schedule.cast_signed();
+        conn.prepare_cached("INSERT INTO tick (seq, job, schedule, at, body) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute((seq, job, schedule, at, pack(decided, seed(seq, job, schedule, *at))))
+            .map_err(|error| match error.sqlite_error_code() {
+                Some(ErrorCode::ConstraintViolation) => Error::Decided { tick: decided.tick.clone() },
+                _ => Error::from(error),
+            })?;
+        Ok(())
+    }
+
+    /// Forgets at most `slice` that were due before; how many.
+    pub(crate) fn sweep_ticks(&self, before: Time, slice: u32) -> Result<u64, Error> {
+        let gone = self
+            .shelf
+            .conn
+            .prepare_cached(
+                "DELETE FROM tick WHERE seq IN (SELECT seq FROM \
+                 (SELECT seq, at FROM tick ORDER BY seq LIMIT ?2) WHERE at < ?1)",
+            )?
+            .execute((before.0.div_euclid(1_000_000_000), slice))?;
+        Ok(gone as u64)
+    }
+}
+
+type Found = (i64, i64, i64, i64, Vec<u8>);
+
+impl Shelf {
+    fn decided(&self, (seq, job, schedule, at, body): Found) -> Result<Decided, ReadError> {
+        let tick = Tick { job: self.job_name(job)?, schedule: schedule.cast_unsigned(), at };
+        unpack(tick, &body, seed(seq, job, schedule, at)).ok_or_else(|| damage("the decision of a tick is unreadable"))
+    }
+}
+
+fn found(row: &rusqlite::Row<'_>) -> rusqlite::Result<Found> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+}
+
+impl Reader {
+    /// What was decided of this tick, if it was.
+    pub fn tick(&self, tick: &Tick) -> Result<Option<Decided>, ReadError> {
+        let _moment = self.shelf.moment()?;
+        let Some(job) = self.shelf.job_id(&tick.job)? else { return Ok(None) };
+        let row = self
+            .shelf
+            .conn
+            .prepare_cached(
+                "SELECT seq, job, schedule, at, body FROM tick WHERE job = ?1 AND at = ?2 AND schedule = ?3",
+            )?
+            .query_row((job, tick.at, tick.schedule.cast_signed()), found)
+            .optional()?;
+        row.map(|row| self.shelf.decided(row)).transpose()
+    }
+
+    pub fn ticks(&self, query: &TickQuery) -> Result<TickPage, ReadError> {
+        let _moment = self.shelf.moment()?;
+        let before = query.before.and_then(|seq| i64::try_from(seq).ok()).unwrap_or(i64::MAX);
+        let job = match &query.job {
+            None => None,
+            Some(name) => match self.shelf.job_id(name)? {
+                None => return Ok(TickPage::default()),
+                Some(id) => Some(id),
+            },
+        };
+        let which = if job.is_some() { "job = ?3" } else { "?3 IS NULL" };
+        let sql = format!(
+            "SELECT seq, job, schedule, at, body FROM tick WHERE {which} AND seq < ?1 ORDER BY seq DESC LIMIT ?2"
+        );
+        let mut select = self.shelf.conn.prepare_cached(&sql)?;
+        let rows = select.query_map((before, i64::from(query.limit) + 1, job), found)?;
+        let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
+        let more = rows.len() > query.limit as usize;
+        rows.truncate(query.limit as usize);
+        let next = rows.last().filter(|_| more).map(|row| row.0.cast_unsigned());
+        let ticks = rows.into_iter().map(|row| self.shelf.decided(row)).collect::<Result<_, _>>()?;
+        Ok(TickPage { ticks, next })
+    }
+}
+
+/// Every decision that can be believed, oldest first, for a new ledger.
+pub(crate) fn all(shelf: &Shelf, mut take: impl FnMut(Decided)) -> Result<(), ReadError> {
+    let mut select = shelf.conn.prepare("SELECT seq, job, schedule, at, body FROM tick ORDER BY seq")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Ok(row) = found(row)
+            && let Ok(decided) = shelf.decided(row)
+        {
+            take(decided);
+        }
+    }
+    Ok(())
+}
+
+/// How many there are, and how many of them can be believed.
+pub(crate) fn count(shelf: &Shelf) -> Result<(u64, u64), ReadError> {
+    let mut good = 0;
+    all(shelf, |_| good += 1)?;
+    let kept = shelf.conn.query_row("SELECT count(*) FROM tick", [], |row| row.get(0))?;
+    Ok((kept, good))
+}
+
+pub(crate) fn has(shelf: &Shelf, tick: &Tick) -> rusqlite::Result<bool> {
+    let Some(job) = shelf.job_id(&tick.job)? else { return Ok(false) };
+    shelf
+        .conn
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM tick WHERE job = ?1 AND at = ?2 AND schedule = ?3)")?
+        .query_row((job, tick.at, tick.schedule.cast_signed()), |row| row.get(0))
+}

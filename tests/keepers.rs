@@ -1,0 +1,190 @@
+//! What elder and keeper bear: names taken away, no descriptor left, somebody who looks after nothing.
+
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use testkit::server;
+use testkit::wait::let_time_pass;
+use testkit::{Role, Server, eventually, is_root, not_run, procfs};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+/// Leaves it room for so many more descriptors.
+fn leave_room(pid: u32, free: usize) {
+    let taken = procfs::descriptors(pid).expect("its descriptors");
+    let last = (0..).filter(|fd| !taken.contains_key(fd)).nth(free).expect("numbers enough");
+    limit_descriptors(pid, u64::from(last));
+}
+
+fn limit_descriptors(pid: u32, most: u64) {
+    let pid = Pid::from_raw(pid as i32).expect("a pid");
+    // The hard limit is the same for all of us, and stays.
+    let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+    prlimit(Some(pid), Resource::Nofile, Rlimit { current: Some(most), maximum }).expect("limited");
+}
+
+/// A line each twentieth of a second, until it is told to end with 7.
+fn talker(server: &Server) -> String {
+    let end = server.home().join("end");
+    let script = format!(
+        "i=0; while [ ! -e {} ]; do echo line $i; i=$((i+1)); sleep 0.05; done; echo last; exit 7",
+        end.display()
+    );
+    let id = server.submit(&server.request(&["sh", "-c", &script]))["id"].as_str().expect("an id").to_string();
+    says_more(server, &id);
+    id
+}
+
+fn says_more(server: &Server, id: &str) {
+    let path = server.state().join(format!("logs/sh/{id}.out"));
+    let len = || std::fs::metadata(&path).map_or(0, |meta| meta.len());
+    let before = len();
+    eventually("more is said", server::DEADLINE, || (len() > before).then_some(()));
+}
+
+/// All it said, each line once and in order, and its own code.
+fn has_said_all(server: &Server, id: &str) {
+    std::fs::write(server.home().join("end"), "").expect("written");
+    let run = server.wait_end(id);
+    assert_eq!((run["outcome"].as_str(), run["exit_code"].as_u64()), (Some("failed"), Some(7)), "{run}");
+    let out = String::from_utf8(server.output(id, "out")).expect("text");
+    let lines: Vec<&str> = out.lines().collect();
+    let (last, rest) = lines.split_last().expect("lines");
+    assert!(*last == "last" && rest.iter().enumerate().all(|(i, line)| *line == format!("line {i}")), "{out}");
+}
+
+#[test]
+fn names_that_are_taken_away_one_by_one_are_made_again_and_runs_do_not_notice() {
+    let server = Server::start(KIN);
+    let id = talker(&server);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let names = || -> Vec<_> {
+        let all = std::fs::read_dir(&run_dir).expect("reads").flatten().map(|e| e.path());
+        all.filter(|p| p.file_name().is_some_and(|n| n != "daemon.lock" && n != "spec")).collect()
+    };
+    for name in names() {
+        std::fs::remove_file(&name).expect("removed");
+        let there = || std::fs::symlink_metadata(&name).is_ok().then_some(());
+        // A table's name may also go for good, with the keeper whose last run it held.
+        let live = eventually(&format!("{} is back", name.display()), server::DEADLINE, || {
+            there()
+                .map(|()| true)
+                .or_else(|| (!names().is_empty() && server.look(&mut server.http()).is_ok()).then_some(false))
+        });
+        assert!(live || !name.ends_with("kin.sock"), "{}", name.display());
+        server.wait_whole(server::DEADLINE);
+        says_more(&server, &id);
+    }
+    // And whoever dies now: tables are reached by links to descriptors of the dead.
+    for role in [Role::Elder, Role::Keeper, Role::Daemon, Role::Elder] {
+        server.kill(role);
+        server.wait_whole(server::DEADLINE);
+        says_more(&server, &id);
+    }
+    has_said_all(&server, &id);
+    server.stop();
+}
+
+#[test]
+fn a_run_whose_spec_is_gone_is_heard_by_the_next_keeper_and_its_survivors_too() {
+    let server = Server::start(KIN);
+    let id = talker(&server);
+    let leaky = "echo first; (while [ ! -e end ]; do sleep 0.02; done; echo late) & exit 0";
+    let left = server.submit(&server.request(&["sh", "-c", leaky]))["id"].as_str().expect("an id").to_string();
+    assert_eq!(server.wait_end(&left)["outcome"], "ok");
+    std::fs::remove_dir_all(server.run_dir().join("spec")).expect("removed");
+    for role in [Role::Keeper, Role::Elder, Role::Keeper] {
+        server.wait_whole(server::DEADLINE);
+        server.kill(role);
+        server.wait_whole(server::DEADLINE);
+        says_more(&server, &id);
+    }
+    has_said_all(&server, &id);
+    let path = server.state().join(format!("logs/sh/{left}.out"));
+    eventually("the survivor is heard", server::DEADLINE, || {
+        (std::fs::read(&path).ok()? == b"first\nlate\n").then_some(())
+    });
+    server.stop();
+}
+
+#[test]
+fn a_keeper_without_a_descriptor_left_sleeps_and_lets_in_again() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let keeper = server.pid(Role::Keeper).expect("a keeper");
+    let path = std::fs::canonicalize(server.run_dir().join("keeper")).expect("its socket");
+    let knock = || -> Option<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket =
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).expect("a socket");
+        rustix::net::connect(&socket, &SocketAddrUnix::new(&path).expect("short")).ok().map(|()| socket)
+    };
+    leave_room(keeper, 6);
+    // More than fit: the rest waits at the door.
+    let crowd: Vec<OwnedFd> = (0..100).map_while(|_| knock()).collect();
+    assert!(crowd.len() > 60, "{}", crowd.len());
+    let switches = || procfs::switches(keeper).expect("its switches");
+    let quiet = || {
+        let before = switches();
+        let_time_pass(Duration::from_millis(500));
+        switches() == before
+    };
+    eventually("it sleeps while somebody knocks", server::DEADLINE, || quiet().then_some(()));
+    // A run cannot be started now, and is not called failed for that.
+    let id = server.submit(&server.request(&["true"]))["id"].as_str().expect("an id").to_string();
+    let before = switches();
+    let_time_pass(Duration::from_millis(1200));
+    assert!(switches() - before < 30, "asked again and again: {} times", switches() - before);
+    let run = server.show(&id);
+    assert_ne!(run["state"], "ended", "{run}");
+    drop(crowd);
+    assert_eq!(server.wait_end(&id)["outcome"], "ok");
+    server.stop();
+}
+
+#[test]
+fn a_guard_is_degraded_while_the_elder_cannot_hold_a_runs_output_and_whole_again_after() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let elder = server.pid(Role::Elder).expect("an elder");
+    leave_room(elder, 9);
+    let request = server.request(&["sleep", "100"]);
+    let ids: Vec<String> =
+        (0..66).map(|_| server.submit(&request)["id"].as_str().expect("an id").to_string()).collect();
+    let guard = || server.http().get("/v1/server").expect(200).json()["guard"].as_str().map(String::from);
+    let held = || procfs::descriptors(elder).map_or(0, |fds| fds.len());
+    let degraded = testkit::wait::within(Duration::from_secs(10), || (guard()? == "degraded").then_some(()));
+    assert!(degraded.is_some(), "the elder holds {} descriptors", held());
+    limit_descriptors(elder, 4096);
+    // The first end of one that is not held brings the two together.
+    for id in ids.iter().rev() {
+        server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+        server.wait_end(id);
+        if guard().as_deref() == Some("whole") {
+            break;
+        }
+    }
+    eventually("whole again", server::DEADLINE, || (guard()? == "whole").then_some(()));
+    server.stop();
+}
+
+#[test]
+fn what_protects_the_keepers_from_the_oom_killer_does_not_protect_the_daemon() {
+    if !is_root() {
+        return not_run("only root may lower a score");
+    }
+    let score =
+        |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj")).expect("read").trim().to_string();
+    let server = Server::start(KIN);
+    let pids = server.pids().expect("all are there");
+    let own = score(std::process::id());
+    if score(pids.elder) != "-1000" {
+        return not_run("the score may not be lowered here");
+    }
+    assert_eq!((score(pids.keeper).as_str(), score(pids.daemon)), ("-1000", own.clone()));
+    server.kill(Role::Daemon);
+    server.wait_whole(server::DEADLINE);
+    assert_eq!(score(server.pid(Role::Daemon).expect("a daemon")), own);
+    server.stop();
+}
