@@ -371,15 +371,15 @@ impl Keeper {
         find_logs(&self.place, &mut live);
         crate::output::resync(slot, &mut live);
         live.index = crate::live::Index::default();
+        if slot.stop_stage.load(Ordering::Relaxed) > 0 {
+            live.look_at = clock::mono();
+        }
         if slot.state.load(Ordering::Relaxed) == EXITED {
             // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
             // already be another's, so it is not asked for.
             live.pidfd = None;
             self.serve_streams(at, live);
-            return;
-        }
-        if slot.stop_stage.load(Ordering::Relaxed) > 0 {
-            live.look_at = clock::mono();
+            return self.send_rung(at, slot_at, run);
         }
         if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
             // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
@@ -410,6 +410,7 @@ impl Keeper {
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);
                 slot.state.store(EXITED, Ordering::Release);
                 self.serve_streams(at, live);
+                self.send_rung(at, slot_at, run);
             }
         }
     }

@@ -82,8 +82,10 @@ impl Keeper {
     pub(crate) fn send_rung(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
-        let signal = slot.stop_signal.load(Ordering::Relaxed);
-        if slot.stop_stage.load(Ordering::Acquire) != 1 || signal & SIGNAL_SENT != 0 {
+        let is_over = !matches!(slot.state.load(Ordering::Relaxed), RUNNING | EXITED);
+        let stage = slot.stop_stage.load(Ordering::Acquire);
+        let signal = slot.stop_signal.load(Ordering::Acquire);
+        if is_over || stage != 1 || signal & SIGNAL_SENT != 0 {
             return;
         }
         self.signal_all(at, slot_at, run, (signal & SIGNAL_BITS) as i32);
@@ -144,11 +146,11 @@ impl Keeper {
         }
     }
 
-    /// The leader, or its process group; only while it is there.
-    fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) {
-        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+    /// The leader, or its process group; only while it is there. Whether it was.
+    fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) -> bool {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return false };
         let slots = generation.table.slots();
-        let Some(live) = generation.lives.get(slot_at) else { return };
+        let Some(live) = generation.lives.get(slot_at) else { return false };
         let slot = &slots[usize::from(slot_at)];
         let sent = match live.pidfd.as_ref() {
             Some(pidfd) => wait::pidfd_send_signal(pidfd, signal, group),
@@ -156,12 +158,16 @@ impl Keeper {
             None if live.ours && slot.state.load(Ordering::Relaxed) == RUNNING => {
                 wait::signal_child(slot.pid.load(Ordering::Relaxed), signal, group)
             }
-            None => return,
+            None => return false,
         };
-        if let Err(e) = sent
-            && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
-        {
-            crate::say(format_args!("cannot signal: {e}"));
+        match sent {
+            Ok(()) => true,
+            Err(e) => {
+                if e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error()) {
+                    crate::say(format_args!("cannot signal: {e}"));
+                }
+                false
+            }
         }
     }
 
@@ -176,13 +182,14 @@ impl Keeper {
             }
             return;
         }
-        self.signal_leader(at, slot_at, signal, true);
+        // Of a leader that has ended the group is not reached through it: who is left of it is told one by one.
+        let told = self.signal_leader(at, slot_at, signal, true);
         let (mut pids, mut still) = ([0u32; 256], [0u32; 256]);
         let leader = self.marks(at, slot_at).0;
         let known = self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0).min(pids.len());
         for pid in &pids[..known] {
             // The leader's group has it already; a second TERM means something to some programs.
-            if *pid == leader || group_of(*pid) == Some(leader) {
+            if told && (*pid == leader || group_of(*pid) == Some(leader)) {
                 continue;
             }
             let Ok(pidfd) = wait::pidfd_open(*pid) else { continue };
