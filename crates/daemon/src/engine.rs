@@ -29,7 +29,7 @@ mod rebuild;
 mod record;
 mod recover;
 mod reserve;
-mod slot;
+pub(crate) mod slot;
 mod survivors;
 #[cfg(test)]
 mod tests;

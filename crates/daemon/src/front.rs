@@ -264,7 +264,7 @@ impl Front {
         }
         let place = place::settle(&self.home, self.state.clone(), &Host::this())?;
         self.mark = birth::log(&self.state)?.metadata()?.len();
-        birth::elder(&place, &lock, None).map_err(FrontError::Birth)?;
+        birth::elder(&place, &lock, None, None).map_err(FrontError::Birth)?;
         Ok(Some(place))
     }
 

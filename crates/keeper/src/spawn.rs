@@ -36,6 +36,8 @@ pub struct Prepared<'a> {
     pub err: BorrowedFd<'a>,
     /// The terminal side of a pty; it then stands for all three, whatever they are.
     pub tty_slave: Option<BorrowedFd<'a>>,
+    /// Further descriptors and their numbers in the child, from 3 on, in their order.
+    pub extra: &'a [(BorrowedFd<'a>, u16)],
     /// The run's own cgroup, as a descriptor of its directory.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// In memory shared with whoever shall know of the child.

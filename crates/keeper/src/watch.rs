@@ -146,11 +146,13 @@ impl Keeper {
                     let token = Token::Exit { generation: at as u16, slot: slot_at, check };
                     return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
                 }
-                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } => {
+                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib, read_blocks, write_blocks } => {
                     if !noted {
                         slot.user_us.store(user_us, Ordering::Relaxed);
                         slot.system_us.store(system_us, Ordering::Relaxed);
                         slot.max_rss_kib.store(max_rss_kib, Ordering::Relaxed);
+                        slot.read_bytes.store(read_blocks.saturating_mul(512), Ordering::Relaxed);
+                        slot.write_bytes.store(write_blocks.saturating_mul(512), Ordering::Relaxed);
                         let killed = si_code != CLD_EXITED && si_status == 9 && slot.has_flag(flag::CGROUP);
                         if killed && self.cgroups.oom_kills(&crate::stop::cgroup_name(live.run)).is_some_and(|n| n > 0)
                         {
@@ -224,6 +226,7 @@ impl Keeper {
 
     /// The run is at its end: say how it ended, and what it left.
     pub(crate) fn finish(&mut self, at: usize, slot_at: u16, leaky: bool) {
+        self.measure(at, slot_at);
         let left = self.count_left(at, slot_at);
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slots = generation.table.slots();
@@ -252,6 +255,24 @@ impl Keeper {
             self.kick_elder();
         }
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
+    }
+
+    /// What the whole tree used, where its cgroup tells; the leader's own account is only of what it waited for.
+    fn measure(&mut self, at: usize, slot_at: u16) {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        if !slot.has_flag(flag::CGROUP) {
+            return;
+        }
+        let name = crate::stop::cgroup_name(slot.run.load(Ordering::Relaxed));
+        let (cpu, peak) = self.cgroups.used(&name);
+        if let Some((user, system)) = cpu {
+            slot.user_us.fetch_max(user, Ordering::Relaxed);
+            slot.system_us.fetch_max(system, Ordering::Relaxed);
+        }
+        if let Some(peak) = peak {
+            slot.max_rss_kib.fetch_max(peak / 1024, Ordering::Relaxed);
+        }
     }
 
     /// Appends the end record that a lost ledger is rebuilt from. A full disk costs that record, not the run.

@@ -54,6 +54,9 @@ impl Engine {
         for path in [self.dirs.spec(no), self.dirs.spec_withdrawn(no), self.dirs.spec_new(no)] {
             remove(&path);
         }
+        if let Err(e) = crate::surroundings::clear(&self.dirs.run, no) {
+            crate::say!("kin daemon: cannot take away what run {no} had: {e}");
+        }
     }
 
     /// Does what was decided, in its order. What it learns on the way is left in `self.later`.

@@ -11,7 +11,7 @@
 //! ```
 
 use super::arena::{Arena, Way};
-use super::child::{self, Plan};
+use super::child::{self, EXTRA_MAX, Plan};
 use super::misc::Blocked;
 use super::pages::Pages;
 use super::raw::{call, check};
@@ -68,7 +68,13 @@ pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Resu
 }
 
 fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
+    let mut extra = [(0, 0); EXTRA_MAX];
+    for (place, (fd, to)) in extra.iter_mut().zip(p.extra) {
+        *place = (fd.as_raw_fd(), i32::from(*to));
+    }
     let mut plan = Plan {
+        extra: &extra[..p.extra.len().min(EXTRA_MAX)],
+        listen_pid: arena.listen_pid(&p.view),
         lists: arena.lists(&p.view),
         directory: p.view.directory(),
         stdio,

@@ -14,7 +14,7 @@ fn a_look_leaves_the_zombie_and_reaping_takes_it() {
     let started = house.start(&house.sh("read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 42"));
     let first = await_end(&started.pidfd);
     let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
-    let Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } = first else { panic!("{first:?}") };
+    let Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib, .. } = first else { panic!("{first:?}") };
     assert_eq!((si_code, si_status), (libc::CLD_EXITED, 42));
     assert!(user_us + system_us > 0 && max_rss_kib > 100, "{first:?}");
     for again in [peek(&started.pidfd), peek_pid(pid), reap(&started.pidfd)] {
