@@ -396,11 +396,12 @@ impl Host {
     }
 
     /// Whether it was recorded.
-    fn commit(&mut self, mut fx: Effects, single: bool) -> Result<bool, String> {
+    fn commit(&mut self, mut fx: Effects, mut single: bool) -> Result<bool, String> {
         let mut todo: Vec<RunNo> = fx.make.iter().copied().collect();
         while let Some(run) = todo.pop() {
             if !self.calm && self.dice.one_in(100) {
                 let (step, errno, message) = (SpawnStep::Spec, 13, "no env_file".to_string());
+                single = false;
                 let made = fx.make.clone();
                 self.world.fact(self.now(), Fact::Unmakeable { run, step, errno, message }, &mut fx);
                 todo.extend(fx.make.difference(&made));

@@ -228,7 +228,7 @@ impl World {
         let post = self.jobs.entry(name.clone()).or_insert_with(|| Post::new(Standing::new(name.clone(), 0, up, boot)));
         post.definitions.insert(rev, job.clone());
         let restarts = before.as_ref().is_some_and(|before| must_restart(before, &job));
-        let serves = up && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
+        let serves = up && !other_kind && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
         let was_service = before.as_ref().is_some_and(|before| before.life.is_service());
         let other_rounds = before.as_ref().is_none_or(|before| before.chain.after != job.chain.after);
         self.alter(&name, fx, |standing| {
