@@ -11,6 +11,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod apply;
 pub mod clock;
 pub mod daemon;
 pub mod endings;
@@ -22,5 +23,6 @@ pub mod jobfiles;
 pub mod output;
 pub mod place;
 pub mod probe;
+mod probing;
 mod seams;
 pub mod surroundings;
