@@ -339,12 +339,11 @@ impl Judge {
             if next.is_some() {
                 return Err(format!("{} ended {outcome}, and is tried again", run.id()));
             }
-            let (targets, error) = match outcome {
-                Outcome::Ok => (job.chain.next.as_slice(), false),
-                outcome if outcome.is_failure() && *outcome != Outcome::Interrupted => {
-                    (job.chain.error.as_slice(), true)
-                }
-                _ => (&[][..], false),
+            let bad = outcome.is_failure() && *outcome != Outcome::Interrupted;
+            let (targets, error) = match *outcome == Outcome::Ok {
+                true => (job.chain.next.as_slice(), false),
+                false if bad => (job.chain.error.as_slice(), true),
+                false => (&[][..], false),
             };
             for target in targets {
                 let cause = Trigger::Chain { run: run.no, error };

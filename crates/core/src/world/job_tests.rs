@@ -455,7 +455,8 @@ fn a_removed_service_goes_and_is_forgotten_when_it_is_gone() {
 #[test]
 fn every_part_of_a_definition_has_a_key() {
     let before = job("a");
-    let changes: [(&str, fn(&mut Job)); 12] = [
+    type Change = fn(&mut Job);
+    let changes: [(&str, Change); 12] = [
         ("command", |job| job.program = Program::Exec(vec!["x".to_string()])),
         ("env_pass", |job| job.around.env_pass.push("X".to_string())),
         ("limits", |job| job.around.limits.best_effort = true),
