@@ -7,7 +7,6 @@
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
 //! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
 
-use crate::clock;
 use crate::engine::{self, Config, Ended, StartError, Started};
 use crate::front::{CLOSED, birth};
 use crate::http::door::About;
@@ -16,6 +15,7 @@ use crate::http::{self, Door};
 use crate::jobfiles::JobFiles;
 use crate::place::Place;
 use crate::seams;
+use crate::{apply, clock};
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
@@ -149,10 +149,17 @@ async fn serve(place: &Place, settings: &Settings, listener: OwnedFd, started: S
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
-    let Started { handle, found, ended } = started;
+    let Started { handle, found, remembered, ended } = started;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
-    let door = Door::new(handle, about(place, settings, &found)).map_err(at("watching the logs"))?;
+    let files = match Home::of_process(rustix::process::geteuid().is_root()) {
+        Ok(home) => {
+            Some(apply::job_files(home.config, remembered, handle.clone()).map_err(at("watching the job files"))?)
+        }
+        // It was said when the settings were read.
+        Err(_) => None,
+    };
+    let door = Door::new(handle, about(place, settings, &found), files).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
     let uid = rustix::process::geteuid().as_raw();
     let wait = async {
@@ -214,6 +221,7 @@ fn config(args: &Args, settings: &Settings, listener: OwnedFd) -> Config {
         retention,
         job_output_max,
         care_after: seams::care_after(),
+        server: engine::make::Server::this(&place.run, files_soft()),
         new_elder: Box::new(move || new_elder(&place, &listener)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,
@@ -245,8 +253,14 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         boot: boot::identity(),
         durability: settings.durability.word(),
         ledger,
-        files_soft: std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok()),
+        files_soft: files_soft(),
+        server: engine::make::Server::this(&place.run, files_soft()),
     }
+}
+
+/// What was raised for us, and runs are given back.
+fn files_soft() -> Option<u64> {
+    std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok())
 }
 
 /// Held for life: at most one daemon serves a runtime directory. It says who we are, for a new elder to find us.

@@ -11,6 +11,7 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod apply;
 pub mod clock;
 pub mod daemon;
 pub mod endings;

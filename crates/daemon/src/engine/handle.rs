@@ -7,10 +7,15 @@
 use super::Input;
 use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
-use kin_core::{Farewell, NewRun, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time};
+use kin_config::good::Reading;
+use kin_core::job::{Job, Queue};
+use kin_core::{
+    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Wish,
+};
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
-use kin_ledger::ReadError;
+use kin_ledger::{ReadError, Source};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use tokio::sync::{oneshot, watch};
@@ -79,6 +84,84 @@ pub struct Link {
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
+/// A wish for one run of a defined job.
+#[derive(Clone, Debug)]
+pub struct RunJob {
+    pub job: JobName,
+    /// As `uid:1000`.
+    pub by: String,
+    /// Over what its definition says.
+    pub env: BTreeMap<String, String>,
+    pub key: Option<Key>,
+}
+
+/// What came of a reading of the job files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    pub applied: bool,
+    pub steps: Vec<Step>,
+}
+
+/// One job that comes, changes or goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub job: JobName,
+    /// add, change, remove.
+    pub what: &'static str,
+    pub follows: String,
+    pub keys: Vec<String>,
+}
+
+/// A job as the rules have it.
+#[derive(Clone, Debug)]
+pub struct JobNow {
+    pub standing: Standing,
+    /// The definition in force.
+    pub job: Arc<Job>,
+    /// Where its newest definition comes from.
+    pub source: Source,
+    /// Those that live, oldest first.
+    pub runs: Vec<Run>,
+    /// Why it has no run, or not as many as it should.
+    pub why: Vec<Reason>,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueueNow {
+    pub queue: Queue,
+    pub running: Vec<Run>,
+    /// The next one first.
+    pub waiting: Vec<Run>,
+}
+
+/// What only the rules can tell. Answered as of the last commit.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// `None`: all.
+    Jobs {
+        job: Option<JobName>,
+        reply: oneshot::Sender<Vec<JobNow>>,
+    },
+    Queues {
+        reply: oneshot::Sender<Vec<QueueNow>>,
+    },
+    Why {
+        run: RunNo,
+        reply: oneshot::Sender<Vec<Reason>>,
+    },
+}
+
+/// What a handle asks about defined jobs.
+#[derive(Debug)]
+pub(super) enum JobCall {
+    Files { reading: Arc<Reading>, plan: bool, reply: Reply<Reloaded> },
+    Define { job: Arc<Job>, by: String, reply: Reply<()> },
+    Undefine { job: JobName, by: String, reply: Reply<()> },
+    Run { wish: Box<RunJob>, reply: Reply<Accepted> },
+    Wish { wish: Wish, reply: Reply<Granted> },
+    Look(Look),
+}
+
 /// What a handle asks of the engine.
 #[derive(Debug)]
 pub(super) enum Call {
@@ -87,6 +170,7 @@ pub(super) enum Call {
         reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
     },
     End(Ending),
+    Job(JobCall),
     Release {
         latch: String,
         reply: Reply<Vec<RunId>>,
@@ -146,6 +230,49 @@ impl Handle {
     /// The runs that were let go, oldest first.
     pub async fn release(&self, latch: String) -> Result<Vec<RunId>, Refusal> {
         self.ask(|reply| Call::Release { latch, reply }).await
+    }
+
+    /// What the job files say now. `plan`: only says what would follow.
+    pub async fn files(&self, reading: Arc<Reading>, plan: bool) -> Result<Reloaded, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Files { reading, plan, reply })).await
+    }
+
+    pub async fn define(&self, job: Arc<Job>, by: String) -> Result<(), Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Define { job, by, reply })).await
+    }
+
+    pub async fn undefine(&self, job: JobName, by: String) -> Result<(), Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Undefine { job, by, reply })).await
+    }
+
+    pub async fn run_job(&self, wish: RunJob) -> Result<Accepted, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Run { wish: Box::new(wish), reply })).await
+    }
+
+    /// About a job or a queue: up, down, restart, scale, enable, disable.
+    pub async fn wish(&self, wish: Wish) -> Result<Granted, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Wish { wish, reply })).await
+    }
+
+    /// One job, or all.
+    pub async fn jobs(&self, job: Option<JobName>) -> Result<Vec<JobNow>, Refusal> {
+        self.look(|reply| Look::Jobs { job, reply }).await
+    }
+
+    pub async fn queues(&self) -> Result<Vec<QueueNow>, Refusal> {
+        self.look(|reply| Look::Queues { reply }).await
+    }
+
+    /// What is in the way of a live run.
+    pub async fn why(&self, run: RunNo) -> Result<Vec<Reason>, Refusal> {
+        self.look(|reply| Look::Why { run, reply }).await
+    }
+
+    async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let input = Input::Call(Call::Job(JobCall::Look(look(reply))));
+        self.inputs.send(input).map_err(|_| Refusal::Closing)?;
+        answer.await.map_err(|_| Refusal::Closing)
     }
 
     /// Answered at once; the engine ends when all that had to end first has.

@@ -182,6 +182,9 @@ impl Engine {
             self.stalled = None;
             self.look = true;
         }
+        if self.is_due() {
+            self.fact(Fact::Time, batch);
+        }
         if due(self.room_at) {
             self.room_at = None;
             self.fact(Fact::Room, batch);

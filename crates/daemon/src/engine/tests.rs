@@ -91,6 +91,11 @@ impl House {
             },
             job_output_max: u64::MAX,
             care_after: Duration::from_secs(300),
+            server: make::Server {
+                env: make::Env::from([(b"HOME".to_vec(), b"/".to_vec())]),
+                run: self.run(),
+                files_soft: None,
+            },
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())

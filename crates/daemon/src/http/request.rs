@@ -117,7 +117,7 @@ fn stdio(request: &RunRequest) -> Answer<(Stdin, Output)> {
 }
 
 /// A search of PATH as a shell does it, each place to try; an empty place is the run's own directory.
-fn programs(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn programs(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
     if program.contains(&b'/') {
         return vec![program.to_vec()];
     }
