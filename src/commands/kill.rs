@@ -9,7 +9,7 @@ use kin_client::api::run::StopRequest;
 
 /// End runs at once: KILL to all they started, without asking.
 ///
-/// A service that is wished up starts again, as its definition says; kin stop wishes it down.
+/// A service's run that is ended by hand is not started again until kin start.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin kill stuck-NeP8nb4q")]
 pub(crate) struct KillArgs {

@@ -9,7 +9,6 @@ use crate::table::{Cell, Column, Table};
 use clap::Args;
 use kin_client::api::job::{Queue, QueueRequest};
 use kin_config::guess;
-use std::collections::BTreeMap;
 
 /// Queues: who has a place, who waits; with options, a queue is paused, let go, or given other sizes.
 ///
@@ -63,10 +62,11 @@ impl QueueArgs {
             let hint = near.map_or_else(|| "kin queue shows them".into(), |near| format!("did you mean {near}?"));
             return Err(Failure::NotFound { message: format!("there is no queue {name:?}"), hint: Some(hint) });
         };
-        let slots: BTreeMap<String, u32> = self.slots.iter().cloned().collect();
+        // The request names all sizes; those that were not typed stay as they are.
+        let slots = || queue.slots.clone().into_iter().chain(self.slots.iter().cloned()).collect();
         let request = QueueRequest {
             paused: (self.pause || self.resume).then_some(self.pause),
-            slots: (!slots.is_empty()).then_some(slots),
+            slots: (!self.slots.is_empty()).then(slots),
         };
         if request == QueueRequest::default() {
             return Ok(queue.clone());
@@ -102,6 +102,7 @@ fn taken(queue: &Queue) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     #[test]
     fn sizes_as_they_are_typed() {

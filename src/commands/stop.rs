@@ -15,8 +15,8 @@ use kin_client::api::run::StopRequest;
 /// Ask runs to end: TERM to all they started, after a while KILL. A service is wished down, and stays down.
 ///
 /// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure. A
-/// service named by one of its runs loses that run only, and starts another; named itself, or matched by a glob or a
-/// tag, it is down until kin start.
+/// service is down until kin start; of one that is named by the id of a run, only that run ends, and none takes its
+/// place until kin start.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin stop backup\n  kin stop web\n  kin stop NeP8nb4q 'web*' @night --wait")]
 pub(crate) struct StopArgs {
