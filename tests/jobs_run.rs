@@ -76,6 +76,8 @@ fn a_service_that_a_file_defines_starts_and_comes_back_over_any_death_of_the_dae
     let server =
         server("[web]\ncommand = 'echo $$ >> $HOME/lives; exec sleep 1000'\nrestart = 'always'\ndelay = '2s'\n");
     let [first] = running(&server, "web", 1)[..] else { panic!("one") };
+    let lives = server.home().join("lives");
+    eventually("its line", DEADLINE, || (lines(&lives).len() == 1).then_some(()));
     kill(first);
     let waiting = when(&server, "web", "waits", |job| job["state"] == "waiting");
     let run = &waiting["runs"][0];
@@ -94,7 +96,8 @@ fn a_service_that_a_file_defines_starts_and_comes_back_over_any_death_of_the_dae
         server.wait_whole(DEADLINE);
     }
     assert_eq!(running(&server, "web", 1), [second], "the same one goes on");
-    assert_eq!(lines(&server.home().join("lives")).len(), 2, "never two");
+    eventually("its second line", DEADLINE, || (lines(&lives).len() >= 2).then_some(()));
+    assert_eq!(lines(&lives).len(), 2, "never two");
     let all = runs(&server, "web");
     let attempts: Vec<&Value> = all.iter().map(|run| &run["attempt"]).collect();
     assert_eq!(attempts, [1, 2]);

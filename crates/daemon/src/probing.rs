@@ -12,6 +12,7 @@ use kin_core::job::{Alive, Ready};
 use kin_keeper::spec::SpecView;
 use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io;
 use std::path::Path;
 
@@ -41,17 +42,16 @@ struct Known(BTreeMap<RunNo, (Option<Ready>, Option<Alive>)>);
 
 impl Known {
     fn watched(&mut self, probed: &Probed, place: &Place) -> Option<Watched> {
-        let no = probed.id.no;
-        if !self.0.contains_key(&no) {
-            match checks(probed, &place.run) {
-                Ok(checks) => drop(self.0.insert(no, checks)),
+        let (ready, alive) = match self.0.entry(probed.id.no) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => match checks(probed, &place.run) {
+                Ok(checks) => new.insert(checks).clone(),
                 Err(why) => {
                     crate::say!("kin daemon: {} is not looked at: {why}", probed.id);
                     return None;
                 }
-            }
-        }
-        let (ready, alive) = self.0.get(&no)?.clone();
+            },
+        };
         Some(Watched {
             id: probed.id.clone(),
             pid: probed.pid,
