@@ -439,13 +439,13 @@ impl Host {
                 self.daemon_dies()?;
                 return Ok(true);
             }
-            self.perform(act)?;
+            self.perform(&act)?;
         }
         Ok(true)
     }
 
-    fn perform(&mut self, act: Act) -> Result<(), String> {
-        match act {
+    fn perform(&mut self, act: &Act) -> Result<(), String> {
+        match *act {
             Act::Start { run, generation } => {
                 if !self.world.may_start(run, generation) || self.table.contains_key(&run) {
                     return Ok(());

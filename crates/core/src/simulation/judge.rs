@@ -325,12 +325,12 @@ impl Judge {
             if next.is_some() {
                 return Err(format!("{} ended {outcome}, and is tried again", run.id()));
             }
-            let (targets, error) = match outcome {
-                Outcome::Ok => (job.chain.next.as_slice(), false),
-                outcome if outcome.is_failure() && *outcome != Outcome::Interrupted => {
-                    (job.chain.error.as_slice(), true)
-                }
-                _ => (&[][..], false),
+            let (targets, error) = if *outcome == Outcome::Ok {
+                (job.chain.next.as_slice(), false)
+            } else if outcome.is_failure() && *outcome != Outcome::Interrupted {
+                (job.chain.error.as_slice(), true)
+            } else {
+                (&[][..], false)
             };
             for target in targets {
                 let cause = Trigger::Chain { run: run.no, error };

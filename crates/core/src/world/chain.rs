@@ -28,7 +28,7 @@ impl World {
             self.make_skipped(now, target, birth, SkipWhy::Loop, fx);
             return;
         }
-        self.ask(now, target, trigger, chain, fx);
+        self.ask(now, target, &trigger, chain, fx);
     }
 
     /// `after`: each end counts once in a round; when the round is full, or with `Any` at its first good end, the job runs.

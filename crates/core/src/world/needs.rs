@@ -105,7 +105,7 @@ impl World {
                 && !self.is_disabled(&need.job)
                 && self.runs_of(&need.job).next().is_none();
             if to_run {
-                self.ask(now, &need.job, Trigger::Dependency, Vec::new(), fx);
+                self.ask(now, &need.job, &Trigger::Dependency, Vec::new(), fx);
             }
         }
     }

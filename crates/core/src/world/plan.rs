@@ -129,7 +129,7 @@ impl World {
             match job {
                 JobPlan::Put { job, rev } => {
                     let name = job.name.clone();
-                    if self.put_job(now, job, rev, fx) {
+                    if self.put_job(now, &job, rev, fx) {
                         pulled.push(name);
                     }
                 }
@@ -208,10 +208,10 @@ impl World {
     }
 
     /// Whether anything changed.
-    fn put_job(&mut self, now: Time, job: Arc<Job>, rev: u64, fx: &mut Effects) -> bool {
+    fn put_job(&mut self, now: Time, job: &Arc<Job>, rev: u64, fx: &mut Effects) -> bool {
         let name = job.name.clone();
         let before = self.job(&name).cloned();
-        if before.as_ref() == Some(&job) {
+        if before.as_ref() == Some(job) {
             return false;
         }
         let from = if before.is_some() { self.jobs.get(&name).map_or(0, |post| post.standing.rev) } else { 0 };
@@ -226,7 +226,7 @@ impl World {
         }
         let post = self.jobs.entry(name.clone()).or_insert_with(|| Post::new(Standing::new(name.clone(), 0, up, boot)));
         post.definitions.insert(rev, job.clone());
-        let restarts = before.as_ref().is_some_and(|before| must_restart(before, &job));
+        let restarts = before.as_ref().is_some_and(|before| must_restart(before, job));
         let serves = up && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
         let was_service = before.as_ref().is_some_and(|before| before.life.is_service());
         let other_rounds = before.as_ref().is_none_or(|before| before.chain.after != job.chain.after);

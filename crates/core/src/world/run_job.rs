@@ -50,7 +50,7 @@ impl World {
             }
         }
         self.pull(now, name, fx);
-        match self.ask(now, name, Trigger::Manual { by }, Vec::new(), fx) {
+        match self.ask(now, name, &Trigger::Manual { by }, Vec::new(), fx) {
             Some(run) => Ok(Granted::Run(Box::new(run))),
             None => Err(Refusal::UnknownJob { job: name.clone() }),
         }
@@ -64,7 +64,7 @@ impl World {
         late_ms: u64,
         fx: &mut Effects,
     ) -> Result<Granted, Refusal> {
-        self.by_rule(now, name, Trigger::Schedule { at, late_ms }, fx)
+        self.by_rule(now, name, &Trigger::Schedule { at, late_ms }, fx)
     }
 
     /// A service gives way to a new one, run by run; what is run is run.
@@ -77,7 +77,7 @@ impl World {
     ) -> Result<Granted, Refusal> {
         let rolling = self.job(name).filter(|job| job.life.is_service()).map(|job| job.life.rolling);
         let trigger = Trigger::Watch { path };
-        let Some(rolling) = rolling else { return self.by_rule(now, name, trigger, fx) };
+        let Some(rolling) = rolling else { return self.by_rule(now, name, &trigger, fx) };
         if self.is_closing() {
             return Err(Refusal::Closing);
         }
@@ -87,7 +87,7 @@ impl World {
         Ok(Granted::Job(self.runs_of(name).cloned().collect()))
     }
 
-    fn by_rule(&mut self, now: Time, name: &JobName, trigger: Trigger, fx: &mut Effects) -> Result<Granted, Refusal> {
+    fn by_rule(&mut self, now: Time, name: &JobName, trigger: &Trigger, fx: &mut Effects) -> Result<Granted, Refusal> {
         if self.is_closing() {
             return Err(Refusal::Closing);
         }
@@ -106,7 +106,7 @@ impl World {
         &mut self,
         now: Time,
         name: &JobName,
-        trigger: Trigger,
+        trigger: &Trigger,
         chain: Vec<JobName>,
         fx: &mut Effects,
     ) -> Option<Run> {
@@ -116,7 +116,7 @@ impl World {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }
         if service {
-            self.start(now, name, &trigger, fx);
+            self.start(now, name, trigger, fx);
             return None;
         }
         match self.room_for(name) {
