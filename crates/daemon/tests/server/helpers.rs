@@ -398,7 +398,7 @@ async fn a_rung_that_was_noted_and_not_sent_is_sent_by_whoever_takes_over() {
     let (stays, left) = (file("stays"), file("left"));
     // Of the second only a child is there when the second signal comes; it is in the group of a leader that has ended.
     let of_a_child = format!("({}) & trap 'exit 3' TERM; while :; do sleep 0.01; done", deaf(&left));
-    for (heard, script, end) in [(&stays, deaf(&stays)), (&left, of_a_child)] {
+    for (heard, script) in [(&stays, deaf(&stays)), (&left, of_a_child)] {
         let no = helpers.number();
         let mut spec = shell(no, &script);
         spec.env.push(format!("KIN_RUN_ID=job-{no}").into_bytes());
