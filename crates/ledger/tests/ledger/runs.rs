@@ -216,9 +216,10 @@ pub(crate) fn any_run() -> impl Strategy<Value = Run> {
                 slot,
                 attempt,
                 follows: RunNo::new(n / 2),
-                trigger: match trigger {
-                    Trigger::Manual { .. } => Trigger::Manual { by: words.0 },
-                    other => other,
+                trigger: if matches!(trigger, Trigger::Manual { .. }) {
+                    Trigger::Manual { by: words.0 }
+                } else {
+                    trigger
                 },
                 state,
                 exit,
