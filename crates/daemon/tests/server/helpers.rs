@@ -386,6 +386,41 @@ async fn a_ladder_goes_on_where_a_dead_keeper_left_it() {
 }
 
 #[tokio::test]
+async fn a_rung_that_was_noted_and_not_sent_is_sent_by_whoever_takes_over() {
+    let server = Server::serving();
+    let helpers = Helpers::open(&server.run()).expect("helpers");
+    let file = |name: &str| server.dir().join(name).display().to_string();
+    let deaf = |file: &str| {
+        format!(
+            "trap 'echo term >> {file}' TERM; trap 'echo usr1 >> {file}' USR1; trap 'echo hup >> {file}' HUP; while :; do sleep 0.01; done"
+        )
+    };
+    let (stays, left) = (file("stays"), file("left"));
+    // Of the second only a child is there when the second signal comes; it is in the group of a leader that has ended.
+    let of_a_child = format!("({}) & trap 'exit 3' TERM; while :; do sleep 0.01; done", deaf(&left));
+    for (heard, script) in [(&stays, deaf(&stays)), (&left, of_a_child)] {
+        let no = helpers.number();
+        let mut spec = shell(no, &script);
+        spec.env.push(format!("KIN_RUN_ID=job-{no}").into_bytes());
+        spec.timeout_ms = 200;
+        spec.stop_signal = 15;
+        spec.stop_more = vec![10, 1];
+        spec.stop_wait_ms = 400;
+        let waiting = helpers.run(no, &spec);
+        let kill = async {
+            let text = || std::fs::read_to_string(heard).unwrap_or_default();
+            until("the first signal was heard", || (text() == "term\n").then_some(())).await;
+            server.kill_at("stop-noted");
+            until("the second was noted", || server.was_killed_at("stop-noted").then_some(())).await;
+            server.until("/v1/server", |value| value["guard"] == "whole").await;
+        };
+        let (ended, ()) = tokio::join!(tokio::time::timeout(LONG, waiting), kill);
+        assert_eq!(ended.expect("in time").expect("told"), HelperEnd::TimedOut);
+        assert_eq!(std::fs::read_to_string(heard).expect("heard"), "term\nusr1\nhup\n");
+    }
+}
+
+#[tokio::test]
 async fn another_users_run_reaches_what_is_its_own_and_nothing_else() {
     if !rustix::process::geteuid().is_root() {
         return println!("not run: only root may change the user");
