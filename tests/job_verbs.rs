@@ -129,8 +129,7 @@ fn disabled_jobs_are_listed_and_queues_are_paused_and_resized() {
     let second = cli.run(&["run", "train"]).expect(0).line();
     let now = queue(&[]);
     assert_eq!((&now["running"], &now["waiting"]), (&Value::from(vec![first]), &Value::from(vec![second])));
-    queue(&["--pause"]);
-    let now = queue(&["--slots", "2"]);
+    let now = queue(&["--pause", "--slots", "2"]);
     assert_eq!((&now["paused"], now["waiting"].as_array().map(Vec::len)), (&true.into(), Some(1)));
     let now = queue(&["--resume", "--slots", "gpu=3"]);
     assert_eq!(now["slots"], serde_json::json!({ "gpu": 3, "slots": 2 }), "the other sizes stay");
