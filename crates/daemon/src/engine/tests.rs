@@ -1,6 +1,7 @@
 //! The engine with a real ledger and keepers that only pretend, over real tables and sockets.
 
 mod fake;
+mod jobs;
 
 use super::*;
 use fake::Fake;
