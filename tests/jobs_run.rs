@@ -67,6 +67,12 @@ fn runs(server: &Server, name: &str) -> Vec<Value> {
     runs
 }
 
+/// The log of events follows the ledger.
+fn told(server: &Server, words: &str) {
+    let log = server.state().join("events.log");
+    eventually(words, DEADLINE, || std::fs::read_to_string(&log).is_ok_and(|log| log.contains(words)).then_some(()));
+}
+
 fn lines(path: &Path) -> Vec<String> {
     std::fs::read_to_string(path).unwrap_or_default().lines().map(str::to_string).collect()
 }
@@ -138,8 +144,8 @@ fn files_come_change_break_and_go() {
     server.wait_whole(DEADLINE);
     assert!(!reload(&server)["mistakes"].as_array().expect("mistakes").is_empty());
     assert_eq!(running(&server, "web", 1), pids(&second));
-    let told = std::fs::read_to_string(server.state().join("events.log")).expect("events");
-    assert!(told.contains("jobs.broken") && told.contains("its last good jobs stay"), "{told}");
+    told(&server, "jobs.broken");
+    told(&server, "its last good jobs stay");
     let revisions = ask(&server, &Request::get("/v1/jobs/web/definitions")).expect(200).json();
     assert_eq!(revisions["definitions"].as_array().expect("revisions").len(), 3);
     // Gone.
@@ -314,8 +320,7 @@ fn what_cannot_be_made_ends_so_and_says_why() {
     let server = server("[lost]\ncommand = 'true'\ndir = 'somewhere'\n[gone]\nexec = ['/no/such/program']\n");
     let run = post(&server, "/v1/jobs/lost/run", &json!({})).expect(201).json();
     assert_eq!((&run["outcome"], &run["spawn"]["step"]), (&json!("spawn-failed"), &json!("directory")));
-    let told = std::fs::read_to_string(server.state().join("events.log")).expect("events");
-    assert!(told.contains("is not an absolute path"), "{told}");
+    told(&server, "is not an absolute path");
     let run = post(&server, "/v1/jobs/gone/run", &json!({})).expect(201).json();
     let end = server.wait_end(run["id"].as_str().expect("an id"));
     assert_eq!((&end["outcome"], &end["spawn"]["step"]), (&json!("spawn-failed"), &json!("exec")));

@@ -71,6 +71,11 @@ impl QueueArgs {
         if request == QueueRequest::default() {
             return Ok(queue.clone());
         }
+        if self.pause && request.slots.is_some() {
+            // Paused first, so that nothing starts in the places that come with it.
+            let pause = QueueRequest { paused: Some(true), slots: None };
+            face.client.set_queue(name, &pause).await?;
+        }
         Ok(face.client.set_queue(name, &request).await?)
     }
 }

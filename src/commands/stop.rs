@@ -3,7 +3,7 @@
 use crate::cli::Face;
 use crate::job;
 use crate::report::Failure;
-use crate::select::{Selected, Which, select};
+use crate::select::{self, Selected, Which, select};
 use crate::verdict;
 use crate::when;
 use clap::Args;
@@ -87,6 +87,9 @@ struct Defined {
 async fn defined(face: &Face, what: &[String]) -> Result<(Defined, Defined), Failure> {
     let (mut services, mut tasks) = (Defined::default(), Defined::default());
     for word in what {
+        if select::is_run(&face.client, word).await? {
+            continue;
+        }
         for job in face.client.jobs(Some(word)).await? {
             let among = if job.kind == "service" { &mut services } else { &mut tasks };
             among.words.push(word.clone());

@@ -11,8 +11,8 @@ use crate::select;
 use crate::verdict;
 use crate::when;
 use clap::Args;
+use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
-use kin_client::api::{JobName, RunId, RunNo};
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
 ///
@@ -42,14 +42,7 @@ impl WhyArgs {
 
     /// The job of that name, unless it is a run's id.
     async fn job(&self, face: &Face) -> Result<Option<Job>, Failure> {
-        if RunId::parse(&self.run).is_some() || RunNo::parse(&self.run).is_some() {
-            match face.client.run(&self.run).await {
-                Ok(_) => return Ok(None),
-                Err(error) if error.is_not_found() => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if JobName::parse(&self.run).is_err() {
+        if JobName::parse(&self.run).is_err() || select::is_run(&face.client, &self.run).await? {
             return Ok(None);
         }
         match face.client.job(&self.run).await {

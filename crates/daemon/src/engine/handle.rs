@@ -250,7 +250,12 @@ impl Handle {
         self.ask(|reply| Call::Job(JobCall::Run { wish: Box::new(wish), reply })).await
     }
 
-    /// About a job or a queue: up, down, restart, scale, enable, disable.
+    /// All runs of a job end; a service stays down. The runs, as they are now.
+    pub async fn stop_job(&self, job: JobName, by: String) -> Result<Granted, Refusal> {
+        self.ask(|reply| Call::End(Ending::Down { job, by, reply })).await
+    }
+
+    /// About a job or a queue: up, restart, scale, enable, disable.
     pub async fn wish(&self, wish: Wish) -> Result<Granted, Refusal> {
         self.ask(|reply| Call::Job(JobCall::Wish { wish, reply })).await
     }

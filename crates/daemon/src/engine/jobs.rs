@@ -376,7 +376,7 @@ impl Engine {
     }
 
     pub(super) fn wish_job(&mut self, wish: Wish, batch: &mut Batch) -> Result<Granted, Refusal> {
-        let begins = !matches!(wish, Wish::Down { .. } | Wish::Disable { .. });
+        let begins = !matches!(wish, Wish::Disable { .. });
         if begins {
             self.has_room()?;
         }

@@ -83,8 +83,9 @@ pub async fn start(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob)
     after(&door, job.clone(), Wish::Up { job, by: peer.words() }).await
 }
 
-pub async fn stop(State(door): State<Arc<Door>>, OfJob(job): OfJob) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Down { job }).await
+pub async fn stop(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
+    door.engine.stop_job(job.clone(), peer.words()).await?;
+    one(&door, job).await.map(Json)
 }
 
 pub async fn restart(

@@ -48,7 +48,7 @@ async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_
     life.handle.wish(Wish::Scale { job: name("web"), instances: 3, by: by() }).await.expect("scaled");
     life.running("db", 1).await;
     let runs = life.running("web", 3).await;
-    life.handle.wish(Wish::Down { job: name("db") }).await.expect("down");
+    life.handle.stop_job(name("db"), by()).await.expect("down");
     life.running("db", 0).await;
     let slots = BTreeMap::from([("slots".to_string(), 7)]);
     let queue = Wish::Queue { name: "wide".into(), how: kin_core::QueueWish::Slots(slots) };
@@ -86,6 +86,32 @@ async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_
     let standings: Vec<_> = jobs.iter().map(|now| (now.standing.up, now.standing.scale, now.standing.rev)).collect();
     assert_eq!(standings, [(false, None, 1), (true, Some(3), 1)]);
     assert_eq!(house.fake().executions(), 5);
+}
+
+#[tokio::test]
+async fn a_job_is_stopped_though_nothing_can_be_recorded_and_does_not_come_back() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
+    let runs = life.running("web", 2).await;
+    house.disk_full(true);
+    life.handle.stop_job(name("web"), by()).await.expect("done");
+    for run in &runs {
+        let ended = |trouble: &Trouble| {
+            let unwritten = trouble.unwritten.as_ref()?;
+            unwritten.runs.get(&run.no).filter(|run| run.outcome().is_some()).map(outcome)
+        };
+        assert_eq!(life.known(ended).await, "stopped");
+    }
+    house.disk_full(false);
+    for run in &runs {
+        assert_eq!(outcome(&life.ended(run.no).await), "stopped");
+    }
+    let jobs = life.handle.jobs(None).await.expect("jobs");
+    assert!(jobs[0].runs.is_empty(), "{:?}", jobs[0].runs);
+    assert_eq!(jobs[0].standing.rest.len(), 2);
+    assert_eq!((house.fake().executions(), house.events("job.stop-asked")), (2, 1));
 }
 
 #[tokio::test]
