@@ -23,6 +23,8 @@ pub(super) struct Plan<'a> {
     pub(super) stdio: [i32; 3],
     /// The table of descriptors is the keeper's own.
     pub(super) shares_files: bool,
+    /// Closes on exec, and is held open until then: the keeper, which does not wait, sees that it is gone.
+    pub(super) news: Option<i32>,
     /// The terminal side of a pty, to be the controlling terminal.
     pub(super) tty: Option<i32>,
     /// A cgroup's directory to move into, where clone could not do it.
@@ -74,7 +76,7 @@ fn become_program(plan: &Plan<'_>) -> Fallible {
         let args = [tty as usize, libc::TIOCSCTTY as usize, 0, 0, 0, 0];
         sys(libc::SYS_ioctl, args).map_err(|e| (SpawnStep::Session, e))?;
     }
-    stdio(plan.stdio).map_err(|e| (SpawnStep::Stdio, e))?;
+    stdio(plan.stdio, plan.news).map_err(|e| (SpawnStep::Stdio, e))?;
     sys(libc::SYS_umask, [plan.umask as usize & 0o777, 0, 0, 0, 0, 0]).map_err(|e| (SpawnStep::Stdio, e))?;
     priority(plan).map_err(|e| (SpawnStep::Priority, e))?;
     limits(plan).map_err(|e| (SpawnStep::Rlimit, e))?;
@@ -110,8 +112,8 @@ fn join(directory: i32) -> Result<(), i32> {
 }
 
 /// Puts the three where they belong and closes all else. Each is first lifted above 2, so none is overwritten by
-/// another's copy; `dup3` onto 0, 1 and 2 then leaves them open over exec.
-fn stdio(from: [i32; 3]) -> Result<(), i32> {
+/// another's copy; `dup3` onto 0, 1 and 2 then leaves them open over exec. The news are kept as 3, until exec.
+fn stdio(from: [i32; 3], news: Option<i32>) -> Result<(), i32> {
     let mut lifted = [0; 3];
     for (to, fd) in lifted.iter_mut().zip(from) {
         *to = fd as usize;
@@ -122,14 +124,21 @@ fn stdio(from: [i32; 3]) -> Result<(), i32> {
     for (to, fd) in lifted.into_iter().enumerate() {
         sys(libc::SYS_dup3, [fd, to, 0, 0, 0, 0])?;
     }
-    match sys(libc::SYS_close_range, [3, u32::MAX as usize, 0, 0, 0, 0]) {
+    let mut first = 3;
+    if let Some(news) = news {
+        if news != 3 {
+            sys(libc::SYS_dup3, [news as usize, 3, libc::O_CLOEXEC as usize, 0, 0, 0])?;
+        }
+        first = 4;
+    }
+    match sys(libc::SYS_close_range, [first, u32::MAX as usize, 0, 0, 0, 0]) {
         Ok(_) => Ok(()),
         // Before 5.9, or forbidden: each descriptor that can be open, one by one. All of kin's own close on exec.
         Err(libc::ENOSYS | libc::EPERM) => {
             let mut limit = [0u64; 2];
             let at = limit.as_mut_ptr() as usize;
             sys(libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as usize, 0, at, 0, 0])?;
-            for fd in 3..limit[0].min(1 << 16) as usize {
+            for fd in first..limit[0].min(1 << 16) as usize {
                 if let Err(e) = sys(libc::SYS_close, [fd, 0, 0, 0, 0, 0])
                     && e != libc::EBADF
                 {
