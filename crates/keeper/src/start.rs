@@ -166,8 +166,11 @@ impl Keeper {
         has_pid(slot);
         live.news = self.arena.take_news();
         // A child that may hang on its way is no running program yet.
-        if live.news.is_none() {
+        if self.arena.waited {
             alive(slot);
+        } else if live.news.is_none() {
+            live.look_at = clock::mono();
+            self.due = 0;
         }
         if view.hand_key() != 0 {
             self.hand_used(view.hand_key());

@@ -58,14 +58,17 @@ pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Resu
     arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
     if memory == Memory::Copied || arena.way == Way::Clone {
         let (news, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
-            .map_err(|errno| (SpawnStep::Pipe, errno.raw_os_error()))?;
+            // No descriptor left: the child is none the worse, and is looked at by time.
+            .map_or((None, None), |(news, tell)| (Some(news), Some(tell)));
         let stdio = arena.streams(p).map(|fd| fd.as_raw_fd());
-        let made = make(arena, p, stdio, Some(tell.as_raw_fd()), Memory::Copied);
+        let made = make(arena, p, stdio, tell.as_ref().map(AsRawFd::as_raw_fd), Memory::Copied);
         // Our copy of the child's end goes here, and the child's with exec or with its death.
         drop(tell);
-        arena.news = made.is_ok().then_some(news);
+        arena.news = news.filter(|_| made.is_ok());
+        arena.waited = false;
         return made;
     }
+    arena.waited = true;
     let made = match arena.lend(p) {
         Ok(stdio) => make(arena, p, stdio, None, Memory::Shared),
         Err(e) => Err((SpawnStep::Stdio, e.raw_os_error())),
