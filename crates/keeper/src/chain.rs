@@ -15,7 +15,7 @@ use crate::generation::{Generation, Serving};
 use crate::keeper::{Keeper, Role, Younger, arm, disarm};
 use crate::live::{Live, Lives};
 use crate::place::Place;
-use crate::start::alive;
+use crate::start::{has_begun, has_pid};
 use crate::sys::process::{self, Side};
 use crate::sys::wait::{self, Waited};
 use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
@@ -361,7 +361,15 @@ impl Keeper {
                 }
                 return;
             }
-            INTENT => alive(slot),
+            INTENT => {
+                if slot.start_ticks.load(Ordering::Relaxed) == 0 {
+                    has_pid(slot);
+                }
+                // No news reach us of a child that still hangs before its program: it is looked at by time.
+                if !has_begun(slot) {
+                    live.look_at = clock::mono();
+                }
+            }
             _ => {}
         }
         let Some(generation) = self.generations[at].as_mut() else { return };

@@ -1,7 +1,7 @@
 //! A run's beginning: every step leaves behind what the next keeper needs if this one dies right after it.
 //!
 //! ```text
-//!   slot INTENT ▸ pipes ▸ duplicates to the elder ▸ cgroup ▸ clone3 (the kernel writes the pid) ▸ slot RUNNING
+//!   slot INTENT ▸ pipes ▸ duplicates to the elder ▸ cgroup ▸ clone3 (the kernel writes the pid) ▸ exec ▸ slot RUNNING
 //! ```
 //! Until the pid stands in the slot nothing ran, and whoever takes over may start it; after that nobody may.
 
@@ -192,7 +192,15 @@ impl Keeper {
             }
         };
         fault::point("start-cloned");
-        alive(slot);
+        has_pid(slot);
+        live.news = self.arena.take_news();
+        // A child that may hang on its way is no running program yet.
+        if self.arena.waited {
+            alive(slot);
+        } else if live.news.is_none() {
+            live.look_at = clock::mono();
+            self.due = 0;
+        }
         if view.hand_key() != 0 {
             self.hand_used(view.hand_key());
         }
@@ -211,6 +219,9 @@ impl Keeper {
         let once = EventFlags::IN | EventFlags::ONESHOT;
         arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, once, false);
         live.pidfd = Some(pidfd);
+        if let Some(news) = live.news.as_ref() {
+            arm(&self.epoll, news, Token::Exit { generation, slot, check }, once, false);
+        }
         let out = live.tty.as_ref().map(|tty| tty.master.as_fd()).or(live.out.pipe.as_ref().map(AsFd::as_fd));
         if let Some(pipe) = out {
             arm(&self.epoll, pipe, Token::Out { generation, slot, check }, once, false);
@@ -282,12 +293,26 @@ fn limit(cgroup: Option<&OwnedFd>, view: &SpecView<'_>) -> rustix::io::Result<()
     Ok(())
 }
 
-/// The child is there: say so in its slot.
-pub(crate) fn alive(slot: &Slot) {
+/// The child is there: with its start its number names nobody else.
+pub(crate) fn has_pid(slot: &Slot) {
     let pid = slot.pid.load(Ordering::Relaxed);
-    slot.t_start.store(clock::wall(), Ordering::Relaxed);
     slot.start_ticks.store(crate::boot::start_ticks(pid).unwrap_or(0), Ordering::Relaxed);
+}
+
+/// The child has become the program, if that could be: say so in its slot.
+pub(crate) fn alive(slot: &Slot) {
+    slot.t_start.store(clock::wall(), Ordering::Relaxed);
     slot.state.store(RUNNING, Ordering::Release);
+}
+
+/// Whether a child in INTENT has become its program meanwhile; then its slot says so.
+pub(crate) fn has_begun(slot: &Slot) -> bool {
+    let (pid, ticks) = (slot.pid.load(Ordering::Relaxed), slot.start_ticks.load(Ordering::Relaxed));
+    let begun = slot.state.load(Ordering::Relaxed) == INTENT && pid != 0 && crate::boot::has_execed(pid, ticks);
+    if begun {
+        alive(slot);
+    }
+    begun
 }
 
 /// The eight characters of a run, as the name of its cgroup.

@@ -33,7 +33,7 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         match slot.state.load(Ordering::Relaxed) {
             // Before the first signal: what follows is seen as what was wished, whoever forgets the wish.
-            RUNNING => slot.set_flag(flag::STOP_ASKED),
+            INTENT | RUNNING => slot.set_flag(flag::STOP_ASKED),
             // How it ended is known; only what it left behind is ended now.
             EXITED => {}
             _ => return,
@@ -121,9 +121,9 @@ impl Keeper {
             if let Swept::Again { .. } = tree::kill_tree(&mut self.processes, &reapers, &traces, &mut kill) {
                 self.kills.put(run, kill);
             }
-            // The leader is ours: it can be reached whatever the scan saw.
-            self.signal_leader(at, slot_at, 9, true);
         }
+        // The leader is ours: it can be reached whatever the scan saw, and before it has moved into its cgroup.
+        self.signal_leader(at, slot_at, 9, true);
         self.look_soon(at, slot_at, run, now);
     }
 
@@ -152,10 +152,13 @@ impl Keeper {
         let slots = generation.table.slots();
         let Some(live) = generation.lives.get(slot_at) else { return false };
         let slot = &slots[usize::from(slot_at)];
+        let state = slot.state.load(Ordering::Relaxed);
+        // Before exec it is alone, and its group may still be ours.
+        let group = group && state != INTENT;
         let sent = match live.pidfd.as_ref() {
             Some(pidfd) => wait::pidfd_send_signal(pidfd, signal, group),
             // Our child, and not reaped before its end is noted: the number is still its own.
-            None if live.ours && slot.state.load(Ordering::Relaxed) == RUNNING => {
+            None if live.ours && matches!(state, INTENT | RUNNING) => {
                 wait::signal_child(slot.pid.load(Ordering::Relaxed), signal, group)
             }
             None => return false,
@@ -313,7 +316,28 @@ impl Keeper {
         }
     }
 
+    /// A child that hangs before its program, and sends no news, is looked at. `false`: it does no more.
+    fn still_hangs(&mut self, at: usize, slot_at: u16, now: u64) -> bool {
+        let intent = |keeper: &Keeper| {
+            let generation = keeper.generations[at].as_ref();
+            generation.is_some_and(|g| g.table.slots()[usize::from(slot_at)].state.load(Ordering::Relaxed) == INTENT)
+        };
+        if !intent(self) {
+            return true;
+        }
+        let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return true };
+        if live.look_at == 0 || now < live.look_at {
+            return true;
+        }
+        let check = check_of(live.run);
+        self.leader_ended(at, slot_at, check);
+        intent(self)
+    }
+
     fn deadlines_of(&mut self, at: usize, slot_at: u16, now: u64) {
+        if !self.still_hangs(at, slot_at, now) {
+            return self.due_by(now);
+        }
         let Some(generation) = self.generations[at].as_mut() else { return };
         let slots = generation.table.slots();
         let slot = &slots[usize::from(slot_at)];
@@ -324,15 +348,16 @@ impl Keeper {
         let (stop, timeout) =
             (slot.stop_deadline.load(Ordering::Relaxed), slot.timeout_deadline.load(Ordering::Relaxed));
         let linger = slot.linger_deadline.load(Ordering::Relaxed);
-        if state == RUNNING && live.reaped_by != 0 && now >= live.reaped_by {
+        let lives = matches!(state, INTENT | RUNNING);
+        if lives && live.reaped_by != 0 && now >= live.reaped_by {
             return self.leader_ended(at, slot_at, check_of(run));
         }
         match state {
-            RUNNING | EXITED => {}
-            FREE | INTENT | DRAINED => return,
+            INTENT | RUNNING | EXITED => {}
+            FREE | DRAINED => return,
             _ => return,
         }
-        if state == RUNNING && timeout != 0 && now >= timeout {
+        if lives && timeout != 0 && now >= timeout {
             slot.set_flag(flag::TIMED_OUT);
             self.climb(at, slot_at, run);
             // Only now, when the ladder stands in the slot: whoever dies in between leaves the one or the other.
@@ -351,6 +376,8 @@ impl Keeper {
             } else {
                 self.look_soon(at, slot_at, run, now);
             }
+        } else if state == INTENT && look_at != 0 && now >= look_at {
+            self.look_soon(at, slot_at, run, now);
         } else if state == EXITED && stage == 0 && linger != 0 && now >= linger {
             if slot.has_flag(flag::OUTPUT_BLOCKED) {
                 // What is still in the pipe was written by the run: it waits for the disk, not for the linger.
@@ -385,7 +412,7 @@ impl Keeper {
         let state = slot.state.load(Ordering::Relaxed);
         let stage = slot.stop_stage.load(Ordering::Relaxed);
         let mut next = u64::MAX;
-        if state == RUNNING {
+        if matches!(state, INTENT | RUNNING) {
             let reaped_by = generation.lives.get(slot_at).map_or(0, |live| live.reaped_by);
             next = least(next, reaped_by);
             next = least(next, slot.timeout_deadline.load(Ordering::Relaxed));
@@ -396,7 +423,7 @@ impl Keeper {
         if state == EXITED && stage == 0 {
             next = least(next, slot.linger_deadline.load(Ordering::Relaxed));
         }
-        if stage > 0
+        if (stage > 0 || state == INTENT)
             && let Some(live) = generation.lives.get(slot_at)
         {
             next = least(next, live.look_at);

@@ -5,7 +5,7 @@
 //! stores followed by a release store of `state`, so a reader that sees the state sees what belongs to it.
 //!
 //! ```text
-//!   FREE ──▶ INTENT ──clone3──▶ RUNNING ──zombie seen──▶ EXITED ──pipes at EOF, or linger──▶ DRAINED ──Forget──▶ FREE
+//!   FREE ──▶ INTENT ───exec───▶ RUNNING ──zombie seen──▶ EXITED ──pipes at EOF, or linger──▶ DRAINED ──Forget──▶ FREE
 //!    ▲         │ pid still 0 at takeover: nothing ran       │ reaped only after the store
 //!    └─────────┘
 //! ```

@@ -40,6 +40,10 @@ pub struct Arena {
     /// Low numbers, held by duplicates of `null`: what a child will have on 0, 1 and 2 is put there while it is made.
     places: [OwnedFd; 3],
     pub(super) way: Way,
+    /// Of the last spawn that did not wait: see `take_news`.
+    pub(crate) news: Option<OwnedFd>,
+    /// Whether the last spawn waited for exec.
+    pub(crate) waited: bool,
     pub(crate) locality: Locality,
     /// The keeper's own uid and gid.
     pub(crate) user: (u32, u32),
@@ -63,6 +67,8 @@ impl Arena {
             limits: Buffer::with_capacity(16)?,
             null,
             way: Way::Clone3,
+            news: None,
+            waited: true,
             locality: Locality::open(),
             user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             altered_signals: super::misc::altered_signals(),

@@ -33,6 +33,8 @@ pub(super) struct Plan<'a> {
     pub(super) listen_pid: Option<&'a PidText>,
     /// The table of descriptors is the keeper's own.
     pub(super) shares_files: bool,
+    /// Closes on exec, and is held open until then: the keeper, which does not wait, sees that it is gone.
+    pub(super) news: Option<i32>,
     /// The terminal side of a pty, to be the controlling terminal.
     pub(super) tty: Option<i32>,
     /// A cgroup's directory to move into, where clone could not do it.
@@ -84,7 +86,7 @@ fn become_program(plan: &Plan<'_>) -> Fallible {
         let args = [tty as usize, libc::TIOCSCTTY as usize, 0, 0, 0, 0];
         sys(libc::SYS_ioctl, args).map_err(|e| (SpawnStep::Session, e))?;
     }
-    stdio(plan.stdio, plan.extra).map_err(|e| (SpawnStep::Stdio, e))?;
+    stdio(plan.stdio, plan.extra, plan.news).map_err(|e| (SpawnStep::Stdio, e))?;
     if let Some(text) = plan.listen_pid {
         name_ourselves(text).map_err(|e| (SpawnStep::Stdio, e))?;
     }
@@ -123,8 +125,8 @@ fn join(directory: i32) -> Result<(), i32> {
 }
 
 /// Puts all where they belong and closes all else. Each is first lifted above the numbers that are given out, so none is
-/// overwritten by another's copy; `dup3` then leaves them open over exec.
-fn stdio(from: [i32; 3], extra: &[(i32, i32)]) -> Result<(), i32> {
+/// overwritten by another's copy; `dup3` then leaves them open over exec. The news are kept behind them, until exec.
+fn stdio(from: [i32; 3], extra: &[(i32, i32)], news: Option<i32>) -> Result<(), i32> {
     let above = extra.iter().fold(2, |most, (_, to)| most.max(*to)) + 1;
     let lift = |fd: i32| {
         if fd >= above {
@@ -132,6 +134,7 @@ fn stdio(from: [i32; 3], extra: &[(i32, i32)]) -> Result<(), i32> {
         }
         sys(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0, 0, 0])
     };
+    let news = news.map(lift).transpose()?;
     let mut lifted = [0; 3 + EXTRA_MAX];
     let all = from.into_iter().chain(extra.iter().map(|(from, _)| *from));
     for (place, fd) in lifted.iter_mut().zip(all) {
@@ -148,6 +151,12 @@ fn stdio(from: [i32; 3], extra: &[(i32, i32)]) -> Result<(), i32> {
             close_range(first, to - 1)?;
         }
         first = to + 1;
+    }
+    if let Some(news) = news {
+        if news != above as usize {
+            sys(libc::SYS_dup3, [news, above as usize, libc::O_CLOEXEC as usize, 0, 0, 0])?;
+        }
+        first = above as usize + 1;
     }
     close_range(first, u32::MAX as usize)
 }
