@@ -175,6 +175,16 @@ impl Engine {
 
     fn plan(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
         let now = self.now();
+        for change in &wanted.plan.jobs {
+            if let JobPlan::Put { job, .. } = change
+                && !job.time.schedules.is_empty()
+            {
+                let message =
+                    format!("{} has a schedule, which this kin does not follow yet; run it by hand", job.name);
+                crate::say!("kin daemon: {message}");
+                self.note("job.untimed", message, batch);
+            }
+        }
         self.world.wish(now, Wish::Plan(wanted.plan), &mut batch.fx)?;
         batch.accepts = true;
         let at = self.now();
