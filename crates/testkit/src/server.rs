@@ -2,6 +2,7 @@
 
 use crate::http::{Http, Request};
 use crate::{procfs, wait};
+use kin_keeper::cgroup::Cgroups;
 use kin_keeper::table::Table;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -460,6 +461,12 @@ impl Drop for Server {
         }
         if let Some(dir) = run_dir.filter(|dir| !dir.starts_with("/tmp")) {
             drop(std::fs::remove_dir_all(dir));
+        }
+        // Its next server would clear them away; there is none.
+        if let Some(home) = &self.home
+            && let Err(error) = Cgroups::open(&home.path().join("state")).leave()
+        {
+            eprintln!("its cgroups are left: {error}");
         }
     }
 }
