@@ -17,7 +17,8 @@ impl World {
     pub fn due(&self) -> Option<Time> {
         let waiting = self.places.waiting.first().map(|(at, _)| *at).filter(|_| !self.breaks(Mutant::ForgetDue));
         let ready_by = self.places.ready_by.first().map(|(at, _)| *at);
-        [waiting, ready_by].into_iter().flatten().min()
+        let tick = self.next_tick().filter(|_| !self.is_closing());
+        [waiting, ready_by, tick].into_iter().flatten().min()
     }
 
     pub(super) fn time(&mut self, now: Time, fx: &mut Effects) {
@@ -33,10 +34,12 @@ impl World {
             self.note(now, "run.not-ready", id, alloc::format!("it was not ready in time{why}"), fx);
             self.stop_for(now, no, StopWhy::NotReady, fx);
         }
+        self.decide_ticks(now, fx);
     }
 
     /// The wall clock was set by so much.
     pub(super) fn stepped(&mut self, now: Time, by: i64, fx: &mut Effects) {
+        self.tell_ticks_of_the_clock(now, fx);
         if self.breaks(Mutant::IgnoreStep) {
             return;
         }
@@ -47,6 +50,9 @@ impl World {
     pub(super) fn notice_the_time(&mut self, now: Time, fx: &mut Effects) {
         let back = now < self.latest;
         self.latest = now;
+        if back {
+            self.tell_ticks_of_the_clock(now, fx);
+        }
         if back && !self.breaks(Mutant::IgnoreStep) {
             self.move_instants(now, fx, |now, whole, at| at.min(now.plus(whole)));
         }

@@ -51,6 +51,7 @@
 //! says which jobs and gates are to be looked at, and every wish and fact ends with looking until nothing is left.
 
 mod again;
+mod agenda;
 mod begin;
 mod chain;
 mod clock;
@@ -75,6 +76,8 @@ mod stop;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod ticks;
+mod verdict;
 mod why;
 
 pub use again::{next_try, wait_after};
@@ -88,6 +91,7 @@ use crate::fact::Fact;
 use crate::job::Queue;
 use crate::wish::{Granted, Wish};
 use crate::{JobName, Mint, Refusal, Run, RunNo, RunState, Standing, Time};
+use agenda::Agenda;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -113,6 +117,7 @@ pub struct World {
     boot: String,
     closing: Closing,
     places: Places,
+    agenda: Agenda,
     /// Jobs and gates to be looked at before this wish or fact is done with.
     look_jobs: BTreeSet<JobName>,
     look_gates: BTreeSet<Gate>,
@@ -409,6 +414,7 @@ impl World {
             (self.queues != other.queues, "the queues"),
             (self.graph != other.graph, "the graph"),
             (self.places != other.places, "the places"),
+            (self.agenda != other.agenda, "the agenda of ticks"),
         ];
         match differs.into_iter().find(|(differs, _)| *differs) {
             Some((_, what)) => Err(what.into()),

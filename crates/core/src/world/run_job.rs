@@ -110,13 +110,16 @@ impl World {
         chain: Vec<JobName>,
         fx: &mut Effects,
     ) -> Option<Run> {
+        self.ask_for(now, name, Birth { chain, ..Birth::first(trigger, 0) }, fx)
+    }
+
+    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, birth: Birth, fx: &mut Effects) -> Option<Run> {
         let service = self.job(name)?.life.is_service();
-        let birth = Birth { chain, ..Birth::first(trigger.clone(), 0) };
         if self.is_disabled(name) {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }
         if service {
-            self.start(now, name, &trigger, fx);
+            self.start(now, name, &birth.trigger, fx);
             return None;
         }
         match self.room_for(name) {

@@ -54,10 +54,11 @@ impl World {
     /// What was going is lost. What had not begun and is a job's begins again from its definition; what `exec` had
     /// promised it cannot, because its spec is gone.
     pub(super) fn booted(&mut self, now: Time, fx: &mut Effects) {
-        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
-        for job in names {
+        let mut names: Vec<JobName> = self.jobs.keys().cloned().collect();
+        names.retain(|job| self.standing(job).is_some_and(|standing| standing.boot != self.boot));
+        for job in &names {
             let boot = self.boot.clone();
-            self.alter(&job, fx, |standing| {
+            self.alter(job, fx, |standing| {
                 if standing.boot != boot {
                     standing.rest.clear();
                     standing.done = None;
@@ -79,6 +80,7 @@ impl World {
         for no in lost {
             self.lose(now, no, LostWhy::Reboot, fx);
         }
+        self.decide_boot(now, &names, fx);
     }
 
     /// It never began, surely: and there is a definition to begin from.
