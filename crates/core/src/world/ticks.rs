@@ -219,8 +219,11 @@ impl World {
         let trigger = Trigger::Schedule { at, late_ms };
         let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger, 0) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
-        self.pull(now, job, fx);
-        let run = if of_many && !is_service && !self.is_disabled(job) {
+        let disabled = self.is_disabled(job);
+        if !disabled {
+            self.pull(now, job, fx);
+        }
+        let run = if of_many && !is_service && !disabled {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {
@@ -246,7 +249,9 @@ impl World {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
             let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot, 0) };
-            self.pull(now, job, fx);
+            if !self.is_disabled(job) {
+                self.pull(now, job, fx);
+            }
             let decision = match self.ask_for(now, job, birth, fx) {
                 Some(run) => decision_of(&run, false, 0),
                 None => self.service_was_started(job),

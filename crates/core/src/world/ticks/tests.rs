@@ -576,6 +576,56 @@ fn a_job_that_is_gone_or_has_no_schedule_any_more_is_due_never() {
     assert_eq!(machine.told(), Vec::<String>::new());
 }
 
+/// A ledger of before there were ticks; or a service that went back to the revision before, which had other words.
+#[test]
+fn a_schedule_that_nobody_has_reckoned_with_counts_from_now() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 * * * *"));
+    machine.standings.get_mut(&name("backup")).expect("it stands").ticks = None;
+    machine.load();
+    assert_eq!(machine.world.due(), Some(Time(0)), "it is looked at as soon as may be");
+    machine.look(DAY_0 + 5 * HOUR);
+    assert_eq!(machine.told(), Vec::<String>::new());
+    machine.pass(DAY_0 + 6 * HOUR);
+    assert_eq!(machine.told(), ["6:00 run"]);
+}
+
+#[test]
+fn a_service_is_started_by_its_tick_and_left_as_it_is_when_it_is_up() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut service = job("0 * * * *");
+    service.life.restart = crate::job::Restart::Always;
+    machine.put(service);
+    machine.wish(Wish::Down { job: name("backup") });
+    assert!(machine.world.is_empty());
+    machine.pass(DAY_0 + 2 * HOUR);
+    assert_eq!(machine.told(), ["1:00 run", "2:00 run"]);
+    let runs: BTreeSet<RunNo> = machine.runs.values().filter(|run| run.outcome().is_none()).map(|run| run.no).collect();
+    assert_eq!(runs.len(), 1);
+}
+
+#[test]
+fn a_disabled_job_starts_nothing_that_it_needs() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut database = Job::new(name("database"), Program::Shell("true".into()));
+    database.life.restart = crate::job::Restart::Always;
+    machine.put(database);
+    machine.wish(Wish::Down { job: name("database") });
+    let mut needs = job("0 * * * *");
+    needs.life.needs = vec![crate::job::Need { job: name("database"), restart: false }];
+    machine.put(needs);
+    machine.wish(Wish::Disable { job: name("backup") });
+    machine.pass(DAY_0 + HOUR);
+    assert_eq!(machine.told(), ["1:00 disabled"]);
+    assert!(machine.world.is_empty());
+    machine.wish(Wish::Enable { job: name("backup"), by: "uid:0".into() });
+    machine.pass(DAY_0 + 2 * HOUR);
+    assert_eq!(machine.told(), ["2:00 run"]);
+    assert!(machine.world.live().any(|run| run.job == name("database")));
+}
+
 #[test]
 fn a_server_that_ends_leaves_ticks_to_the_next_one() {
     let mut machine = Machine::at(DAY_0);

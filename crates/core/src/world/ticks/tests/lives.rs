@@ -146,9 +146,10 @@ proptest! {
                 looked = looked.max(decided.decided_at.0 / NS);
                 said.extend(covered(&decided, before));
             }
-            // Other words count from now; where the clock was set back, from when anything was decided last.
+            // Other words count from now; where the clock was set back, from when it was reckoned with last.
             if before.sum != after.sum {
-                known = now.max(looked);
+                looked = now.max(looked);
+                known = looked;
             }
         });
         let in_order = said.clone();
