@@ -1,8 +1,9 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    check, completions, config, cron, doctor, edit, exec, jl, kill, list, listen, log, man, ps, release, serve,
-    shutdown, signal, stop, tail, upgrade, wait, why, with_client,
+    check, completions, config, cron, disable, doctor, edit, exec, jl, kill, list, list_disabled, listen, log, man, ps,
+    queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, upgrade, wait, why,
+    with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -32,39 +33,49 @@ const TEMPLATE: &str = "\
 {usage-heading} {usage}
 
 \x1b[1mJobs\x1b[0m
-  list         the jobs that the files define
-  edit         open the file of a job, check it, put it in place
-  check        all that is wrong with the files
-  config       settings: what holds, where it is written, what may be
+  list           the jobs that are defined, and how each stands
+  show           the definition of a job, and those it had before
+  edit           open the file of a job, check it, put it in place
+  check          all that is wrong with the files
+  reload         read the files again now; --plan says what would change
+  config         settings: what holds, where it is written, what may be
 
 \x1b[1mRun\x1b[0m
-  exec         run any command under kin: output, exit code and Ctrl-C pass through
-  release      let the runs go that are held at a latch
+  exec           run any command under kin: output, exit code and Ctrl-C pass through
+  run            run a job now; --wait follows its output and ends as it did
+  start          wish services up
+  restart        restart services, one instance after the other or all at once
+  scale          give services so many instances: kin scale web=4
+  enable         let jobs run again
+  disable        keep jobs from running
+  list-disabled  the jobs that are disabled
+  queue          queues: who has a place, who waits; pause, resume, resize
+  release        let the runs go that are held at a latch
 
 \x1b[1mLook\x1b[0m
-  ps           runs that live
-  log          runs there were, as a table             (history, hist)
-  jl           what one run has written                (output)
-  tail         last lines of runs, and those to come   (logs)
-  listen       what happens, as it happens
-  wait         until runs have ended, or a state is reached
-  why          the story of a run in words
-  cron         what a schedule does, and when
+  ps             runs that live
+  log            runs there were, as a table             (history, hist)
+  jl             what one run has written                (output)
+  tail           last lines of runs, and those to come   (logs)
+  listen         what happens, as it happens
+  wait           until runs have ended, or a state is reached
+  why            the story of a run in words; of a job, how it stands
+  cron           what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
-  stop         ask runs to end, then make them
-  kill         end runs at once, with all they started
-  signal       send runs a signal
+  stop           ask runs to end, then make them; wish services down
+  kill           end runs at once, with all they started
+  signal         send runs a signal
 
 \x1b[1mServer\x1b[0m
-  serve        the server in the foreground
-  shutdown     end the server; runs go on unless told otherwise
-  upgrade      replace the server in place; runs notice nothing
-  doctor       how the server is, and what to do about it
+  serve          the server in the foreground
+  shutdown       end the server; runs go on unless told otherwise
+  upgrade        replace the server in place; runs notice nothing
+  doctor         how the server is, and what to do about it
 
 \x1b[1mShell\x1b[0m
-  completions  verbs and options, for bash, zsh, fish, ...
-  man          manual pages
+  completions    verbs and options, for bash, zsh, fish, ...
+  man            manual pages
 
 \x1b[1mExit codes\x1b[0m
   0  done                                       1  what was asked about failed, or kin did
@@ -82,10 +93,20 @@ kin VERB --help says more and shows an example. A server is started when a verb 
 #[command(defer = true)]
 enum Verb {
     List(list::ListArgs),
+    Show(show::ShowArgs),
     Edit(edit::EditArgs),
     Check(check::CheckArgs),
+    Reload(reload::ReloadArgs),
     Config(config::ConfigArgs),
     Exec(exec::ExecArgs),
+    Run(run::RunArgs),
+    Start(start::StartArgs),
+    Restart(restart::RestartArgs),
+    Scale(scale::ScaleArgs),
+    Enable(disable::EnableArgs),
+    Disable(disable::DisableArgs),
+    ListDisabled(list_disabled::ListDisabledArgs),
+    Queue(queue::QueueArgs),
     Release(release::ReleaseArgs),
     Ps(ps::PsArgs),
     #[command(visible_aliases = ["history", "hist"])]
@@ -134,7 +155,6 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
         // Files alone: no server is asked for, and none is started.
-        Ok(Cli { verb: Verb::List(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Edit(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Check(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Config(args) }) => report::exit(args.run(&Screen::of_process())),
@@ -167,7 +187,18 @@ fn for_people() -> Command {
 async fn perform(verb: Verb) -> Result<u8, Failure> {
     let face = Face { client: Client::of_process()?, screen: Screen::of_process() };
     let result = match verb {
+        Verb::List(args) => args.run(&face).await,
+        Verb::Show(args) => args.run(&face).await,
+        Verb::Reload(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
+        Verb::Run(args) => args.run(&face).await,
+        Verb::Start(args) => args.run(&face).await,
+        Verb::Restart(args) => args.run(&face).await,
+        Verb::Scale(args) => args.run(&face).await,
+        Verb::Enable(args) => args.run(&face).await,
+        Verb::Disable(args) => args.run(&face).await,
+        Verb::ListDisabled(args) => args.run(&face).await,
+        Verb::Queue(args) => args.run(&face).await,
         Verb::Release(args) => args.run(&face).await,
         Verb::Ps(args) => args.run(&face).await,
         Verb::Log(args) => args.run(&face).await,
@@ -183,7 +214,6 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         | Verb::Completions(_)
         | Verb::Man(_)
         | Verb::Cron(_)
-        | Verb::List(_)
         | Verb::Edit(_)
         | Verb::Check(_)
         | Verb::Config(_) => Err(Failure::usage("it asks no server")),

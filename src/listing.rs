@@ -146,15 +146,19 @@ pub(crate) fn ps(runs: &[Run], screen: &Screen) -> String {
     table.render(screen.width, screen.colour)
 }
 
-/// The command as one would type it.
 fn command(run: &Run) -> String {
+    typed(&run.command)
+}
+
+/// The command as one would type it.
+pub(crate) fn typed(command: &[String]) -> String {
     let quote = |word: &String| {
         let bytes = kin_client::api::run::from_wire(word);
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
         if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
     };
-    run.command.iter().map(quote).collect::<Vec<_>>().join(" ")
+    command.iter().map(quote).collect::<Vec<_>>().join(" ")
 }
 
 /// `120 B`, `1.5 KiB`, `3.0 GiB`

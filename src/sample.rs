@@ -1,6 +1,7 @@
 //! Runs for tests, each as the server would say it.
 
 use kin_client::api::Run;
+use kin_client::api::job::{Job, Source};
 use kin_client::api::run::Trigger;
 use std::collections::BTreeMap;
 
@@ -56,4 +57,26 @@ pub(crate) fn live(id: &str, state: &str) -> Run {
     let started_at = (!matches!(state, "held" | "queued" | "starting")).then(|| "2026-11-20T13:54:01.130Z".to_owned());
     let pid = started_at.is_some().then_some(353_842);
     Run { state: state.into(), outcome: None, exit_code: None, ended_at: None, started_at, pid, ..run(id, "ok") }
+}
+
+pub(crate) fn job(name: &str, state: &str) -> Job {
+    Job {
+        name: name.into(),
+        description: String::new(),
+        kind: "service".into(),
+        source: Source::File { path: "/etc/kin/jobs.toml".into() },
+        rev: 3,
+        disabled: false,
+        up: true,
+        removed: false,
+        instances: 1,
+        state: state.into(),
+        reason: None,
+        command: vec!["./web".into(), "--port".into(), "80".into()],
+        schedule: Vec::new(),
+        tags: Vec::new(),
+        runs: Vec::new(),
+        last: None,
+        next_at: None,
+    }
 }

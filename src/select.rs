@@ -63,6 +63,18 @@ pub(crate) async fn select(client: &Client, words: &[String], which: Which) -> R
     Ok(selected)
 }
 
+/// Whether it is the id of a run there is. What looks like one can be a job's name: `web-frontend`.
+pub(crate) async fn is_run(client: &Client, word: &str) -> Result<bool, Failure> {
+    if RunId::parse(word).is_none() && RunNo::parse(word).is_none() {
+        return Ok(false);
+    }
+    match client.run(word).await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_not_found() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Exactly one run: by its id, or the newest of a job.
 pub(crate) async fn one(client: &Client, word: &str) -> Result<Run, Failure> {
     let selected = select(client, &[word.to_owned()], Which::Newest).await?;

@@ -163,6 +163,7 @@ fn stop_says_what_it_did_run_by_run() {
     let fake = Fake::new(|asked, _| match (asked.method.as_str(), asked.path.as_str()) {
         ("GET", "/v1/runs/a-00000001") => Act::Answer(200, run_json("a-00000001", "running", None)),
         ("GET", "/v1/runs/b-00000002") => Act::Answer(200, run_json("b-00000002", "ended", Some("ok"))),
+        ("GET", "/v1/jobs?name=nobody") => Act::Answer(200, r#"{"jobs": []}"#.into()),
         ("GET", _) => Act::Answer(200, list(&[])),
         ("POST", _) => Act::Answer(200, run_json("a-00000001", "stopping", None)),
         _ => Act::Cut,

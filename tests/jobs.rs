@@ -86,7 +86,7 @@ fn list_and_config_show_what_holds() {
     );
     let said = kin_in(dir.path(), &[], &["list", "--json=lines"]);
     let web: serde_json::Value = serde_json::from_str(said.out.lines().last().expect("a line")).expect("json");
-    assert_eq!((&web["job"], &web["kind"], &web["line"]), (&"web".into(), &"service".into(), &2.into()));
+    assert_eq!((&web["name"], &web["kind"], &web["line"]), (&"web".into(), &"service".into(), &2.into()));
     assert_eq!(web["definition"]["restart"], "always");
 
     let path = dir.path().join("kin.toml").display().to_string();

@@ -105,7 +105,7 @@ pub(crate) struct ExecArgs {
 }
 
 /// What a shell says of a program that wrote to a pipe nobody reads: 128 + PIPE.
-const NOBODY_READS: u8 = 141;
+pub(crate) const NOBODY_READS: u8 = 141;
 /// And of one that was interrupted: 128 + INT.
 const INTERRUPTED: u8 = 130;
 /// A second signal within this time stops the run.
@@ -259,7 +259,7 @@ impl ExecArgs {
     }
 }
 
-fn introduction(run: &Run) -> String {
+pub(crate) fn introduction(run: &Run) -> String {
     match (run.state.as_str(), &run.latch) {
         ("held", Some(latch)) => format!("run {} is held; kin release {latch} lets it go", run.id),
         ("queued", _) => format!("run {} waits for its turn", run.id),
@@ -267,7 +267,7 @@ fn introduction(run: &Run) -> String {
     }
 }
 
-fn unread(id: &str, guarded: bool) -> String {
+pub(crate) fn unread(id: &str, guarded: bool) -> String {
     let what = if guarded { "is being stopped".into() } else { format!("goes on; kin stop {id} ends it") };
     format!("nobody reads its output any more: {id} {what}")
 }
@@ -277,7 +277,13 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Both streams of the run on ours, until it has ended.
-async fn output_of(client: Client, screen: Screen, id: String, cleaned: Cleaned, quiet: bool) -> Result<Run, Failure> {
+pub(crate) async fn output_of(
+    client: Client,
+    screen: Screen,
+    id: String,
+    cleaned: Cleaned,
+    quiet: bool,
+) -> Result<Run, Failure> {
     let mut printer = Printer::new(cleaned);
     let mut reader = client.follow(&id, Offsets::default(), true);
     let mut ended = None;

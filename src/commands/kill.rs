@@ -3,10 +3,13 @@
 use crate::cli::Face;
 use crate::commands::stop;
 use crate::report::Failure;
+use crate::select::{Which, select};
 use clap::Args;
 use kin_client::api::run::StopRequest;
 
 /// End runs at once: KILL to all they started, without asking.
+///
+/// A service's run that is ended by hand is not started again until kin start.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin kill stuck-NeP8nb4q")]
 pub(crate) struct KillArgs {
@@ -20,6 +23,7 @@ pub(crate) struct KillArgs {
 
 impl KillArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
-        stop::end(face, &self.what, &StopRequest { kill: true, interrupt: false }, self.wait).await
+        let selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
+        stop::end(face, selected, &StopRequest { kill: true, interrupt: false }, self.wait).await
     }
 }

@@ -1,7 +1,9 @@
 //! `kin list`
 
+use crate::cli::Face;
 use crate::commands::unwritable;
 use crate::definitions;
+use crate::job;
 use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
 use crate::screen::{Colour, Screen};
@@ -11,16 +13,61 @@ use kin_config::key::Key;
 use kin_config::keys::job::JOB;
 use kin_config::{Definition, Set, canon};
 
-/// The jobs that the files define.
+/// The jobs that are defined, and how each stands.
+///
+/// Where no server runs, none is started: what the files define is shown then, as with --files.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin list\n  kin list --json | jq -r '.[] | select(.disabled).job'")]
+#[command(after_help = "\
+EXAMPLE
+  kin list
+  kin list 'web*' @night
+  kin list --json | jq -r '.[] | select(.state == \"gave-up\").name'")]
 pub(crate) struct ListArgs {
+    /// Only these: a job, a glob, @tag.
+    #[arg(value_name = "JOB", conflicts_with = "files")]
+    what: Vec<String>,
+    /// What the files define, and where, whether a server runs or not.
+    #[arg(long)]
+    files: bool,
     #[command(flatten)]
     json: JsonArgs,
 }
 
 impl ListArgs {
-    pub(crate) fn run(&self, screen: &Screen) -> Result<u8, Failure> {
+    pub(crate) async fn run(&self, face: &Face) -> Result<u8, Failure> {
+        if self.files || !face.client.server_lives()? {
+            return self.of_the_files(&face.screen);
+        }
+        let Some(all) = face.client.jobs_of_the_running(None).await? else {
+            return self.of_the_files(&face.screen);
+        };
+        let (jobs, code) = if self.what.is_empty() {
+            (all, 0)
+        } else {
+            let meant = job::meant(&face.client, &self.what).await?;
+            if meant.jobs.is_empty() {
+                let word = meant.unmatched.first().map_or("", String::as_str);
+                return Err(job::no_such(word, all.iter().map(|job| job.name.as_str())));
+            }
+            meant.unmatched.iter().for_each(|word| face.screen.note(&format!("no job matches {word:?}")));
+            let code = if meant.unmatched.is_empty() { 0 } else { 4 };
+            (meant.jobs, code)
+        };
+        let text = match self.json.json {
+            Some(form) => listing::json(&jobs, form).map_err(unwritable)?,
+            None => job::table(&jobs, &face.screen),
+        };
+        face.screen.print(&text)?;
+        Ok(code)
+    }
+
+    fn of_the_files(&self, screen: &Screen) -> Result<u8, Failure> {
+        if !self.what.is_empty() {
+            return Err(Failure::Usage {
+                message: "no server runs, so no job has a state".into(),
+                hint: Some("kin list shows all that the files define; kin serve starts a server".into()),
+            });
+        }
         let set = definitions::read(&definitions::directories()?);
         let text = match self.json.json {
             Some(form) => {
@@ -49,7 +96,7 @@ fn kind(definition: &Definition) -> String {
         (true, 1) => "service".into(),
         (true, n) => format!("service x{n}"),
         (false, _) if !job.time.schedules.is_empty() => "scheduled".into(),
-        (false, _) => "job".into(),
+        (false, _) => "task".into(),
     }
 }
 
@@ -64,10 +111,10 @@ fn object(set: &Set, definition: &Definition) -> serde_json::Value {
     let place = definitions::place(set, definition);
     let job = &definition.job;
     serde_json::json!({
-        "job": job.name.to_string(),
-        "kind": if job.life.is_service() { "service" } else { "job" },
+        "name": job.name.to_string(),
+        "kind": if job.life.is_service() { "service" } else { "task" },
         "description": job.description,
-        "schedules": job.time.schedules,
+        "schedule": job.time.schedules,
         "instances": job.life.instances,
         "disabled": job.disabled,
         "tags": job.tags,

@@ -1,20 +1,24 @@
 //! `kin stop`
 
 use crate::cli::Face;
+use crate::job;
 use crate::report::Failure;
-use crate::select::{Selected, Which, select};
+use crate::select::{self, Selected, Which, select};
 use crate::verdict;
 use crate::when;
 use clap::Args;
 use kin_client::Error;
 use kin_client::api::Run;
+use kin_client::api::job::Job;
 use kin_client::api::run::StopRequest;
 
-/// Ask runs to end: TERM to all they started, after a while KILL.
+/// Ask runs to end: TERM to all they started, after a while KILL. A service is wished down, and stays down.
 ///
-/// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure.
+/// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure. A
+/// service is down until kin start; of one that is named by the id of a run, only that run ends, and none takes its
+/// place until kin start.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin stop backup\n  kin stop NeP8nb4q 'web*' @night --wait")]
+#[command(after_help = "EXAMPLE\n  kin stop backup\n  kin stop web\n  kin stop NeP8nb4q 'web*' @night --wait")]
 pub(crate) struct StopArgs {
     /// A run's id or its last 8 characters, a job, a glob, @tag.
     #[arg(value_name = "RUN|JOB", required = true)]
@@ -26,14 +30,85 @@ pub(crate) struct StopArgs {
 
 impl StopArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
-        let request = StopRequest::default();
-        end(face, &self.what, &request, self.wait).await
+        let (services, tasks) = defined(face, &self.what).await?;
+        let mut code = 0;
+        for service in &services.jobs {
+            code = code.max(self.down(face, service).await?);
+        }
+        // A word that a service answers for, or a task without a run, need not mean a run as well.
+        let answered = |word: &String| services.words.contains(word) || tasks.words.contains(word);
+        let mut selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
+        let idle: Vec<String> = selected.unmatched.iter().filter(|word| tasks.words.contains(word)).cloned().collect();
+        idle.iter().for_each(|word| face.screen.note(&format!("{word} has no runs")));
+        selected.unmatched.retain(|word| !answered(word));
+        selected.runs.retain(|run| !services.jobs.iter().any(|job| job.name == run.job) || named(&self.what, run));
+        if selected.runs.is_empty() && selected.unmatched.is_empty() {
+            return Ok(code);
+        }
+        let no_jobs = services.jobs.is_empty() && tasks.jobs.is_empty();
+        if selected.runs.is_empty() && !no_jobs {
+            selected.unmatched.iter().for_each(|word| face.screen.note(&format!("nothing matches {word:?}")));
+            return Ok(code.max(4));
+        }
+        Ok(end(face, selected, &StopRequest::default(), self.wait).await?.max(code))
+    }
+
+    /// Wishes a service down.
+    async fn down(&self, face: &Face, service: &Job) -> Result<u8, Failure> {
+        let job = match face.client.stop_job(&service.name).await {
+            Ok(job) => job,
+            Err(Error::Refused(refused)) => {
+                face.screen.note(&format!("{}: {}", service.name, refused.message));
+                return Ok(Failure::Client(Error::Refused(refused)).exit_code());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if !self.wait {
+            face.screen.print(&format!("{}  {}\n", job.name, job::words(&job)))?;
+            return Ok(0);
+        }
+        for run in &job.runs {
+            face.client.wait(&run.id, None).await?;
+        }
+        let now = face.client.job(&job.name).await?;
+        face.screen.print(&format!("{}  {}\n", now.name, job::words(&now)))?;
+        Ok(0)
     }
 }
 
+/// Defined jobs, and the words that they answer for.
+#[derive(Default)]
+struct Defined {
+    jobs: Vec<Job>,
+    words: Vec<String>,
+}
+
+/// What the words mean among the defined jobs: services, and tasks.
+async fn defined(face: &Face, what: &[String]) -> Result<(Defined, Defined), Failure> {
+    let (mut services, mut tasks) = (Defined::default(), Defined::default());
+    for word in what {
+        if select::is_run(&face.client, word).await? {
+            continue;
+        }
+        for job in face.client.jobs(Some(word)).await? {
+            let among = if job.kind == "service" { &mut services } else { &mut tasks };
+            among.words.push(word.clone());
+            if !among.jobs.iter().any(|have| have.name == job.name) {
+                among.jobs.push(job);
+            }
+        }
+    }
+    Ok((services, tasks))
+}
+
+/// Whether a word is this run's own id.
+fn named(what: &[String], run: &Run) -> bool {
+    what.iter()
+        .any(|word| *word == run.id || run.id.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('-')))
+}
+
 /// Both of `stop` and `kill`.
-pub(crate) async fn end(face: &Face, what: &[String], request: &StopRequest, wait: bool) -> Result<u8, Failure> {
-    let selected = select(&face.client, what, Which::LiveOrNewest).await?;
+pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, wait: bool) -> Result<u8, Failure> {
     let mut tally = Tally::of(face, &selected)?;
     for run in &selected.runs {
         if run.state == "ended" {

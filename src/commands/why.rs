@@ -3,33 +3,144 @@
 use crate::clean;
 use crate::cli::Face;
 use crate::commands::unwritable;
+use crate::job;
 use crate::listing::json_line;
 use crate::report::Failure;
+use crate::screen::Screen;
 use crate::select;
+use crate::verdict;
+use crate::when;
 use clap::Args;
+use kin_client::api::JobName;
+use kin_client::api::job::{Job, Source};
 
-/// The story of a run in words: what happened, why it waits, what comes next.
+/// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
+///
+/// A job that is defined tells how it stands, then the story of each of its runs that live, or of the last one.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin why backup")]
+#[command(after_help = "EXAMPLE\n  kin why backup\n  kin why NeP8nb4q")]
 pub(crate) struct WhyArgs {
-    /// A run's id or its last 8 characters; of a job, its newest run.
+    /// A run's id or its last 8 characters, or a job; of a name without a definition, its newest run.
     #[arg(value_name = "RUN|JOB")]
     run: String,
-    /// As a JSON object: the run and its story.
+    /// As a JSON object: the run and its story; of a job: the job, and its runs with their stories.
     #[arg(long)]
     json: bool,
 }
 
 impl WhyArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        if let Some(job) = self.job(face).await? {
+            return self.of_job(face, &job).await;
+        }
         let run = select::one(&face.client, &self.run).await?;
         let why = face.client.why(&run.id).await?;
+        let text = if self.json { json_line(&why).map_err(unwritable)? + "\n" } else { lines(&why.story) };
+        face.screen.print(&text)?;
+        Ok(0)
+    }
+
+    /// The job of that name, unless it is a run's id.
+    async fn job(&self, face: &Face) -> Result<Option<Job>, Failure> {
+        if JobName::parse(&self.run).is_err() || select::is_run(&face.client, &self.run).await? {
+            return Ok(None);
+        }
+        match face.client.job(&self.run).await {
+            Ok(job) => Ok(Some(job)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn of_job(&self, face: &Face, job: &Job) -> Result<u8, Failure> {
+        let told = if job.runs.is_empty() { job.last.as_slice() } else { job.runs.as_slice() };
+        let mut runs = Vec::with_capacity(told.len());
+        for run in told {
+            runs.push(face.client.why(&run.id).await?);
+        }
         let text = if self.json {
-            json_line(&why).map_err(unwritable)? + "\n"
+            json_line(&serde_json::json!({ "job": job, "runs": runs })).map_err(unwritable)? + "\n"
         } else {
-            why.story.iter().map(|line| format!("{}\n", clean::name(line))).collect()
+            let stories = runs.iter().map(|why| format!("\n{}\n{}", clean::name(&why.run.id), lines(&why.story)));
+            lines(&standing(job, &face.screen)) + &stories.collect::<String>()
         };
         face.screen.print(&text)?;
         Ok(0)
+    }
+}
+
+fn lines(story: &[String]) -> String {
+    story.iter().map(|line| format!("{}\n", clean::name(line))).collect()
+}
+
+/// How a job stands, a sentence a line.
+fn standing(job: &Job, screen: &Screen) -> Vec<String> {
+    let Job { name, rev, .. } = job;
+    let second =
+        |text: &Option<String>| text.as_deref().and_then(when::from_wire).map(|at| when::second(at, screen.zone()));
+    let reason = job.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let source = match &job.source {
+        Source::File { path } => format!("in {path}"),
+        Source::Api { by } => format!("by request of {by}"),
+    };
+    let mut said = vec![
+        format!("{name} ({}) is {}{reason}.", job::kind(job), job.state),
+        format!("It is defined {source}, revision {rev}; kin show {name} has it."),
+    ];
+    if job.removed {
+        said.push("Its definition is gone; it goes when its runs have ended.".into());
+    }
+    if job.disabled {
+        said.push(format!("It is disabled: nothing starts it. `kin enable {name}` lets it run."));
+    }
+    match (job.kind.as_str(), job.up, job.runs.len()) {
+        ("service", true, n) => said.push(format!("It is wished up with {}; {n} live.", instances(job.instances))),
+        ("service", false, _) => said.push(format!("It is wished down. `kin start {name}` wishes it up.")),
+        (_, _, 0) => said.push("It has no runs now.".into()),
+        (_, _, 1) => said.push("One run of it lives.".into()),
+        (_, _, n) => said.push(format!("{n} runs of it live.")),
+    }
+    match &job.last {
+        Some(run) => {
+            let at = second(&run.ended_at).map_or_else(String::new, |at| format!(", at {at}"));
+            said.push(format!("Its last run to end was {}: {}{at}.", run.id, verdict::outcome(run)));
+        }
+        None => said.push("No run of it has ended yet.".into()),
+    }
+    match (second(&job.next_at), job.disabled) {
+        (Some(at), false) => said.push(format!("Next: it is due at {at} ({}).", job.schedule.join(" | "))),
+        (Some(_), true) => said.push("Next: nothing, while it is disabled.".into()),
+        (None, _) => {}
+    }
+    said
+}
+
+fn instances(n: u32) -> String {
+    if n == 1 { "1 instance".into() } else { format!("{n} instances") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    #[test]
+    fn how_jobs_stand() {
+        let now = "2026-11-20T14:56:04.500Z".parse().expect("a time");
+        let screen = Screen::of_test(None, jiff::tz::TimeZone::UTC, now);
+        let web = Job { runs: vec![sample::live("web-NePbHZyZ", "running")], ..sample::job("web", "running") };
+        let backup = Job {
+            kind: "task".into(),
+            schedule: vec!["30 2 * * *".into()],
+            disabled: true,
+            last: Some(sample::run("backup-NeP8nb4q", "failed")),
+            next_at: Some("2026-11-21T02:30:00.000Z".into()),
+            source: Source::Api { by: "uid:1000".into() },
+            ..sample::job("backup", "disabled")
+        };
+        let due = Job { disabled: false, state: "idle".into(), last: None, ..backup.clone() };
+        let down = Job { up: false, reason: Some("by hand".into()), ..sample::job("db", "down") };
+        let all: Vec<String> = [web, backup, due, down].iter().map(|job| lines(&standing(job, &screen))).collect();
+        insta::assert_snapshot!(all.join("\n"));
     }
 }

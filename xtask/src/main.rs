@@ -4,6 +4,7 @@
 //!   check     everything that must hold: what CI runs, word for word
 //!   gen       writes the generated files anew (--check: only says whether they are fresh)
 //!   torture   kills kin's processes while runs are going on, and judges what is left
+//!   sim       years of random worlds against the rules of jobs, in seconds
 //!   bench     what kin costs, as ratios to floors measured in the same minutes
 //!   zones     proves the schedules by a walk through the minutes of all time zones
 //! ```
@@ -12,6 +13,7 @@ mod bench;
 mod check;
 mod generated;
 mod options;
+mod sim;
 mod step;
 mod tables;
 mod torture;
@@ -32,6 +34,10 @@ const HELP: &str = "cargo xtask COMMAND
       --faults: so many kills of a hundred are aimed between two steps (default 20).
       --pairs: two at a time, within 5 ms. --no-pidfd-info: as on a kernel before 6.15.
       --story: instead, 200 jobs of 100 lines over 20 s while the daemon is killed 50 times.
+  sim [--seed N] [--years Y] [--story] [--mutant RULE]
+      lives through Y years (default 10) of random worlds, from seed N on (default: any), and stops at the first that
+      breaks a rule of jobs. --story: one world, seed N, with all its steps. --mutant: with that rule broken on purpose.
+      In seconds: cargo run --release -p xtask -- sim
   bench [SECTION…] [--rounds R] [--gate] [--full]
       sections: spawn end-to-end output memory idle history schedules. Prints a table for docs/performance.md.
       --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
@@ -57,6 +63,7 @@ fn main() -> ExitCode {
             "check" => check::main(rest),
             "gen" => generated::main(rest),
             "torture" => torture::main(rest),
+            "sim" => sim::main(rest),
             "bench" => bench::main(rest),
             "zones" => zones::main(rest),
             "help" | "--help" | "-h" => {

@@ -58,6 +58,9 @@ impl Ask {
         Ok(Ask { method: Method::POST, body: body.into(), key: Some(key.to_owned()), ..Ask::get(path) })
     }
 
+    pub(crate) fn method(self, method: Method) -> Ask {
+        Ask { method, ..self }
+    }
     pub(crate) fn accept(self, accept: &'static str) -> Ask {
         Ask { accept, ..self }
     }

@@ -260,6 +260,20 @@ pub fn job_of_tree(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mistake>> {
     one_job(name, tree, cross::alone)
 }
 
+/// One job by the keys of its table, as they would stand in a file below its name.
+pub fn job_of_text(name: &str, text: &str) -> Result<Arc<Job>, Report> {
+    let source = Source::new(std::path::Path::new(name), text);
+    let (entries, mut mistakes) = tree::of_toml(0, text);
+    let tree = Tree { value: Value::Table(entries), span: 0..text.len() };
+    let entry = Entry { key: name.into(), at: 0..0, tree };
+    let read = if mistakes.is_empty() { job::read(Some(0), &entry, &[], &mut mistakes) } else { None };
+    read.iter().for_each(|definition| cross::alone(definition, &mut mistakes));
+    match read {
+        Some(definition) if !mistakes.iter().any(Mistake::is_error) => Ok(definition.job),
+        Some(_) | None => Err(Report::new(vec![source], mistakes)),
+    }
+}
+
 pub(crate) fn job_as_it_is(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mistake>> {
     one_job(name, tree, |_, _| ())
 }

@@ -37,12 +37,13 @@ impl Report {
         self.mistakes.iter().map(|mistake| self.one_json(mistake)).collect()
     }
 
-    fn place(&self, spot: &Spot) -> Option<(&crate::Source, Place)> {
+    pub fn place(&self, spot: &Spot) -> Option<(&crate::Source, Place)> {
         let source = self.sources.get(spot.source)?;
         Some((source, source.place(spot.span.start)))
     }
 
-    fn one(&self, mistake: &Mistake, colour: bool) -> String {
+    /// One of them: message, line and caret.
+    pub fn one(&self, mistake: &Mistake, colour: bool) -> String {
         let paint =
             |code: &str, text: &str| if colour { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() };
         let strong = match mistake.severity {

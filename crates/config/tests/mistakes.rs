@@ -171,7 +171,7 @@ fn what_cannot_go_together() {
         ),
         (
             "[a]\ncommand='x'\nschedule=['@reboot', ' ']",
-            "schedule a.schedule: 'schedule': it is empty; write \"30 2 * * *\", \"@every 90s\" or \"@reboot\"",
+            "schedule a.schedule: 'schedule': it is empty; write five: minute hour day-of-month month day-of-week (six begin with seconds, seven end with years)",
         ),
         ("[a]\nexec=['x', '$HOME', '$FOO']", "variable a.exec: $FOO is not defined"),
         ("[a]\nexec=['x', '$(date)']", "variable a.exec: this $ begins no name"),

@@ -137,6 +137,12 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
         }
         Kind::Cpu(_) => (1u32..4_000_000).prop_map(|n| format!("{}", f64::from(n) / 1000.0)).boxed(),
         Kind::Percent(_) => (0u8..=100).prop_map(|n| format!("'{n}%'")).boxed(),
+        Kind::Text(..) | Kind::Texts(..) if name == "schedule" => prop_oneof![
+            Just("'@reboot'".to_string()),
+            (1u32..100_000).prop_map(|s| format!("'@every {s}s'")),
+            (0u8..60, 0u8..24).prop_map(|(minute, hour)| format!("'{minute} {hour} * * *'")),
+        ]
+        .boxed(),
         Kind::Text(rule, _) | Kind::Texts(rule, _) => match rule.word {
             "URL" => Just("'http://h/$HOME'".to_string()).boxed(),
             "host:port" => (1u16..).prop_map(|n| format!("'h:{n}'")).boxed(),

@@ -29,6 +29,7 @@ pub enum Fact {
     /// It is `now`: what was due is.
     Time,
     /// The wall clock was set, by so many nanoseconds: what waits for an instant waits as long as it was to.
+    /// Said before anything else with the new time, and again after a commit that failed, until one holds it.
     Stepped { by: i64 },
     /// Its readiness check said yes.
     Ready { run: RunNo },

@@ -33,6 +33,8 @@ pub enum Refusal {
     Circle { jobs: Vec<JobName> },
     /// It takes more of its queue than there is.
     TooLarge { job: JobName, queue: String, resource: String, need: u32, slots: u32 },
+    /// A file defines it, so only that file can change it.
+    OfFile { job: JobName, path: String },
     /// The revision of a definition is not greater than the ones before it.
     OldRevision { job: JobName, rev: u64, known: u64 },
     /// The same idempotency key with other content.
@@ -68,6 +70,7 @@ impl Refusal {
             Refusal::Missing { named, .. } => alloc::format!("define {named}, or take its name out"),
             Refusal::Circle { .. } => "take one of them out".to_string(),
             Refusal::TooLarge { queue, .. } => alloc::format!("ask for less, or give the queue {queue:?} more"),
+            Refusal::OfFile { job, .. } => alloc::format!("change the file: `kin edit {job}`"),
             Refusal::OldRevision { .. } => "read the definitions again".to_string(),
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
@@ -106,6 +109,7 @@ impl fmt::Display for Refusal {
             Refusal::TooLarge { job, queue, resource, need, slots } => {
                 write!(f, "{job} needs {need} of {resource:?}, and the queue {queue:?} has {slots} in all")
             }
+            Refusal::OfFile { job, path } => write!(f, "{job} is defined in {path}"),
             Refusal::OldRevision { job, rev, known } => {
                 write!(f, "revision {rev} of {job} is not newer than {known}")
             }

@@ -7,15 +7,18 @@
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
 //! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
 
-use crate::clock;
 use crate::engine::{self, Config, Ended, StartError, Started};
 use crate::front::{CLOSED, birth};
+use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::{self, Door};
 use crate::jobfiles::JobFiles;
 use crate::place::Place;
+use crate::probing;
 use crate::seams;
+use crate::surroundings::Server;
+use crate::{apply, clock};
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
@@ -76,28 +79,38 @@ fn at(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
     move |source| DaemonError::Io { what, source }
 }
 
+/// The elder's sockets, which every daemon reads and whoever comes after us must have.
+#[derive(Debug)]
+struct Sockets {
+    listener: OwnedFd,
+    notify: Option<OwnedFd>,
+}
+
 #[derive(Debug)]
 struct Args {
     place: Place,
     /// The number of the listening socket, handed down.
     listen: Option<i32>,
+    /// The number of the socket on which runs say that they are ready.
+    notify: Option<i32>,
     /// We came here by exec, from the daemon before us.
     upgraded: bool,
 }
 
 impl Args {
     fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Args> {
-        let (mut state, mut run, mut listen, mut upgraded) = (None, None, None, false);
+        let (mut state, mut run, mut listen, mut notify, mut upgraded) = (None, None, None, None, false);
         while let Some(arg) = args.next() {
             match arg.to_str()? {
                 "--state" => state = Some(PathBuf::from(args.next()?)),
                 "--run" => run = Some(PathBuf::from(args.next()?)),
                 "--listen-fd" => listen = Some(args.next()?.to_str()?.parse().ok()?),
+                "--notify-fd" => notify = Some(args.next()?.to_str()?.parse().ok()?),
                 "--upgraded" => upgraded = true,
                 _ => return None,
             }
         }
-        Some(Args { place: Place { state: state?, run: run? }, listen, upgraded })
+        Some(Args { place: Place { state: state?, run: run? }, listen, notify, upgraded })
     }
 }
 
@@ -121,8 +134,18 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         Some(number) => kin_keeper::sys::process::inherited(number).map_err(at("taking the socket handed down"))?,
         None => listen(&place.run).map_err(at("listening on kin.sock"))?,
     };
+    let notify = match args.notify {
+        Some(number) => kin_keeper::sys::process::inherited(number).map(Some),
+        // Without an elder (in tests) nobody reads it.
+        None => Ok(None),
+    };
+    let notify = notify.map_err(at("taking the socket of readiness"))?;
     prepare(place).map_err(at("preparing the runtime directory"))?;
-    let spare = listener.try_clone().map_err(at("keeping the listening socket"))?;
+    let kept = || {
+        let notify = notify.as_ref().map(OwnedFd::try_clone).transpose()?;
+        Ok(Sockets { listener: listener.try_clone()?, notify })
+    };
+    let spare = kept().map_err(at("keeping the listening socket"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .max_blocking_threads(READERS)
@@ -130,9 +153,9 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         .build()
         .map_err(at("starting the runtime"))?;
     let settings = settings();
-    let elder = listener.try_clone().map_err(at("keeping the listening socket"))?;
+    let elder = kept().map_err(at("keeping the listening socket"))?;
     let started = engine::start(config(args, &settings, elder))?;
-    let ended = runtime.block_on(serve(place, &settings, listener, started))?;
+    let ended = runtime.block_on(serve(place, &settings, listener, notify, started))?;
     runtime.shutdown_background();
     match ended {
         Ended::Shutdown => {
@@ -145,14 +168,30 @@ fn run(args: &Args) -> Result<(), DaemonError> {
 }
 
 /// Serves until the engine has ended.
-async fn serve(place: &Place, settings: &Settings, listener: OwnedFd, started: Started) -> Result<Ended, DaemonError> {
+async fn serve(
+    place: &Place,
+    settings: &Settings,
+    listener: OwnedFd,
+    notify: Option<OwnedFd>,
+    started: Started,
+) -> Result<Ended, DaemonError> {
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
-    let Started { handle, found, ended } = started;
+    let Started { handle, found, remembered, ended } = started;
+    // From here on nothing is left of the helpers of a daemon before us.
+    let helpers = Helpers::open(&place.run).map_err(at("reaching the keepers"))?;
+    probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
-    let door = Door::new(handle, about(place, settings, &found)).map_err(at("watching the logs"))?;
+    let files = match Home::of_process(rustix::process::geteuid().is_root()) {
+        Ok(home) => {
+            Some(apply::job_files(home.config, remembered, handle.clone()).map_err(at("watching the job files"))?)
+        }
+        // It was said when the settings were read.
+        Err(_) => None,
+    };
+    let door = Door::new(handle, about(place, settings, &found), files).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
     let uid = rustix::process::geteuid().as_raw();
     let wait = async {
@@ -191,7 +230,7 @@ fn settings() -> Settings {
     settings
 }
 
-fn config(args: &Args, settings: &Settings, listener: OwnedFd) -> Config {
+fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
     let place = args.place.clone();
     let durability = match settings.durability {
         kin_config::settings::Durability::Full => Durability::Full,
@@ -214,16 +253,17 @@ fn config(args: &Args, settings: &Settings, listener: OwnedFd) -> Config {
         retention,
         job_output_max,
         care_after: seams::care_after(),
-        new_elder: Box::new(move || new_elder(&place, &listener)),
+        server: Server::this(&place.run, &place.state, files_soft()),
+        new_elder: Box::new(move || new_elder(&place, &sockets)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,
     }
 }
 
 /// Both keepers are dead: makes an elder, which finds us by our lock. A lock that is held is somebody else's birth.
-fn new_elder(place: &Place, listener: &OwnedFd) -> io::Result<()> {
+fn new_elder(place: &Place, sockets: &Sockets) -> io::Result<()> {
     match birth::lock(&place.state)? {
-        Some(lock) => birth::elder(place, &lock, Some(listener)),
+        Some(lock) => birth::elder(place, &lock, Some(&sockets.listener), sockets.notify.as_ref()),
         None => Ok(()),
     }
 }
@@ -245,8 +285,14 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         boot: boot::identity(),
         durability: settings.durability.word(),
         ledger,
-        files_soft: std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok()),
+        files_soft: files_soft(),
+        server: Server::this(&place.run, &place.state, files_soft()),
     }
+}
+
+/// What was raised for us, and runs are given back.
+fn files_soft() -> Option<u64> {
+    std::env::var("KIN_NOFILE_SOFT").ok().and_then(|soft| soft.parse().ok())
 }
 
 /// Held for life: at most one daemon serves a runtime directory. It says who we are, for a new elder to find us.
@@ -316,19 +362,23 @@ fn gone_is_fine(e: io::Error) -> io::Result<()> {
 }
 
 /// Comes back only when neither the new program nor our own can be executed; then the elder starts another daemon.
-fn become_program(program: &Path, place: &Place, listener: &OwnedFd) -> DaemonError {
-    let failed = execute(program, place, listener, true);
+fn become_program(program: &Path, place: &Place, sockets: &Sockets) -> DaemonError {
+    let failed = execute(program, place, sockets, true);
     crate::say!("kin: {} could not be executed: {failed}; going on with the old program", program.display());
-    at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, listener, false))
+    at("executing the old program again")(execute(Path::new("/proc/self/exe"), place, sockets, false))
 }
 
-fn execute(program: &Path, place: &Place, listener: &OwnedFd, upgraded: bool) -> io::Error {
-    if let Err(e) = rustix::io::fcntl_setfd(listener, FdFlags::empty()) {
+fn execute(program: &Path, place: &Place, sockets: &Sockets, upgraded: bool) -> io::Error {
+    let mut handed = std::iter::once(&sockets.listener).chain(&sockets.notify);
+    if let Err(e) = handed.try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty())) {
         return e.into();
     }
     let mut command = Command::new(program);
     command.arg0("kin").args(["daemon", "--state"]).arg(&place.state).arg("--run").arg(&place.run);
-    command.arg("--listen-fd").arg(listener.as_raw_fd().to_string());
+    command.arg("--listen-fd").arg(sockets.listener.as_raw_fd().to_string());
+    if let Some(notify) = &sockets.notify {
+        command.arg("--notify-fd").arg(notify.as_raw_fd().to_string());
+    }
     if upgraded {
         command.arg("--upgraded");
     }

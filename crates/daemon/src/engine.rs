@@ -20,31 +20,38 @@ mod chain;
 mod dirs;
 mod ending;
 pub mod handle;
+mod jobs;
 mod journal;
 mod link;
 mod pack;
 mod perform;
+mod probed;
 mod readers;
 mod rebuild;
 mod record;
 mod recover;
 mod reserve;
-mod slot;
+pub(crate) mod slot;
+mod specs;
 mod survivors;
 #[cfg(test)]
 mod tests;
 mod trim;
 
 pub use ending::Unwritten;
-pub use handle::{Accepted, ChainInfo, Committed, Handle, Key, Link, Submit, Trouble};
+pub use handle::{
+    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, Trouble,
+};
+pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
 
+use crate::surroundings::Server;
 use chain::{Tables, Told};
 use dirs::Dirs;
 use ending::Wished;
 use handle::Call;
 use journal::Journal;
-use kin_core::{Effects, Event, Fact, Granted, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
+use kin_core::{Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
@@ -84,6 +91,8 @@ pub struct Config {
     pub job_output_max: u64,
     /// Old runs and logs are looked at so long after a run has ended.
     pub care_after: Duration,
+    /// What all runs of defined jobs share.
+    pub server: Server,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -98,6 +107,8 @@ pub struct Started {
     pub handle: Handle,
     /// What the ledger was found as: good, fresh, or set aside and rebuilt.
     pub found: Found,
+    /// Of each job file, what was good of it when a former daemon read it.
+    pub remembered: Vec<(PathBuf, String)>,
     /// Says why the engine ended. Its thread is over then, and the ledger closed.
     pub ended: oneshot::Receiver<Ended>,
 }
@@ -147,6 +158,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     };
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
+    let (probed, probed_seen) = watch::channel(Vec::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
@@ -158,6 +170,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         trouble: trouble_seen,
         inputs: sender.clone(),
         committed: committed_seen,
+        probed: probed_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone()),
     };
@@ -176,6 +189,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         inputs,
         committed,
         chain,
+        probed,
         found: found.clone(),
         look: true,
         booted: false,
@@ -195,10 +209,12 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         orphaned: false,
         care: care::Care::default(),
         journal,
+        book: jobs::Book::default(),
         config,
         _lock: lock,
     };
     engine.load().map_err(|e| StartError::Io { what: "read the ledger".into(), source: io::Error::other(e) })?;
+    let remembered = engine.book.remembered();
     std::thread::Builder::new()
         .name("kin-engine".into())
         .spawn(move || {
@@ -211,7 +227,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
             drop(tell_end.send(end));
         })
         .map_err(io("start the engine's thread"))?;
-    Ok(Started { handle, found, ended })
+    Ok(Started { handle, found, remembered, ended })
 }
 
 /// Two engines on one ledger would each start what the other has. The lock is held for life.
@@ -231,6 +247,8 @@ enum Input {
     Mail,
     /// A slow check of the ledger has come to its end.
     Cared(care::Cared),
+    /// Of a run that is looked at.
+    Said(crate::probe::Said),
 }
 
 struct Engine {
@@ -251,6 +269,7 @@ struct Engine {
     sender: mpsc::Sender<Input>,
     committed: watch::Sender<Committed>,
     chain: watch::Sender<ChainInfo>,
+    probed: watch::Sender<Vec<Probed>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.
     look: bool,
@@ -281,6 +300,7 @@ struct Engine {
     orphaned: bool,
     care: care::Care,
     journal: Journal,
+    book: jobs::Book,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
 }
@@ -310,7 +330,19 @@ struct Batch {
     keys: BTreeMap<String, NewKey>,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
+    /// Specs of runs of defined jobs, written for what begins with this batch.
+    made: Vec<RunNo>,
+    /// Runs of defined jobs that somebody was promised.
+    jobs_accepted: Vec<RunNo>,
+    /// Where the definitions of the batch come from.
+    sources: BTreeMap<(JobName, u64), kin_ledger::Source>,
+    /// Revisions that change no rule.
+    definitions: Vec<kin_ledger::Definition>,
+    /// Queues whose definition is another now.
+    queues: BTreeSet<String>,
     answers: Vec<Answer>,
+    /// Answered as of this commit.
+    looks: Vec<handle::Look>,
     /// A new run, or a release: nothing of that is worth the reserve.
     accepts: bool,
     /// Answered when they are done.
@@ -341,6 +373,7 @@ impl Engine {
         // Also a number that was never committed may stand in the name of a spec.
         let minted = Mint::after(self.world.minted());
         self.world = World::load(self.config.boot.clone(), minted, page.runs);
+        self.load_jobs()?;
         if let Some(closing) = self.closing {
             self.world.close(closing == Closing::WhenQuiet);
         }
@@ -382,7 +415,7 @@ impl Engine {
         if !self.later.is_empty() || self.look {
             return Waited::Time;
         }
-        let pending = [self.stalled, self.room_at, self.chain_at];
+        let pending = [self.stalled, self.room_at, self.chain_at, self.due_at()];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
@@ -395,11 +428,27 @@ impl Engine {
         }
     }
 
+    /// When the rules have something to do. While nothing can be recorded, or nothing new is begun, that can wait.
+    fn due_at(&self) -> Option<Instant> {
+        let due = self.world.due().filter(|_| self.stalled.is_none() && self.reserve.wake_at().is_none())?;
+        let wait = u64::try_from(due.0.saturating_sub(self.now().0)).unwrap_or(0);
+        Instant::now().checked_add(Duration::from_nanos(wait))
+    }
+
+    fn is_due(&self) -> bool {
+        self.due_at().is_some() && self.world.due().is_some_and(|at| at <= self.now())
+    }
+
     fn take(&mut self, input: Input, batch: &mut Batch) {
         match input {
             Input::Call(call) => self.call(call, batch),
             Input::Mail => self.mail(batch),
             Input::Cared(cared) => self.cared(cared, batch),
+            Input::Said(said) => {
+                if let Some(fact) = probed::fact(said) {
+                    self.fact(fact, batch);
+                }
+            }
         }
     }
 
@@ -431,6 +480,7 @@ impl Engine {
                 }));
             }
             Call::End(ending) => self.wish_end(ending, batch),
+            Call::Job(call) => self.job_call(call, batch),
             Call::Release { latch, reply } => {
                 let answer =
                     self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
@@ -454,15 +504,8 @@ impl Engine {
 
     fn submit(&mut self, mut submit: Submit, batch: &mut Batch) -> Result<Accepted, Refusal> {
         let now = self.now();
-        if let Some(key) = &submit.key
-            && let Some((content, no)) = self.known_key(&key.text, batch)?
-        {
-            let run = self.any_run(no)?;
-            return match run {
-                Some(run) if content == key.content => Ok(Accepted { run, repeat: true }),
-                Some(run) => Err(Refusal::KeyReused { key: key.text.clone(), first: run.id() }),
-                None => Err(Refusal::Unavailable { why: format!("run {no}, of the same key, is not to be found") }),
-            };
+        if let Some(repeat) = self.repeat(submit.key.as_ref(), batch)? {
+            return Ok(repeat);
         }
         if self.world.is_closing() {
             return Err(Refusal::Closing);
@@ -491,6 +534,21 @@ impl Engine {
                 self.remove_spec(no);
                 Err(refusal)
             }
+        }
+    }
+
+    /// The run of the first request under this key, if there was one.
+    fn repeat(&self, key: Option<&Key>, batch: &Batch) -> Result<Option<Accepted>, Refusal> {
+        let Some(key) = key else { return Ok(None) };
+        let Some((content, no)) = self.known_key(&key.text, batch)? else { return Ok(None) };
+        let run = match batch.fx.changed.get(&no) {
+            Some(run) => Some(run.clone()),
+            None => self.any_run(no)?,
+        };
+        match run {
+            Some(run) if content == key.content => Ok(Some(Accepted { run, repeat: true })),
+            Some(run) => Err(Refusal::KeyReused { key: key.text.clone(), first: run.id() }),
+            None => Err(Refusal::Unavailable { why: format!("run {no}, of the same key, is not to be found") }),
         }
     }
 
@@ -540,6 +598,7 @@ impl Engine {
 
     /// All or nothing; then the answers, then the acts.
     fn commit(&mut self, mut batch: Batch) {
+        self.make_specs(&mut batch);
         let mut fx = std::mem::take(&mut batch.fx);
         for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
             self.measure(run);
@@ -552,16 +611,25 @@ impl Engine {
         let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
         let minted = self.world.minted();
         let reserve = (minted > self.reserved).then(|| minted.saturating_add(MINT_AHEAD));
+        let definitions = self.definitions_of(&fx, &mut batch);
         let rows = Rows {
             runs: fx.changed.values().collect(),
             events: fx.events.iter().map(row_of_event).collect(),
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
-            definitions: Vec::new(),
+            definitions,
+            standings: fx.standings.iter().map(|(job, now)| (job.clone(), now.clone())).collect(),
+            queues: self.queues_of(&fx, &batch),
             ticks: Vec::new(),
         };
         let mut seqs = 0..0;
-        let changes = !(rows.runs.is_empty() && rows.events.is_empty() && rows.keys.is_empty() && reserve.is_none());
+        let changes = !(rows.runs.is_empty()
+            && rows.events.is_empty()
+            && rows.keys.is_empty()
+            && rows.definitions.is_empty()
+            && rows.standings.is_empty()
+            && rows.queues.is_empty()
+            && reserve.is_none());
         if changes {
             let durability = if fx.promises { self.config.durability } else { Durability::Normal };
             match self.write(&rows, durability, batch.accepts) {
@@ -591,6 +659,7 @@ impl Engine {
         if batch.boots {
             self.booted = true;
             self.sweep_specs();
+            self.sweep_given();
         }
         self.closing = batch.closing.or(self.closing);
         self.ending = batch.ending.take();
@@ -598,13 +667,20 @@ impl Engine {
         for answer in batch.answers {
             answer(None);
         }
+        for look in batch.looks {
+            self.answer_look(look);
+        }
         if accepted {
             self.step("accept-answered");
         }
         for path in &batch.read {
             perform::remove(path);
         }
+        let probes = batch.boots || probed::may_differ(&fx);
         self.perform(fx.acts);
+        if probes {
+            self.tell_probes();
+        }
         for wished in batch.endings {
             wished.answer();
         }
@@ -627,7 +703,8 @@ impl Engine {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
         // A commit may fail after all of it was written: then it is true, and is answered so.
-        let is_there = batch.specs.iter().any(|no| self.world.get(*no).is_some());
+        let is_there = batch.specs.iter().chain(&batch.jobs_accepted).any(|no| self.world.get(*no).is_some());
+        self.unmake(&batch.made);
         if !is_there {
             for no in batch.specs {
                 self.remove_spec(no);
@@ -635,6 +712,9 @@ impl Engine {
         }
         for answer in batch.answers {
             answer((!is_there).then_some(&not.refusal()));
+        }
+        for look in batch.looks {
+            self.answer_look(look);
         }
         self.stalled = Some(Instant::now() + AGAIN);
         self.journal.doubt();

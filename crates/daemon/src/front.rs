@@ -16,6 +16,7 @@ pub mod detach;
 mod fresh;
 pub mod link;
 pub mod notify;
+mod unit;
 
 use crate::http::error::chain;
 use crate::place::{self, Host, Place, PlaceError};
@@ -104,8 +105,11 @@ pub fn serve(args: &[OsString]) -> ExitCode {
 fn serve_in_background() -> ExitCode {
     let started = home().and_then(|home| {
         place::make_state(&home, rustix::process::geteuid().as_raw())?;
-        if let Some(stays) = fresh::begin() {
-            crate::say!("kin: {stays}");
+        if let Some(outcome) = unit::start(&home) {
+            return Ok(outcome);
+        }
+        for words in [fresh::begin(), unit::doomed()].into_iter().flatten() {
+            crate::say!("kin: {words}");
         }
         Ok(detach::start(&home)?)
     });
@@ -126,6 +130,7 @@ fn serve_in_background() -> ExitCode {
 pub fn stage(args: &[OsString]) -> ExitCode {
     let done = match args.first().and_then(|stage| stage.to_str()) {
         Some("session") => detach::session().map_err(FrontError::Io),
+        Some("unit") => unit::become_front(&args[1..]).map_err(FrontError::Io),
         Some("attend") => attend_in_background(),
         Some(_) | None => {
             crate::say!("kin: `kin serve` starts a server");
@@ -264,7 +269,7 @@ impl Front {
         }
         let place = place::settle(&self.home, self.state.clone(), &Host::this())?;
         self.mark = birth::log(&self.state)?.metadata()?.len();
-        birth::elder(&place, &lock, None).map_err(FrontError::Birth)?;
+        birth::elder(&place, &lock, None, None).map_err(FrontError::Birth)?;
         Ok(Some(place))
     }
 

@@ -10,11 +10,14 @@
 //! a second. What is told is always a whole set: see [`Good`] for what becomes of a broken file.
 //!
 //! A directory that is not there yet is waited for at the nearest one that is. Links are followed, and both ends watched.
-//! A file system that tells nobody of its changes (NFS, when another host writes) needs [`Look::now`].
+//! A file system that tells nobody of its changes (NFS, when another host writes) needs [`Look::now`]. Whoever asks is told by
+//! whoever takes the readings, so that they are acted on in the order in which they were read.
 
+use crate::engine::Reloaded;
 use kin_config::files::Reader;
 use kin_config::good::{Good, Reading};
 use kin_config::{Input, Mistake};
+use kin_core::Refusal;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::collections::{BTreeSet, HashMap};
@@ -25,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 /// So long nothing may happen before the files are read.
@@ -60,6 +63,11 @@ impl JobFiles {
         self.good.judge(inputs)
     }
 
+    /// What would hold now, without remembering it.
+    fn peek(&self) -> Reading {
+        self.good.clone().judge(self.inputs())
+    }
+
     /// `believe`: also that a file that held something is empty now. Whoever writes a file in place empties it first; that
     /// moment must not be taken for the end of all its jobs.
     fn read_again(&mut self, believe: bool) -> Again {
@@ -83,14 +91,32 @@ impl JobFiles {
 
     /// Reads and goes on reading. The first reading is told at once, the others when something has changed. It ends when
     /// nobody listens any more. Must be called inside the runtime.
-    pub fn watch(self) -> io::Result<(mpsc::Receiver<Reading>, Look)> {
+    pub fn watch(self) -> io::Result<(mpsc::Receiver<Told>, Look)> {
         let watches = Watches::new()?;
         let (tell, told) = mpsc::channel(1);
-        let look = Look(Arc::new(Notify::new()));
-        tokio::spawn(go_on(self, watches, tell, look.0.clone()));
-        Ok((told, look))
+        let (look, asked) = mpsc::unbounded_channel();
+        tokio::spawn(go_on(self, watches, tell, asked));
+        Ok((told, Look(look)))
     }
 }
+
+/// A reading, and who asked for it.
+#[derive(Debug)]
+pub struct Told {
+    pub reading: Arc<Reading>,
+    pub asked: Vec<Asked>,
+}
+
+/// Somebody who asked for a reading.
+#[derive(Debug)]
+pub struct Asked {
+    /// Only what would follow from it.
+    pub plan: bool,
+    pub reply: oneshot::Sender<Outcome>,
+}
+
+/// What was read, and what came of it.
+pub type Outcome = (Arc<Reading>, Result<Reloaded, Refusal>);
 
 #[derive(Debug)]
 enum Again {
@@ -107,11 +133,14 @@ fn seen(inputs: &[Input]) -> Vec<Seen> {
 
 /// Asks for a reading, whether anything has changed or not.
 #[derive(Clone, Debug)]
-pub struct Look(Arc<Notify>);
+pub struct Look(mpsc::UnboundedSender<Asked>);
 
 impl Look {
-    pub fn now(&self) {
-        self.0.notify_one();
+    /// `None`: nobody reads any more.
+    pub async fn now(&self, plan: bool) -> Option<Outcome> {
+        let (reply, outcome) = oneshot::channel();
+        self.0.send(Asked { plan, reply }).ok()?;
+        outcome.await.ok()
     }
 }
 
@@ -124,12 +153,20 @@ enum Why {
     Still,
 }
 
-async fn go_on(mut files: JobFiles, mut watches: Watches, tell: mpsc::Sender<Reading>, look: Arc<Notify>) {
-    let mut why = Why::Asked;
+async fn go_on(
+    mut files: JobFiles,
+    mut watches: Watches,
+    tell: mpsc::Sender<Told>,
+    mut look: mpsc::UnboundedReceiver<Asked>,
+) {
+    let (mut why, mut asked) = (Why::Asked, Vec::new());
     loop {
         watches.set(&files.dirs);
+        // What is only to be planned must not be taken for known afterwards.
+        let only_planned = !asked.is_empty() && asked.iter().all(|asked: &Asked| asked.plan);
         let work = move || {
             let again = match why {
+                Why::Asked if only_planned => Again::Told(Box::new(files.peek())),
                 Why::Asked => Again::Told(Box::new(files.read())),
                 Why::News | Why::Still => files.read_again(why == Why::Still),
             };
@@ -139,9 +176,14 @@ async fn go_on(mut files: JobFiles, mut watches: Watches, tell: mpsc::Sender<Rea
         files = back;
         let doubt = matches!(again, Again::Emptied);
         if let Again::Told(reading) = again
-            && tell.send(*reading).await.is_err()
+            && tell.send(Told { reading: Arc::from(reading), asked: std::mem::take(&mut asked) }).await.is_err()
         {
             return;
+        }
+        if only_planned {
+            // Somebody's question may have come between a change and its reading.
+            why = Why::News;
+            continue;
         }
         let news = async {
             if !doubt {
@@ -156,9 +198,18 @@ async fn go_on(mut files: JobFiles, mut watches: Watches, tell: mpsc::Sender<Rea
             heard = news => match heard {
                 Ok(why) => why,
                 // Nothing can be heard any more: only who asks is answered.
-                Err(_) => tokio::select! { () = look.notified() => Why::Asked, () = tell.closed() => return },
+                Err(_) => tokio::select! {
+                    ask = look.recv() => {
+                        asked.extend(ask);
+                        Why::Asked
+                    }
+                    () = tell.closed() => return,
+                },
             },
-            () = look.notified() => Why::Asked,
+            Some(ask) = look.recv() => {
+                asked.push(ask);
+                Why::Asked
+            }
             () = tell.closed() => return,
         };
     }
@@ -316,8 +367,9 @@ mod tests {
 
     const DEADLINE: Duration = Duration::from_secs(20);
 
-    async fn next(told: &mut mpsc::Receiver<Reading>) -> Reading {
-        tokio::time::timeout(DEADLINE, told.recv()).await.expect("told in time").expect("watches")
+    async fn next(told: &mut mpsc::Receiver<Told>) -> Reading {
+        let told = tokio::time::timeout(DEADLINE, told.recv()).await.expect("told in time").expect("watches");
+        Arc::into_inner(told.reading).expect("nobody else has it")
     }
 
     fn jobs(reading: &Reading) -> Vec<String> {
@@ -349,7 +401,7 @@ mod tests {
         // and is the first that comes.
         std::fs::write(&file, "[a]\ncomand = 'x'\n").expect("writes");
         std::fs::write(dir.path().join("note.txt"), "x").expect("writes");
-        look.now();
+        tokio::spawn(async move { look.now(false).await });
         assert_eq!(jobs(&next(&mut told).await), ["a", "b"]);
 
         // As editors do it: another file in its place.

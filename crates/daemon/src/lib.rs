@@ -11,13 +11,18 @@ macro_rules! say {
 }
 pub(crate) use say;
 
+mod apply;
 pub mod clock;
 pub mod daemon;
 pub mod endings;
 pub mod engine;
 pub mod front;
+pub mod helper;
 pub mod http;
 pub mod jobfiles;
 pub mod output;
 pub mod place;
+pub mod probe;
+mod probing;
 mod seams;
+pub mod surroundings;

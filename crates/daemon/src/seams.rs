@@ -8,6 +8,11 @@ use std::time::Duration;
 
 const CARE_AFTER: Duration = Duration::from_secs(300);
 
+/// The file that stands for systemd's socket: `KIN_TEST_SYSTEMD`.
+pub(crate) fn systemd() -> Option<std::path::PathBuf> {
+    set("KIN_TEST_SYSTEMD").map(Into::into)
+}
+
 pub(crate) fn care_after() -> Duration {
     set("KIN_TEST_CARE_MS").and_then(|text| text.parse().ok()).map_or(CARE_AFTER, Duration::from_millis)
 }

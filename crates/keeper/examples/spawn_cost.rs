@@ -50,6 +50,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 out: null.as_fd(),
                 err: null.as_fd(),
                 tty_slave: None,
+                extra: &[],
                 cgroup: None,
                 slot: &table.slots()[0],
                 restore: &restore,

@@ -29,10 +29,12 @@ pub(crate) enum Kind {
     Run = 1,
     /// What a client handed in under a key.
     Hand = 2,
-    /// The run that named the key has started.
+    /// The run that named the key has started; or what was kept is not kept any more.
     HandUsed = 3,
     /// The keeper stands.
     Stands = 4,
+    /// What is kept under a key, until it is said to be used.
+    Keep = 5,
 }
 
 /// The descriptors of a run, in the order in which they travel.
@@ -212,10 +214,14 @@ impl Keeper {
             let arrived = Arrived::of(received, which);
             if kind == Kind::Run as u64 {
                 whole &= self.take_backup(at, id, slot, run, arrived);
-            } else if kind == Kind::Hand as u64 {
+            } else if kind == Kind::Hand as u64 || kind == Kind::Keep as u64 {
                 // Not whole: the run that names it will fail to start if the keeper dies before it does, and says so.
                 if let Some(Arrived { fds: [a, b, c, ..], .. }) = arrived {
-                    self.hands.keep(run, [a, b, c]);
+                    if kind == Kind::Keep as u64 {
+                        self.hands.keep_on(run, [a, b, c]);
+                    } else {
+                        self.hands.keep(run, [a, b, c]);
+                    }
                 }
             } else if kind == Kind::HandUsed as u64 {
                 self.hands.take(run);
@@ -316,14 +322,14 @@ impl Keeper {
         self.kick_elder();
     }
 
-    pub(crate) fn back_up_hand(&mut self, key: u64, fds: &[Option<OwnedFd>; HANDED]) {
+    pub(crate) fn back_up_hand(&mut self, kind: Kind, key: u64, fds: &[Option<OwnedFd>; HANDED]) {
         let Role::Keeper { backup, .. } = &self.role else { return };
         let mut parcel = Parcel::new();
         for (i, fd) in fds.iter().enumerate() {
             parcel.put(1 << i, fd.as_ref());
         }
         // EAGAIN: the run will fail to start if we die before it does, and says so.
-        if let Err(errno) = parcel.send(backup, &head(Kind::Hand, parcel.which, 0, 0, key)) {
+        if let Err(errno) = parcel.send(backup, &head(kind, parcel.which, 0, 0, key)) {
             crate::say(format_args!("the elder cannot take a descriptor now: {errno}"));
         }
     }

@@ -22,6 +22,13 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start_ticks)
 }
 
+/// Whether a child has become its program, or has ended and nobody can tell any more. True also of its zombie.
+pub(crate) fn has_execed(pid: u32, start_ticks: u64) -> bool {
+    /// Forked, and not yet execed; the kernel clears it before it closes what closes on exec.
+    const PF_FORKNOEXEC: u64 = 0x40;
+    Stat::of(pid).is_none_or(|stat| stat.start_ticks != start_ticks || stat.flags & PF_FORKNOEXEC == 0)
+}
+
 /// The fields of /proc/PID/stat that kin looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stat {
@@ -29,6 +36,8 @@ pub(crate) struct Stat {
     pub(crate) ppid: u32,
     pub(crate) pgid: u32,
     pub(crate) sid: u32,
+    /// The kernel's `PF_` flags.
+    pub(crate) flags: u64,
     pub(crate) start_ticks: u64,
     /// As `wait` would give it; zero for whoever may not know.
     pub(crate) exit_status: i32,
@@ -53,9 +62,10 @@ impl Stat {
         let state = *fields.next()?.first()?;
         let mut next = || fields.next().and_then(number);
         let (ppid, pgid, sid) = (next()? as u32, next()? as u32, next()? as u32);
-        let start_ticks = fields.nth(15).and_then(number)?;
+        let flags = fields.nth(2).and_then(number)?;
+        let start_ticks = fields.nth(12).and_then(number)?;
         let exit_status = fields.nth(29).and_then(number).unwrap_or(0) as i32;
-        Some(Stat { state, ppid, pgid, sid, start_ticks, exit_status })
+        Some(Stat { state, ppid, pgid, sid, flags, start_ticks, exit_status })
     }
 }
 
@@ -67,7 +77,10 @@ mod tests {
     fn the_start_of_a_process_is_field_22_whatever_its_name() {
         let line = b"77 (a) S 1) (x) S 5 6 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987654 10 11";
         let stat = Stat::parse(line).expect("parses");
-        assert_eq!(stat, Stat { state: b'S', ppid: 5, pgid: 6, sid: 7, start_ticks: 987_654, exit_status: 0 });
+        assert_eq!(
+            stat,
+            Stat { state: b'S', ppid: 5, pgid: 6, sid: 7, flags: 4_194_560, start_ticks: 987_654, exit_status: 0 }
+        );
         assert_eq!(Stat::parse(b"77 (a"), None);
     }
 

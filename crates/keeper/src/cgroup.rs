@@ -24,6 +24,17 @@ use std::path::{Path, PathBuf};
 const DEPTH_MAX: usize = 8;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 
+/// Those that runs are limited by, and the word that hands each down.
+const CONTROLLERS: [(&[u8], &[u8]); 3] = [(b"memory", b"+memory"), (b"pids", b"+pids"), (b"cpu", b"+cpu")];
+
+/// What runs can be limited by here, as far as a process beside the keepers can see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offered {
+    pub memory: bool,
+    pub pids: bool,
+    pub cpu: bool,
+}
+
 /// The place of the runs' cgroups, or why there is none.
 #[derive(Debug)]
 pub enum Cgroups {
@@ -54,10 +65,9 @@ impl Cgroups {
         let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) else {
             return Cgroups::None { why: "no cgroup2 file system is mounted where kin can see its own cgroup" };
         };
-        let delegated = own.parent().filter(|_| own.file_name() == Some(OsStr::new("ctl"))).map(|unit| unit.join("r"));
-        let below = own.join(format!("kin-{:08x}", hash(state) as u32));
         let mut why = "its own cgroup is not writable";
-        for path in delegated.into_iter().chain([below]) {
+        for path in places(&own, state) {
+            hand_down(&path);
             match Cgroups::at(&path) {
                 Ok(base) => match base.try_out() {
                     Ok(()) => return Cgroups::At(base),
@@ -78,7 +88,7 @@ impl Cgroups {
         let directory = rustix::fs::open(path, DIRECTORY, Mode::empty())?;
         let mut base = Base { directory, path: path.to_path_buf(), memory: false };
         let mut buffer = [0; 256];
-        for (controller, enable) in [(&b"memory"[..], &b"+memory"[..]), (b"pids", b"+pids")] {
+        for (controller, enable) in CONTROLLERS {
             let offered = read_start_at(&base.directory, c"cgroup.controllers", &mut buffer)?;
             if offered.split(u8::is_ascii_whitespace).any(|word| word == controller) {
                 let enabled = write_at(&base.directory, c"cgroup.subtree_control", enable).is_ok();
@@ -93,6 +103,18 @@ impl Cgroups {
             Cgroups::At(base) => Ok(base),
             Cgroups::None { .. } => Err(io::ErrorKind::Unsupported.into()),
         }
+    }
+
+    /// The controllers that runs' cgroups have, without making anything. Not before the elder stands.
+    pub fn offered(state: &Path) -> Offered {
+        if std::env::var_os("KIN_NO_CGROUP").is_some_and(|v| v == "1") {
+            return Offered::default();
+        }
+        let read = |path: &str| std::fs::read(path).unwrap_or_default();
+        let own = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
+        let Some(own) = own else { return Offered::default() };
+        let found = places(&own, state).find(|path| path.is_dir());
+        found.map_or(Offered::default(), |path| Offered::at(&path))
     }
 
     pub fn is_some(&self) -> bool {
@@ -185,6 +207,18 @@ impl Cgroups {
         value(read_start_at(&directory, c"memory.events", &mut buffer).ok()?, b"oom_kill")
     }
 
+    /// What all that ever ran in it or below used: microseconds of user and system time, which needs no controller; and
+    /// the most memory at once in bytes, which needs one, and 5.19.
+    pub fn used(&self, name: &CStr) -> (Option<(u64, u64)>, Option<u64>) {
+        let (Ok(Some(directory)), Ok(base)) = (self.open_run(name), self.base()) else { return (None, None) };
+        let mut buffer = [0; 512];
+        let cpu = read_start_at(&directory, c"cpu.stat", &mut buffer)
+            .ok()
+            .and_then(|stat| Some((value(stat, b"user_usec")?, value(stat, b"system_usec")?)));
+        let peak = base.memory.then(|| number(read_start_at(&directory, c"memory.peak", &mut buffer).ok()?)).flatten();
+        (cpu, peak)
+    }
+
     fn open_run(&self, name: &CStr) -> io::Result<Option<OwnedFd>> {
         let base = self.base()?;
         plain(name)?;
@@ -193,6 +227,43 @@ impl Cgroups {
             Err(Errno::NOENT) => Ok(None),
             Err(e) => Err(e.into()),
         }
+    }
+}
+
+/// Writes a limit into a run's cgroup.
+pub(crate) fn limit(directory: &OwnedFd, file: &[u8], value: &[u8]) -> rustix::io::Result<()> {
+    let (may_miss, file) = file.strip_prefix(b"-").map_or((false, file), |file| (true, file));
+    // What is written must be the whole: half a number is another one.
+    match rustix::fs::openat(directory, file, OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty()) {
+        Err(Errno::NOENT) if may_miss => Ok(()),
+        file => match rustix::io::write(&file?, value)? {
+            written if written == value.len() => Ok(()),
+            _ => Err(Errno::IO),
+        },
+    }
+}
+
+impl Offered {
+    fn at(path: &Path) -> Offered {
+        let enabled = std::fs::read(path.join("cgroup.subtree_control")).unwrap_or_default();
+        let has = |name: &[u8]| enabled.split(u8::is_ascii_whitespace).any(|word| word == name);
+        Offered { memory: has(b"memory"), pids: has(b"pids"), cpu: has(b"cpu") }
+    }
+}
+
+/// Where the runs' cgroups may be, best first.
+fn places(own: &Path, state: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let delegated = own.parent().filter(|_| own.file_name() == Some(OsStr::new("ctl"))).map(|unit| unit.join("r"));
+    delegated.into_iter().chain([own.join(format!("kin-{:08x}", hash(state) as u32))])
+}
+
+/// Hands the controllers down to where the runs' place will be: possible only where no process sits beside it, which is
+/// why kin's own live in `ctl`. What cannot be handed down is not offered.
+fn hand_down(place: &Path) {
+    let Some(Ok(above)) = place.parent().map(|above| rustix::fs::open(above, DIRECTORY, Mode::empty())) else { return };
+    for (_, enable) in CONTROLLERS {
+        // Refused: there is no such controller, or somebody sits there.
+        write_at(&above, c"cgroup.subtree_control", enable).ok();
     }
 }
 
@@ -398,7 +469,39 @@ mod tests {
         std::fs::write(dir.path().join("cgroup.subtree_control"), "").expect("written");
         let cgroups = Cgroups::At(Cgroups::at(dir.path()).expect("a base"));
         assert_eq!(cgroups.oom_kills(c"run"), Some(2));
-        assert_eq!(std::fs::read(dir.path().join("cgroup.subtree_control")).expect("read"), b"+memory");
+        // As the last write found it: a file that keeps what it is told keeps only the last.
+        assert_eq!(std::fs::read(dir.path().join("cgroup.subtree_control")).expect("read"), b"+cpuory");
+    }
+
+    #[test]
+    fn a_runs_limits_are_written_and_its_use_is_read() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| std::fs::write(dir.path().join("run").join(name), text).expect("written");
+        std::fs::create_dir(dir.path().join("run")).expect("made");
+        std::fs::write(dir.path().join("cgroup.controllers"), "memory\n").expect("written");
+        std::fs::write(dir.path().join("cgroup.subtree_control"), "").expect("written");
+        file("memory.max", "");
+        file("memory.peak", "1048576\n");
+        file("cpu.stat", "usage_usec 70\nuser_usec 50\nsystem_usec 20\n");
+        let cgroups = Cgroups::At(Cgroups::at(dir.path()).expect("a base"));
+        let run = cgroups.create(c"run").expect("there");
+        assert_eq!(limit(&run, b"memory.max", b"4096"), Ok(()));
+        assert_eq!(std::fs::read(dir.path().join("run/memory.max")).expect("read"), b"4096");
+        assert_eq!(limit(&run, b"-memory.swap.max", b"0"), Ok(()));
+        assert_eq!(limit(&run, b"pids.max", b"5"), Err(Errno::NOENT), "there is no such controller");
+        assert_eq!(cgroups.used(c"run"), (Some((50, 20)), Some(1 << 20)));
+        assert_eq!(cgroups.used(c"none"), (None, None));
+    }
+
+    #[test]
+    fn what_is_offered_is_what_was_handed_down() {
+        let dir = tempfile::tempdir().expect("a directory");
+        std::fs::write(dir.path().join("cgroup.subtree_control"), "cpu pids\n").expect("written");
+        assert_eq!(Offered::at(dir.path()), Offered { memory: false, pids: true, cpu: true });
+        assert_eq!(Offered::at(&dir.path().join("none")), Offered::default());
+        let found: Vec<PathBuf> = places(Path::new("/cg/kin.service/ctl"), Path::new("/s")).collect();
+        assert_eq!((found.len(), found[0].as_path()), (2, Path::new("/cg/kin.service/r")));
+        assert_eq!(places(Path::new("/cg/x"), Path::new("/s")).count(), 1);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::generation::{Generation, Serving};
 use crate::keeper::{Keeper, Role, Younger, arm, disarm};
 use crate::live::{Live, Lives};
 use crate::place::Place;
-use crate::start::alive;
+use crate::start::{has_begun, has_pid};
 use crate::sys::process::{self, Side};
 use crate::sys::wait::{self, Waited};
 use crate::table::{DRAINED, EXITED, FREE, INTENT, SLOTS, Table, flag};
@@ -56,6 +56,17 @@ pub(crate) fn listen(place: &Place, name: &str) -> io::Result<OwnedFd> {
 /// Gives a socket its name only when it listens, and in one step: whoever finds the name is heard. The path may be too
 /// long for an address; the descriptor's never is.
 pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i32) -> io::Result<()> {
+    name_socket(place, name, socket, Mode::RUSR | Mode::WUSR, |socket| rustix::net::listen(socket, backlog))
+}
+
+/// `begin` is done when it is bound, and before anybody can find it.
+pub(crate) fn name_socket(
+    place: &Place,
+    name: &str,
+    socket: &OwnedFd,
+    mode: Mode,
+    begin: impl FnOnce(&OwnedFd) -> rustix::io::Result<()>,
+) -> io::Result<()> {
     use rustix::fd::AsRawFd;
     let new = format!(".{name}");
     match rustix::fs::unlinkat(place.run_dir(), &new, rustix::fs::AtFlags::empty()) {
@@ -64,8 +75,8 @@ pub(crate) fn listen_as(place: &Place, name: &str, socket: &OwnedFd, backlog: i3
     }
     let path = format!("/proc/self/fd/{}/{new}", place.run_dir().as_raw_fd());
     rustix::net::bind(socket, &SocketAddrUnix::new(path)?)?;
-    rustix::fs::chmodat(place.run_dir(), &new, Mode::RUSR | Mode::WUSR, rustix::fs::AtFlags::empty())?;
-    rustix::net::listen(socket, backlog)?;
+    rustix::fs::chmodat(place.run_dir(), &new, mode, rustix::fs::AtFlags::empty())?;
+    begin(socket)?;
     rustix::fs::renameat(place.run_dir(), &new, place.run_dir(), name)?;
     Ok(())
 }
@@ -350,7 +361,15 @@ impl Keeper {
                 }
                 return;
             }
-            INTENT => alive(slot),
+            INTENT => {
+                if slot.start_ticks.load(Ordering::Relaxed) == 0 {
+                    has_pid(slot);
+                }
+                // No news reach us of a child that still hangs before its program: it is looked at by time.
+                if !has_begun(slot) {
+                    live.look_at = clock::mono();
+                }
+            }
             _ => {}
         }
         let Some(generation) = self.generations[at].as_mut() else { return };
@@ -360,15 +379,15 @@ impl Keeper {
         find_logs(&self.place, &mut live);
         crate::output::resync(slot, &mut live);
         live.index = crate::live::Index::default();
+        if slot.stop_stage.load(Ordering::Relaxed) > 0 {
+            live.look_at = clock::mono();
+        }
         if slot.state.load(Ordering::Relaxed) == EXITED {
             // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
             // already be another's, so it is not asked for.
             live.pidfd = None;
             self.serve_streams(at, live);
-            return;
-        }
-        if slot.stop_stage.load(Ordering::Relaxed) > 0 {
-            live.look_at = clock::mono();
+            return self.send_rung(at, slot_at, run);
         }
         if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
             // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
@@ -384,7 +403,7 @@ impl Keeper {
                 Err(_) => {
                     // Out of descriptors: it is our child all the same, and its end is heard of by its number.
                     self.serve_streams(at, live);
-                    return self.first_rung(at, slot_at, run);
+                    return self.send_rung(at, slot_at, run);
                 }
             },
             Some(_) | None => None,
@@ -392,13 +411,14 @@ impl Keeper {
         match pidfd {
             Some(pidfd) => {
                 self.serve_run(at, live, pidfd);
-                self.first_rung(at, slot_at, run);
+                self.send_rung(at, slot_at, run);
             }
             None => {
                 slot.set_flag(flag::STATUS_UNKNOWN);
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);
                 slot.state.store(EXITED, Ordering::Release);
                 self.serve_streams(at, live);
+                self.send_rung(at, slot_at, run);
             }
         }
     }

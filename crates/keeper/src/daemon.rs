@@ -162,14 +162,16 @@ impl Keeper {
         let mut command = Command::new("/proc/self/exe");
         command.arg0("kin").arg("daemon").arg("--state").arg(&self.place.state).arg("--run").arg(&self.place.run);
         command.arg("--listen-fd").arg(self.api.as_raw_fd().to_string());
+        command.arg("--notify-fd").arg(self.notify.as_raw_fd().to_string());
         if let Some((soft, _hard)) = self.restore.nofile {
             command.env("KIN_NOFILE_SOFT", soft.to_string());
         }
         command.stdin(Stdio::null());
-        // It is to inherit this one descriptor, and nothing else of ours is without CLOEXEC.
-        rustix::io::fcntl_setfd(&self.api, rustix::io::FdFlags::empty())?;
+        // It is to inherit these two descriptors, and nothing else of ours is without CLOEXEC.
+        let handed = [&self.api, &self.notify];
+        handed.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::empty()))?;
         let spawned = command.spawn();
-        rustix::io::fcntl_setfd(&self.api, rustix::io::FdFlags::CLOEXEC)?;
+        handed.iter().try_for_each(|fd| rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC))?;
         let pid = spawned?.id();
         // What protects us from the OOM killer is not for the one that grows.
         if let Some(before) = self.restore.oom_score_adj

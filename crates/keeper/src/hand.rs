@@ -1,7 +1,9 @@
 //! The small door: descriptors that a client hands in under a key, and what is typed at a run's terminal.
 //!
-//! Descriptors cannot travel through an HTTP server. A key that no run names within a minute is dropped.
+//! Descriptors cannot travel through an HTTP server. A key that no run names within a minute is dropped; what is *kept*
+//! (a listening socket that outlives the runs it is passed to) stays until somebody says otherwise.
 
+use crate::backup::Kind;
 use crate::clock::{self, SECOND};
 use crate::keeper::{Keeper, arm, disarm};
 use crate::sys::misc::{self, Packet};
@@ -11,6 +13,10 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 
 const HAND: &[u8; 8] = b"KINHAND1";
+/// One descriptor, kept; whether a key is kept; no longer.
+const KEEP: &[u8; 8] = b"KINKEEP1";
+const HAVE: &[u8; 8] = b"KINHAVE1";
+const DROP: &[u8; 8] = b"KINDROP1";
 const TAKEN: &[u8; 8] = b"KINHAND+";
 const INPUT: &[u8; 8] = b"KININPUT";
 const SIZE: &[u8; 8] = b"KINSIZE1";
@@ -25,8 +31,11 @@ const PACKET: usize = 24 + 4096;
 struct Hand {
     key: u64,
     fds: [Option<OwnedFd>; HANDED],
+    /// `FOREVER`: it is kept.
     until: u64,
 }
+
+const FOREVER: u64 = u64::MAX;
 
 #[derive(Debug)]
 struct HandConn {
@@ -68,8 +77,19 @@ impl Hands {
             self.held.push(Hand { key, fds, until: clock::mono() + PATIENCE });
         }
     }
-    pub(crate) fn held(&self) -> impl Iterator<Item = (u64, &[Option<OwnedFd>; HANDED])> {
-        self.held.iter().map(|hand| (hand.key, &hand.fds))
+    /// Keeps it until `take`.
+    pub(crate) fn keep_on(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED]) {
+        self.keep(key, fds);
+        if let Some(hand) = self.held.iter_mut().find(|hand| hand.key == key) {
+            hand.until = FOREVER;
+        }
+    }
+    /// What is kept under a key, for one more run.
+    pub(crate) fn kept(&self, key: u64) -> Option<&OwnedFd> {
+        self.held.iter().find(|hand| hand.key == key && hand.until == FOREVER)?.fds[0].as_ref()
+    }
+    pub(crate) fn held(&self) -> impl Iterator<Item = (u64, bool, &[Option<OwnedFd>; HANDED])> {
+        self.held.iter().map(|hand| (hand.key, hand.until == FOREVER, &hand.fds))
     }
     /// What was handed in under a key; it is gone then.
     pub(crate) fn take(&mut self, key: u64) -> Option<[Option<OwnedFd>; HANDED]> {
@@ -147,12 +167,25 @@ impl Keeper {
     }
 
     fn hand_packet(&mut self, at: usize, packet: &[u8], Packet { fds: [a, b, c, ..], .. }: Packet) {
+        let fds = [a, b, c];
         let long = |i: usize| packet.get(8 * i..8 * i + 8).and_then(|b| b.try_into().ok()).map(u64::from_le_bytes);
         let (Some(kind), Some(number)) = (packet.get(..8), long(1)) else { return };
         if kind == HAND {
-            let fds = [a, b, c];
-            self.back_up_hand(number, &fds);
+            self.back_up_hand(Kind::Hand, number, &fds);
             self.hands.keep(number, fds);
+            self.hand_answer(at, TAKEN);
+        } else if kind == KEEP && fds[0].is_some() {
+            self.back_up_hand(Kind::Keep, number, &fds);
+            self.hands.keep_on(number, fds);
+            self.hand_answer(at, TAKEN);
+        } else if kind == HAVE {
+            let mut answer = [0u8; 16];
+            answer[..8].copy_from_slice(HAVE);
+            answer[8] = u8::from(self.hands.kept(number).is_some());
+            self.hand_answer(at, &answer);
+        } else if kind == DROP {
+            drop(self.hands.take(number));
+            self.hand_used(number);
             self.hand_answer(at, TAKEN);
         } else if kind == INPUT {
             let (Some(offset), Some(typed)) = (long(2), packet.get(24..)) else { return };

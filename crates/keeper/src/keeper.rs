@@ -18,7 +18,8 @@ use crate::stop::Kills;
 use crate::token::Token;
 use crate::tree::Processes;
 use crate::vanish::Lost;
-use crate::wire::{Guard, Tell};
+use crate::wire::{self, Guard, Tell};
+use kin_core::RunNo;
 use rustix::event::epoll;
 use rustix::fd::{AsFd, OwnedFd};
 use std::collections::VecDeque;
@@ -95,6 +96,8 @@ pub(crate) struct Keeper {
     pub(crate) hands: Hands,
     /// The API's listening socket, which the daemon accepts on.
     pub(crate) api: OwnedFd,
+    /// Where runs say that they are ready; the daemon reads it.
+    pub(crate) notify: OwnedFd,
     /// Held, never read: while it is open the server's lock is taken.
     pub(crate) lock: OwnedFd,
     /// Wakes the elder to take backups.
@@ -186,8 +189,12 @@ impl Keeper {
 
     /// To everybody who came to this generation's socket.
     pub(crate) fn tell_generation(&mut self, generation: usize, tell: Tell) {
-        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.generation == generation && conn.role.is_some())
-        {
+        let of_helper = if let Tell::Changed { run, .. } = tell { RunNo::new(run).map(RunNo::is_helper) } else { None };
+        let hears = |conn: &Conn| match (conn.role, of_helper) {
+            (None, _) | (Some(wire::Role::Daemon), Some(true)) | (Some(wire::Role::Helper), Some(false)) => false,
+            (Some(_), _) => true,
+        };
+        for conn in self.conns.iter_mut().flatten().filter(|conn| conn.generation == generation && hears(conn)) {
             conn.tell(tell);
         }
     }

@@ -55,6 +55,8 @@ pub(crate) struct Live {
     /// What names its logs.
     pub(crate) logs: Logs,
     pub(crate) pidfd: Option<OwnedFd>,
+    /// While its child is on the way to exec and we have made it: see `Arena::take_news`.
+    pub(crate) news: Option<OwnedFd>,
     /// Our child, so that `waitid` tells how it ended; else only the pidfd may.
     pub(crate) ours: bool,
     pub(crate) out: Feed,
@@ -82,6 +84,7 @@ impl Live {
             run,
             logs: Logs::default(),
             pidfd: None,
+            news: None,
             ours: true,
             out: Feed::default(),
             err: Feed::default(),

@@ -52,6 +52,13 @@ impl Place {
         rustix::fs::openat(&self.run_dir, &name[..], own_file(OFlags::RDONLY), Mode::empty())
     }
 
+    /// The file in which a run says that it is ready, made by the daemon.
+    pub(crate) fn open_ready(&self, run: u64) -> rustix::io::Result<OwnedFd> {
+        let mut name = *b"ready/00000000.word";
+        name[6..14].copy_from_slice(&RunNo::new(run).ok_or(Errno::INVAL)?.chars());
+        rustix::fs::openat(&self.run_dir, &name[..], own_file(OFlags::WRONLY | OFlags::APPEND), Mode::empty())
+    }
+
     /// What names a run's logs, by the name of its spec; nothing, when that is gone or cannot be opened now.
     pub(crate) fn logs(&self, run: u64) -> Logs {
         Logs::of(self.open_spec(run).ok())

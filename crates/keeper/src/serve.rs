@@ -286,7 +286,7 @@ impl Keeper {
                 }
                 self.tell_daemons(Tell::Front { pid });
             }
-            wire::Role::Watcher => {}
+            wire::Role::Watcher | wire::Role::Helper => {}
         }
     }
 

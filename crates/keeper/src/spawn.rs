@@ -4,7 +4,7 @@
 //!   the keeper   slot INTENT, pipes made and backed up, cgroup made
 //!   spawn        the kernel makes the child and writes its pid into the slot
 //!   the child    session, stdio, limits, user, directory, exec; or step and errno into the slot, and exit 127
-//!   the keeper   state RUNNING
+//!   the keeper   state RUNNING: at once where it has waited for exec, else when the news say that exec was done
 //! ```
 //! An `Err` of `spawn` means that there is no child. A child that could not become the program is a child like any
 //! other, with a pidfd and a zombie to reap; its slot's `step` says what happened, at the latest when it is a zombie.
@@ -36,6 +36,8 @@ pub struct Prepared<'a> {
     pub err: BorrowedFd<'a>,
     /// The terminal side of a pty; it then stands for all three, whatever they are.
     pub tty_slave: Option<BorrowedFd<'a>>,
+    /// Further descriptors and their numbers in the child, from 3 on, in their order.
+    pub extra: &'a [(BorrowedFd<'a>, u16)],
     /// The run's own cgroup, as a descriptor of its directory.
     pub cgroup: Option<BorrowedFd<'a>>,
     /// In memory shared with whoever shall know of the child.
@@ -57,6 +59,11 @@ fn may_share(arena: &mut Arena, p: &Prepared<'_>) -> bool {
 }
 
 impl Arena {
+    /// After a `spawn` that did not wait for exec: at its end when the child has become the program, or has died.
+    pub(crate) fn take_news(&mut self) -> Option<OwnedFd> {
+        self.news.take()
+    }
+
     /// Where `spawn` looks whether paths are local.
     pub fn locality(&mut self) -> &mut Locality {
         &mut self.locality

@@ -8,8 +8,10 @@
 //!   0  magic "KINSPEC1"        8  u32 total bytes      12  u32 strings that follow
 //!  16  the fixed part, little-endian (see `put_fixed`)
 //!  FIXED_END  groups: u32 × n    then the strings, each ending in NUL:
-//!     directory, log base, cgroup name, label, candidate programs…, argv…, environment…
+//!     directory, log base, cgroup name, candidate programs…, argv…, environment…,
+//!     and, where any of the later features is used: cgroup files…, socket keys…, an empty one
 //! ```
+//! A keeper that does not know the later features finds more strings than it expects, and refuses the spec.
 
 use std::ffi::CStr;
 
@@ -35,6 +37,8 @@ pub enum Output {
     Bypass,
     /// A terminal of its own: one stream, kept as `out`. Size in rows and columns.
     Tty { rows: u16, cols: u16 },
+    /// Thrown away: a helper's.
+    Null,
 }
 
 /// What to do when the disk below the logs is full.
@@ -53,6 +57,25 @@ pub struct Rlimit {
     pub soft: u64,
     pub hard: u64,
 }
+
+/// A limit of the run's cgroup: what is written into which of its files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupFile {
+    /// With a `-` before it, it may be missing (a kernel without swap has no `memory.swap.max`).
+    pub file: Vec<u8>,
+    pub value: Vec<u8>,
+}
+
+impl CgroupFile {
+    pub fn new(file: &str, value: impl std::fmt::Display) -> CgroupFile {
+        CgroupFile { file: file.into(), value: value.to_string().into_bytes() }
+    }
+}
+
+/// Signals that a ladder may have after its first.
+pub const STOP_MORE: usize = 7;
+/// Sockets that a run may be passed.
+pub const SOCKETS: usize = 16;
 
 /// Everything a keeper must know to start one run. Byte strings may hold anything but NUL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,7 +105,9 @@ pub struct Spec {
     pub on_full: OnFull,
     /// First signal of the stop ladder.
     pub stop_signal: u8,
-    /// Then KILL, of the whole tree.
+    /// Signals that follow the first, each when the one before was waited for. None may be zero.
+    pub stop_more: Vec<u8>,
+    /// How long each signal is waited for; then KILL, of the whole tree.
     pub stop_wait_ms: u64,
     /// Zero: no timeout.
     pub timeout_ms: u64,
@@ -90,6 +115,12 @@ pub struct Spec {
     pub linger_ms: u64,
     /// Bytes of output kept per stream; zero: no cap.
     pub keep_bytes: u64,
+    /// Written before the run starts; one that cannot be written is `spawn-failed(cgroup)`.
+    pub cgroup_files: Vec<CgroupFile>,
+    /// Keys of kept sockets: descriptors 3 and following, with LISTEN_PID in the environment.
+    pub sockets: Vec<u64>,
+    /// This descriptor is the file `ready/<run>.word` of the runtime directory, which is there already.
+    pub ready_fd: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,10 +151,14 @@ impl Spec {
             hand_key: 0,
             on_full: OnFull::Drop,
             stop_signal: 15,
+            stop_more: Vec::new(),
             stop_wait_ms: 10_000,
             timeout_ms: 0,
             linger_ms: 5_000,
             keep_bytes: 1 << 30,
+            cgroup_files: Vec::new(),
+            sockets: Vec::new(),
+            ready_fd: None,
         }
     }
 
@@ -134,6 +169,16 @@ impl Spec {
         if self.rlimits.len() > RLIMITS {
             return Err(BadSpec("too many limits"));
         }
+        if self.stop_more.len() > STOP_MORE || self.stop_more.contains(&0) {
+            return Err(BadSpec("too many stop signals, or one that is none"));
+        }
+        if self.sockets.len() > SOCKETS || self.cgroup_files.len() > usize::from(u16::MAX) {
+            return Err(BadSpec("too many sockets or cgroup files"));
+        }
+        if self.ready_fd.is_some_and(|fd| usize::from(fd) < 3 + self.sockets.len()) {
+            return Err(BadSpec("the descriptor for readiness is taken"));
+        }
+        let later = self.later()?;
         let groups: &[u32] = self.user.as_ref().map_or(&[], |u| &u.groups);
         let mut out = Vec::with_capacity(1024);
         out.extend_from_slice(MAGIC);
@@ -142,6 +187,7 @@ impl Spec {
             Output::Pipes => (0u32, 0, 0),
             Output::Bypass => (1, 0, 0),
             Output::Tty { rows, cols } => (2, rows, cols),
+            Output::Null => (3, 0, 0),
         };
         for long in [
             self.hand_key,
@@ -150,8 +196,11 @@ impl Spec {
             self.linger_ms,
             self.keep_bytes,
             (u64::from(rows) << 16) | u64::from(cols),
-            0,
-            0,
+            later.len() as u64
+                | (self.cgroup_files.len() as u64) << 16
+                | (self.sockets.len() as u64) << 32
+                | u64::from(self.ready_fd.unwrap_or(0)) << 48,
+            self.stop_more.iter().rev().fold(0, |all, signal| all << 8 | u64::from(*signal)),
         ] {
             out.extend_from_slice(&long.to_le_bytes());
         }
@@ -194,7 +243,7 @@ impl Spec {
             out.extend_from_slice(&group.to_le_bytes());
         }
         let strings = [&self.directory, &self.log_base, &self.cgroup].into_iter();
-        for string in strings.chain(&self.programs).chain(&self.argv).chain(&self.env) {
+        for string in strings.chain(&self.programs).chain(&self.argv).chain(&self.env).chain(&later) {
             if string.contains(&0) {
                 return Err(BadSpec("a NUL byte in a string"));
             }
@@ -203,9 +252,25 @@ impl Spec {
         }
         let total = u32::try_from(out.len()).map_err(|_| BadSpec("larger than 4 GiB"))?;
         out[8..12].copy_from_slice(&total.to_le_bytes());
-        let count = 3 + self.programs.len() + self.argv.len() + self.env.len();
+        let count = 3 + self.programs.len() + self.argv.len() + self.env.len() + later.len();
         out[12..16].copy_from_slice(&(count as u32).to_le_bytes());
         Ok(out)
+    }
+
+    /// The strings of the later features; none where none is used.
+    fn later(&self) -> Result<Vec<Vec<u8>>, BadSpec> {
+        let mut strings = Vec::new();
+        for CgroupFile { file, value } in &self.cgroup_files {
+            if file.is_empty() || file.iter().any(|b| matches!(b, b'/' | b'=')) {
+                return Err(BadSpec("not a file of a cgroup"));
+            }
+            strings.push([file.as_slice(), value].join(&b'='));
+        }
+        strings.extend(self.sockets.iter().map(|key| key.to_string().into_bytes()));
+        if !strings.is_empty() || self.ready_fd.is_some() || self.output == Output::Null {
+            strings.push(Vec::new());
+        }
+        Ok(strings)
     }
 }
 
@@ -237,7 +302,11 @@ impl<'a> SpecView<'a> {
         if view.u32_at(8) as usize != bytes.len() {
             return Err(BadSpec("cut short"));
         }
-        let counts = (view.word(0) as u64) + (view.word(1) as u64) + (view.word(2) as u64) + 3;
+        let (later, files, sockets) = (view.later(0), view.later(1), view.later(2));
+        let counts = (view.word(0) as u64) + (view.word(1) as u64) + (view.word(2) as u64) + 3 + later as u64;
+        if files + sockets > later || sockets > SOCKETS {
+            return Err(BadSpec("counts disagree"));
+        }
         if view.word(0) == 0
             || view.word(1) == 0
             || view.word(4) as usize > RLIMITS
@@ -270,6 +339,10 @@ impl<'a> SpecView<'a> {
     fn word(&self, i: usize) -> u32 {
         self.u32_at(HEAD + 64 + 4 * i)
     }
+    /// Part of the word about later features: their strings, cgroup files, sockets, descriptor.
+    fn later(&self, part: u32) -> usize {
+        usize::from((self.long(6) >> (16 * part)) as u16)
+    }
     fn string_list(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
         let bytes = self.bytes;
         let mut at = self.strings;
@@ -300,7 +373,29 @@ impl<'a> SpecView<'a> {
     }
     /// The programs, then the arguments, then the environment: in one pass, for filling pointer arrays.
     pub fn programs_argv_env(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
-        self.string_list().skip(3)
+        self.string_list().skip(3).take(self.program_count() + self.argv_count() + self.env_count())
+    }
+    fn later_strings(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
+        self.string_list().skip(3 + self.program_count() + self.argv_count() + self.env_count())
+    }
+    /// Files of the run's cgroup, and what is to be written into each.
+    pub fn cgroup_files(&self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> + use<'a> {
+        self.later_strings().take(self.later(1)).filter_map(|string| {
+            let bytes = string.to_bytes();
+            let cut = bytes.iter().position(|b| *b == b'=')?;
+            Some((&bytes[..cut], &bytes[cut + 1..]))
+        })
+    }
+    /// Keys of the sockets it is passed.
+    pub fn sockets(&self) -> impl Iterator<Item = u64> + use<'a> {
+        let keys = self.later_strings().skip(self.later(1)).take(self.later(2));
+        keys.map(|key| crate::text::number(key.to_bytes()).unwrap_or(0))
+    }
+    pub fn socket_count(&self) -> usize {
+        self.later(2)
+    }
+    pub fn ready_fd(&self) -> Option<u16> {
+        Some(self.later(3) as u16).filter(|fd| *fd > 0)
     }
     pub fn programs(&self) -> impl Iterator<Item = &'a CStr> + use<'a> {
         self.string_list().skip(3).take(self.program_count())
@@ -342,6 +437,7 @@ impl<'a> SpecView<'a> {
         match self.word(13) {
             1 => Output::Bypass,
             2 => Output::Tty { rows: (self.long(5) >> 16) as u16, cols: self.long(5) as u16 },
+            3 => Output::Null,
             _ => Output::Pipes,
         }
     }
@@ -350,6 +446,14 @@ impl<'a> SpecView<'a> {
     }
     pub fn stop_signal(&self) -> u8 {
         self.word(15) as u8
+    }
+    /// The ladder's signal on this rung, from zero; `None`: there it is KILL.
+    pub fn stop_rung(&self, rung: usize) -> Option<u8> {
+        match rung {
+            0 => Some(self.stop_signal()),
+            1..=STOP_MORE => Some((self.long(7) >> (8 * (rung - 1))) as u8).filter(|signal| *signal != 0),
+            _ => None,
+        }
     }
     pub fn hand_key(&self) -> u64 {
         self.long(0)
@@ -401,6 +505,45 @@ mod tests {
         assert_eq!((view.nice(), view.oom_score_adj()), (Some(-5), None));
         assert_eq!(view.output(), Output::Tty { rows: 24, cols: 80 });
         assert_eq!((view.stop_signal(), view.stop_wait_ms(), view.linger_ms()), (15, 10_000, 5_000));
+    }
+
+    #[test]
+    fn later_features_are_written_and_read_and_refused_by_who_does_not_know_them() {
+        let plain = sample().encode().expect("encodes");
+        let strings = |bytes: &[u8]| u32::from_le_bytes([bytes[12], bytes[13], bytes[14], bytes[15]]);
+        assert_eq!(strings(&plain), 3 + 2 + 3 + 2, "nothing that an earlier keeper would not expect");
+        let mut spec = sample();
+        spec.cgroup_files = vec![CgroupFile::new("memory.max", 1 << 20), CgroupFile::new("cpu.max", "5000 100000")];
+        spec.sockets = vec![7, u64::MAX];
+        spec.ready_fd = Some(5);
+        spec.stop_signal = 2;
+        spec.stop_more = vec![15, 1];
+        spec.output = Output::Null;
+        let bytes = spec.encode().expect("encodes");
+        assert_eq!(strings(&bytes), strings(&plain) + 5);
+        let view = SpecView::check(&bytes).expect("checks");
+        let files: Vec<_> = view.cgroup_files().collect();
+        assert_eq!(files, [(&b"memory.max"[..], &b"1048576"[..]), (b"cpu.max", b"5000 100000")]);
+        assert_eq!((view.sockets().collect::<Vec<_>>(), view.socket_count()), (vec![7, u64::MAX], 2));
+        assert_eq!((view.ready_fd(), view.output()), (Some(5), Output::Null));
+        assert_eq!((0..5).map_while(|rung| view.stop_rung(rung)).collect::<Vec<_>>(), [2, 15, 1]);
+        assert_eq!(view.programs_argv_env().count(), 2 + 3 + 2);
+    }
+
+    #[test]
+    fn what_a_keeper_could_not_do_is_refused() {
+        let spoils: [fn(&mut Spec); 5] = [
+            |s| s.stop_more = vec![15; 8],
+            |s| s.stop_more = vec![0],
+            |s| s.ready_fd = Some(2),
+            |s| (s.sockets, s.ready_fd) = (vec![1, 2], Some(4)),
+            |s| s.cgroup_files = vec![CgroupFile::new("../x", 1)],
+        ];
+        for (i, spoil) in spoils.into_iter().enumerate() {
+            let mut spec = sample();
+            spoil(&mut spec);
+            assert!(spec.encode().is_err(), "{i}");
+        }
     }
 
     #[test]

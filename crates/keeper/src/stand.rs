@@ -1,7 +1,7 @@
 //! `kin keep …`: from a command line to a running elder.
 //!
 //! ```text
-//!   kin keep --elder --state S --run R --lock-fd N [--listen-fd M]     becomes the elder, in the background
+//!   kin keep --elder --state S --run R --lock-fd N [--listen-fd M] [--notify-fd O]     becomes the elder
 //!   kin keep --resume N                                                goes on after an upgrade, from what N says
 //!   kin keep --probe LAYOUT                                            says which layout of run tables it knows
 //! ```
@@ -23,6 +23,7 @@ use crate::token::Token;
 use crate::tree::Processes;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
+use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use rustix::process::{Resource, Rlimit};
 use std::collections::VecDeque;
@@ -31,8 +32,7 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: kin keep --elder --state DIR --run DIR --lock-fd N [--listen-fd N] | kin keep --probe LAYOUT";
+const USAGE: &str = "usage: kin keep --elder --state DIR --run DIR --lock-fd N [--listen-fd N] [--notify-fd N] | kin keep --probe LAYOUT";
 
 #[derive(Debug, Default)]
 struct Args {
@@ -41,6 +41,7 @@ struct Args {
     run: Option<PathBuf>,
     lock: Option<i32>,
     listen: Option<i32>,
+    notify: Option<i32>,
     probe: Option<u32>,
     resume: Option<i32>,
 }
@@ -56,6 +57,7 @@ fn parse(args: impl Iterator<Item = OsString>) -> Option<Args> {
             "--run" => parsed.run = Some(args.next()?.into()),
             "--lock-fd" => parsed.lock = Some(number(args.next())?),
             "--listen-fd" => parsed.listen = Some(number(args.next())?),
+            "--notify-fd" => parsed.notify = Some(number(args.next())?),
             "--resume" => parsed.resume = Some(number(args.next())?),
             "--probe" => parsed.probe = Some(number(args.next())? as u32),
             _ => return None,
@@ -88,7 +90,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         crate::say(format_args!("{USAGE}"));
         return ExitCode::from(2);
     };
-    match into_background(&state, &run, lock, args.listen) {
+    match into_background(&state, &run, lock, [args.listen, args.notify]) {
         Ok(code) => ExitCode::from(code),
         Err(e) => {
             crate::say(format_args!("cannot start the elder: {e}"));
@@ -98,13 +100,14 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 /// Forks; the parent ends when the elder stands, or with what kept it from standing.
-fn into_background(state: &Path, run: &Path, lock: i32, listen: Option<i32>) -> io::Result<u8> {
+fn into_background(state: &Path, run: &Path, lock: i32, sockets: [Option<i32>; 2]) -> io::Result<u8> {
     let lock = process::inherited(lock)?;
-    let listen = listen.map(process::inherited).transpose()?;
+    let [listen, notify] = sockets.map(|number| number.map(process::inherited));
+    let (listen, notify) = (listen.transpose()?, notify.transpose()?);
     let (ready, tell) = io::pipe()?;
     match process::fork()? {
         Side::Parent { .. } => {
-            drop((tell, lock, listen));
+            drop((tell, lock, listen, notify));
             let mut word = String::new();
             let mut ready = ready;
             ready.read_to_string(&mut word)?;
@@ -117,7 +120,7 @@ fn into_background(state: &Path, run: &Path, lock: i32, listen: Option<i32>) -> 
         Side::Child => {
             drop(ready);
             let mut tell = tell;
-            match stand(state, run, lock, listen) {
+            match stand(state, run, lock, listen, notify) {
                 Ok(mut keeper) => {
                     // Nobody reads it if the front died meanwhile; the elder stands all the same.
                     if let Err(e) = tell.write_all(b"ready") {
@@ -148,7 +151,13 @@ pub(crate) fn settle_in(name: &CStr) -> io::Result<()> {
     process::block_signals()
 }
 
-fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io::Result<Keeper> {
+fn stand(
+    state: &Path,
+    run: &Path,
+    lock: OwnedFd,
+    listen: Option<OwnedFd>,
+    notify: Option<OwnedFd>,
+) -> io::Result<Keeper> {
     rustix::process::setsid()?;
     rustix::process::chdir("/")?;
     settle_in(c"kin-elder")?;
@@ -158,6 +167,10 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
     let api = match listen {
         Some(api) => api,
         None => listen_api(&place)?,
+    };
+    let notify = match notify {
+        Some(notify) => notify,
+        None => listen_notify(&place)?,
     };
     let hand = crate::chain::listen(&place, "hand.sock")?;
     let generation = new_generation(&place, &crate::boot::identity(), Serving::Mine)?;
@@ -170,6 +183,7 @@ fn stand(state: &Path, run: &Path, lock: OwnedFd, listen: Option<OwnedFd>) -> io
         role: Role::Elder { younger: None, fork_at: 0 },
         hands: Hands::new(hand),
         api,
+        notify,
         lock,
         kick: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?,
         daemon: Daemon::new(),
@@ -199,13 +213,14 @@ pub(crate) struct Parts {
     pub(crate) role: Role,
     pub(crate) hands: Hands,
     pub(crate) api: OwnedFd,
+    pub(crate) notify: OwnedFd,
     pub(crate) lock: OwnedFd,
     pub(crate) kick: OwnedFd,
     pub(crate) daemon: Daemon,
 }
 
 pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
-    let Parts { place, restore, generations, own, role, hands, api, lock, kick, daemon } = parts;
+    let Parts { place, restore, generations, own, role, hands, api, notify, lock, kick, daemon } = parts;
     // Blocked first: a signal descriptor only hears of signals that nobody else takes.
     process::block_signals()?;
     Ok(Keeper {
@@ -225,6 +240,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         serial: 0,
         hands,
         api,
+        notify,
         lock,
         kick,
         children: process::children_changed()?,
@@ -253,6 +269,15 @@ pub(crate) fn listen_api(place: &Place) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
     listen_as(place, "kin.sock", &socket, 1024)?;
+    Ok(socket)
+}
+
+/// Where runs say that they are ready. The elder's, so that what is said while no daemon reads waits for the next.
+pub(crate) fn listen_notify(place: &Place) -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    rustix::net::sockopt::set_socket_passcred(&socket, true)?;
+    crate::chain::name_socket(place, "notify.sock", &socket, Mode::from_raw_mode(0o666), |_| Ok(()))?;
     Ok(socket)
 }
 

@@ -1,7 +1,7 @@
 //! A run's beginning: every step leaves behind what the next keeper needs if this one dies right after it.
 //!
 //! ```text
-//!   slot INTENT ▸ pipes ▸ duplicates to the elder ▸ cgroup ▸ clone3 (the kernel writes the pid) ▸ slot RUNNING
+//!   slot INTENT ▸ pipes ▸ duplicates to the elder ▸ cgroup ▸ clone3 (the kernel writes the pid) ▸ exec ▸ slot RUNNING
 //! ```
 //! Until the pid stands in the slot nothing ran, and whoever takes over may start it; after that nobody may.
 
@@ -13,7 +13,7 @@ use crate::keeper::{Keeper, arm};
 use crate::live::{Live, Tty};
 use crate::logs::{Logs, SpecFile};
 use crate::spawn::{Prepared, spawn};
-use crate::spec::{Output, Stdin};
+use crate::spec::{Output, SOCKETS, SpecView, Stdin};
 use crate::table::{DRAINED, FREE, INTENT, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::{Refusal, Tell};
@@ -30,6 +30,9 @@ const KEPT_FDS: u64 = 48;
 
 /// Why a run got no child.
 type NoChild = (SpawnStep, i32);
+
+/// Descriptors beside the three: sockets, and one for readiness.
+const EXTRA_MAX: usize = SOCKETS + 1;
 
 /// The child's ends, which we close as soon as it has them.
 #[derive(Debug, Default)]
@@ -118,11 +121,25 @@ impl Keeper {
                 (ends.out, ends.err) = (out, err);
             }
         }
+        if view.sockets().any(|key| self.hands.kept(key).is_none()) {
+            return Err((SpawnStep::Stdio, Errno::BADF.raw_os_error()));
+        }
+        let ready = match view.ready_fd() {
+            Some(_) => Some(self.place.open_ready(run).map_err(|e| (SpawnStep::Stdio, e.raw_os_error()))?),
+            None => None,
+        };
         fault::point("start-piped");
         let backed = self.back_up(&live);
         fault::point("start-backed-up");
         let name = crate::stop::cgroup_name(run);
         let cgroup = if view.cgroup().is_empty() { None } else { self.cgroups.create(&name).ok() };
+        if let Err(errno) = limit(cgroup.as_ref(), &view) {
+            if cgroup.is_some() {
+                drop(cgroup);
+                self.drop_cgroup(run);
+            }
+            return Err((SpawnStep::Cgroup, errno.raw_os_error()));
+        }
         let Some(own) = self.generations[self.own].as_ref() else { return Ok(()) };
         let slot = &own.table.slots()[usize::from(at)];
         if cgroup.is_some() {
@@ -140,12 +157,24 @@ impl Keeper {
             self.due = self.due.min(deadline);
         }
         let null = self.mover.null();
+        let mut extra = [(null, 0u16); EXTRA_MAX];
+        let mut extras = 0;
+        for key in view.sockets() {
+            // Each is there: it was looked for.
+            extra[extras] = (self.hands.kept(key).map_or(null, AsFd::as_fd), 3 + extras as u16);
+            extras += 1;
+        }
+        if let (Some(file), Some(number)) = (&ready, view.ready_fd()) {
+            extra[extras] = (file.as_fd(), number);
+            extras += 1;
+        }
         let prepared = Prepared {
             view,
             stdin: ends.stdin.as_ref().map(AsFd::as_fd),
             out: ends.out.as_ref().map_or(null, AsFd::as_fd),
             err: ends.err.as_ref().map_or(null, AsFd::as_fd),
             tty_slave: ends.slave.as_ref().map(AsFd::as_fd),
+            extra: &extra[..extras],
             cgroup: cgroup.as_ref().map(AsFd::as_fd),
             slot,
             restore: &self.restore,
@@ -163,7 +192,15 @@ impl Keeper {
             }
         };
         fault::point("start-cloned");
-        alive(slot);
+        has_pid(slot);
+        live.news = self.arena.take_news();
+        // A child that may hang on its way is no running program yet.
+        if self.arena.waited {
+            alive(slot);
+        } else if live.news.is_none() {
+            live.look_at = clock::mono();
+            self.due = 0;
+        }
         if view.hand_key() != 0 {
             self.hand_used(view.hand_key());
         }
@@ -182,6 +219,9 @@ impl Keeper {
         let once = EventFlags::IN | EventFlags::ONESHOT;
         arm(&self.epoll, &pidfd, Token::Exit { generation, slot, check }, once, false);
         live.pidfd = Some(pidfd);
+        if let Some(news) = live.news.as_ref() {
+            arm(&self.epoll, news, Token::Exit { generation, slot, check }, once, false);
+        }
         let out = live.tty.as_ref().map(|tty| tty.master.as_fd()).or(live.out.pipe.as_ref().map(AsFd::as_fd));
         if let Some(pipe) = out {
             arm(&self.epoll, pipe, Token::Out { generation, slot, check }, once, false);
@@ -203,7 +243,7 @@ impl Keeper {
                 (live.out.pipe, live.err.pipe) = (Some(out), Some(err));
                 (ends.out, ends.err) = (Some(child_out), Some(child_err));
             }
-            Output::Bypass => {}
+            Output::Bypass | Output::Null => {}
             Output::Tty { rows, cols } => {
                 let failed = |e: std::io::Error| (SpawnStep::Session, e.raw_os_error().unwrap_or(0));
                 let crate::pty::Pty { master, slave } = crate::pty::open(rows, cols).map_err(failed)?;
@@ -245,12 +285,34 @@ impl Keeper {
     }
 }
 
-/// The child is there: say so in its slot.
-pub(crate) fn alive(slot: &Slot) {
+/// Writes the run's limits into its cgroup. One that asks for limits does not start without them.
+fn limit(cgroup: Option<&OwnedFd>, view: &SpecView<'_>) -> rustix::io::Result<()> {
+    for (file, value) in view.cgroup_files() {
+        crate::cgroup::limit(cgroup.ok_or(Errno::OPNOTSUPP)?, file, value)?;
+    }
+    Ok(())
+}
+
+/// The child is there: with its start its number names nobody else.
+pub(crate) fn has_pid(slot: &Slot) {
     let pid = slot.pid.load(Ordering::Relaxed);
-    slot.t_start.store(clock::wall(), Ordering::Relaxed);
     slot.start_ticks.store(crate::boot::start_ticks(pid).unwrap_or(0), Ordering::Relaxed);
+}
+
+/// The child has become the program, if that could be: say so in its slot.
+pub(crate) fn alive(slot: &Slot) {
+    slot.t_start.store(clock::wall(), Ordering::Relaxed);
     slot.state.store(RUNNING, Ordering::Release);
+}
+
+/// Whether a child in INTENT has become its program meanwhile; then its slot says so.
+pub(crate) fn has_begun(slot: &Slot) -> bool {
+    let (pid, ticks) = (slot.pid.load(Ordering::Relaxed), slot.start_ticks.load(Ordering::Relaxed));
+    let begun = slot.state.load(Ordering::Relaxed) == INTENT && pid != 0 && crate::boot::has_execed(pid, ticks);
+    if begun {
+        alive(slot);
+    }
+    begun
 }
 
 /// The eight characters of a run, as the name of its cgroup.

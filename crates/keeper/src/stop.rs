@@ -1,8 +1,8 @@
 //! The stop ladder, and every other deadline of a run. It stands in the slot, so that whoever takes over goes on with it.
 //!
 //! ```text
-//!   stage 0 ──Stop, or the timeout──▶ 1 the run's stop signal to its whole tree, and a deadline
-//!                                     │ deadline, or Stop(Kill)
+//!   stage 0 ──Stop, or the timeout──▶ 1 the run's stop signal to its whole tree, and a deadline; then the next signal
+//!                                     │ deadline of the last, or Stop(Kill)
 //!                                     ▼
 //!                                     2 KILL to the whole tree, again and again until nobody is left
 //! ```
@@ -13,7 +13,7 @@ use crate::fault;
 use crate::keeper::Keeper;
 use crate::start::run_name;
 use crate::sys::wait;
-use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, SIGNAL_SENT, flag};
+use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNG, RUNG_BITS, RUNNING, SIGNAL_BITS, SIGNAL_SENT, flag};
 use crate::token::check_of;
 use crate::tree::{self, Kill, Swept, TreeRun};
 use crate::wire::StopKind;
@@ -33,7 +33,7 @@ impl Keeper {
         let slot = &generation.table.slots()[usize::from(slot_at)];
         match slot.state.load(Ordering::Relaxed) {
             // Before the first signal: what follows is seen as what was wished, whoever forgets the wish.
-            RUNNING => slot.set_flag(flag::STOP_ASKED),
+            INTENT | RUNNING => slot.set_flag(flag::STOP_ASKED),
             // How it ended is known; only what it left behind is ended now.
             EXITED => {}
             _ => return,
@@ -46,37 +46,49 @@ impl Keeper {
 
     /// First rung, unless it is climbing already.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
-        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
-        let (signal, wait_ms) = match spec.as_ref().map(|spec| spec.view()) {
-            Some(Ok(view)) => (view.stop_signal(), view.stop_wait_ms()),
-            Some(Err(_)) | None => (15, 10_000),
-        };
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
         if slot.stop_stage.load(Ordering::Relaxed) != 0 {
             return self.look_soon(at, slot_at, run, now);
         }
+        self.step_on(at, slot_at, run, 0);
+    }
+
+    /// The signal of this rung, and its deadline; past the last one it is KILL.
+    fn step_on(&mut self, at: usize, slot_at: u16, run: u64, rung: u32) {
+        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
+        let (signal, wait_ms) = match spec.as_ref().map(|spec| spec.view()) {
+            Some(Ok(view)) => (view.stop_rung(rung as usize), view.stop_wait_ms()),
+            Some(Err(_)) | None => ((rung == 0).then_some(15), 10_000),
+        };
+        let Some(signal) = signal else { return self.kill_stage(at, slot_at, run) };
+        let Some(generation) = self.generations[at].as_ref() else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let now = clock::mono();
         let deadline = now.saturating_add(wait_ms.saturating_mul(MS));
-        slot.stop_signal.store(u32::from(signal), Ordering::Relaxed);
+        // The deadline first: whoever dies in between leaves the last rung with more time, not this one with none.
         slot.stop_deadline.store(deadline, Ordering::Relaxed);
+        slot.stop_signal.store(u32::from(signal) | rung << RUNG, Ordering::Release);
         slot.stop_stage.store(1, Ordering::Release);
         fault::point("stop-noted");
-        self.first_rung(at, slot_at, run);
+        self.send_rung(at, slot_at, run);
         self.look_soon(at, slot_at, run, now);
         self.due_by(deadline);
     }
 
-    /// Sends the ladder's first signal, unless that was done. Killed between sending and noting it, it is sent once more:
-    /// better than a run that is killed without ever having been asked.
-    pub(crate) fn first_rung(&mut self, at: usize, slot_at: u16, run: u64) {
+    /// Sends the signal of the rung it stands on, unless that was done. Killed between sending and noting it, it is sent
+    /// once more: better than a run that is killed without ever having been asked.
+    pub(crate) fn send_rung(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
-        let signal = slot.stop_signal.load(Ordering::Relaxed);
-        if slot.stop_stage.load(Ordering::Acquire) != 1 || signal & SIGNAL_SENT != 0 {
+        let is_over = !matches!(slot.state.load(Ordering::Relaxed), RUNNING | EXITED);
+        let stage = slot.stop_stage.load(Ordering::Acquire);
+        let signal = slot.stop_signal.load(Ordering::Acquire);
+        if is_over || stage != 1 || signal & SIGNAL_SENT != 0 {
             return;
         }
-        self.signal_all(at, slot_at, run, signal as i32);
+        self.signal_all(at, slot_at, run, (signal & SIGNAL_BITS) as i32);
         if let Some(generation) = self.generations[at].as_ref() {
             generation.table.slots()[usize::from(slot_at)].stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
         }
@@ -109,9 +121,9 @@ impl Keeper {
             if let Swept::Again { .. } = tree::kill_tree(&mut self.processes, &reapers, &traces, &mut kill) {
                 self.kills.put(run, kill);
             }
-            // The leader is ours: it can be reached whatever the scan saw.
-            self.signal_leader(at, slot_at, 9, true);
         }
+        // The leader is ours: it can be reached whatever the scan saw, and before it has moved into its cgroup.
+        self.signal_leader(at, slot_at, 9, true);
         self.look_soon(at, slot_at, run, now);
     }
 
@@ -134,24 +146,31 @@ impl Keeper {
         }
     }
 
-    /// The leader, or its process group; only while it is there.
-    fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) {
-        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+    /// The leader, or its process group; only while it is there. Whether it was.
+    fn signal_leader(&mut self, at: usize, slot_at: u16, signal: i32, group: bool) -> bool {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return false };
         let slots = generation.table.slots();
-        let Some(live) = generation.lives.get(slot_at) else { return };
+        let Some(live) = generation.lives.get(slot_at) else { return false };
         let slot = &slots[usize::from(slot_at)];
+        let state = slot.state.load(Ordering::Relaxed);
+        // Before exec it is alone, and its group may still be ours.
+        let group = group && state != INTENT;
         let sent = match live.pidfd.as_ref() {
             Some(pidfd) => wait::pidfd_send_signal(pidfd, signal, group),
             // Our child, and not reaped before its end is noted: the number is still its own.
-            None if live.ours && slot.state.load(Ordering::Relaxed) == RUNNING => {
+            None if live.ours && matches!(state, INTENT | RUNNING) => {
                 wait::signal_child(slot.pid.load(Ordering::Relaxed), signal, group)
             }
-            None => return,
+            None => return false,
         };
-        if let Err(e) = sent
-            && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
-        {
-            crate::say(format_args!("cannot signal: {e}"));
+        match sent {
+            Ok(()) => true,
+            Err(e) => {
+                if e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error()) {
+                    crate::say(format_args!("cannot signal: {e}"));
+                }
+                false
+            }
         }
     }
 
@@ -166,13 +185,14 @@ impl Keeper {
             }
             return;
         }
-        self.signal_leader(at, slot_at, signal, true);
+        // Of a leader that has ended the group is not reached through it: who is left of it is told one by one.
+        let told = self.signal_leader(at, slot_at, signal, true);
         let (mut pids, mut still) = ([0u32; 256], [0u32; 256]);
         let leader = self.marks(at, slot_at).0;
         let known = self.tree_pids(at, slot_at, run, &mut pids).unwrap_or(0).min(pids.len());
         for pid in &pids[..known] {
             // The leader's group has it already; a second TERM means something to some programs.
-            if *pid == leader || group_of(*pid) == Some(leader) {
+            if told && (*pid == leader || group_of(*pid) == Some(leader)) {
                 continue;
             }
             let Ok(pidfd) = wait::pidfd_open(*pid) else { continue };
@@ -296,7 +316,28 @@ impl Keeper {
         }
     }
 
+    /// A child that hangs before its program, and sends no news, is looked at. `false`: it does no more.
+    fn still_hangs(&mut self, at: usize, slot_at: u16, now: u64) -> bool {
+        let intent = |keeper: &Keeper| {
+            let generation = keeper.generations[at].as_ref();
+            generation.is_some_and(|g| g.table.slots()[usize::from(slot_at)].state.load(Ordering::Relaxed) == INTENT)
+        };
+        if !intent(self) {
+            return true;
+        }
+        let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return true };
+        if live.look_at == 0 || now < live.look_at {
+            return true;
+        }
+        let check = check_of(live.run);
+        self.leader_ended(at, slot_at, check);
+        intent(self)
+    }
+
     fn deadlines_of(&mut self, at: usize, slot_at: u16, now: u64) {
+        if !self.still_hangs(at, slot_at, now) {
+            return self.due_by(now);
+        }
         let Some(generation) = self.generations[at].as_mut() else { return };
         let slots = generation.table.slots();
         let slot = &slots[usize::from(slot_at)];
@@ -307,22 +348,24 @@ impl Keeper {
         let (stop, timeout) =
             (slot.stop_deadline.load(Ordering::Relaxed), slot.timeout_deadline.load(Ordering::Relaxed));
         let linger = slot.linger_deadline.load(Ordering::Relaxed);
-        if state == RUNNING && live.reaped_by != 0 && now >= live.reaped_by {
+        let lives = matches!(state, INTENT | RUNNING);
+        if lives && live.reaped_by != 0 && now >= live.reaped_by {
             return self.leader_ended(at, slot_at, check_of(run));
         }
         match state {
-            RUNNING | EXITED => {}
-            FREE | INTENT | DRAINED => return,
+            INTENT | RUNNING | EXITED => {}
+            FREE | DRAINED => return,
             _ => return,
         }
-        if state == RUNNING && timeout != 0 && now >= timeout {
+        if lives && timeout != 0 && now >= timeout {
             slot.set_flag(flag::TIMED_OUT);
             self.climb(at, slot_at, run);
             // Only now, when the ladder stands in the slot: whoever dies in between leaves the one or the other.
             let Some(generation) = self.generations[at].as_ref() else { return };
             generation.table.slots()[usize::from(slot_at)].timeout_deadline.store(0, Ordering::Relaxed);
         } else if stage == 1 && stop != 0 && now >= stop {
-            self.kill_stage(at, slot_at, run);
+            let rung = (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS;
+            self.step_on(at, slot_at, run, rung + 1);
         } else if stage > 0 && look_at != 0 && now >= look_at {
             if state == EXITED && (self.tree_is_gone(at, slot_at) || (stage == 2 && now >= stop)) {
                 if !self.settle_stopped(at, slot_at, run, now, linger) {
@@ -333,6 +376,8 @@ impl Keeper {
             } else {
                 self.look_soon(at, slot_at, run, now);
             }
+        } else if state == INTENT && look_at != 0 && now >= look_at {
+            self.look_soon(at, slot_at, run, now);
         } else if state == EXITED && stage == 0 && linger != 0 && now >= linger {
             if slot.has_flag(flag::OUTPUT_BLOCKED) {
                 // What is still in the pipe was written by the run: it waits for the disk, not for the linger.
@@ -367,7 +412,7 @@ impl Keeper {
         let state = slot.state.load(Ordering::Relaxed);
         let stage = slot.stop_stage.load(Ordering::Relaxed);
         let mut next = u64::MAX;
-        if state == RUNNING {
+        if matches!(state, INTENT | RUNNING) {
             let reaped_by = generation.lives.get(slot_at).map_or(0, |live| live.reaped_by);
             next = least(next, reaped_by);
             next = least(next, slot.timeout_deadline.load(Ordering::Relaxed));
@@ -378,7 +423,7 @@ impl Keeper {
         if state == EXITED && stage == 0 {
             next = least(next, slot.linger_deadline.load(Ordering::Relaxed));
         }
-        if stage > 0
+        if (stage > 0 || state == INTENT)
             && let Some(live) = generation.lives.get(slot_at)
         {
             next = least(next, live.look_at);

@@ -5,7 +5,7 @@
 //! stores followed by a release store of `state`, so a reader that sees the state sees what belongs to it.
 //!
 //! ```text
-//!   FREE ──▶ INTENT ──clone3──▶ RUNNING ──zombie seen──▶ EXITED ──pipes at EOF, or linger──▶ DRAINED ──Forget──▶ FREE
+//!   FREE ──▶ INTENT ───exec───▶ RUNNING ──zombie seen──▶ EXITED ──pipes at EOF, or linger──▶ DRAINED ──Forget──▶ FREE
 //!    ▲         │ pid still 0 at takeover: nothing ran       │ reaped only after the store
 //!    └─────────┘
 //! ```
@@ -36,6 +36,10 @@ pub const DRAINED: u32 = 5;
 
 /// In `Slot::stop_signal`: whoever takes over need not send it.
 pub const SIGNAL_SENT: u32 = 1 << 16;
+/// In `Slot::stop_signal`: the signal, and above it the rung.
+pub const SIGNAL_BITS: u32 = 0xff;
+pub const RUNG: u32 = 8;
+pub const RUNG_BITS: u32 = 0xff;
 
 /// Bits of `Slot::flags`.
 pub mod flag {
@@ -96,7 +100,8 @@ pub struct Slot {
     pub si_code: AtomicI32,
     pub si_status: AtomicI32,
     pub stop_stage: AtomicU32,
-    /// The ladder's first signal, and `SIGNAL_SENT` once it was sent.
+    /// Where the ladder stands: the rung's signal in the lowest eight bits, which rung in the next eight, from zero, and
+    /// `SIGNAL_SENT` once that signal was sent.
     pub stop_signal: AtomicU32,
     pub left_behind: AtomicU32,
     /// Wall clock, Unix ns.
@@ -125,7 +130,10 @@ pub struct Slot {
     /// Written by whoever minds the small door.
     pub typed: AtomicU64,
     pub typed_on: AtomicU64,
-    pub spare: [AtomicU64; 7],
+    /// From and to disks, by the leader and whom it waited for.
+    pub read_bytes: AtomicU64,
+    pub write_bytes: AtomicU64,
+    pub spare: [AtomicU64; 5],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -158,6 +166,9 @@ pub struct Snapshot {
     pub stop_signal: u32,
     pub t_blocked: u64,
     pub blocked_errno: u64,
+    /// Zero also from a keeper that does not count them.
+    pub read_bytes: u64,
+    pub write_bytes: u64,
 }
 
 impl Slot {
@@ -191,6 +202,8 @@ impl Slot {
             stop_signal: self.stop_signal.load(Ordering::Relaxed),
             t_blocked: self.t_blocked.load(Ordering::Relaxed),
             blocked_errno: self.blocked_errno.load(Ordering::Relaxed),
+            read_bytes: self.read_bytes.load(Ordering::Relaxed),
+            write_bytes: self.write_bytes.load(Ordering::Relaxed),
         };
         std::sync::atomic::fence(Ordering::Acquire);
         (self.state.load(Ordering::Relaxed) == state && self.run.load(Ordering::Relaxed) == run).then_some(copy)
@@ -224,6 +237,8 @@ impl Slot {
             &self.blocked_errno,
             &self.typed,
             &self.typed_on,
+            &self.read_bytes,
+            &self.write_bytes,
         ] {
             long.store(0, Ordering::Relaxed);
         }

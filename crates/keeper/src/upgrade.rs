@@ -83,6 +83,8 @@ impl Keeper {
         let (api, lock, kick) = (pack.fd(Some(&self.api)), pack.fd(Some(&self.lock)), pack.fd(Some(&self.kick)));
         let hand = pack.fd(Some(self.hands.listener()));
         pack.line(format_args!("doors {api} {lock} {kick} {hand} {}", u8::from(self.closing)));
+        let notify = pack.fd(Some(&self.notify));
+        pack.line(format_args!("notify {notify}"));
         pack.line(format_args!("turn {}", self.turn));
         if let Some((soft, hard)) = self.restore.nofile {
             pack.line(format_args!("nofile {soft} {hard}"));
@@ -124,9 +126,10 @@ impl Keeper {
                 ));
             }
         }
-        for (key, fds) in self.hands.held() {
+        for (key, kept, fds) in self.hands.held() {
             let [a, b, c] = [0, 1, 2].map(|i| pack.fd(fds[i].as_ref()));
-            pack.line(format_args!("hand {key} {a} {b} {c}"));
+            let word = if kept { "kept" } else { "hand" };
+            pack.line(format_args!("{word} {key} {a} {b} {c}"));
         }
     }
 }
@@ -177,6 +180,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     let mut younger_generation = 0u64;
     let mut closing = false;
     let mut turn = 0;
+    let mut notify = None;
     for line in text.lines() {
         let (word, rest) = line.split_once(' ').ok_or_else(torn)?;
         let mut words = Words(rest.split_whitespace());
@@ -187,6 +191,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 closing = words.number::<u8>()? != 0;
                 doors = Some((api, lock, kick, hand));
             }
+            "notify" => notify = words.fd()?,
             "turn" => turn = words.number::<u64>()?,
             "nofile" => restore.nofile = Some((words.number()?, words.number()?)),
             "oom" => restore.oom_score_adj = Some(words.number()?),
@@ -244,7 +249,9 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 let generation = generations.iter_mut().flatten().find(|g| g.id == id).ok_or_else(torn)?;
                 generation.lives.insert(live);
             }
-            "hand" => hands.push((words.number()?, [words.fd()?, words.fd()?, words.fd()?])),
+            "hand" | "kept" => {
+                hands.push((word == "kept", words.number()?, [words.fd()?, words.fd()?, words.fd()?]));
+            }
             // A newer program's former self may say more than we know.
             _ => {}
         }
@@ -258,17 +265,28 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     }
     let own = place_of(own).ok_or_else(torn)?;
     let mut hands_now = Hands::new(hand);
-    for (key, fds) in hands {
-        hands_now.keep(key, fds);
+    for (kept, key, fds) in hands {
+        if kept {
+            hands_now.keep_on(key, fds);
+        } else {
+            hands_now.keep(key, fds);
+        }
     }
+    let place = crate::place::Place::open(&state, &run)?;
+    let notify = match notify {
+        Some(notify) => notify,
+        // Our former self knew of none.
+        None => crate::stand::listen_notify(&place)?,
+    };
     let mut keeper = crate::stand::assemble(crate::stand::Parts {
-        place: crate::place::Place::open(&state, &run)?,
+        place,
         restore,
         generations,
         own,
         role,
         hands: hands_now,
         api,
+        notify,
         lock,
         kick,
         daemon: Daemon::new(),

@@ -18,7 +18,7 @@ const PAUSE: u64 = 50 * MS;
 /// Names have gone and are being made again. What was made anew is known only to us until its other owner starts anew.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lost {
-    api: bool,
+    daemon: bool,
     keeper: bool,
 }
 
@@ -79,7 +79,7 @@ impl Keeper {
         {
             crate::say(format_args!("cannot end a keeper whose socket has lost its name: {e}"));
         }
-        if lost.api {
+        if lost.daemon {
             self.restart_daemon();
         }
     }
@@ -89,7 +89,7 @@ impl Keeper {
     }
 
     fn place_is_whole(&self) -> bool {
-        ["kin.sock", "hand.sock", "elder", "keeper", "spec"].iter().all(|name| self.is_there(name))
+        ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper", "spec"].iter().all(|name| self.is_there(name))
             && self.place.is_same()
             && self.generations.iter().flatten().all(|generation| {
                 // Followed: a table that has lost its name is linked to a descriptor, and that one's owner may be dead.
@@ -111,7 +111,11 @@ impl Keeper {
         if !self.is_there("kin.sock") {
             self.api = crate::stand::listen_api(&self.place)?;
             // The keeper has the old one, and would give it to the daemon if we died.
-            (lost.api, lost.keeper) = (true, true);
+            (lost.daemon, lost.keeper) = (true, true);
+        }
+        if !self.is_there("notify.sock") {
+            self.notify = crate::stand::listen_notify(&self.place)?;
+            (lost.daemon, lost.keeper) = (true, true);
         }
         if !self.is_there("hand.sock") {
             let listener = listen(&self.place, "hand.sock")?;

@@ -11,8 +11,9 @@ use crate::fault;
 use crate::index::{self, End, EndExit, Stream};
 use crate::keeper::{Keeper, Paced, arm, disarm};
 use crate::output::{self, Look};
+use crate::start::has_begun;
 use crate::sys::wait::{self, Corpse, ExitInfo, Stranger, Waited};
-use crate::table::{DRAINED, EXITED, FREE, RUNNING, Slot, flag};
+use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, Slot, flag};
 use crate::token::{Token, check_of};
 use crate::wire::Tell;
 use rustix::event::epoll::EventFlags;
@@ -126,31 +127,32 @@ impl Keeper {
         }
     }
 
-    /// The pidfd of a leader spoke.
+    /// The pidfd of a leader spoke, or the news of one that was on its way to exec, or it is time to look at that.
     pub(crate) fn leader_ended(&mut self, at: usize, slot_at: u16, check: u32) {
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slots = generation.table.slots();
         let Some(live) = generation.lives.checked(slot_at, check) else { return };
         let slot = &slots[usize::from(slot_at)];
         let linger_from = clock::mono().saturating_add(live.linger_ns);
-        let noted = slot.state.load(Ordering::Relaxed) != RUNNING;
+        let noted = !matches!(slot.state.load(Ordering::Relaxed), INTENT | RUNNING);
         if slot.linger_deadline.load(Ordering::Relaxed) == 0 || !noted {
             // Before the end is noted: whoever takes over in between must find a date.
             slot.linger_deadline.store(linger_from, Ordering::Relaxed);
         }
         let pid = slot.pid.load(Ordering::Relaxed);
         if live.ours {
-            match live.pidfd.as_ref().map_or_else(|| wait::peek_pid(pid), wait::peek) {
-                Waited::Alive => {
-                    let Some(pidfd) = live.pidfd.as_ref() else { return };
-                    let token = Token::Exit { generation: at as u16, slot: slot_at, check };
-                    return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
-                }
-                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } => {
+            let waited = live.pidfd.as_ref().map_or_else(|| wait::peek_pid(pid), wait::peek);
+            // Asked after its state and before it is reaped: a zombie, too, tells whether it ever was the program.
+            let begun = has_begun(slot);
+            match waited {
+                Waited::Alive => return self.leader_goes_on(at, slot_at, check, begun),
+                Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib, read_blocks, write_blocks } => {
                     if !noted {
                         slot.user_us.store(user_us, Ordering::Relaxed);
                         slot.system_us.store(system_us, Ordering::Relaxed);
                         slot.max_rss_kib.store(max_rss_kib, Ordering::Relaxed);
+                        slot.read_bytes.store(read_blocks.saturating_mul(512), Ordering::Relaxed);
+                        slot.write_bytes.store(write_blocks.saturating_mul(512), Ordering::Relaxed);
                         let killed = si_code != CLD_EXITED && si_status == 9 && slot.has_flag(flag::CGROUP);
                         if killed && self.cgroups.oom_kills(&crate::stop::cgroup_name(live.run)).is_some_and(|n| n > 0)
                         {
@@ -170,7 +172,9 @@ impl Keeper {
             }
         } else if !noted {
             let now = clock::mono();
-            match foreign_end(live.pidfd.as_ref()) {
+            let end = foreign_end(live.pidfd.as_ref());
+            let begun = has_begun(slot);
+            match end {
                 Foreign::Ended(info) => note(slot, info.code, info.status),
                 // Its parent has not reaped it yet, and the kernel tells us only then.
                 Foreign::Unreaped if self.learns_exits && (live.reaped_by == 0 || now < live.reaped_by) => {
@@ -184,16 +188,12 @@ impl Keeper {
                     arm(&self.epoll, pidfd, token, EventFlags::ONESHOT, true);
                     return self.due_by(until);
                 }
-                Foreign::Alive => {
-                    let Some(pidfd) = live.pidfd.as_ref() else { return };
-                    let token = Token::Exit { generation: at as u16, slot: slot_at, check };
-                    return arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
-                }
+                Foreign::Alive => return self.leader_goes_on(at, slot_at, check, begun),
                 Foreign::Unreaped | Foreign::Unknown => note_unknown(slot),
             }
         }
-        if let Some(pidfd) = live.pidfd.take() {
-            disarm(&self.epoll, &pidfd);
+        for fd in [live.pidfd.take(), live.news.take()].into_iter().flatten() {
+            disarm(&self.epoll, &fd);
         }
         let run = live.run;
         let until = slot.linger_deadline.load(Ordering::Relaxed);
@@ -201,6 +201,23 @@ impl Keeper {
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         self.look_both(at, slot_at, run);
         self.perhaps_finish(at, slot_at, check);
+    }
+
+    /// It lives. `begun`: it has just become its program.
+    fn leader_goes_on(&mut self, at: usize, slot_at: u16, check: u32, begun: bool) {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let Some(live) = generation.lives.checked(slot_at, check) else { return };
+        let run = live.run;
+        if begun && let Some(news) = live.news.take() {
+            disarm(&self.epoll, &news);
+        }
+        if let Some(pidfd) = live.pidfd.as_ref() {
+            let token = Token::Exit { generation: at as u16, slot: slot_at, check };
+            arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
+        }
+        if begun {
+            self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
+        }
     }
 
     /// Ends a run whose leader is dead and whose streams are dry, unless its tree is still being stopped.
@@ -224,6 +241,7 @@ impl Keeper {
 
     /// The run is at its end: say how it ended, and what it left.
     pub(crate) fn finish(&mut self, at: usize, slot_at: u16, leaky: bool) {
+        self.measure(at, slot_at);
         let left = self.count_left(at, slot_at);
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slots = generation.table.slots();
@@ -252,6 +270,24 @@ impl Keeper {
             self.kick_elder();
         }
         self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
+    }
+
+    /// What the whole tree used, where its cgroup tells; the leader's own account is only of what it waited for.
+    fn measure(&mut self, at: usize, slot_at: u16) {
+        let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        if !slot.has_flag(flag::CGROUP) {
+            return;
+        }
+        let name = crate::stop::cgroup_name(slot.run.load(Ordering::Relaxed));
+        let (cpu, peak) = self.cgroups.used(&name);
+        if let Some((user, system)) = cpu {
+            slot.user_us.fetch_max(user, Ordering::Relaxed);
+            slot.system_us.fetch_max(system, Ordering::Relaxed);
+        }
+        if let Some(peak) = peak {
+            slot.max_rss_kib.fetch_max(peak / 1024, Ordering::Relaxed);
+        }
     }
 
     /// Appends the end record that a lost ledger is rebuilt from. A full disk costs that record, not the run.
@@ -348,7 +384,7 @@ impl Keeper {
             let slots = generation.table.slots();
             let found = generation.lives.iter_mut().find(|live| {
                 let slot = &slots[usize::from(live.slot)];
-                let there = live.pidfd.is_some() || slot.state.load(Ordering::Relaxed) == RUNNING;
+                let there = live.pidfd.is_some() || matches!(slot.state.load(Ordering::Relaxed), INTENT | RUNNING);
                 live.ours && there && slot.pid.load(Ordering::Relaxed) == pid
             });
             if let Some(live) = found {

@@ -35,8 +35,10 @@ pub enum Ask {
 pub enum Role {
     Daemon,
     Front,
-    /// `kin doctor` and tests: only listens.
+    /// `kin doctor` and tests: hears of everything.
     Watcher,
+    /// A daemon's second connection: hears of helpers, of which the first does not.
+    Helper,
 }
 
 /// Stands in the slot, so that any keeper goes on with it.
@@ -158,6 +160,7 @@ impl Ask {
                     0 => Role::Daemon,
                     1 => Role::Front,
                     2 => Role::Watcher,
+                    3 => Role::Helper,
                     _ => return None,
                 },
             },
@@ -251,6 +254,7 @@ mod tests {
         let run = 77;
         for ask in [
             Ask::Hello { protocol: PROTOCOL, role: Role::Front },
+            Ask::Hello { protocol: PROTOCOL, role: Role::Helper },
             Ask::Start { run },
             Ask::Stop { run, why: StopKind::Kill },
             Ask::Signal { run, signal: 10, leader_only: true },

@@ -228,7 +228,7 @@ impl Shelf {
         Ok(())
     }
 
-    /// Names, tags, periods, keys, definitions and ticks: a search for one that cannot exist reads them all.
+    /// Names, tags, periods, keys, definitions, standings, queues and ticks: a search for one that cannot exist reads them all.
     fn check_rest(&self, look: &mut Look) -> Result<(), ReadError> {
         let jobs: Vec<i64> =
             self.conn.prepare("SELECT id FROM job")?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
@@ -244,6 +244,13 @@ impl Shelf {
         let (kept, good) = crate::definition::count(self)?;
         if kept != good {
             look.complaints.push(format!("{} definitions of jobs are unreadable", kept - good));
+        }
+        let (standings, queues) = crate::standing::bad(self)?;
+        if standings > 0 {
+            look.complaints.push(format!("how {standings} jobs stand is unreadable"));
+        }
+        if queues > 0 {
+            look.complaints.push(format!("{queues} queues are unreadable"));
         }
         let (kept, good) = crate::tick::count(self)?;
         if kept != good {

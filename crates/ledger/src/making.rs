@@ -96,7 +96,7 @@ pub(crate) fn unpack(packed: &[u8]) -> Option<Making> {
     })
 }
 
-fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
+pub(crate) fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
     match trigger {
         Trigger::Manual { by } => {
             p.number(0);
@@ -118,7 +118,7 @@ fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
     }
 }
 
-fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
+pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
     Some(match u.number()? {
         0 => Kind::Manual { by: u.text()?.to_owned() },
         1 => Kind::Schedule,
@@ -188,7 +188,7 @@ fn unpack_terms(u: &mut Unpacker<'_>) -> Option<Terms> {
     })
 }
 
-fn option<T>(p: &mut Packer, value: Option<T>, put: impl FnOnce(&mut Packer, T)) {
+pub(crate) fn option<T>(p: &mut Packer, value: Option<T>, put: impl FnOnce(&mut Packer, T)) {
     p.number(u64::from(value.is_some()));
     if let Some(value) = value {
         put(p, value);

@@ -16,7 +16,7 @@ use crate::media::beside;
 use crate::open::{BACKUP, DB, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
-use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, tick};
+use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, standing, tick};
 use kin_core::{Decided, Run, RunNo, Time};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
@@ -240,7 +240,7 @@ fn stretch(
     Ok(Stretch::End)
 }
 
-/// Keys, definitions, ticks, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
+/// Keys, definitions, how jobs stand, queues, ticks, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
 fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     let mut keys: Vec<NewKey> = Vec::new();
     if key::all(source, |key| keys.push(key)).is_err() {
@@ -259,6 +259,20 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     for found in definitions {
         if !definition::has(&ledger.shelf, &found.job, found.rev)? {
             batch.definitions.push(found);
+        }
+    }
+    let (mut standings, mut queues) = (Vec::new(), Vec::new());
+    if standing::all(source, |found| standings.push(found), |found| queues.push(found)).is_err() {
+        // As above.
+    }
+    for found in standings {
+        if !standing::has(&ledger.shelf, &found.job)? {
+            batch.standings.push((found.job.clone(), Some(found)));
+        }
+    }
+    for found in queues {
+        if !standing::has_queue(&ledger.shelf, &found.queue.name)? {
+            batch.queues.push((found.queue.name.clone(), Some(found)));
         }
     }
     ledger.apply(&batch, Durability::Normal)?;

@@ -14,6 +14,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x6b69_6e31;
 /// `run_odd_by_job` a job's bad ones. An index on a run ends with its number by itself, so each is in order of time.
 /// `period` knows between which numbers the runs created in ten minutes lie, so that a listing by time need not trust numbers.
 /// `definition` has a row for each revision of each job's definition (definition.rs).
+/// `standing` has a row for each job that is there, `queue` one for each queue that was defined or changed (standing.rs).
 /// `tick` has a row for each decision about an instant of a schedule; `tick_once` is why there is only one (tick.rs).
 /// `tagged` has a row for each job that ever had a run with the tag: more than it need be, never less.
 pub(crate) const STEPS: &[&str] = &["
@@ -36,6 +37,8 @@ pub(crate) const STEPS: &[&str] = &["
 ", "
     CREATE TABLE definition (job TEXT NOT NULL, rev INTEGER NOT NULL, at INTEGER NOT NULL, kind INTEGER NOT NULL,
                              source TEXT NOT NULL, text TEXT, sum INTEGER NOT NULL, PRIMARY KEY (job, rev)) STRICT, WITHOUT ROWID;
+    CREATE TABLE standing (job TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE queue (name TEXT PRIMARY KEY, body BLOB NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE tick (seq INTEGER PRIMARY KEY, job INTEGER NOT NULL, schedule INTEGER NOT NULL, at INTEGER NOT NULL,
                        body BLOB NOT NULL) STRICT;
     CREATE UNIQUE INDEX tick_once ON tick (job, at, schedule);

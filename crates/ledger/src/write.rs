@@ -7,8 +7,8 @@ use crate::book::Book;
 use crate::error::{Meaning, is_full};
 use crate::row::{self, Row};
 use crate::shelf::{Shelf, job_sum};
-use crate::{Definition, Error, Ledger, NewEvent, definition, event, key, making, mark, period};
-use kin_core::{Decided, JobName, Run, RunNo, Time};
+use crate::{Definition, Error, Ledger, NewEvent, QueueRow, definition, event, key, making, mark, period, standing};
+use kin_core::{Decided, JobName, Run, RunNo, Standing, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -24,6 +24,9 @@ pub struct Batch<'a> {
     pub events: Vec<NewEvent>,
     pub keys: Vec<NewKey>,
     pub definitions: Vec<Definition>,
+    /// How a job stands now; `None`: it is gone.
+    pub standings: Vec<(JobName, Option<Standing>)>,
+    pub queues: Vec<(String, Option<QueueRow>)>,
     pub ticks: Vec<Decided>,
     /// Run numbers up to this one may be given out from now on. A smaller one than before changes nothing.
     pub mint_reserved: Option<u64>,
@@ -68,6 +71,8 @@ impl Ledger {
             && batch.events.is_empty()
             && batch.keys.is_empty()
             && batch.definitions.is_empty()
+            && batch.standings.is_empty()
+            && batch.queues.is_empty()
             && batch.ticks.is_empty()
             && batch.mint_reserved.is_none_or(|no| no <= self.book.mint_reserved)
         {
@@ -161,6 +166,12 @@ impl Work<'_> {
         }
         for new in &batch.definitions {
             definition::put(self.shelf, new)?;
+        }
+        for (job, now) in &batch.standings {
+            standing::put(self.shelf, job, now.as_ref())?;
+        }
+        for (name, now) in &batch.queues {
+            standing::put_queue(self.shelf, name, now.as_ref())?;
         }
         for decided in &batch.ticks {
             self.decide(decided)?;

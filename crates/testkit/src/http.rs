@@ -58,6 +58,12 @@ impl Request {
     pub fn post(path: impl Into<String>, body: &Value) -> Request {
         Request { method: "POST", path: path.into(), key: None, body: Some(body.to_string().into_bytes()) }
     }
+    pub fn put(path: impl Into<String>, body: &Value) -> Request {
+        Request { method: "PUT", ..Request::post(path, body) }
+    }
+    pub fn delete(path: impl Into<String>) -> Request {
+        Request { method: "DELETE", ..Request::get(path) }
+    }
     #[must_use]
     pub fn key(mut self, key: &str) -> Request {
         self.key = Some(key.into());

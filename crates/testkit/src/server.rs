@@ -161,6 +161,8 @@ impl Server {
             ("LANG", "C.UTF-8"),
             ("TZ", "UTC"),
             ("COLUMNS", "100"),
+            // A test's servers are not the machine's, unless it is about that.
+            ("KIN_NO_SYSTEMD", "1"),
             (procfs::MARK, self.mark()),
         ]
         .map(|(k, v)| (k.to_string(), v.to_string()))

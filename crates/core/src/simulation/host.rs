@@ -74,6 +74,8 @@ pub(super) struct Host {
     /// Everything takes longer by that factor.
     pace: u64,
     steps_left: u64,
+    /// The clock was set by so much, and that is not recorded yet: it is said before everything else until it is.
+    unsaid: i64,
 }
 
 impl Host {
@@ -103,6 +105,7 @@ impl Host {
             judge: Judge::default(),
             pace,
             steps_left,
+            unsaid: 0,
         }
     }
 
@@ -174,13 +177,14 @@ impl Host {
             }
             // Joins of joins may go round for ever, as they were written; and what needs a service that is down waits.
             let waits: Vec<RunNo> = self.world.live().map(|run| run.no).collect();
-            if patience < 4_000 {
+            let quiet = self.agenda.is_empty() && self.world.due().is_none();
+            if patience < 4_000 || quiet {
                 for run in waits {
                     self.stop(run)?;
                 }
             }
             patience -= 1;
-            if patience == 0 || (self.agenda.is_empty() && self.world.due().is_none()) {
+            if patience == 0 {
                 let left: Vec<&Run> = self.ledger.runs.values().collect();
                 return Err(format!("after everything was stopped there still are {left:#?}"));
             }
@@ -296,6 +300,7 @@ impl Host {
         let by = self.some_step();
         self.ahead += by;
         self.say(|| format!("the clock is set by {} s", by / SECOND));
+        self.unsaid = by;
         self.facts(vec![Fact::Stepped { by }])
     }
 
@@ -333,7 +338,11 @@ impl Host {
         let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
         self.specs.retain(|no| live.contains(no));
         self.table.retain(|no, _| live.contains(no));
-        let mut facts = vec![Fact::Booted];
+        let mut facts = Vec::new();
+        if self.unsaid != 0 {
+            facts.push(Fact::Stepped { by: self.unsaid });
+        }
+        facts.push(Fact::Booted);
         facts.extend(self.table.iter().map(|(run, process)| Fact::Slot { run: *run, seen: seen(process) }));
         let found = self.table.keys().copied().collect();
         facts.push(Fact::Settled(Settled { keeper: Some(KEEPER), found, unproven: BTreeSet::new() }));
@@ -387,11 +396,12 @@ impl Host {
     }
 
     /// Whether it was recorded.
-    fn commit(&mut self, mut fx: Effects, single: bool) -> Result<bool, String> {
+    fn commit(&mut self, mut fx: Effects, mut single: bool) -> Result<bool, String> {
         let mut todo: Vec<RunNo> = fx.make.iter().copied().collect();
         while let Some(run) = todo.pop() {
             if !self.calm && self.dice.one_in(100) {
                 let (step, errno, message) = (SpawnStep::Spec, 13, "no env_file".to_string());
+                single = false;
                 let made = fx.make.clone();
                 self.world.fact(self.now(), Fact::Unmakeable { run, step, errno, message }, &mut fx);
                 todo.extend(fx.make.difference(&made));
@@ -405,6 +415,7 @@ impl Host {
             return Ok(false);
         }
         self.told.commits += 1;
+        self.unsaid = 0;
         let before = self.ledger.clone();
         let changed: Vec<RunNo> = fx.changed.keys().copied().collect();
         for (no, run) in fx.changed {
@@ -439,13 +450,13 @@ impl Host {
                 self.daemon_dies()?;
                 return Ok(true);
             }
-            self.perform(act)?;
+            self.perform(&act)?;
         }
         Ok(true)
     }
 
-    fn perform(&mut self, act: Act) -> Result<(), String> {
-        match act {
+    fn perform(&mut self, act: &Act) -> Result<(), String> {
+        match *act {
             Act::Start { run, generation } => {
                 if !self.world.may_start(run, generation) || self.table.contains_key(&run) {
                     return Ok(());

@@ -285,6 +285,16 @@ impl Judge {
         if !run.is_defined() || !same || is_disabled(standing, job) || !before.runs.contains_key(&run.no) {
             return Ok(());
         }
+        // It began and failed in one commit; what was wanted of it in between, nobody wrote down.
+        let began_and_failed = matches!(outcome, Outcome::SpawnFailed { .. })
+            && before.runs.get(&run.no).is_some_and(|old| old.state.is_pending());
+        if began_and_failed {
+            return Ok(());
+        }
+        // Whether it was healthy for long enough, nobody can say who did not see the clock being set.
+        if job.life.is_service() && self.over.get(&run.no) == Some(&i64::MIN) {
+            return Ok(());
+        }
         let new =
             || changed.iter().filter_map(|no| after.runs.get(no)).filter(|new| !before.runs.contains_key(&new.no));
         let next = new().find(|new| new.follows == Some(run.no));
@@ -310,7 +320,11 @@ impl Judge {
         if job.life.is_service() {
             let slot = standing.up && run.slot < instances(standing, job);
             let rests = standing.rest.contains_key(&run.slot);
-            if slot && next.is_none() && !rests {
+            // (By a chain that came back to it in the same commit, for example.)
+            let filled = after.runs.values().any(|other| {
+                other.job == run.job && other.slot == run.slot && other.outcome().is_none() && other.is_defined()
+            });
+            if slot && next.is_none() && !rests && !filled {
                 return Err(format!("nothing follows {} ({outcome}, {why:?})", run.id()));
             }
             if slot && wanted && next.is_none() {
@@ -325,12 +339,11 @@ impl Judge {
             if next.is_some() {
                 return Err(format!("{} ended {outcome}, and is tried again", run.id()));
             }
-            let (targets, error) = match outcome {
-                Outcome::Ok => (job.chain.next.as_slice(), false),
-                outcome if outcome.is_failure() && *outcome != Outcome::Interrupted => {
-                    (job.chain.error.as_slice(), true)
-                }
-                _ => (&[][..], false),
+            let bad = outcome.is_failure() && *outcome != Outcome::Interrupted;
+            let (targets, error) = match *outcome == Outcome::Ok {
+                true => (job.chain.next.as_slice(), false),
+                false if bad => (job.chain.error.as_slice(), true),
+                false => (&[][..], false),
             };
             for target in targets {
                 let cause = Trigger::Chain { run: run.no, error };

@@ -88,7 +88,7 @@ mod tests {
         let job = |again: Again| Life { again, ..Life::default() };
         let thrice = job(Again { tries: Some(3), ..Again::retries() });
         let codes = AgainOn { codes: Some(BTreeSet::from([7])), signals: false, ..AgainOn::default() };
-        let picky = job(Again { on: codes, ..thrice.again.clone() });
+        let picky = job(Again { on: codes, ..thrice.again });
         let lost = Outcome::Lost(LostWhy::Unknown);
         let spawn = Outcome::SpawnFailed { step: SpawnStep::Exec, errno: 2 };
         for (life, outcome, attempt, want) in [

@@ -1,7 +1,8 @@
 //! One job after another: `next`, `error`, and `after`.
 //!
 //! A chain carries the jobs it has come through. It comes to no job twice, and is at most `LONGEST` jobs long: what would
-//! go on beyond is recorded as `skipped(loop)`. So a chain ends, whatever the definitions say.
+//! go on beyond is recorded as `skipped(loop)`. A service that a chain has started hands it on, restarts included. So a chain
+//! ends, whatever the definitions say.
 
 use super::make::Birth;
 use super::{Mutant, World};
@@ -24,7 +25,7 @@ impl World {
             return self.note(now, "chain.broken", Some(run.id()), message, fx);
         }
         if (chain.contains(target) || chain.len() > LONGEST) && !self.breaks(Mutant::ChainRound) {
-            let birth = Birth { chain, ..Birth::first(trigger, 0) };
+            let birth = Birth { chain, ..Birth::first(trigger) };
             self.make_skipped(now, target, birth, SkipWhy::Loop, fx);
             return;
         }

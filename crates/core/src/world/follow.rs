@@ -53,6 +53,10 @@ impl World {
         }
         if self.is_first_of_its_revision(run) {
             self.go_back(now, &run.job, fx);
+            // The former may have had fewer slots, or be disabled.
+            if !self.wants_slot(&run.job, run.slot) || self.is_disabled(&run.job) {
+                return;
+            }
             return self.make_next(now, run, 1, Millis(0), Trigger::Restart { run: run.no }, fx);
         }
         let Some(job) = self.job(&run.job) else { return };

@@ -21,8 +21,8 @@ pub(super) struct Birth {
 }
 
 impl Birth {
-    pub(super) const fn first(trigger: Trigger, slot: u32) -> Birth {
-        Birth { slot, attempt: 1, follows: None, trigger, chain: Vec::new(), wait: None }
+    pub(super) const fn first(trigger: Trigger) -> Birth {
+        Birth { slot: 0, attempt: 1, follows: None, trigger, chain: Vec::new(), wait: None }
     }
 }
 

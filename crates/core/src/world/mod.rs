@@ -59,6 +59,8 @@ mod end;
 mod follow;
 mod gates;
 mod graph;
+#[cfg(test)]
+mod job_tests;
 mod latch;
 mod make;
 mod needs;

@@ -110,13 +110,19 @@ impl World {
         }
     }
 
-    /// A run of a job has ended: whoever is to be restarted with it is, once no other run of it is ready.
+    /// A run of a job has ended: services that are to be restarted with it are, once no other run of it is ready. (What is
+    /// run is not torn down: half of its work may be done.)
     pub(super) fn has_ended(&mut self, now: Time, run: &Run, fx: &mut Effects) {
         if run.health.ready_at.is_some() && !self.is_closing() && !self.runs_of(&run.job).any(is_ready) {
             let with_it: Vec<RunNo> = self
                 .dependents(&run.job)
                 .filter(|name| self.job(name).is_some_and(|job| is_restarted_with(job, &run.job)))
-                .flat_map(|name| self.runs_of(name).filter(|run| run.state.is_going()).map(|run| run.no))
+                // What goes anyway goes in its turn.
+                .filter(|name| !self.is_leaving(name))
+                .flat_map(|name| self.runs_of(name))
+                // What an earlier boot had is lost, and nothing else.
+                .filter(|run| run.state.is_going() && run.boot == self.boot)
+                .map(|run| run.no)
                 .collect();
             for no in with_it {
                 self.stop_for(now, no, StopWhy::Planned, fx);
@@ -131,5 +137,5 @@ pub(super) const fn is_ready(run: &Run) -> bool {
 }
 
 fn is_restarted_with(job: &Job, needed: &JobName) -> bool {
-    job.life.needs.iter().any(|need| need.job == *needed && need.restart)
+    job.life.is_service() && job.life.needs.iter().any(|need| need.job == *needed && need.restart)
 }

@@ -2,6 +2,7 @@
 
 use super::World;
 use super::graph::circle;
+use super::make::Birth;
 use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
@@ -131,7 +132,7 @@ impl World {
             match job {
                 JobPlan::Put { job, rev } => {
                     let name = job.name.clone();
-                    if self.put_job(now, job, rev, fx) {
+                    if self.put_job(now, &job, rev, fx) {
                         pulled.push(name);
                     }
                 }
@@ -142,7 +143,7 @@ impl World {
         self.draw_graph();
         for name in pulled {
             self.make_anew(now, &name, fx);
-            self.fill(now, &name, &Trigger::Manual { by: "definition".into() }, fx);
+            self.fill(now, &name, &Birth::first(Trigger::Manual { by: "definition".into() }), fx);
         }
         // Nearly all of it may stand in another light now.
         self.look_jobs.extend(self.jobs.keys().cloned());
@@ -211,10 +212,10 @@ impl World {
     }
 
     /// Whether anything changed.
-    fn put_job(&mut self, now: Time, job: Arc<Job>, rev: u64, fx: &mut Effects) -> bool {
+    fn put_job(&mut self, now: Time, job: &Arc<Job>, rev: u64, fx: &mut Effects) -> bool {
         let name = job.name.clone();
         let before = self.job(&name).cloned();
-        if before.as_ref() == Some(&job) {
+        if before.as_ref() == Some(job) {
             return false;
         }
         let from = if before.is_some() { self.jobs.get(&name).map_or(0, |post| post.standing.rev) } else { 0 };
@@ -229,8 +230,8 @@ impl World {
         }
         let post = self.jobs.entry(name.clone()).or_insert_with(|| Post::new(Standing::new(name.clone(), 0, up, boot)));
         post.definitions.insert(rev, job.clone());
-        let restarts = before.as_ref().is_some_and(|before| must_restart(before, &job));
-        let serves = up && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
+        let restarts = before.as_ref().is_some_and(|before| must_restart(before, job));
+        let serves = up && !other_kind && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
         let was_service = before.as_ref().is_some_and(|before| before.life.is_service());
         let other_rounds = before.as_ref().is_none_or(|before| before.chain.after != job.chain.after);
         self.alter(&name, fx, |standing| {

@@ -29,14 +29,13 @@ impl World {
         })
     }
 
-    /// Of a run that has just been seen alive for the first time.
-    pub(super) fn health_at_start(&self, run: &Run, started: Time) -> Health {
+    /// Of a run that has just been seen alive for the first time. What it has time for counts from now: while nobody
+    /// listened no probe looked either, and its start may have been written down before the clock was set.
+    pub(super) fn health_at_start(&self, run: &Run, started: Time, now: Time) -> Health {
         let Some(job) = self.job_of(run) else { return Health::default() };
         match &job.life.ready {
-            None => self.healthy_from(run, started),
-            Some(ready) => {
-                Health { ready_by: ready.within.map(|within| started.plus(within.ns())), ..Health::default() }
-            }
+            None => Health { ready_at: Some(started), ..self.healthy_from(run, now) },
+            Some(ready) => Health { ready_by: ready.within.map(|within| now.plus(within.ns())), ..Health::default() },
         }
     }
 

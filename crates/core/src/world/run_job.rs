@@ -110,7 +110,7 @@ impl World {
         chain: Vec<JobName>,
         fx: &mut Effects,
     ) -> Option<Run> {
-        self.ask_for(now, name, Birth { chain, ..Birth::first(trigger, 0) }, fx)
+        self.ask_for(now, name, Birth { chain, ..Birth::first(trigger) }, fx)
     }
 
     pub(super) fn ask_for(&mut self, now: Time, name: &JobName, birth: Birth, fx: &mut Effects) -> Option<Run> {
@@ -119,7 +119,7 @@ impl World {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }
         if service {
-            self.start(now, name, &birth.trigger, fx);
+            self.start(now, name, &birth, fx);
             return None;
         }
         match self.room_for(name) {
@@ -163,9 +163,9 @@ impl World {
         }
         let trigger = Trigger::Manual { by };
         if self.is_disabled(name) {
-            return self.make_skipped(now, name, Birth::first(trigger, 0), SkipWhy::Disabled, fx);
+            return self.make_skipped(now, name, Birth::first(trigger), SkipWhy::Disabled, fx);
         }
-        let no = self.make(now, name, Birth::first(trigger, 0), fx)?;
+        let no = self.make(now, name, Birth::first(trigger), fx)?;
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
     }
 
@@ -177,7 +177,7 @@ impl World {
             let up = |post: &Post| post.standing.up && post.standing.rest.is_empty();
             if is_service && !self.jobs.get(&need.job).is_some_and(up) {
                 self.pull(now, &need.job, fx);
-                self.start(now, &need.job, &Trigger::Dependency, fx);
+                self.start(now, &need.job, &Birth::first(Trigger::Dependency), fx);
             }
         }
     }

@@ -17,7 +17,7 @@ impl World {
     pub(super) fn up(&mut self, now: Time, name: &JobName, by: String, fx: &mut Effects) -> Result<Granted, Refusal> {
         self.check_service(name)?;
         self.pull(now, name, fx);
-        self.start(now, name, &Trigger::Manual { by }, fx);
+        self.start(now, name, &Birth::first(Trigger::Manual { by }), fx);
         fx.promises = true;
         Ok(self.job_granted(name))
     }
@@ -63,7 +63,7 @@ impl World {
         let trigger = Trigger::Manual { by };
         self.renew(name, trigger.clone(), rolling, fx);
         self.pull(now, name, fx);
-        self.start(now, name, &trigger, fx);
+        self.start(now, name, &Birth::first(trigger), fx);
         Ok(self.job_granted(name))
     }
 
@@ -82,7 +82,7 @@ impl World {
             standing.scale = Some(instances).filter(|_| !as_defined);
             standing.rest.retain(|slot, _| *slot < instances);
         });
-        self.fill(now, name, &Trigger::Manual { by }, fx);
+        self.fill(now, name, &Birth::first(Trigger::Manual { by }), fx);
         Ok(self.job_granted(name))
     }
 
@@ -98,7 +98,7 @@ impl World {
         fx: &mut Effects,
     ) -> Result<Granted, Refusal> {
         self.gate_by_hand(name, false, fx)?;
-        self.fill(now, name, &Trigger::Manual { by }, fx);
+        self.fill(now, name, &Birth::first(Trigger::Manual { by }), fx);
         Ok(self.job_granted(name))
     }
 
@@ -125,18 +125,19 @@ impl World {
     // ---- what they come to ----
 
     /// It is to be there: slots that rested are filled, too.
-    pub(super) fn start(&mut self, now: Time, name: &JobName, trigger: &Trigger, fx: &mut Effects) {
+    pub(super) fn start(&mut self, now: Time, name: &JobName, birth: &Birth, fx: &mut Effects) {
         self.alter(name, fx, |standing| {
             standing.up = true;
             standing.rest.clear();
         });
         self.look_jobs.extend(self.with_all_dependents(name));
-        self.fill(now, name, trigger, fx);
+        self.fill(now, name, birth, fx);
     }
 
-    /// Every run that there is now gives way to a new one.
+    /// Every run that has begun, or waits after a failure, gives way to a new one.
     pub(super) fn renew(&mut self, name: &JobName, why: Trigger, rolling: bool, fx: &mut Effects) {
-        let upto = RunNo::new(self.mint.last());
+        let begun = |run: &&Run| run.state.is_going() || matches!(run.state, RunState::Waiting { .. });
+        let upto = self.runs_of(name).filter(begun).map(|run| run.no).max();
         self.alter(name, fx, |standing| standing.renewal = upto.map(|upto| Renewal { upto, why, rolling }));
     }
 
@@ -147,7 +148,7 @@ impl World {
     }
 
     /// A run for each slot that has none and is to have one.
-    pub(super) fn fill(&mut self, now: Time, name: &JobName, trigger: &Trigger, fx: &mut Effects) {
+    pub(super) fn fill(&mut self, now: Time, name: &JobName, birth: &Birth, fx: &mut Effects) {
         let is_service = self.job(name).is_some_and(|job| job.life.is_service());
         let Some(post) = self.jobs.get(name).filter(|_| is_service) else { return };
         if self.is_closing() || !post.standing.up || self.is_disabled(name) {
@@ -159,7 +160,7 @@ impl World {
         }
         let free: Vec<u32> = (0..self.instances(name)).filter(|slot| !taken.contains(slot)).collect();
         for slot in free {
-            self.make(now, name, Birth::first(trigger.clone(), slot), fx);
+            self.make(now, name, Birth { slot, ..birth.clone() }, fx);
         }
     }
 
@@ -187,10 +188,12 @@ impl World {
         }
         if self.job(name).is_some_and(|job| job.life.is_service()) {
             self.give_up_spare(now, name, fx);
-            self.replace_stale(now, name, fx);
+            if !self.is_leaving(name) {
+                self.replace_stale(now, name, fx);
+            }
             // Whoever wished for it has filled it already: it was up when this server, or this machine, was started.
             if !self.breaks(Mutant::DoubleSlot) {
-                self.fill(now, name, &Trigger::Boot, fx);
+                self.fill(now, name, &Birth::first(Trigger::Boot), fx);
             }
             self.finish_roll(name, fx);
         }

@@ -61,7 +61,7 @@ impl World {
             return;
         }
         let first = run.started_at.is_none();
-        let health = if first { self.health_at_start(run, started_at.min(now)) } else { run.health.clone() };
+        let health = if first { self.health_at_start(run, started_at.min(now), now) } else { run.health.clone() };
         self.change(now, no, fx, |run| {
             run.state = state;
             run.pid = seen.pid;

@@ -217,7 +217,7 @@ impl World {
             from = now;
         }
         let trigger = Trigger::Schedule { at, late_ms };
-        let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger, 0) };
+        let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);
         if !disabled {
@@ -248,7 +248,7 @@ impl World {
         for job in jobs {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
-            let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot, 0) };
+            let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot) };
             if !self.is_disabled(job) {
                 self.pull(now, job, fx);
             }
@@ -259,6 +259,20 @@ impl World {
             let schedule = stable(&self.boot, &format!("{}", timed.sum));
             let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
             fx.ticks.push(Decided { tick, decided_at: now, decision });
+        }
+    }
+}
+
+impl crate::Standing {
+    /// What its ticks are called in the ledger, as long as this line of time goes on.
+    pub fn line_of_ticks(&self) -> Option<u64> {
+        self.ticks.map(|ticks| line_of(ticks.schedule, ticks.line))
+    }
+
+    /// They are decided at least as far as that, whatever it says itself.
+    pub fn decided_to(&mut self, at: i64) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.to = ticks.to.max(at);
         }
     }
 }

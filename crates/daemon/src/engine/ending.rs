@@ -15,7 +15,9 @@
 
 use super::handle::Reply;
 use super::{Batch, Closing, Engine, words};
-use kin_core::{Act, Event, Farewell, Granted, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time, What, Wish};
+use kin_core::{
+    Act, Event, Farewell, Granted, JobName, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time, What, Wish,
+};
 use kin_keeper::table::{EXITED, RUNNING};
 use std::collections::BTreeMap;
 use std::mem;
@@ -26,9 +28,32 @@ const UNTOLD_MAX: usize = 1000;
 /// One of them. `by` says who, as `uid:1000`.
 #[derive(Debug)]
 pub(super) enum Ending {
-    Stop { no: RunNo, kind: StopKind, why: StopWhy, by: String, reply: Reply<Run> },
-    Signal { no: RunNo, signal: u8, leader_only: bool, interrupt: bool, by: String, reply: Reply<Run> },
-    Shutdown { stop_runs: bool, by: String, reply: Reply<Farewell> },
+    Stop {
+        no: RunNo,
+        kind: StopKind,
+        why: StopWhy,
+        by: String,
+        reply: Reply<Run>,
+    },
+    Signal {
+        no: RunNo,
+        signal: u8,
+        leader_only: bool,
+        interrupt: bool,
+        by: String,
+        reply: Reply<Run>,
+    },
+    Shutdown {
+        stop_runs: bool,
+        by: String,
+        reply: Reply<Farewell>,
+    },
+    /// All runs of a job; a service stays down.
+    Down {
+        job: JobName,
+        by: String,
+        reply: Reply<Granted>,
+    },
 }
 
 /// What the world said to it.
@@ -55,6 +80,7 @@ impl Ending {
                 Wish::Signal { run: *no, signal: *signal, leader_only: *leader_only, interrupt: *interrupt }
             }
             Ending::Shutdown { stop_runs, .. } => Wish::Shutdown { stop_runs: *stop_runs },
+            Ending::Down { job, .. } => Wish::Down { job: job.clone() },
         }
     }
 
@@ -62,7 +88,7 @@ impl Ending {
         match self {
             Ending::Shutdown { stop_runs: true, .. } => Some(Closing::WhenQuiet),
             Ending::Shutdown { stop_runs: false, .. } => Some(Closing::Now),
-            Ending::Stop { .. } | Ending::Signal { .. } => None,
+            Ending::Stop { .. } | Ending::Signal { .. } | Ending::Down { .. } => None,
         }
     }
 
@@ -77,6 +103,7 @@ impl Ending {
                     }
                 })));
             }
+            Ending::Down { reply, .. } => drop(reply.send(granted)),
             Ending::Shutdown { reply, .. } => drop(reply.send(granted.map(|granted| match granted {
                 Granted::Farewell(farewell) => farewell,
                 Granted::Run(_) | Granted::Released(_) | Granted::Job(_) | Granted::Done => Farewell::default(),
@@ -111,7 +138,12 @@ impl Ending {
             (Ending::Shutdown { by, .. }, Granted::Farewell(_)) => {
                 vec![("server.closing", None, format!("{by} asked for it: the server ends"))]
             }
-            (Ending::Stop { .. } | Ending::Signal { .. } | Ending::Shutdown { .. }, _) => Vec::new(),
+            (Ending::Down { job, by, .. }, Granted::Job(_)) if changed => {
+                vec![("job.stop-asked", None, format!("{by} asked for the end of {job}"))]
+            }
+            (Ending::Stop { .. } | Ending::Signal { .. } | Ending::Shutdown { .. } | Ending::Down { .. }, _) => {
+                Vec::new()
+            }
         }
     }
 }
@@ -130,7 +162,7 @@ impl Engine {
             Ending::Stop { no, .. } | Ending::Signal { no, .. } => {
                 self.about(*no, ending.wish(), batch).map(|run| Granted::Run(Box::new(run)))
             }
-            Ending::Shutdown { .. } => self.world.wish(self.now(), ending.wish(), &mut batch.fx),
+            Ending::Shutdown { .. } | Ending::Down { .. } => self.world.wish(self.now(), ending.wish(), &mut batch.fx),
         };
         if let Ok(granted) = &granted {
             let at = self.now();
@@ -165,13 +197,16 @@ impl Engine {
             let reached = match &ending {
                 Ending::Stop { no, .. } | Ending::Signal { no, .. } => self.is_within_reach(*no),
                 Ending::Shutdown { .. } => true,
+                Ending::Down { job, .. } => self.all_within_reach(job),
             };
             self.closing = ending.closing().or(self.closing);
             let granted = match &ending {
                 Ending::Stop { no, .. } | Ending::Signal { no, .. } => {
                     self.about(*no, ending.wish(), &mut batch).map(|run| Granted::Run(Box::new(run)))
                 }
-                Ending::Shutdown { .. } => self.world.wish(self.now(), ending.wish(), &mut batch.fx),
+                Ending::Shutdown { .. } | Ending::Down { .. } => {
+                    self.world.wish(self.now(), ending.wish(), &mut batch.fx)
+                }
             };
             let granted = match granted {
                 Ok(_) if !reached => Err(Refusal::Unavailable { why: why.to_string() }),
@@ -224,6 +259,12 @@ impl Engine {
                 .tables
                 .find(no, |generation| self.link.is_connected(generation))
                 .is_some_and(|(_, slot)| slot.state == RUNNING || slot.state == EXITED)
+    }
+
+    /// All runs of a job have somebody who can be told: what has not begun lies in the ledger alone.
+    fn all_within_reach(&self, job: &JobName) -> bool {
+        let mut runs = self.world.live().filter(|run| run.is_defined() && run.job == *job).peekable();
+        runs.peek().is_some() && runs.all(|run| self.is_within_reach(run.no))
     }
 
     fn publish_unwritten(&self, why: &str, runs: BTreeMap<RunNo, Run>) {

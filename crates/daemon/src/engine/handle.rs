@@ -4,13 +4,18 @@
 //! been committed. Reading needs no engine: `reader` gives a read-only connection to the ledger, and `watch` tells when
 //! there is more to read.
 
-use super::Input;
 use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
-use kin_core::{Farewell, NewRun, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time};
+use super::{Input, Probed};
+use kin_config::good::Reading;
+use kin_core::job::{Job, Queue};
+use kin_core::{
+    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Wish,
+};
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
-use kin_ledger::ReadError;
+use kin_ledger::{ReadError, Source};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use tokio::sync::{oneshot, watch};
@@ -79,6 +84,84 @@ pub struct Link {
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
+/// A wish for one run of a defined job.
+#[derive(Clone, Debug)]
+pub struct RunJob {
+    pub job: JobName,
+    /// As `uid:1000`.
+    pub by: String,
+    /// Over what its definition says.
+    pub env: BTreeMap<String, String>,
+    pub key: Option<Key>,
+}
+
+/// What came of a reading of the job files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reloaded {
+    pub applied: bool,
+    pub steps: Vec<Step>,
+}
+
+/// One job that comes, changes or goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    pub job: JobName,
+    /// add, change, remove.
+    pub what: &'static str,
+    pub follows: String,
+    pub keys: Vec<String>,
+}
+
+/// A job as the rules have it.
+#[derive(Clone, Debug)]
+pub struct JobNow {
+    pub standing: Standing,
+    /// The definition in force.
+    pub job: Arc<Job>,
+    /// Where its newest definition comes from.
+    pub source: Source,
+    /// Those that live, oldest first.
+    pub runs: Vec<Run>,
+    /// Why it has no run, or not as many as it should.
+    pub why: Vec<Reason>,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueueNow {
+    pub queue: Queue,
+    pub running: Vec<Run>,
+    /// The next one first.
+    pub waiting: Vec<Run>,
+}
+
+/// What only the rules can tell. Answered as of the last commit.
+#[derive(Debug)]
+pub(super) enum Look {
+    /// `None`: all.
+    Jobs {
+        job: Option<JobName>,
+        reply: oneshot::Sender<Vec<JobNow>>,
+    },
+    Queues {
+        reply: oneshot::Sender<Vec<QueueNow>>,
+    },
+    Why {
+        run: RunNo,
+        reply: oneshot::Sender<Vec<Reason>>,
+    },
+}
+
+/// What a handle asks about defined jobs.
+#[derive(Debug)]
+pub(super) enum JobCall {
+    Files { reading: Arc<Reading>, plan: bool, reply: Reply<Reloaded> },
+    Define { job: Arc<Job>, by: String, reply: Reply<()> },
+    Undefine { job: JobName, by: String, reply: Reply<()> },
+    Run { wish: Box<RunJob>, reply: Reply<Accepted> },
+    Wish { wish: Wish, reply: Reply<Granted> },
+    Look(Look),
+}
+
 /// What a handle asks of the engine.
 #[derive(Debug)]
 pub(super) enum Call {
@@ -87,6 +170,7 @@ pub(super) enum Call {
         reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
     },
     End(Ending),
+    Job(JobCall),
     Release {
         latch: String,
         reply: Reply<Vec<RunId>>,
@@ -104,6 +188,7 @@ pub struct Handle {
     /// Not bounded by itself: each open request has at most one call in it, and open requests are bounded at the door.
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
+    pub(super) probed: watch::Receiver<Vec<Probed>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
@@ -148,6 +233,54 @@ impl Handle {
         self.ask(|reply| Call::Release { latch, reply }).await
     }
 
+    /// What the job files say now. `plan`: only says what would follow.
+    pub async fn files(&self, reading: Arc<Reading>, plan: bool) -> Result<Reloaded, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Files { reading, plan, reply })).await
+    }
+
+    pub async fn define(&self, job: Arc<Job>, by: String) -> Result<(), Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Define { job, by, reply })).await
+    }
+
+    pub async fn undefine(&self, job: JobName, by: String) -> Result<(), Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Undefine { job, by, reply })).await
+    }
+
+    pub async fn run_job(&self, wish: RunJob) -> Result<Accepted, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Run { wish: Box::new(wish), reply })).await
+    }
+
+    /// All runs of a job end; a service stays down. The runs, as they are now.
+    pub async fn stop_job(&self, job: JobName, by: String) -> Result<Granted, Refusal> {
+        self.ask(|reply| Call::End(Ending::Down { job, by, reply })).await
+    }
+
+    /// About a job or a queue: up, restart, scale, enable, disable.
+    pub async fn wish(&self, wish: Wish) -> Result<Granted, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Wish { wish, reply })).await
+    }
+
+    /// One job, or all.
+    pub async fn jobs(&self, job: Option<JobName>) -> Result<Vec<JobNow>, Refusal> {
+        self.look(|reply| Look::Jobs { job, reply }).await
+    }
+
+    pub async fn queues(&self) -> Result<Vec<QueueNow>, Refusal> {
+        self.look(|reply| Look::Queues { reply }).await
+    }
+
+    /// What is in the way of a live run.
+    pub async fn why(&self, run: RunNo) -> Result<Vec<Reason>, Refusal> {
+        self.look(|reply| Look::Why { run, reply }).await
+    }
+
+    async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let input = Input::Call(Call::Job(JobCall::Look(look(reply))));
+        self.inputs.send(input).map_err(|_| Refusal::Closing)?;
+        answer.await.map_err(|_| Refusal::Closing)
+    }
+
     /// Answered at once; the engine ends when all that had to end first has.
     pub async fn shutdown(&self, stop_runs: bool, by: String) -> Result<Farewell, Refusal> {
         self.ask(|reply| Call::End(Ending::Shutdown { stop_runs, by, reply })).await
@@ -162,6 +295,17 @@ impl Handle {
     pub fn ready(&self) {
         // An engine that has ended has nobody to tell any more.
         drop(self.inputs.send(Input::Call(Call::Ready)));
+    }
+
+    /// Which runs are to be looked at.
+    pub fn probed(&self) -> watch::Receiver<Vec<Probed>> {
+        self.probed.clone()
+    }
+
+    /// What was seen of one.
+    pub fn said(&self, said: crate::probe::Said) {
+        // An engine that has ended wants no news.
+        drop(self.inputs.send(Input::Said(said)));
     }
 
     /// Changes after each commit; the ledger may then be read.

@@ -8,10 +8,9 @@ use kin_core::{Act, Fact, Refusal, RunId, RunNo, StopKind};
 use kin_keeper::table::INTENT;
 use kin_keeper::wire::{self, Ask, Record};
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 impl Engine {
@@ -32,16 +31,7 @@ impl Engine {
         spec.env.retain(|entry| !ours.iter().any(|(name, _)| entry.starts_with(name)));
         spec.env.extend(ours.into_iter().map(|(name, value)| [name, &value].concat()));
         let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
-        let write = || -> io::Result<()> {
-            if let Some(dir) = base.parent() {
-                DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-            }
-            let new = self.dirs.spec_new(id.no);
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-            file.write_all(&bytes)?;
-            std::fs::rename(&new, self.dirs.spec(id.no))
-        };
-        write().map_err(|e| {
+        self.put_spec(id.no, &base, &bytes).map_err(|e| {
             self.remove_spec(id.no);
             if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
                 return Refusal::NoRoom { why: format!("the run's spec could not be written: {e}") };
@@ -53,6 +43,9 @@ impl Engine {
     pub(super) fn remove_spec(&self, no: RunNo) {
         for path in [self.dirs.spec(no), self.dirs.spec_withdrawn(no), self.dirs.spec_new(no)] {
             remove(&path);
+        }
+        if let Err(e) = crate::surroundings::clear(&self.dirs.run, no) {
+            crate::say!("kin daemon: cannot take away what run {no} had: {e}");
         }
     }
 
@@ -96,6 +89,7 @@ impl Engine {
                 }
                 Act::RemoveSpec { run } => {
                     self.remove_spec(run);
+                    self.remove_given(run);
                     self.blocked.remove(&run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.

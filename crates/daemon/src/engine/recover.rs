@@ -84,12 +84,12 @@ impl Engine {
                 self.look = true;
             }
             Tell::Changed { run, .. } => {
-                if let Some(no) = RunNo::new(run) {
+                if let Some(no) = RunNo::new(run).filter(|no| !no.is_helper()) {
                     self.look_at(generation, no, batch);
                 }
             }
             Tell::Refused { run, why } => {
-                if let Some(no) = RunNo::new(run) {
+                if let Some(no) = RunNo::new(run).filter(|no| !no.is_helper()) {
                     self.refused(generation, no, why, batch);
                 }
             }
@@ -181,6 +181,9 @@ impl Engine {
         if due(self.stalled) {
             self.stalled = None;
             self.look = true;
+        }
+        if self.is_due() {
+            self.fact(Fact::Time, batch);
         }
         if due(self.room_at) {
             self.room_at = None;
@@ -570,13 +573,16 @@ impl Engine {
 
     /// Specs that no row knows were written by a daemon that died before it accepted anything.
     pub(super) fn sweep_specs(&self) {
+        if let Err(e) = crate::surroundings::sweep(&self.dirs.run, |no| self.world.get(no).is_some()) {
+            crate::say!("kin daemon: cannot take away what earlier runs had: {e}");
+        }
         let Ok(entries) = std::fs::read_dir(self.dirs.specs()) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             let withdrawn = name.strip_prefix(".gone-").and_then(RunNo::parse);
             match (RunNo::parse(&name), withdrawn) {
-                (Some(no), _) if self.world.get(no).is_some() => {}
+                (Some(no), _) if no.is_helper() || self.world.get(no).is_some() => {}
                 // A daemon died while it looked whether anybody had used it: it is looked at again.
                 (_, Some(no)) if self.world.get(no).is_some() => {
                     if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {

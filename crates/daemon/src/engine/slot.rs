@@ -1,6 +1,6 @@
 //! A run table's slot, in the words of the rules.
 
-use kin_core::{Close, Exit, How, Ladder, Phase, Seen, SpawnStep, Time};
+use kin_core::{Close, Exit, How, Ladder, Phase, RunNo, Seen, SpawnStep, Time};
 use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, Slot, Snapshot, Table, flag};
 
 const CLD_EXITED: i32 = 1;
@@ -57,7 +57,7 @@ fn close(s: &Snapshot) -> Close {
 }
 
 /// As `waitid` says it.
-pub(super) fn exit(si_code: i32, si_status: i32) -> Option<Exit> {
+pub(crate) fn exit(si_code: i32, si_status: i32) -> Option<Exit> {
     let status = u8::try_from(si_status).ok()?;
     Some(match si_code {
         CLD_EXITED => Exit::Code(status),
@@ -80,12 +80,13 @@ fn steady(slot: &Slot, at: usize) -> Option<Snapshot> {
     }
 }
 
-/// Every slot in use. Unlike `Table::snapshots` it passes over none: whoever concludes from a run's absence needs all.
+/// Every slot of a run. (Helpers are nobody's history: `crate::helper` sees to them.) Unlike `Table::snapshots` it passes over none: whoever concludes from a run's absence needs all.
 pub(super) fn all(table: &Table) -> impl Iterator<Item = Snapshot> + '_ {
-    table.slots().iter().enumerate().filter_map(|(at, slot)| steady(slot, at))
+    let runs = |s: &Snapshot| !RunNo::new(s.run).is_some_and(RunNo::is_helper);
+    table.slots().iter().enumerate().filter_map(|(at, slot)| steady(slot, at)).filter(runs)
 }
 
-pub(super) fn of_run(table: &Table, run: u64) -> Option<Snapshot> {
+pub(crate) fn of_run(table: &Table, run: u64) -> Option<Snapshot> {
     let at = table.find(run)? as usize;
     steady(table.slots().get(at)?, at).filter(|s| s.run == run)
 }

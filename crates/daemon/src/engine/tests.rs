@@ -1,6 +1,7 @@
 //! The engine with a real ledger and keepers that only pretend, over real tables and sockets.
 
 mod fake;
+mod jobs;
 
 use super::*;
 use fake::Fake;
@@ -91,6 +92,10 @@ impl House {
             },
             job_output_max: u64::MAX,
             care_after: Duration::from_secs(300),
+            server: Server {
+                env: [(b"HOME".to_vec(), b"/".to_vec())].into(),
+                ..Server::this(&self.run(), &self.state(), None)
+            },
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())

@@ -65,19 +65,23 @@ pub fn log(state: &Path) -> io::Result<File> {
     Ok(File::from(rustix::fs::open(state.join("server.log"), flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-/// Starts an elder and comes back when it stands. `listener`: a socket that serves already, for the elder to keep.
-pub fn elder(place: &Place, lock: &Lock, listener: Option<&OwnedFd>) -> io::Result<()> {
+/// Starts an elder and comes back when it stands. `listener` and `notify`: sockets that serve already, for
+/// the elder to keep.
+pub fn elder(place: &Place, lock: &Lock, listener: Option<&OwnedFd>, notify: Option<&OwnedFd>) -> io::Result<()> {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("kin").args(["keep", "--elder", "--state"]).arg(&place.state).arg("--run").arg(&place.run);
     command.arg("--lock-fd").arg(lock.0.as_raw_fd().to_string());
     if let Some(listener) = listener {
         command.arg("--listen-fd").arg(listener.as_raw_fd().to_string());
     }
+    if let Some(notify) = notify {
+        command.arg("--notify-fd").arg(notify.as_raw_fd().to_string());
+    }
     for name in OF_A_RUN {
         command.env_remove(name);
     }
     command.current_dir("/").stdin(Stdio::null()).stdout(Stdio::null()).stderr(log(&place.state)?);
-    let handed = || std::iter::once(&lock.0).chain(listener);
+    let handed = || std::iter::once(&lock.0).chain(listener).chain(notify);
     handed().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::empty()))?;
     let status = command.status();
     handed().try_for_each(|fd| rustix::io::fcntl_setfd(fd, FdFlags::CLOEXEC))?;

@@ -10,7 +10,7 @@
 use super::birth::{OF_A_RUN, log};
 use kin_api::home::Home;
 use rustix::fs::Mode;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -22,7 +22,7 @@ const KEPT_FAMILIES: [&str; 3] = ["LC_", "XDG_", "KIN_"];
 pub fn start(home: &Home) -> io::Result<(u8, String)> {
     let (mut said, say) = io::pipe()?;
     let mut session = stage("session");
-    session.env_clear().envs(std::env::vars_os().filter(|(name, _)| is_kept(name)));
+    session.env_clear().envs(kept());
     session.current_dir("/").stdin(Stdio::null()).stdout(say).stderr(log(&home.state)?);
     let status = session.status()?;
     // Our own end of the pipe goes with the command; the front's goes when it has said its word.
@@ -35,10 +35,15 @@ pub fn start(home: &Home) -> io::Result<(u8, String)> {
     Ok(understand(&words))
 }
 
-fn stage(name: &str) -> Command {
+pub(super) fn stage(name: &str) -> Command {
     let mut command = Command::new("/proc/self/exe");
     command.arg0("kin").args(["front", name]);
     command
+}
+
+/// Of our environment, what a server keeps.
+pub(super) fn kept() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os().filter(|(name, _)| is_kept(name))
 }
 
 fn is_kept(name: &OsStr) -> bool {
@@ -46,7 +51,7 @@ fn is_kept(name: &OsStr) -> bool {
     !OF_A_RUN.contains(&name) && (KEPT.contains(&name) || KEPT_FAMILIES.iter().any(|family| name.starts_with(family)))
 }
 
-fn understand(words: &str) -> (u8, String) {
+pub(super) fn understand(words: &str) -> (u8, String) {
     if words.starts_with("ready") {
         return (0, String::new());
     }

@@ -42,6 +42,10 @@ pub struct Named {
     pub text: String,
 }
 
+/// The `{job}` in the path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfJob(pub JobName);
+
 /// Whoever opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
@@ -135,6 +139,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Named {
         let path = Path::<String>::from_request_parts(parts, state).await;
         let Path(text) = path.map_err(|e| Failure::bad(super::error::chain(&e)))?;
         Named::parse(text)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for OfJob {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<OfJob, Failure> {
+        let path = Path::<String>::from_request_parts(parts, state).await;
+        let Path(text) = path.map_err(|e| Failure::bad(super::error::chain(&e)))?;
+        JobName::parse(&text).map(OfJob).map_err(|e| Failure::bad(format!("{text:?}: {e}")))
     }
 }
 

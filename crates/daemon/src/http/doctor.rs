@@ -238,6 +238,7 @@ mod tests {
             durability: "full",
             ledger: "good".into(),
             files_soft: None,
+            server: crate::surroundings::Server::this(dir.path(), dir.path(), None),
         };
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");

@@ -5,8 +5,10 @@ use super::convert;
 use super::error::{Answer, Failure};
 use crate::endings::{Ending, Endings};
 use crate::engine::Handle;
+use crate::jobfiles::Look;
 use crate::output::LogFiles;
 use crate::output::growth::Watcher;
+use crate::surroundings::Server as Runs;
 use kin_core::{Refusal, Run, RunId, RunState, Time};
 use kin_keeper::index::Stream;
 use kin_ledger::Reader;
@@ -18,6 +20,8 @@ pub struct Door {
     pub engine: Handle,
     pub endings: Endings,
     pub watcher: Watcher,
+    /// Asks for a reading of the job files; `None`: nobody knows where they are.
+    pub files: Option<Look>,
     pub about: About,
 }
 
@@ -35,13 +39,15 @@ pub struct About {
     pub ledger: String,
     /// What runs are given back, as the server's own was raised.
     pub files_soft: Option<u64>,
+    /// What all runs of defined jobs share.
+    pub server: Runs,
 }
 
 impl Door {
     /// Must be called inside the runtime.
-    pub fn new(engine: Handle, about: About) -> std::io::Result<Arc<Door>> {
+    pub fn new(engine: Handle, about: About, files: Option<Look>) -> std::io::Result<Arc<Door>> {
         let endings = Endings::new(engine.clone(), about.host.clone());
-        Ok(Arc::new(Door { engine, endings, watcher: Watcher::new()?, about }))
+        Ok(Arc::new(Door { engine, endings, watcher: Watcher::new()?, files, about }))
     }
 
     /// Reads the ledger where waiting for a disk harms nobody.

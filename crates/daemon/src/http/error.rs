@@ -65,10 +65,9 @@ impl From<Refusal> for Failure {
             Refusal::UnknownJob { .. } => (Code::NotFound, None),
             Refusal::IsService { .. }
             | Refusal::NoService { .. }
-            | Refusal::Missing { .. }
-            | Refusal::Circle { .. }
-            | Refusal::TooLarge { .. }
-            | Refusal::OldRevision { .. } => (Code::BadRequest, None),
+            | Refusal::OfFile { .. }
+            | Refusal::OldRevision { .. } => (Code::Refused, None),
+            Refusal::Missing { .. } | Refusal::Circle { .. } | Refusal::TooLarge { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),
@@ -76,6 +75,10 @@ impl From<Refusal> for Failure {
             Refusal::NoRoom { .. } | Refusal::Unavailable { .. } => (Code::Unavailable, None),
         };
         let mut failure = Failure::new(code, refusal.to_string());
+        if matches!(refusal, Refusal::Missing { .. } | Refusal::Circle { .. } | Refusal::TooLarge { .. }) {
+            // Well said, and yet it fits with nothing that is there.
+            failure.status = StatusCode::UNPROCESSABLE_ENTITY;
+        }
         failure.error.hint = refusal.hint();
         failure.error.run = run.map(ToString::to_string);
         failure

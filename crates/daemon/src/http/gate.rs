@@ -29,7 +29,7 @@ fn refusal(method: &Method, headers: &HeaderMap) -> Option<Failure> {
     if length.is_some_and(|length| length > BODY_MAX as u64) {
         return Some(too_large());
     }
-    if *method == Method::POST && has_body(headers) && !is_json(headers) {
+    if (*method == Method::POST || *method == Method::PUT) && has_body(headers) && !is_json(headers) {
         let failure = Failure::new(Code::UnsupportedMedia, "a body must be of type application/json");
         return Some(failure.with_hint("send the header `Content-Type: application/json`"));
     }

@@ -30,7 +30,7 @@ fn lowest_nice() -> i32 {
 }
 
 /// Those that were asked for, and of the others the soft limit of open files, which we raised for ourselves.
-pub(super) fn limits(asked: &BTreeMap<String, Asked>, files_soft: Option<u64>) -> Answer<Vec<Rlimit>> {
+pub(crate) fn limits(asked: &BTreeMap<String, Asked>, files_soft: Option<u64>) -> Answer<Vec<Rlimit>> {
     let mut limits = Vec::with_capacity(asked.len() + 1);
     for (name, limit) in asked {
         let unknown = || Failure::bad(format!("there is no limit {name:?}; those there are: {}", RLIMITS.join(", ")));

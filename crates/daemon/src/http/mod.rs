@@ -7,7 +7,8 @@
 //!   serve      connections: limits, peers, the end        gate       what may come in at all
 //!   routes     every route, once                          openapi    the document made of them
 //!   request    a wish for a run in core terms             convert    core terms as the contract says them
-//!   runs output events latches server                     one file for each noun
+//!   runs output events latches jobs queues server         one file for each noun
+//!   job_state  a job as the contract says it              reason     why something waits, in words
 //!   why        a run's story                              doctor     checks of all that the server stands on
 //!   slots      what the run tables say just now
 //! ```
@@ -20,10 +21,14 @@ pub mod error;
 pub mod events;
 pub mod gate;
 pub mod glob;
-mod inherited;
+pub(crate) mod inherited;
+pub mod job_state;
+pub mod jobs;
 pub mod latches;
 pub mod openapi;
 pub mod output;
+pub mod queues;
+pub mod reason;
 pub mod request;
 pub mod routes;
 pub mod runs;

@@ -23,6 +23,23 @@ use utoipa::openapi::{
     kin_api::Run,
     kin_api::RunList,
     kin_api::RunRequest,
+    kin_api::job::DefineRequest,
+    kin_api::job::Definition,
+    kin_api::job::Definitions,
+    kin_api::job::DryRun,
+    kin_api::job::Job,
+    kin_api::job::JobList,
+    kin_api::job::JobRunRequest,
+    kin_api::job::Mistake,
+    kin_api::job::PlanStep,
+    kin_api::job::Queue,
+    kin_api::job::QueueList,
+    kin_api::job::QueueRequest,
+    kin_api::job::Reload,
+    kin_api::job::ReloadRequest,
+    kin_api::job::RestartRequest,
+    kin_api::job::ScaleRequest,
+    kin_api::job::Source,
     kin_api::run::BatchAnswer,
     kin_api::run::BatchItem,
     kin_api::run::BatchRequest,
@@ -67,6 +84,8 @@ fn document() -> OpenApi {
         let method = match route.method {
             Method::Get => HttpMethod::Get,
             Method::Post => HttpMethod::Post,
+            Method::Put => HttpMethod::Put,
+            Method::Delete => HttpMethod::Delete,
         };
         paths.add_path_operation(route.path, vec![method], operation(route));
     }
@@ -149,7 +168,12 @@ mod tests {
         let served: BTreeSet<(String, String)> = ROUTES
             .iter()
             .map(|route| {
-                let method = if route.method == Method::Get { "get" } else { "post" };
+                let method = match route.method {
+                    Method::Get => "get",
+                    Method::Post => "post",
+                    Method::Put => "put",
+                    Method::Delete => "delete",
+                };
                 (method.to_string(), route.path.to_string())
             })
             .collect();

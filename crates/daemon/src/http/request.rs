@@ -4,14 +4,13 @@
 use super::error::{Answer, Failure};
 use super::{inherited, signal};
 use crate::engine::{Key, Submit};
+use crate::surroundings::{DEFAULT_PATH, programs};
 use kin_api::RunRequest;
 use kin_api::run::from_wire;
 use kin_core::wish::{NewRun, Serial};
 use kin_core::{JobName, Trigger};
 use kin_keeper::spec::{Output, Spec, Stdin};
 
-/// Where programs are looked for when the run has no PATH, as the C library does.
-const DEFAULT_PATH: &[u8] = b"/bin:/usr/bin";
 const NAME_MAX: usize = 100;
 const TAGS_MAX: usize = 32;
 /// A century: no clock of the keeper overflows before.
@@ -114,15 +113,6 @@ fn stdio(request: &RunRequest) -> Answer<(Stdin, Output)> {
         (Some(_), bypass, None) => Ok((Stdin::Handed, if bypass { Output::Bypass } else { Output::Pipes })),
         (None, false, None) => Ok((Stdin::Null, Output::Pipes)),
     }
-}
-
-/// A search of PATH as a shell does it, each place to try; an empty place is the run's own directory.
-fn programs(program: &[u8], path: &[u8]) -> Vec<Vec<u8>> {
-    if program.contains(&b'/') {
-        return vec![program.to_vec()];
-    }
-    let place = |dir: &[u8]| [if dir.is_empty() { b"." } else { dir }, program].join(&b'/');
-    path.split(|b| *b == b':').map(place).collect()
 }
 
 fn bytes(what: &str, text: &str) -> Answer<Vec<u8>> {

@@ -2,11 +2,11 @@
 
 use super::door::Door;
 use super::error::Failure;
-use super::{events, gate, latches, openapi, output, runs, server};
+use super::{events, gate, jobs, latches, openapi, output, queues, runs, server};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, get, post};
+use axum::routing::{MethodRouter, delete, get, post, put};
 use kin_api::Code;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ pub struct Route {
 pub enum Method {
     Get,
     Post,
+    Put,
+    Delete,
 }
 
 /// What a request holds besides its path.
@@ -240,6 +242,144 @@ pub const ROUTES: &[Route] = &[
         asks: NOTHING,
         says: &[ok("Released", "Which runs it let go.")],
         handler: || post(latches::release),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/jobs",
+        id: "listJobs",
+        summary: "Every job that is defined, as it stands now.",
+        asks: Asks { body: None, query: &[text("name", "A job's name, a glob of one, or `@tag`.")], headers: &[] },
+        says: &[ok("JobList", "By name.")],
+        handler: || get(jobs::list),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/jobs/{job}",
+        id: "showJob",
+        summary: "One job, as it stands now.",
+        asks: NOTHING,
+        says: &[ok("Job", "The job.")],
+        handler: || get(jobs::show),
+    },
+    Route {
+        method: Method::Put,
+        path: "/v1/jobs/{job}",
+        id: "defineJob",
+        summary: "Defines a job, or changes it. One that a file defines is that file's.",
+        asks: Asks { body: Some(("DefineRequest", Need::Must)), query: &[], headers: &[] },
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || put(jobs::define),
+    },
+    Route {
+        method: Method::Delete,
+        path: "/v1/jobs/{job}",
+        id: "removeJob",
+        summary: "Takes a job away that was defined by request. Its runs are stopped, and stay in the history.",
+        asks: NOTHING,
+        says: &[ok("Definition", "That it is gone.")],
+        handler: || delete(jobs::remove),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/jobs/{job}/definitions",
+        id: "listDefinitions",
+        summary: "Every revision of a job's definition that is kept, the newest first.",
+        asks: NOTHING,
+        says: &[ok("Definitions", "The revisions.")],
+        handler: || get(jobs::definitions),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/run",
+        id: "runJob",
+        summary: "Runs a job once; with `dry_run` only says what would be run.",
+        asks: Asks { body: Some(("JobRunRequest", Need::May)), query: &[], headers: KEY },
+        says: &[
+            said(201, "Run", "A new run."),
+            ok("DryRun", "What would be run; or, the key is known: the first run."),
+        ],
+        handler: || post(jobs::run),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/start",
+        id: "startJob",
+        summary: "Starts a service, and what it needs.",
+        asks: NOTHING,
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::start),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/stop",
+        id: "stopJob",
+        summary: "Stops all runs of a job; a service stays down.",
+        asks: NOTHING,
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::stop),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/restart",
+        id: "restartJob",
+        summary: "Replaces the runs of a service by new ones; runs any other job anew.",
+        asks: Asks { body: Some(("RestartRequest", Need::May)), query: &[], headers: &[] },
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::restart),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/scale",
+        id: "scaleJob",
+        summary: "Sets how many instances a service has.",
+        asks: Asks { body: Some(("ScaleRequest", Need::Must)), query: &[], headers: &[] },
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::scale),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/enable",
+        id: "enableJob",
+        summary: "Lets a job begin again.",
+        asks: NOTHING,
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::enable),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/jobs/{job}/disable",
+        id: "disableJob",
+        summary: "Nothing of the job begins any more; what goes on goes on.",
+        asks: NOTHING,
+        says: &[ok("Job", "The job, as it stands now.")],
+        handler: || post(jobs::disable),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/reload",
+        id: "reload",
+        summary: "Reads the job files now; with `plan` only says what would follow.",
+        asks: Asks { body: Some(("ReloadRequest", Need::May)), query: &[], headers: &[] },
+        says: &[ok("Reload", "What came of it.")],
+        handler: || post(jobs::reload),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/queues",
+        id: "listQueues",
+        summary: "Every queue, what is taken of it, and who waits.",
+        asks: NOTHING,
+        says: &[ok("QueueList", "By name.")],
+        handler: || get(queues::list),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/queues/{queue}",
+        id: "changeQueue",
+        summary: "Pauses or resumes a queue, or gives it other slots.",
+        asks: Asks { body: Some(("QueueRequest", Need::Must)), query: &[], headers: &[] },
+        says: &[ok("Queue", "The queue, as it is now.")],
+        handler: || post(queues::change),
     },
     Route {
         method: Method::Get,

@@ -95,10 +95,11 @@ pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why
         // A runtime directory that is gone has no slots.
         let slot = Slots::open(&run_dir).ok().and_then(|slots| slots.of(no));
         let (events, live) = (ledger.events_of(no, STORY)?, ledger.live()?.runs);
-        Ok(why::Facts { events, live, slot, files: logs.files(), not_recorded: None })
+        Ok(why::Facts { events, live, slot, files: logs.files(), reasons: Vec::new(), not_recorded: None })
     });
     let said = door.said(&run);
-    let facts = why::Facts { not_recorded: said.not_recorded.clone(), ..facts.await? };
+    let reasons = if run.is_defined() { door.engine.why(no).await? } else { Vec::new() };
+    let facts = why::Facts { not_recorded: said.not_recorded.clone(), reasons, ..facts.await? };
     Ok(Json(Why { run: said, story: why::story(&run, &facts, clock::now()) }))
 }
 
@@ -149,7 +150,7 @@ fn asker(door: &Door, peer: Peer) -> Asker {
     Asker { by: peer.words(), files_soft: door.about.files_soft }
 }
 
-fn key(headers: &HeaderMap) -> Answer<Option<&str>> {
+pub(super) fn key(headers: &HeaderMap) -> Answer<Option<&str>> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     let key = key.to_str().ok().filter(|key| !key.is_empty() && key.len() <= KEY_MAX);
     let bad = || Failure::bad(format!("an idempotency key has 1 to {KEY_MAX} plain characters"));

@@ -11,8 +11,10 @@
 //! | what comes next | the row |
 
 use super::convert::{self, system_words};
-use super::{signal, slots};
-use kin_core::{Exit, Hold, LostWhy, Outcome, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy};
+use super::{reason, signal, slots};
+use kin_core::{
+    Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
+};
 use kin_keeper::table::{Snapshot, flag};
 use kin_ledger::{Event, Stage};
 use std::path::PathBuf;
@@ -28,6 +30,8 @@ pub struct Facts {
     pub slot: Option<Snapshot>,
     /// Its files that are there, and how long they are.
     pub files: Vec<(PathBuf, u64)>,
+    /// What is in its way, for the run of a defined job.
+    pub reasons: Vec<Reason>,
     /// Why the history does not have all of this yet.
     pub not_recorded: Option<String>,
 }
@@ -122,6 +126,11 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     // Since it came into the state that it is in.
     let since = facts.events.iter().rev().find(|event| event.change.is_some()).map(|event| event.at);
     let since = since.map_or(String::new(), |at| format!(", since {} ({})", convert::time(at), between(at, now)));
+    if run.is_defined() && run.state.is_pending() && !facts.reasons.is_empty() {
+        // The rules know each thing that is in its way.
+        let words = facts.reasons.iter().filter_map(reason::words);
+        return words.map(|words| sentence(&words, &since)).collect();
+    }
     match &run.state {
         RunState::Held { on: Hold::Latch(latch) } => {
             vec![format!("It waits until somebody releases the latch {latch:?}{since}.")]
@@ -146,6 +155,12 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         }
         RunState::Ended { outcome } => verdict(run, outcome),
     }
+}
+
+fn sentence(words: &str, since: &str) -> String {
+    let mut letters = words.chars();
+    let first = letters.next().map(char::to_uppercase);
+    format!("{}{}{since}.", first.into_iter().flatten().collect::<String>(), letters.as_str())
 }
 
 fn queue(run: &Run, live: &[Run], since: &str) -> Vec<String> {

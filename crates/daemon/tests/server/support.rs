@@ -73,6 +73,7 @@ impl Server {
         let mut command = Command::new(program);
         command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.env("KIN_HOME", self.dir.path().join("home")).env("NOTIFY_SOCKET", self.dir.path().join("notify"));
+        command.env("KIN_FAULTS", self.dir.path().join("faults"));
         command
     }
 
@@ -82,6 +83,15 @@ impl Server {
 
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+    /// Whoever comes to this point next is killed there.
+    pub(crate) fn kill_at(&self, point: &str) {
+        let faults = self.dir.path().join("faults");
+        std::fs::create_dir_all(&faults).unwrap();
+        std::fs::write(faults.join(point), "").unwrap();
+    }
+    pub(crate) fn was_killed_at(&self, point: &str) -> bool {
+        !self.dir.path().join("faults").join(point).exists()
     }
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("home/state")

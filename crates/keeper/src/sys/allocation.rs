@@ -84,6 +84,7 @@ fn a_started_keeper_starts_looks_stops_and_hands_over_without_allocating() {
                 out: null.as_fd(),
                 err: null.as_fd(),
                 tty_slave: None,
+                extra: &[],
                 cgroup: directory.as_ref().map(AsFd::as_fd),
                 slot,
                 restore: &restore,

@@ -1,6 +1,6 @@
 //! What a spawn needs, made ready beforehand: the child's stack and the arrays of pointers that exec reads.
 
-use super::child::Plan;
+use super::child::{PidText, Plan};
 use super::pages::{Buffer, Pages};
 use crate::locality::Locality;
 use crate::spawn::Prepared;
@@ -32,12 +32,18 @@ pub struct Arena {
     /// Programs, then argv and a null, then the environment and a null.
     pointers: Buffer<*const libc::c_char>,
     groups: Buffer<u32>,
+    /// A string of the environment that the child itself writes.
+    listen_pid: Box<PidText>,
     limits: Buffer<Rlimit>,
     /// Opened once: descriptor 0 of runs that read nothing.
     pub(super) null: OwnedFd,
     /// Low numbers, held by duplicates of `null`: what a child will have on 0, 1 and 2 is put there while it is made.
     places: [OwnedFd; 3],
     pub(super) way: Way,
+    /// Of the last spawn that did not wait: see `take_news`.
+    pub(crate) news: Option<OwnedFd>,
+    /// Whether the last spawn waited for exec.
+    pub(crate) waited: bool,
     pub(crate) locality: Locality,
     /// The keeper's own uid and gid.
     pub(crate) user: (u32, u32),
@@ -57,9 +63,12 @@ impl Arena {
             stack: Pages::stack(STACK)?,
             pointers: Buffer::with_capacity(POINTERS)?,
             groups: Buffer::with_capacity(64)?,
+            listen_pid: Box::new([const { std::sync::atomic::AtomicU8::new(0) }; 32]),
             limits: Buffer::with_capacity(16)?,
             null,
             way: Way::Clone3,
+            news: None,
+            waited: true,
             locality: Locality::open(),
             user: (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw()),
             altered_signals: super::misc::altered_signals(),
@@ -102,7 +111,7 @@ impl Arena {
     /// Puts the strings and lists of `view` where the child finds them.
     pub(super) fn load(&mut self, view: &SpecView<'_>) -> io::Result<()> {
         self.pointers.clear();
-        self.pointers.reserve(view.program_count() + view.argv_count() + view.env_count() + 2)?;
+        self.pointers.reserve(view.program_count() + view.argv_count() + view.env_count() + 3)?;
         let argv_ends = view.program_count() + view.argv_count();
         for (i, string) in view.programs_argv_env().enumerate() {
             if i == argv_ends {
@@ -112,6 +121,10 @@ impl Arena {
         }
         if view.env_count() == 0 {
             self.pointers.push(ptr::null())?;
+        }
+        // The last of the environment.
+        if view.socket_count() > 0 {
+            self.pointers.push(self.listen_pid.as_ptr().cast())?;
         }
         self.pointers.push(ptr::null())?;
         self.groups.clear();
@@ -123,6 +136,11 @@ impl Arena {
             self.limits.push(limit)?;
         }
         Ok(())
+    }
+
+    /// Where the child writes its pid, if it is passed sockets.
+    pub(super) fn listen_pid(&self, view: &SpecView<'_>) -> Option<&PidText> {
+        (view.socket_count() > 0).then_some(&*self.listen_pid)
     }
 
     /// The loaded lists, as the child reads them.

@@ -13,7 +13,13 @@ use super::arena::Lists;
 use super::raw::{call, check};
 use kin_core::SpawnStep;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU8, AtomicU32, Ordering};
+
+/// Descriptors beside the three: the sockets it is passed, and the one for its readiness.
+pub(super) const EXTRA_MAX: usize = crate::spec::SOCKETS + 1;
+/// `LISTEN_PID=`, a number, and a NUL.
+pub(super) const LISTEN_PID: &[u8] = b"LISTEN_PID=";
+pub(super) type PidText = [AtomicU8; 32];
 
 /// Everything the child reads. Lives on the keeper's stack while the child needs it.
 pub(super) struct Plan<'a> {
@@ -21,8 +27,14 @@ pub(super) struct Plan<'a> {
     pub(super) directory: &'a CStr,
     /// What becomes descriptors 0, 1 and 2.
     pub(super) stdio: [i32; 3],
+    /// What becomes further descriptors: which of ours, and its number there. In the order of those numbers.
+    pub(super) extra: &'a [(i32, i32)],
+    /// Where the child writes its own pid, when its environment is to name it.
+    pub(super) listen_pid: Option<&'a PidText>,
     /// The table of descriptors is the keeper's own.
     pub(super) shares_files: bool,
+    /// Closes on exec, and is held open until then: the keeper, which does not wait, sees that it is gone.
+    pub(super) news: Option<i32>,
     /// The terminal side of a pty, to be the controlling terminal.
     pub(super) tty: Option<i32>,
     /// A cgroup's directory to move into, where clone could not do it.
@@ -64,7 +76,7 @@ pub(super) extern "C" fn run(plan: *const Plan<'_>) -> ! {
 
 fn become_program(plan: &Plan<'_>) -> Fallible {
     if plan.shares_files {
-        unshare_files(plan.stdio).map_err(|e| (SpawnStep::Stdio, e))?;
+        unshare_files(plan).map_err(|e| (SpawnStep::Stdio, e))?;
     }
     if let Some(directory) = plan.join {
         join(directory).map_err(|e| (SpawnStep::Cgroup, e))?;
@@ -74,7 +86,10 @@ fn become_program(plan: &Plan<'_>) -> Fallible {
         let args = [tty as usize, libc::TIOCSCTTY as usize, 0, 0, 0, 0];
         sys(libc::SYS_ioctl, args).map_err(|e| (SpawnStep::Session, e))?;
     }
-    stdio(plan.stdio).map_err(|e| (SpawnStep::Stdio, e))?;
+    stdio(plan.stdio, plan.extra, plan.news).map_err(|e| (SpawnStep::Stdio, e))?;
+    if let Some(text) = plan.listen_pid {
+        name_ourselves(text).map_err(|e| (SpawnStep::Stdio, e))?;
+    }
     sys(libc::SYS_umask, [plan.umask as usize & 0o777, 0, 0, 0, 0, 0]).map_err(|e| (SpawnStep::Stdio, e))?;
     priority(plan).map_err(|e| (SpawnStep::Priority, e))?;
     limits(plan).map_err(|e| (SpawnStep::Rlimit, e))?;
@@ -86,9 +101,9 @@ fn become_program(plan: &Plan<'_>) -> Fallible {
 }
 
 /// A table of descriptors of its own, with no more in it than is needed: copying thousands takes longer than all else.
-fn unshare_files(needed: [i32; 3]) -> Result<(), i32> {
-    let [a, b, c] = needed;
-    let first = a.max(b).max(c) as usize + 1;
+fn unshare_files(plan: &Plan<'_>) -> Result<(), i32> {
+    let needed = plan.stdio.into_iter().chain(plan.extra.iter().map(|(from, _)| *from));
+    let first = needed.fold(2, i32::max) as usize + 1;
     let all = u32::MAX as usize;
     match sys(libc::SYS_close_range, [first, all, libc::CLOSE_RANGE_UNSHARE as usize, 0, 0, 0]) {
         Ok(_) => Ok(()),
@@ -109,27 +124,52 @@ fn join(directory: i32) -> Result<(), i32> {
     Ok(())
 }
 
-/// Puts the three where they belong and closes all else. Each is first lifted above 2, so none is overwritten by
-/// another's copy; `dup3` onto 0, 1 and 2 then leaves them open over exec.
-fn stdio(from: [i32; 3]) -> Result<(), i32> {
-    let mut lifted = [0; 3];
-    for (to, fd) in lifted.iter_mut().zip(from) {
-        *to = fd as usize;
-        if fd <= 2 {
-            *to = sys(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, 3, 0, 0, 0])?;
+/// Puts all where they belong and closes all else. Each is first lifted above the numbers that are given out, so none is
+/// overwritten by another's copy; `dup3` then leaves them open over exec. The news are kept behind them, until exec.
+fn stdio(from: [i32; 3], extra: &[(i32, i32)], news: Option<i32>) -> Result<(), i32> {
+    let above = extra.iter().fold(2, |most, (_, to)| most.max(*to)) + 1;
+    let lift = |fd: i32| {
+        if fd >= above {
+            return Ok(fd as usize);
         }
+        sys(libc::SYS_fcntl, [fd as usize, libc::F_DUPFD_CLOEXEC as usize, above as usize, 0, 0, 0])
+    };
+    let news = news.map(lift).transpose()?;
+    let mut lifted = [0; 3 + EXTRA_MAX];
+    let all = from.into_iter().chain(extra.iter().map(|(from, _)| *from));
+    for (place, fd) in lifted.iter_mut().zip(all) {
+        *place = lift(fd)?;
     }
-    for (to, fd) in lifted.into_iter().enumerate() {
-        sys(libc::SYS_dup3, [fd, to, 0, 0, 0, 0])?;
+    let places = (0..3).chain(extra.iter().map(|(_, to)| *to));
+    for (fd, to) in lifted.into_iter().zip(places) {
+        sys(libc::SYS_dup3, [fd, to as usize, 0, 0, 0, 0])?;
     }
-    match sys(libc::SYS_close_range, [3, u32::MAX as usize, 0, 0, 0, 0]) {
+    let mut first = 3;
+    for (_, to) in extra {
+        let to = *to as usize;
+        if to > first {
+            close_range(first, to - 1)?;
+        }
+        first = to + 1;
+    }
+    if let Some(news) = news {
+        if news != above as usize {
+            sys(libc::SYS_dup3, [news, above as usize, libc::O_CLOEXEC as usize, 0, 0, 0])?;
+        }
+        first = above as usize + 1;
+    }
+    close_range(first, u32::MAX as usize)
+}
+
+fn close_range(first: usize, last: usize) -> Result<(), i32> {
+    match sys(libc::SYS_close_range, [first, last, 0, 0, 0, 0]) {
         Ok(_) => Ok(()),
         // Before 5.9, or forbidden: each descriptor that can be open, one by one. All of kin's own close on exec.
         Err(libc::ENOSYS | libc::EPERM) => {
             let mut limit = [0u64; 2];
             let at = limit.as_mut_ptr() as usize;
             sys(libc::SYS_prlimit64, [0, libc::RLIMIT_NOFILE as usize, 0, at, 0, 0])?;
-            for fd in 3..limit[0].min(1 << 16) as usize {
+            for fd in first..(limit[0].min(1 << 16) as usize).min(last.saturating_add(1)) {
                 if let Err(e) = sys(libc::SYS_close, [fd, 0, 0, 0, 0, 0])
                     && e != libc::EBADF
                 {
@@ -140,6 +180,17 @@ fn stdio(from: [i32; 3]) -> Result<(), i32> {
         }
         Err(e) => Err(e),
     }
+}
+
+/// Whoever is passed sockets must know that they are meant for it, and for none of its children.
+fn name_ourselves(text: &PidText) -> Result<(), i32> {
+    let pid = sys(libc::SYS_getpid, [0; 6])?;
+    let mut digits = [0u8; 12];
+    let digits = decimal(pid as i32, &mut digits);
+    for (to, from) in text.iter().zip(LISTEN_PID.iter().chain(digits).chain(&[0])) {
+        to.store(*from, Ordering::Relaxed);
+    }
+    Ok(())
 }
 
 fn priority(plan: &Plan<'_>) -> Result<(), i32> {

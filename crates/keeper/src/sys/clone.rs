@@ -11,7 +11,7 @@
 //! ```
 
 use super::arena::{Arena, Way};
-use super::child::{self, Plan};
+use super::child::{self, EXTRA_MAX, Plan};
 use super::misc::Blocked;
 use super::pages::Pages;
 use super::raw::{call, check};
@@ -57,22 +57,45 @@ pub enum Memory {
 pub(crate) fn start(arena: &mut Arena, p: &Prepared<'_>, memory: Memory) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
     arena.load(&p.view).map_err(|e| (SpawnStep::Fork, e.raw_os_error().unwrap_or(libc::ENOMEM)))?;
     if memory == Memory::Copied || arena.way == Way::Clone {
-        return make(arena, p, arena.streams(p).map(|fd| fd.as_raw_fd()), Memory::Copied);
+        let (news, tell) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
+            // No descriptor left: the child is none the worse, and is looked at by time.
+            .map_or((None, None), |(news, tell)| (Some(news), Some(tell)));
+        let stdio = arena.streams(p).map(|fd| fd.as_raw_fd());
+        let made = make(arena, p, stdio, tell.as_ref().map(AsRawFd::as_raw_fd), Memory::Copied);
+        // Our copy of the child's end goes here, and the child's with exec or with its death.
+        drop(tell);
+        arena.news = news.filter(|_| made.is_ok());
+        arena.waited = false;
+        return made;
     }
+    arena.waited = true;
     let made = match arena.lend(p) {
-        Ok(stdio) => make(arena, p, stdio, Memory::Shared),
+        Ok(stdio) => make(arena, p, stdio, None, Memory::Shared),
         Err(e) => Err((SpawnStep::Stdio, e.raw_os_error())),
     };
     arena.take_back();
     made
 }
 
-fn make(arena: &Arena, p: &Prepared<'_>, stdio: [i32; 3], memory: Memory) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
+fn make(
+    arena: &Arena,
+    p: &Prepared<'_>,
+    stdio: [i32; 3],
+    news: Option<i32>,
+    memory: Memory,
+) -> Result<Option<OwnedFd>, (SpawnStep, i32)> {
+    let mut extra = [(0, 0); EXTRA_MAX];
+    for (place, (fd, to)) in extra.iter_mut().zip(p.extra) {
+        *place = (fd.as_raw_fd(), i32::from(*to));
+    }
     let mut plan = Plan {
+        extra: &extra[..p.extra.len().min(EXTRA_MAX)],
+        listen_pid: arena.listen_pid(&p.view),
         lists: arena.lists(&p.view),
         directory: p.view.directory(),
         stdio,
         shares_files: memory == Memory::Shared,
+        news,
         tty: p.tty_slave.map(|_| stdio[0]),
         join: None,
         umask: p.view.umask(),

@@ -23,6 +23,9 @@ pub enum Waited {
         user_us: u64,
         system_us: u64,
         max_rss_kib: u64,
+        /// From and to disks, in blocks of 512 bytes.
+        read_blocks: u64,
+        write_blocks: u64,
     },
     /// Not a child of this process, or reaped already.
     NotOurs,
@@ -115,6 +118,8 @@ fn waitid(kind: libc::idtype_t, id: u32, options: i32) -> (u32, Waited) {
         user_us: us(usage.ru_utime),
         system_us: us(usage.ru_stime),
         max_rss_kib: usage.ru_maxrss as u64,
+        read_blocks: usage.ru_inblock as u64,
+        write_blocks: usage.ru_oublock as u64,
     };
     (pid, zombie)
 }

@@ -94,3 +94,53 @@ fn switched_off_there_are_none() {
     assert!(!cgroups.is_some() && cgroups.path().is_none());
     assert!(cgroups.create(c"x").is_err() && cgroups.kill(c"x").is_err());
 }
+
+#[test]
+fn what_a_whole_tree_used_is_known_also_of_those_nobody_waited_for() {
+    let mut house = House::new();
+    let Some(cgroups) = cgroups(&house) else { return };
+    let directory = cgroups.create(c"run-4").expect("made");
+    // The one that works is nobody's child in the end, so the leader's own account has none of it.
+    let work = "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done; echo done";
+    let spec = house.sh(&format!("(sh -c '{work}' &) ; exit 0"));
+    let started = house.try_start(&spec, None, Some(directory.as_fd())).expect("a child");
+    assert_eq!(read_line(&started.out), "done");
+    let leader = match await_end(&started.pidfd) {
+        kin_keeper::sys::wait::Waited::Zombie { user_us, .. } => user_us,
+        other @ (kin_keeper::sys::wait::Waited::Alive | kin_keeper::sys::wait::Waited::NotOurs) => panic!("{other:?}"),
+    };
+    let (cpu, _) = cgroups.used(c"run-4");
+    let (user, _) = cpu.expect("counted");
+    assert!(user > leader + 10_000, "{user} µs of the tree, {leader} µs of the leader");
+    house.finish(&started);
+    cgroups.kill(c"run-4").expect("killed");
+    let until = Instant::now() + crate::support::PATIENCE;
+    while !cgroups.remove(c"run-4").expect("asked") {
+        assert!(Instant::now() < until, "somebody stays in it");
+    }
+    clean_up(&cgroups);
+}
+
+#[test]
+fn a_limit_of_memory_is_kept_and_its_kill_is_told_apart() {
+    let mut house = House::new();
+    let Some(cgroups) = cgroups(&house) else { return };
+    if !Cgroups::offered(house.path()).memory {
+        clean_up(&cgroups);
+        return not_run("no memory controller");
+    }
+    let directory = cgroups.create(c"run-5").expect("made");
+    let file = |name: &str, value: &str| {
+        std::fs::write(cgroups.path().expect("a path").join("run-5").join(name), value).expect("written");
+    };
+    file("memory.max", "16777216");
+    file("memory.oom.group", "1");
+    let spec = house.sh("a=x; while :; do a=$a$a; done");
+    let started = house.try_start(&spec, None, Some(directory.as_fd())).expect("a child");
+    let ended = house.finish(&started);
+    assert_eq!((ended.si_code, ended.si_status), (libc::CLD_KILLED, 9));
+    assert!(cgroups.oom_kills(c"run-5").is_some_and(|kills| kills > 0));
+    assert!(cgroups.used(c"run-5").1.is_some_and(|peak| peak > 8 << 20));
+    assert!(cgroups.remove(c"run-5").expect("removed"));
+    clean_up(&cgroups);
+}

@@ -208,6 +208,36 @@ fn stdin_is_what_was_handed_in_whatever_its_number() {
 }
 
 #[test]
+fn passed_descriptors_stand_where_they_belong_and_the_pid_is_the_childs_own() {
+    each_way(|house| {
+        let file = |name: &str| {
+            let path = house.path().join(name);
+            std::fs::write(&path, name).expect("written");
+            rustix::fs::open(path, rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC, rustix::fs::Mode::empty())
+                .expect("opens")
+        };
+        let (a, b, ready) = (file("a"), file("b"), file("ready"));
+        // Some of ours lie on the very numbers that others are to have.
+        let low = rustix::io::fcntl_dupfd_cloexec(&ready, 3).expect("lifted");
+        house.extra = vec![(b, 3), (a, 4), (low, 9)];
+        let mut spec = house.sh("cat <&3; cat <&4; cat <&9; echo; ls /proc/$$/fd; echo $$ $LISTEN_PID");
+        spec.sockets = vec![1, 2];
+        let started = house.start(&spec);
+        let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
+        let said = house.finish(&started).out;
+        assert_eq!(said, format!("baready\n0\n1\n2\n3\n4\n9\n{pid} {pid}\n"));
+        // Without an environment of its own too.
+        spec.env.clear();
+        spec.programs = vec![b"/bin/cat".to_vec()];
+        spec.argv = vec![b"cat".to_vec(), b"/proc/self/environ".to_vec()];
+        let started = house.start(&spec);
+        let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
+        assert_eq!(house.finish(&started).out, format!("LISTEN_PID={pid}\0"));
+        house.extra.clear();
+    });
+}
+
+#[test]
 fn a_terminal_of_its_own_controls_the_session() {
     each_way(|house| {
         let pty = kin_keeper::pty::open(40, 132).expect("a terminal");
@@ -221,6 +251,7 @@ fn a_terminal_of_its_own_controls_the_session() {
             out: null.as_fd(),
             err: null.as_fd(),
             tty_slave: Some(pty.slave.as_fd()),
+            extra: &[],
             cgroup: None,
             slot,
             restore: &house.restore,
@@ -322,6 +353,7 @@ fn a_child_that_cannot_be_watched_is_a_child() {
         out: null.as_fd(),
         err: null.as_fd(),
         tty_slave: None,
+        extra: &[],
         cgroup: None,
         slot: &house.table.slots()[slot],
         restore: &house.restore,

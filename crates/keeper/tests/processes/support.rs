@@ -21,6 +21,8 @@ pub(crate) struct House {
     pub(crate) table: Table,
     pub(crate) arena: Arena,
     pub(crate) restore: Restore,
+    /// What every run gets beside its streams.
+    pub(crate) extra: Vec<(OwnedFd, u16)>,
     next: u64,
 }
 
@@ -47,7 +49,14 @@ impl House {
     pub(crate) fn new() -> House {
         let dir = tempfile::tempdir().expect("a directory");
         let table = Table::create(&dir.path().join("tab"), 1, "boot").expect("a table");
-        House { dir, table, arena: Arena::new().expect("an arena"), restore: Restore::default(), next: 1 }
+        House {
+            dir,
+            table,
+            arena: Arena::new().expect("an arena"),
+            restore: Restore::default(),
+            extra: Vec::new(),
+            next: 1,
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -92,12 +101,14 @@ impl House {
         slot.state.store(INTENT, Ordering::Release);
         let (out, out_in) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let (err, err_in) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+        let extra: Vec<_> = self.extra.iter().map(|(fd, to)| (fd.as_fd(), *to)).collect();
         let prepared = Prepared {
             view,
             stdin,
             out: out_in.as_fd(),
             err: err_in.as_fd(),
             tty_slave: None,
+            extra: &extra,
             cgroup,
             slot,
             restore: &self.restore,

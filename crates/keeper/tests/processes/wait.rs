@@ -14,7 +14,7 @@ fn a_look_leaves_the_zombie_and_reaping_takes_it() {
     let started = house.start(&house.sh("read x; i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 42"));
     let first = await_end(&started.pidfd);
     let pid = house.slot(started.slot).pid.load(Ordering::Relaxed);
-    let Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib } = first else { panic!("{first:?}") };
+    let Waited::Zombie { si_code, si_status, user_us, system_us, max_rss_kib, .. } = first else { panic!("{first:?}") };
     assert_eq!((si_code, si_status), (libc::CLD_EXITED, 42));
     assert!(user_us + system_us > 0 && max_rss_kib > 100, "{first:?}");
     for again in [peek(&started.pidfd), peek_pid(pid), reap(&started.pidfd)] {
@@ -94,8 +94,10 @@ fn strangers_are_reaped_and_ours_are_not() {
 }
 
 /// A process that has ended with 7 and that its parent never reaps; the parent, and a pidfd of the dead one.
+/// Its child ends only when `sleep` has taken the shell's place, which might have reaped it.
 fn unreaped(house: &mut House) -> (crate::support::Started, rustix::fd::OwnedFd) {
-    let started = house.start(&house.sh("(exit 7) & echo $!; exec sleep 1000"));
+    let started =
+        house.start(&house.sh("(until grep -q sleep /proc/$$/comm; do :; done; exit 7) & echo $!; exec sleep 1000"));
     let pid: u32 = read_line(&started.out).parse().expect("a pid");
     let pidfd = pidfd_open(pid).expect("a pidfd");
     // Readable: it has ended.
@@ -110,7 +112,6 @@ fn a_zombie_that_nobody_reaps_tells_how_it_ended() {
     let (parent, pidfd) = unreaped(&mut house);
     assert!(has_ended(&pidfd) && !has_ended(&parent.pidfd));
     assert_eq!((peek(&pidfd), exit_info(&pidfd)), (Waited::NotOurs, None));
-    // The shell's place is taken by `sleep` a moment after it has spoken; until then it might still reap.
     assert_eq!(corpse(&pidfd), Corpse::Ended(ExitInfo { code: libc::CLD_EXITED, status: 7 }));
     assert_eq!(corpse(&parent.pidfd), Corpse::None);
     pidfd_send_signal(&parent.pidfd, libc::SIGKILL, false).expect("sent");

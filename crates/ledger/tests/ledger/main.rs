@@ -10,6 +10,7 @@ mod listing;
 mod rebuilding;
 mod runs;
 mod size;
+mod standing;
 mod sweeping;
 mod ticking;
 mod versions;

@@ -1,0 +1,539 @@
+//! The rules of jobs, each by a few words of story. (That they hold together is the simulation's to show.)
+
+use super::{NeedWhy, Reason, World, differences};
+use crate::effect::{Act, Effects};
+use crate::fact::{Fact, Settled};
+use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Program, Queue, Ready, Restart};
+use crate::seen::{Close, How, Phase, Seen};
+use crate::wish::{Granted, JobPlan, Plan, QueuePlan, QueueWish, StopKind, Wish};
+use crate::{Exit, Hold, JobName, Mint, Refusal, Rest, Run, RunNo, RunState, StopWhy, Time, Trigger};
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use std::{format, vec};
+
+const NOON: i64 = 1_800_000_000_000_000_000;
+
+/// A world with a keeper, and a clock to turn.
+struct Stage {
+    world: World,
+    now: i64,
+    rev: u64,
+    fx: Effects,
+}
+
+fn name(text: &str) -> JobName {
+    JobName::parse(text).expect("a name")
+}
+
+fn job(text: &str) -> Job {
+    Job::new(name(text), Program::Shell("true".to_string()))
+}
+
+fn service(text: &str, instances: u32) -> Job {
+    let mut job = job(text);
+    job.life.restart = Restart::Always;
+    job.life.instances = instances;
+    job.life.again = crate::job::Again::restarts();
+    job.life.again.jitter_percent = 0;
+    job
+}
+
+fn needing(mut job: Job, needed: &str) -> Job {
+    job.life.needs.push(Need { job: name(needed), restart: false });
+    job
+}
+
+impl Stage {
+    fn new(jobs: impl IntoIterator<Item = Job>) -> Stage {
+        let world = World::load("boot".to_string(), Mint::after(100), []);
+        let mut stage = Stage { world, now: NOON, rev: 0, fx: Effects::default() };
+        stage.fact(Fact::Settled(Settled { keeper: Some(1), ..Settled::default() }));
+        stage.plan(jobs).expect("a good plan");
+        stage
+    }
+    fn plan(&mut self, jobs: impl IntoIterator<Item = Job>) -> Result<Granted, Refusal> {
+        self.rev += 1;
+        let put = |job| JobPlan::Put { job: Arc::new(job), rev: self.rev };
+        let jobs = jobs.into_iter().map(put).collect();
+        self.wish(Wish::Plan(Plan { jobs, queues: Vec::new() }))
+    }
+    fn wish(&mut self, wish: Wish) -> Result<Granted, Refusal> {
+        self.fx = Effects::default();
+        self.world.wish(Time(self.now), wish, &mut self.fx)
+    }
+    fn fact(&mut self, fact: Fact) {
+        self.fx = Effects::default();
+        self.world.fact(Time(self.now), fact, &mut self.fx);
+    }
+    fn run_job(&mut self, job: &str) -> Result<Granted, Refusal> {
+        self.wish(Wish::RunJob { job: name(job), by: "uid:0".to_string() })
+    }
+    fn up(&mut self, job: &str) {
+        self.wish(Wish::Up { job: name(job), by: "uid:0".to_string() }).expect("granted");
+    }
+    fn down(&mut self, job: &str) {
+        self.wish(Wish::Down { job: name(job) }).expect("granted");
+    }
+    /// The n-th oldest live run of the job.
+    fn run(&self, job: &str, n: usize) -> &Run {
+        self.runs(job).nth(n).expect("a run")
+    }
+    fn runs(&self, job: &str) -> impl Iterator<Item = &Run> {
+        self.world.live().filter(move |run| run.job.as_str() == job)
+    }
+    fn words(&self, job: &str) -> Vec<&'static str> {
+        self.runs(job).map(|run| run.state.word()).collect()
+    }
+    fn lives(&mut self, run: RunNo) {
+        self.fact(Fact::Slot { run, seen: Seen::bare(Phase::Running) });
+    }
+    fn all_live(&mut self) {
+        let starting = |run: &&Run| matches!(run.state, RunState::Starting { .. });
+        let all: Vec<RunNo> = self.world.live().filter(starting).map(|run| run.no).collect();
+        all.into_iter().for_each(|run| self.lives(run));
+    }
+    fn ends(&mut self, run: RunNo, code: u8) {
+        let close = Close { how: How::Exit(Exit::Code(code)), at: Time(self.now), timed_out: false, oom: false };
+        self.fact(Fact::Slot { run, seen: Seen::bare(Phase::Drained(close)) });
+    }
+    /// The oldest run of a job ends.
+    fn first_ends(&mut self, job: &str, code: u8) {
+        let run = self.run(job, 0).no;
+        self.ends(run, code);
+    }
+    fn after_ms(&mut self, ms: u64) {
+        self.now += Millis(ms).ns();
+        self.fact(Fact::Time);
+    }
+    fn triggers(&self) -> Vec<String> {
+        self.fx.changed.values().map(|run| format!("{} {:?}", run.job, run.trigger)).collect()
+    }
+}
+
+#[test]
+fn a_crash_loop_waits_longer_each_time_and_says_until_when() {
+    let mut stage = Stage::new([service("web", 1)]);
+    for (attempt, wait) in [(1, 500), (2, 1000), (3, 2000)] {
+        stage.all_live();
+        assert_eq!(stage.run("web", 0).attempt, attempt);
+        stage.first_ends("web", 1);
+        let until = Time(stage.now).plus(Millis(wait).ns());
+        assert_eq!(stage.run("web", 0).state, RunState::Waiting { until, wait: Millis(wait) });
+        assert_eq!(stage.world.due(), Some(until));
+        let why = stage.world.why(stage.run("web", 0).no);
+        assert!(matches!(why[..], [Reason::Backoff { until: at, .. }] if at == until), "{why:?}");
+        stage.after_ms(wait - 1);
+        assert_eq!(stage.words("web"), ["waiting"]);
+        stage.after_ms(1);
+        assert_eq!(stage.words("web"), ["starting"]);
+        assert_eq!(stage.fx.make.len(), 1, "its spec is made when it begins");
+    }
+    stage.all_live();
+    stage.now += Millis::seconds(61).ns();
+    stage.first_ends("web", 1);
+    assert_eq!(stage.run("web", 0).attempt, 1, "it was healthy for long enough");
+}
+
+#[test]
+fn a_stop_that_was_asked_for_is_not_restarted_until_it_is_started_again() {
+    let mut stage = Stage::new([service("web", 2)]);
+    stage.all_live();
+    let run = stage.run("web", 1).no;
+    stage.wish(Wish::Stop { run, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.ends(run, 0);
+    assert_eq!(stage.words("web"), ["running"]);
+    assert_eq!(stage.world.why_job(&name("web")), [Reason::Rests { slot: 1, rest: Rest::Stopped }]);
+    stage.up("web");
+    assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn tries_of_a_service_are_used_up() {
+    let mut web = service("web", 1);
+    web.life.again.tries = Some(2);
+    let mut stage = Stage::new([web]);
+    stage.all_live();
+    stage.first_ends("web", 1);
+    stage.after_ms(500);
+    stage.all_live();
+    stage.first_ends("web", 1);
+    assert!(stage.words("web").is_empty());
+    assert_eq!(stage.world.why_job(&name("web")), [Reason::Rests { slot: 0, rest: Rest::GaveUp }]);
+}
+
+#[test]
+fn scaling_down_frees_the_highest_slots_and_up_takes_the_lowest() {
+    let mut stage = Stage::new([service("web", 3)]);
+    stage.all_live();
+    let scale = |n| Wish::Scale { job: name("web"), instances: n, by: "uid:0".to_string() };
+    stage.wish(scale(1)).expect("granted");
+    assert_eq!(stage.words("web"), ["running", "stopping", "stopping"]);
+    for slot in [1, 1] {
+        let run = stage.run("web", slot).no;
+        stage.ends(run, 0);
+    }
+    stage.wish(scale(2)).expect("granted");
+    assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn what_is_needed_goes_up_first_and_down_last() {
+    let mut stage = Stage::new([service("db", 1), needing(service("web", 1), "db")]);
+    let db = stage.run("db", 0).no;
+    assert_eq!(stage.run("web", 0).state, RunState::Held { on: Hold::Needs(vec![name("db")]) });
+    let why = stage.world.why(stage.run("web", 0).no);
+    let not_yet = NeedWhy::NotYet(stage.run("db", 0).id());
+    assert_eq!(why, [Reason::Needs { job: name("db"), because: not_yet }]);
+    stage.lives(db);
+    assert_eq!(stage.words("web"), ["starting"]);
+    stage.all_live();
+    stage.down("db");
+    assert_eq!((stage.words("db"), stage.words("web")), (vec!["running"], vec!["stopping"]));
+    let why = stage.world.why(db);
+    assert_eq!(why, [Reason::GoesAfter { jobs: vec![name("web")] }]);
+    stage.first_ends("web", 0);
+    assert_eq!((stage.words("db"), stage.words("web")), (vec!["stopping"], vec!["held"]));
+    stage.first_ends("db", 0);
+    stage.up("web");
+    assert_eq!((stage.words("db"), stage.words("web")), (vec!["starting"], vec!["held"]), "it pulls what it needs");
+}
+
+#[test]
+fn a_needed_job_that_is_run_is_ready_when_it_has_ended_ok() {
+    let mut stage = Stage::new([job("migrate"), needing(service("web", 1), "migrate")]);
+    assert_eq!(stage.run("migrate", 0).trigger, Trigger::Dependency);
+    stage.all_live();
+    stage.first_ends("migrate", 1);
+    assert_eq!(stage.words("web"), ["held"]);
+    stage.run_job("migrate").expect("granted");
+    stage.all_live();
+    stage.first_ends("migrate", 0);
+    assert_eq!(stage.words("web"), ["starting"]);
+}
+
+#[test]
+fn a_circle_of_needs_is_refused_and_nothing_of_the_plan_is_done() {
+    let mut stage = Stage::new([job("a")]);
+    let refused = stage.plan([needing(service("x", 1), "y"), needing(service("y", 1), "x")]);
+    assert_eq!(refused.expect_err("refused").to_string(), "these jobs need each other: x → y → x");
+    assert!(stage.fx.is_empty());
+    let refused = stage.plan([needing(service("x", 1), "nobody")]);
+    assert_eq!(refused.expect_err("refused").to_string(), "x names nobody in `needs`, and there is no such job");
+    assert_eq!(stage.world.standings().count(), 1);
+}
+
+fn slow(dir: &str) -> Job {
+    let mut web = service("web", 2);
+    web.around.dir = Some(dir.to_string());
+    let by = Check::Tcp { address: "here".to_string() };
+    let within = Some(Millis::seconds(10));
+    web.life.ready = Some(Ready { by, every: Millis(100), look_timeout: Millis(100), within });
+    web
+}
+
+#[test]
+fn a_new_definition_goes_round_one_by_one_and_back_when_it_is_not_ready() {
+    let mut stage = Stage::new([slow("/old")]);
+    stage.all_live();
+    for n in [0, 1] {
+        let run = stage.run("web", n).no;
+        stage.fact(Fact::Ready { run });
+    }
+    stage.plan([slow("/new")]).expect("a good plan");
+    assert_eq!(stage.words("web"), ["stopping", "running"]);
+    stage.first_ends("web", 0);
+    assert_eq!(stage.words("web"), ["running", "starting"]);
+    assert_eq!(stage.run("web", 1).terms.rev, 2);
+    stage.all_live();
+    assert_eq!(stage.words("web"), ["running", "running"], "the other waits until this one is ready");
+    stage.after_ms(10_000);
+    assert_eq!(stage.run("web", 1).state, RunState::Stopping { why: StopWhy::NotReady });
+    let run = stage.run("web", 1).no;
+    stage.ends(run, 0);
+    assert_eq!(stage.fx.changed[&run].outcome().expect("ended").to_string(), "unhealthy(not-ready)");
+    assert_eq!(stage.runs("web").map(|run| run.terms.rev).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!(stage.world.why_job(&name("web")), [Reason::WentBack { failed: 2 }]);
+    assert_eq!(stage.world.defined(&name("web")).expect("defined").rev, 1);
+}
+
+#[test]
+fn a_new_definition_is_done_when_all_are_ready() {
+    let mut stage = Stage::new([service("web", 2)]);
+    stage.all_live();
+    let mut web = service("web", 2);
+    web.around.umask = Some(0o77);
+    stage.plan([web]).expect("a good plan");
+    for _ in 0..2 {
+        stage.first_ends("web", 0);
+        stage.all_live();
+    }
+    assert_eq!(stage.runs("web").map(|run| run.terms.rev).collect::<Vec<_>>(), [2, 2]);
+    assert_eq!(stage.world.standing(&name("web")).expect("stands").former, None);
+    let mut tagged = service("web", 2);
+    tagged.around.umask = Some(0o77);
+    tagged.tags.push("app".to_string());
+    stage.plan([tagged]).expect("a good plan");
+    assert_eq!(stage.words("web"), ["running", "running"], "a tag restarts nothing");
+}
+
+#[test]
+fn fifty_who_run_the_same_job_make_one_run_and_learn_its_name() {
+    let mut stage = Stage::new([job("backup")]);
+    let answers: Vec<_> = (0..50).map(|_| stage.run_job("backup")).collect();
+    let live = stage.run("backup", 0).id();
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
+    assert_eq!(answers.iter().filter(|answer| **answer == Err(Refusal::Overlap { live: live.clone() })).count(), 49);
+    stage.wish(Wish::Tick { job: name("backup"), at: 7, late_ms: 0 }).expect("granted");
+    let skipped = stage.fx.changed.values().next().expect("a record");
+    assert_eq!(skipped.outcome().expect("ended").to_string(), "skipped(overlap)");
+    assert_eq!(skipped.trigger, Trigger::Schedule { at: 7, late_ms: 0 });
+}
+
+#[test]
+fn overlap_replace_starts_when_the_one_before_has_ended() {
+    let mut sync = job("sync");
+    sync.gates.overlap = Overlap::Replace;
+    let mut stage = Stage::new([sync]);
+    stage.run_job("sync").expect("granted");
+    stage.all_live();
+    stage.wish(Wish::Tick { job: name("sync"), at: 7, late_ms: 0 }).expect("granted");
+    assert_eq!(stage.words("sync"), ["stopping", "queued"]);
+    assert!(stage.run_job("sync").is_err(), "by hand a full job is refused");
+    stage.first_ends("sync", 0);
+    assert_eq!(stage.words("sync"), ["starting"]);
+}
+
+#[test]
+fn a_disabled_job_records_a_skipped_run() {
+    let mut stage = Stage::new([job("backup")]);
+    stage.wish(Wish::Disable { job: name("backup") }).expect("granted");
+    let Ok(Granted::Run(run)) = stage.run_job("backup") else { panic!("it is recorded") };
+    assert_eq!(run.outcome().expect("ended").to_string(), "skipped(disabled)");
+    assert_eq!(stage.world.why_job(&name("backup")), [Reason::Disabled { by_hand: true }]);
+}
+
+#[test]
+fn a_large_run_is_not_starved_by_small_ones() {
+    let sized = |text: &str, cpu: u32| {
+        let mut job = job(text);
+        job.gates.queue = Some("heavy".to_string());
+        job.gates.need = BTreeMap::from([("cpu".to_string(), cpu)]);
+        job.gates.overlap = Overlap::Allow;
+        job
+    };
+    let mut stage = Stage::new([]);
+    let slots = BTreeMap::from([("cpu".to_string(), 4)]);
+    let queues = vec![QueuePlan::Put(Queue { name: "heavy".to_string(), slots, paused: false })];
+    stage.wish(Wish::Plan(Plan { jobs: Vec::new(), queues })).expect("a queue");
+    stage.plan([sized("small", 1), sized("large", 4)]).expect("a good plan");
+    for job in ["small", "small", "large", "small"] {
+        stage.run_job(job).expect("granted");
+    }
+    assert_eq!(stage.words("small"), ["starting", "starting", "queued"]);
+    let (large, last) = (stage.run("large", 0), stage.run("small", 2));
+    assert_eq!(
+        stage.world.why(last.no),
+        [Reason::Behind { queue: "heavy".to_string(), first: large.id() }],
+        "it would fit, and does not overtake"
+    );
+    let why = stage.world.why(large.no);
+    assert!(matches!(&why[..], [Reason::Queue { need: 4, free: 2, slots: 4, holders, .. }] if holders.len() == 2));
+    stage.all_live();
+    stage.first_ends("small", 0);
+    stage.first_ends("small", 0);
+    assert_eq!((stage.words("large"), stage.words("small")), (vec!["starting"], vec!["queued"]));
+    let refused = stage.plan([sized("huge", 5)]).expect_err("refused").to_string();
+    assert_eq!(refused, "huge needs 5 of \"cpu\", and the queue \"heavy\" has 4 in all");
+    let less = QueueWish::Slots(BTreeMap::from([("cpu".to_string(), 3)]));
+    assert!(stage.wish(Wish::Queue { name: "heavy".to_string(), how: less }).is_err(), "nothing becomes impossible");
+}
+
+#[test]
+fn a_chain_goes_on_and_never_round() {
+    let mut a = job("a");
+    a.chain.next = vec![name("b")];
+    let mut b = job("b");
+    b.chain.next = vec![name("a")];
+    b.chain.error = vec![name("page")];
+    let mut stage = Stage::new([a, b, job("page")]);
+    stage.run_job("a").expect("granted");
+    stage.all_live();
+    stage.first_ends("a", 0);
+    stage.all_live();
+    stage.first_ends("b", 0);
+    assert!(stage.triggers().iter().any(|trigger| trigger.starts_with("a Chain")));
+    let again = stage.fx.changed.values().find(|run| run.job.as_str() == "a").expect("a record");
+    assert_eq!(again.outcome().expect("ended").to_string(), "skipped(loop)");
+    stage.run_job("b").expect("granted");
+    stage.all_live();
+    stage.first_ends("b", 3);
+    assert_eq!(stage.words("page"), ["starting"]);
+}
+
+#[test]
+fn a_job_after_others_runs_once_a_round() {
+    for (rule, ends, runs) in [
+        (AfterRule::AllOk, &[("a", 0), ("a", 0), ("b", 0), ("b", 0), ("a", 0)][..], 2),
+        (AfterRule::AllOk, &[("a", 1), ("b", 0), ("a", 0)][..], 1),
+        (AfterRule::AllDone, &[("a", 1), ("b", 0), ("b", 0)][..], 1),
+        (AfterRule::Any, &[("a", 0), ("b", 0), ("a", 1), ("b", 0)][..], 2),
+        (AfterRule::Any, &[("a", 0), ("a", 0)][..], 2),
+    ] {
+        let mut joined = job("joined");
+        joined.gates.overlap = Overlap::Allow;
+        joined.chain.after = Some(After { jobs: vec![name("a"), name("b")], rule });
+        let mut stage = Stage::new([job("a"), job("b"), joined]);
+        for (job, code) in ends {
+            stage.run_job(job).expect("granted");
+            let run = stage.run(job, 0).no;
+            stage.lives(run);
+            stage.ends(run, *code);
+        }
+        assert_eq!(stage.runs("joined").count(), runs, "{rule:?} of {ends:?}");
+    }
+}
+
+#[test]
+fn after_a_reboot_what_was_up_is_up_and_what_had_not_begun_begins_again() {
+    let mut backup = job("backup");
+    backup.gates.latch = Some("go".to_string());
+    let mut stage = Stage::new([service("web", 1), backup]);
+    stage.run_job("backup").expect("granted");
+    stage.all_live();
+    let standings: Vec<_> = stage.world.standings().cloned().collect();
+    let definitions: Vec<_> = ["web", "backup"].map(|job| stage.world.defined(&name(job)).expect("defined")).into();
+    let live: Vec<Run> = stage.world.live().cloned().collect();
+    let mut world = World::load("another".to_string(), Mint::after(stage.world.minted()), live);
+    world.know(standings, definitions, []);
+    stage.world = world;
+    stage.fact(Fact::Booted);
+    let web = stage.run("web", 0);
+    assert_eq!((web.trigger.clone(), web.attempt, web.state.word()), (Trigger::Boot, 1, "starting"));
+    assert_eq!(stage.run("backup", 0).state, RunState::Held { on: Hold::Latch("go".to_string()) });
+    assert_eq!(stage.run("backup", 0).boot, "another");
+}
+
+#[test]
+fn a_set_clock_makes_no_wait_longer_or_shorter() {
+    for hours in [-5, 5] {
+        let mut stage = Stage::new([service("web", 1)]);
+        stage.all_live();
+        stage.first_ends("web", 1);
+        let by = hours * 3600 * 1_000_000_000;
+        stage.now += by;
+        stage.fact(Fact::Stepped { by });
+        stage.after_ms(499);
+        assert_eq!(stage.words("web"), ["waiting"]);
+        stage.after_ms(1);
+        assert_eq!(stage.words("web"), ["starting"]);
+    }
+    // Nobody said so: it is bounded all the same.
+    let mut stage = Stage::new([service("web", 1)]);
+    stage.all_live();
+    stage.first_ends("web", 1);
+    stage.now -= Millis::seconds(3600).ns();
+    stage.fact(Fact::Time);
+    assert_eq!(stage.world.due(), Some(Time(stage.now).plus(Millis(500).ns())));
+}
+
+#[test]
+fn a_removed_service_goes_and_is_forgotten_when_it_is_gone() {
+    let mut stage = Stage::new([service("web", 1)]);
+    stage.all_live();
+    let jobs = vec![JobPlan::Remove(name("web"))];
+    stage.wish(Wish::Plan(Plan { jobs, queues: Vec::new() })).expect("granted");
+    assert_eq!(stage.words("web"), ["stopping"]);
+    assert!(matches!(stage.fx.acts[..], [Act::Stop { .. }]));
+    stage.first_ends("web", 0);
+    assert_eq!(stage.fx.standings, BTreeMap::from([(name("web"), None)]));
+    assert_eq!(stage.world.standings().count(), 0);
+}
+
+/// Whoever adds a field to a definition comes by here, and says in plan.rs what follows from it.
+#[test]
+fn every_part_of_a_definition_has_a_key() {
+    let before = job("a");
+    type Change = fn(&mut Job);
+    let changes: [(&str, Change); 12] = [
+        ("command", |job| job.program = Program::Exec(vec!["x".to_string()])),
+        ("env_pass", |job| job.around.env_pass.push("X".to_string())),
+        ("limits", |job| job.around.limits.best_effort = true),
+        ("linger", |job| job.life.linger = Millis(1)),
+        ("rolling", |job| job.life.rolling = false),
+        ("again_on", |job| job.life.again.on.lost = true),
+        ("need", |job| job.gates.need = BTreeMap::from([("cpu".to_string(), 1)])),
+        ("error", |job| job.chain.error.push(name("b"))),
+        ("catch_up", |job| job.time.catch_up_max = 1),
+        ("keep.runs", |job| job.keep.runs = Some(1)),
+        ("watch", |job| job.watch.push("*".to_string())),
+        ("disabled", |job| job.disabled = true),
+    ];
+    for (key, change) in changes {
+        let mut after = before.clone();
+        change(&mut after);
+        assert_eq!(differences(&before, &after).iter().map(|d| d.key).collect::<Vec<_>>(), [key]);
+    }
+    // A new field breaks these lines.
+    let Job {
+        name: _,
+        description: _,
+        tags: _,
+        disabled: _,
+        program: _,
+        around,
+        life,
+        gates,
+        chain,
+        time,
+        keep,
+        watch: _,
+    } = before;
+    let crate::job::Around {
+        dir: _,
+        env: _,
+        env_files: _,
+        env_pass: _,
+        credentials: _,
+        user: _,
+        group: _,
+        umask: _,
+        nice: _,
+        no_new_privileges: _,
+        limits: _,
+        port: _,
+        sockets: _,
+        tty: _,
+    } = around;
+    let crate::job::Life {
+        restart: _,
+        instances: _,
+        again,
+        success: _,
+        ready: _,
+        alive: _,
+        needs: _,
+        stop: _,
+        timeout: _,
+        linger: _,
+        rolling: _,
+    } = life;
+    let crate::job::Again { tries: _, delay: _, backoff: _, max_delay: _, jitter_percent: _, healthy_after: _, on: _ } =
+        again;
+    let crate::job::Gates { overlap: _, mutex: _, queue: _, priority: _, need: _, latch: _ } = gates;
+    let crate::job::Chain { next: _, error: _, after: _ } = chain;
+    let crate::job::Timing {
+        schedules: _,
+        timezone: _,
+        dst: _,
+        catch_up: _,
+        catch_up_window: _,
+        catch_up_max: _,
+        catch_up_delay: _,
+        jitter: _,
+        jitter_mode: _,
+        calendars: _,
+    } = time;
+    let crate::job::Keep { age: _, bytes: _, run_bytes: _, runs: _, on_full: _ } = keep;
+}

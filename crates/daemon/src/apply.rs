@@ -1,0 +1,54 @@
+//! What the job files say, brought to the engine: one reading after the other, in the order in which they were read.
+
+use crate::engine::Handle;
+use crate::jobfiles::{JobFiles, Look, Told};
+use kin_config::good::{Good, Reading};
+use kin_core::Refusal;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// What could not be recorded is tried again after that, unless the files say something else by then.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Watches the job files from now on. `remembered`: of each file, what was good of it.
+pub(crate) fn job_files(dirs: Vec<PathBuf>, remembered: Vec<(PathBuf, String)>, engine: Handle) -> io::Result<Look> {
+    let rank = |path: &Path| dirs.iter().position(|dir| path.starts_with(dir)).unwrap_or(0);
+    let good = Good::remembering(remembered.into_iter().map(|(path, text)| (path.clone(), rank(&path), text)));
+    let (told, look) = JobFiles::new(dirs, good).watch()?;
+    tokio::spawn(apply(told, engine));
+    Ok(look)
+}
+
+async fn apply(mut told: mpsc::Receiver<Told>, engine: Handle) {
+    let mut waits: Option<Arc<Reading>> = None;
+    loop {
+        let next = match &waits {
+            None => told.recv().await,
+            Some(_) => match tokio::time::timeout(AGAIN, told.recv()).await {
+                Ok(next) => next,
+                Err(_) => waits.take().map(|reading| Told { reading, asked: Vec::new() }),
+            },
+        };
+        let Some(Told { reading, asked }) = next else { return };
+        if !asked.is_empty() && asked.iter().all(|asked| asked.plan) {
+            let planned = engine.files(Arc::clone(&reading), true).await;
+            for asked in asked {
+                // Who asked may have gone.
+                drop(asked.reply.send((Arc::clone(&reading), planned.clone())));
+            }
+            continue;
+        }
+        let done = engine.files(Arc::clone(&reading), false).await;
+        let later = matches!(done, Err(Refusal::NoRoom { .. } | Refusal::Unavailable { .. }));
+        waits = later.then(|| Arc::clone(&reading));
+        for asked in asked {
+            drop(asked.reply.send((Arc::clone(&reading), done.clone())));
+        }
+        if matches!(done, Err(Refusal::Closing)) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,492 @@
+//! Defined jobs: what the ledger knows of them, what the job files say now, and what is asked of them.
+//!
+//! ```text
+//!   a reading of the files ──▶ what differs from the newest revisions ──▶ one Plan, or nothing ──▶ commit
+//! ```
+//! A reading is compared with the newest revision of each job and not with the one in force: a revision that did not become
+//! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
+
+use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step};
+use super::{Accepted, Batch, Engine, Key, answering};
+use kin_config::good::Reading;
+use kin_config::key::Effect;
+use kin_config::{Plan as Difference, canon};
+use kin_core::job::{Job, Queue};
+use kin_core::{
+    Effects, Granted, JobName, JobPlan, Plan, QueuePlan, Refusal, Run, RunState, Standing, StopKind, StopWhy, Wish,
+    World,
+};
+use kin_ledger::{Definition, NewKey, QueueRow, ReadError, Source};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The newest revision of a job.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) rev: u64,
+    pub(super) source: Source,
+    /// `None`: it was taken away, or cannot be read any more.
+    pub(super) job: Option<Arc<Job>>,
+}
+
+/// What is known of jobs beside the world.
+#[derive(Debug, Default)]
+pub(super) struct Book {
+    pub(super) known: BTreeMap<JobName, Known>,
+    /// Queues as the job files say them.
+    pub(super) queues: BTreeMap<String, Queue>,
+    /// Revisions of which it was said that they cannot be read: once in a life.
+    unreadable: BTreeSet<(JobName, u64)>,
+    /// The mistakes that were said last.
+    mistakes: String,
+}
+
+impl Book {
+    /// Each file's last good words.
+    pub(super) fn remembered(&self) -> Vec<(PathBuf, String)> {
+        let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
+        for known in self.known.values() {
+            if let (Source::File { path }, Some(job)) = (&known.source, &known.job) {
+                let text = texts.entry(path.into()).or_default();
+                text.push_str(&canon::canonical(job));
+                text.push('\n');
+            }
+        }
+        texts.into_iter().collect()
+    }
+}
+
+/// What a reading asks for.
+#[derive(Default)]
+struct Wanted {
+    plan: Plan,
+    /// Of jobs that are taken away.
+    rows: Vec<Definition>,
+    known: Vec<(JobName, Known)>,
+    queues: BTreeMap<String, Option<Queue>>,
+    steps: Vec<Step>,
+}
+
+impl Engine {
+    // ---- from the ledger ----
+
+    /// What the ledger has of jobs, into a world that has its runs already.
+    pub(super) fn load_jobs(&mut self) -> Result<(), ReadError> {
+        let reader = self.ledger.reader()?;
+        let read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
+            let mut unreadable = Vec::new();
+            let mut parse = |found: &Definition| {
+                let parsed = found.text.as_ref().map(|text| canon::parse(text));
+                if matches!(parsed, Some(Err(_))) {
+                    unreadable.push((found.job.clone(), found.rev));
+                }
+                parsed.and_then(Result::ok)
+            };
+            book.known.clear();
+            for found in reader.definitions()? {
+                let job = parse(&found);
+                book.known.insert(found.job, Known { rev: found.rev, source: found.source, job });
+            }
+            let mut standings = reader.standings()?;
+            for standing in &mut standings {
+                // A ledger that was rebuilt may have the decisions, and a standing from before them.
+                if let Some(line) = standing.line_of_ticks()
+                    && let Some(at) = reader.last_tick(&standing.job, line)?
+                {
+                    standing.decided_to(at);
+                }
+            }
+            let of_runs = world.live().filter(|run| run.is_defined()).map(|run| (run.job.clone(), run.terms.rev));
+            let in_force = standings.iter().flat_map(|standing| {
+                [Some(standing.rev), standing.former].into_iter().flatten().map(|rev| (standing.job.clone(), rev))
+            });
+            let needed: BTreeSet<(JobName, u64)> = of_runs.chain(in_force).collect();
+            let mut definitions = Vec::new();
+            for (name, rev) in needed {
+                let newest = book.known.get(&name).filter(|known| known.rev == rev).and_then(|known| known.job.clone());
+                let job = match newest {
+                    Some(job) => Some(job),
+                    None => reader.definition(&name, rev)?.as_ref().and_then(&mut parse),
+                };
+                definitions.extend(job.map(|job| kin_core::Definition { rev, job }));
+            }
+            let times = self.timed(definitions.iter().map(|found| (found.rev, &found.job)));
+            let queues = reader.queues()?;
+            book.queues =
+                queues.iter().filter_map(|row| Some((row.queue.name.clone(), row.defined.clone()?))).collect();
+            world.know(standings, definitions, queues.into_iter().map(|row| row.queue));
+            world.know_times(times);
+            Ok(unreadable)
+        };
+        let unreadable = match read(&mut self.book, &mut self.world) {
+            Ok(unreadable) => unreadable,
+            Err(error) => {
+                if let ReadError::Damage { what } = &error
+                    && let Err(e) = reader.suspect(what)
+                {
+                    crate::say!("kin daemon: no mark could be left for the next start: {e}");
+                }
+                return Err(error);
+            }
+        };
+        for (job, rev) in unreadable {
+            if self.book.unreadable.insert((job.clone(), rev)) {
+                let message = format!("revision {rev} of {job} cannot be read by this kin, and does not count");
+                crate::say!("kin daemon: {message}");
+                let what = kin_core::What::Note { kind: "job.unreadable", run: None, message };
+                self.untold.push(kin_core::Event { at: self.now(), what });
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of what the rules changed.
+    pub(super) fn definitions_of(&self, fx: &Effects, batch: &mut Batch) -> Vec<Definition> {
+        let at = self.now();
+        let mut rows = std::mem::take(&mut batch.definitions);
+        for ((name, rev), job) in &fx.defined {
+            let source = batch.sources.get(&(name.clone(), *rev)).cloned();
+            let source = source.unwrap_or_else(|| Source::Api { by: "unknown".into() });
+            rows.push(Definition { job: name.clone(), rev: *rev, at, source, text: Some(canon::canonical(job)) });
+        }
+        rows
+    }
+
+    pub(super) fn queues_of(&self, fx: &Effects, batch: &Batch) -> Vec<(String, Option<QueueRow>)> {
+        let names: BTreeSet<&String> = fx.queues.keys().chain(&batch.queues).collect();
+        let row = |name: &str| {
+            let queue = self.world.queues().find(|queue| queue.name == name)?.clone();
+            Some(QueueRow { queue, defined: self.book.queues.get(name).cloned() })
+        };
+        names.into_iter().map(|name| (name.clone(), row(name))).collect()
+    }
+
+    // ---- the job files ----
+
+    /// What was read, against what is known. `plan`: it is only said.
+    pub(super) fn files(&mut self, reading: &Reading, plan: bool, batch: &mut Batch) -> Result<Reloaded, Refusal> {
+        let mut wanted = self.wanted(reading);
+        let steps = std::mem::take(&mut wanted.steps);
+        if plan {
+            return Ok(Reloaded { applied: false, steps });
+        }
+        self.say_mistakes(reading, batch);
+        let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
+        if changes {
+            self.has_room()?;
+            if let Err(refusal) = self.plan(wanted, batch) {
+                self.note("jobs.refused", format!("the job files do not fit what is there: {refusal}"), batch);
+                return Err(refusal);
+            }
+        }
+        Ok(Reloaded { applied: true, steps })
+    }
+
+    fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
+        let now = self.now();
+        for change in &wanted.plan.jobs {
+            let JobPlan::Put { job, .. } = change else { continue };
+            match self.config.times.of(job) {
+                Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
+                Err(why) => {
+                    let message = format!("{} does not run by its schedule: {why}", job.name);
+                    crate::say!("kin daemon: {message}");
+                    self.note("job.untimed", message, batch);
+                }
+            }
+        }
+        self.world.wish(now, Wish::Plan(wanted.plan), &mut batch.fx)?;
+        batch.accepts = true;
+        let at = self.now();
+        for (name, known) in wanted.known {
+            let by_the_rules = batch.fx.defined.contains_key(&(name.clone(), known.rev));
+            if let Some(job) = known.job.as_ref().filter(|_| !by_the_rules) {
+                // In force already: it is in another file now, or kin had gone back to it.
+                let (rev, source, text) = (known.rev, known.source.clone(), Some(canon::canonical(job)));
+                batch.definitions.push(Definition { job: name.clone(), rev, at, source, text });
+            }
+            batch.sources.insert((name.clone(), known.rev), known.source.clone());
+            self.book.known.insert(name, known);
+        }
+        batch.definitions.extend(wanted.rows);
+        for (name, queue) in wanted.queues {
+            match queue {
+                Some(queue) => drop(self.book.queues.insert(name.clone(), queue)),
+                None => drop(self.book.queues.remove(&name)),
+            }
+            batch.queues.insert(name);
+        }
+        Ok(())
+    }
+
+    fn next_rev(&self, name: &JobName) -> u64 {
+        self.book.known.get(name).map_or(1, |known| known.rev + 1)
+    }
+
+    fn wanted(&self, reading: &Reading) -> Wanted {
+        let mut wanted = Wanted::default();
+        let at = self.now();
+        let path_of = |source: Option<usize>| {
+            let source = source.and_then(|n| reading.set.report.sources.get(n));
+            source.map(|source| source.path.clone()).unwrap_or_default()
+        };
+        for (name, definition) in &reading.set.jobs {
+            let source = Source::File { path: path_of(definition.source).display().to_string() };
+            let (rev, job) = (self.next_rev(name), definition.job.clone());
+            let before = self.book.known.get(name).filter(|known| known.job.as_ref() == Some(&job));
+            match before {
+                Some(known) if known.source == source => continue,
+                // It is only in another file now.
+                Some(_) => {}
+                None => wanted.plan.jobs.push(JobPlan::Put { job: job.clone(), rev }),
+            }
+            wanted.known.push((name.clone(), Known { rev, source, job: Some(job) }));
+        }
+        for (name, known) in &self.book.known {
+            let (Source::File { path }, Some(_)) = (&known.source, &known.job) else { continue };
+            if !reading.set.jobs.contains_key(name) && !reading.left_out.iter().any(|out| out == Path::new(path)) {
+                let (rev, source) = (known.rev + 1, known.source.clone());
+                wanted.rows.push(Definition { job: name.clone(), rev, at, source: source.clone(), text: None });
+                wanted.known.push((name.clone(), Known { rev, source, job: None }));
+                if self.world.defined(name).is_some() {
+                    wanted.plan.jobs.push(JobPlan::Remove(name.clone()));
+                }
+            }
+        }
+        let queues = &reading.set.settings.queues;
+        for queue in queues.values().filter(|queue| self.book.queues.get(&queue.name) != Some(queue)) {
+            wanted.plan.queues.push(QueuePlan::Put(queue.clone()));
+            wanted.queues.insert(queue.name.clone(), Some(queue.clone()));
+        }
+        // A file with mistakes may be the one that has them.
+        if reading.report.errors() == 0 {
+            for name in self.book.queues.keys().filter(|name| !queues.contains_key(*name)) {
+                wanted.plan.queues.push(QueuePlan::Remove(name.clone()));
+                wanted.queues.insert(name.clone(), None);
+            }
+        }
+        wanted.steps = self.steps(&wanted.plan.jobs);
+        wanted
+    }
+
+    /// In words of the contract.
+    fn steps(&self, changes: &[JobPlan]) -> Vec<Step> {
+        let known = |name: &JobName| self.book.known.get(name).and_then(|known| known.job.clone());
+        let (mut from, mut to) = (BTreeMap::new(), BTreeMap::new());
+        for change in changes {
+            let name = match change {
+                JobPlan::Put { job, .. } => {
+                    to.insert(job.name.clone(), job.clone());
+                    &job.name
+                }
+                JobPlan::Remove(name) => name,
+            };
+            from.extend(known(name).map(|job| (name.clone(), job)));
+        }
+        let plan = Difference::between(&from, &to);
+        let step = |job: &Job, what, follows: &str, keys| Step {
+            job: job.name.clone(),
+            what,
+            follows: follows.to_string(),
+            keys,
+        };
+        let added = plan.added.iter().map(|job| {
+            let starts = job.life.is_service() && !job.disabled;
+            step(job, "add", if starts { "start" } else { "stored" }, Vec::new())
+        });
+        let changed = plan.changed.iter().map(|change| {
+            let follows = match change.effect {
+                Effect::Stored | Effect::NextRun | Effect::AtOnce | Effect::Restart => change.effect.word(),
+            };
+            step(&change.to, "change", follows, change.keys.iter().map(|key| key.key.clone()).collect())
+        });
+        let removed = plan.removed.iter().map(|job| {
+            let follows = if job.life.is_service() { "stop" } else { "stored" };
+            step(job, "remove", follows, Vec::new())
+        });
+        added.chain(changed).chain(removed).collect()
+    }
+
+    /// Once for each time that something else is wrong.
+    fn say_mistakes(&mut self, reading: &Reading, batch: &mut Batch) {
+        let errors: Vec<String> = reading
+            .report
+            .mistakes
+            .iter()
+            .filter(|mistake| mistake.is_error())
+            .map(|mistake| match mistake.at.as_ref().and_then(|spot| reading.report.place(spot)) {
+                Some((source, place)) => {
+                    format!("{}:{}:{}: {}", source.name, place.line, place.column, mistake.message)
+                }
+                None => mistake.message.clone(),
+            })
+            .collect();
+        let all = errors.join("\n");
+        if all == self.book.mistakes {
+            return;
+        }
+        self.book.mistakes = all;
+        for error in errors {
+            self.note("jobs.broken", error, batch);
+        }
+        for path in &reading.kept {
+            self.note("jobs.broken", format!("of {} its last good jobs stay", path.display()), batch);
+        }
+        for path in &reading.left_out {
+            self.note("jobs.broken", format!("{} is left out", path.display()), batch);
+        }
+    }
+
+    // ---- by request ----
+
+    pub(super) fn define(&mut self, job: &Arc<Job>, by: String, batch: &mut Batch) -> Result<(), Refusal> {
+        let name = job.name.clone();
+        self.not_of_a_file(&name)?;
+        self.has_room()?;
+        if self.book.known.get(&name).is_some_and(|known| known.job.as_ref() == Some(job)) {
+            return Ok(());
+        }
+        let rev = self.next_rev(&name);
+        let known = Known { rev, source: Source::Api { by }, job: Some(job.clone()) };
+        let plan = Plan { jobs: vec![JobPlan::Put { job: job.clone(), rev }], queues: Vec::new(), ..Plan::default() };
+        self.plan(Wanted { plan, known: vec![(name, known)], ..Wanted::default() }, batch)
+    }
+
+    pub(super) fn undefine(&mut self, name: &JobName, by: String, batch: &mut Batch) -> Result<(), Refusal> {
+        self.not_of_a_file(name)?;
+        let rev = self.next_rev(name);
+        let source = Source::Api { by };
+        let row = Definition { job: name.clone(), rev, at: self.now(), source: source.clone(), text: None };
+        let known = Known { rev, source, job: None };
+        let plan = Plan { jobs: vec![JobPlan::Remove(name.clone())], queues: Vec::new(), ..Plan::default() };
+        let wanted = Wanted { plan, rows: vec![row], known: vec![(name.clone(), known)], ..Wanted::default() };
+        self.plan(wanted, batch)
+    }
+
+    fn not_of_a_file(&self, name: &JobName) -> Result<(), Refusal> {
+        match self.book.known.get(name) {
+            Some(Known { source: Source::File { path }, job: Some(_), .. }) => {
+                Err(Refusal::OfFile { job: name.clone(), path: path.clone() })
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    pub(super) fn run_job(&mut self, wish: RunJob, batch: &mut Batch) -> Result<Accepted, Refusal> {
+        let now = self.now();
+        if let Some(repeat) = self.repeat(wish.key.as_ref(), batch)? {
+            return Ok(repeat);
+        }
+        self.has_room()?;
+        let written = if wish.env.is_empty() { None } else { Some(self.write_given(&wish.env)?) };
+        let granted = self.world.wish(now, Wish::RunJob { job: wish.job.clone(), by: wish.by }, &mut batch.fx)?;
+        let Granted::Run(run) = granted else { return Err(Refusal::UnknownJob { job: wish.job }) };
+        let is_there = run.outcome().is_none();
+        if let Some(Err(e)) = written.filter(|_| is_there).map(|written| self.give_to(run.no, &written)) {
+            let stop = Wish::Stop { run: run.no, kind: StopKind::Ladder, why: StopWhy::Asked };
+            self.world.wish(now, stop, &mut batch.fx)?;
+            return Err(Refusal::Unavailable { why: format!("the run's environment could not be written: {e}") });
+        }
+        batch.accepts = true;
+        batch.jobs_accepted.push(run.no);
+        if let Some(Key { text, content }) = wish.key {
+            batch.keys.insert(text.clone(), NewKey { key: text, content, run: run.no, at: now });
+        }
+        Ok(Accepted { run: *run, repeat: false })
+    }
+
+    pub(super) fn wish_job(&mut self, wish: Wish, batch: &mut Batch) -> Result<Granted, Refusal> {
+        let begins = !matches!(wish, Wish::Disable { .. });
+        if begins {
+            self.has_room()?;
+        }
+        let granted = self.world.wish(self.now(), wish, &mut batch.fx)?;
+        batch.accepts |= begins;
+        Ok(granted)
+    }
+
+    // ---- looking ----
+
+    pub(super) fn answer_look(&self, look: Look) {
+        // Who asked may have gone.
+        match look {
+            Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
+            Look::Queues { reply } => drop(reply.send(self.queues_now())),
+            Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
+        }
+    }
+
+    fn jobs_now(&self, only: Option<&JobName>) -> Vec<JobNow> {
+        let mut runs: BTreeMap<&JobName, Vec<Run>> = BTreeMap::new();
+        let wanted = |job: &JobName| only.is_none_or(|only| only == job);
+        for run in self.world.live().filter(|run| run.is_defined() && wanted(&run.job)) {
+            runs.entry(&run.job).or_default().push(run.clone());
+        }
+        let now = |standing: &Standing| {
+            let name = &standing.job;
+            let job = self.world.revision(name, standing.rev)?.clone();
+            let known = self.book.known.get(name);
+            Some(JobNow {
+                standing: standing.clone(),
+                source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
+                runs: runs.remove(name).unwrap_or_default(),
+                why: self.world.why_job(name),
+                job,
+            })
+        };
+        match only {
+            Some(name) => self.world.standing(name).into_iter().filter_map(now).collect(),
+            None => self.world.standings().filter_map(now).collect(),
+        }
+    }
+
+    fn queues_now(&self) -> Vec<QueueNow> {
+        let of = |queue: &Queue| {
+            let runs = || self.world.live().filter(|run| run.terms.queue.as_ref() == Some(&queue.name));
+            let running: Vec<Run> = runs().filter(|run| run.state.is_going()).cloned().collect();
+            let mut waiting: Vec<Run> = runs().filter(|run| run.state == RunState::Queued).cloned().collect();
+            waiting.sort_by_key(|run| (std::cmp::Reverse(run.terms.priority), run.no));
+            QueueNow { queue: queue.clone(), running, waiting }
+        };
+        let known: BTreeSet<&str> = self.world.queues().map(|queue| queue.name.as_str()).collect();
+        let named = self.world.live().filter_map(|run| run.terms.queue.as_deref());
+        let bare: BTreeSet<&str> = named.filter(|name| !known.contains(name)).collect();
+        let bare = bare.into_iter().map(|name| Queue {
+            name: name.into(),
+            slots: BTreeMap::from([("slots".into(), 1)]),
+            paused: false,
+        });
+        let mut all: Vec<QueueNow> = self.world.queues().cloned().chain(bare).map(|queue| of(&queue)).collect();
+        all.sort_by(|a, b| a.queue.name.cmp(&b.queue.name));
+        all
+    }
+
+    /// What a call about jobs answers, once it is recorded.
+    pub(super) fn job_call(&mut self, call: super::handle::JobCall, batch: &mut Batch) {
+        use super::handle::JobCall;
+        match call {
+            JobCall::Files { reading, plan, reply } => {
+                let answer = self.files(&reading, plan, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Define { job, by, reply } => {
+                let answer = self.define(&job, by, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Undefine { job, by, reply } => {
+                let answer = self.undefine(&job, by, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Run { wish, reply } => {
+                let answer = self.run_job(*wish, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Wish { wish, reply } => {
+                let answer = self.wish_job(wish, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Look(look) => batch.looks.push(look),
+        }
+    }
+}

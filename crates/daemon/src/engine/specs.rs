@@ -1,0 +1,141 @@
+//! The specs of runs that begin: made before the commit that says so, taken away when it came to nothing.
+//!
+//! What one run was given beside its definition waits in `<run>/given`, on tmpfs, until the run has ended; a retry takes
+//! it over.
+
+use super::{Batch, Engine, perform};
+use crate::surroundings::{self, Unmakeable, Which, sockets};
+use kin_core::{Fact, Refusal, RunNo, SpawnStep, Trigger};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// A run that cannot be made may be followed by another at once. So often in one commit; then everybody else has a turn.
+const ROUNDS: usize = 100;
+const ENOTSUP: i32 = 95;
+
+impl Engine {
+    /// Makes the spec of each run that begins with this batch. What cannot be made ends with it.
+    pub(super) fn make_specs(&mut self, batch: &mut Batch) {
+        self.pass_on_what_was_given(batch);
+        let mut done = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let new: Vec<RunNo> = batch.fx.make.difference(&done).copied().collect();
+            for no in &new {
+                if let Err(Unmakeable { step, errno, message }) = self.make_spec(*no) {
+                    self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
+                }
+            }
+            if new.is_empty() {
+                break;
+            }
+            self.pass_on_what_was_given(batch);
+            batch.made.extend(&new);
+            done.extend(new);
+        }
+    }
+
+    fn make_spec(&self, no: RunNo) -> Result<(), Unmakeable> {
+        // It may have ended in the same batch.
+        let Some(run) = self.world.get(no) else { return Ok(()) };
+        let gone = |message: &str| Unmakeable { step: SpawnStep::Spec, errno: 0, message: message.into() };
+        let job = self.world.revision(&run.job, run.terms.rev).ok_or_else(|| gone("its definition is not there"))?;
+        let io = |what: &str, e: &io::Error| Unmakeable {
+            step: SpawnStep::Spec,
+            errno: e.raw_os_error().unwrap_or(0),
+            message: format!("{what}: {e}"),
+        };
+        let id = run.id();
+        let (env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
+        let (slot, attempt) = (run.slot, run.attempt);
+        let which = Which { id: &id, slot, attempt, env: &env, here: None, port: None, log_base: &base };
+        if job.life.stop.command.is_some() {
+            let message = "this kin cannot do what `stop.command` asks for yet".into();
+            return Err(Unmakeable { step: SpawnStep::Spec, errno: ENOTSUP, message });
+        }
+        let made = surroundings::make(job, &which, &self.config.server)?;
+        sockets::ensure(&self.dirs.run, &made.sockets)?;
+        let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
+        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))
+    }
+
+    pub(super) fn put_spec(&self, no: RunNo, base: &Path, bytes: &[u8]) -> io::Result<()> {
+        if let Some(dir) = base.parent() {
+            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        }
+        let new = self.dirs.spec_new(no);
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+        file.write_all(bytes)?;
+        std::fs::rename(&new, self.dirs.spec(no))
+    }
+
+    /// The batch came to nothing: a spec of what has not begun would be another's in the end.
+    pub(super) fn unmake(&self, made: &[RunNo]) {
+        for no in made {
+            if !self.world.get(*no).is_some_and(|run| run.state.is_going()) {
+                self.remove_spec(*no);
+            }
+        }
+    }
+
+    fn given_dir(&self) -> PathBuf {
+        self.dirs.run.join("given")
+    }
+
+    /// Before the run has a number.
+    pub(super) fn write_given(&self, env: &BTreeMap<String, String>) -> Result<PathBuf, Refusal> {
+        let write = || -> io::Result<PathBuf> {
+            DirBuilder::new().recursive(true).mode(0o700).create(self.given_dir())?;
+            let path = self.given_dir().join(".new");
+            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            serde_json::to_writer(&mut file, env)?;
+            Ok(path)
+        };
+        write().map_err(|e| Refusal::Unavailable { why: format!("the run's environment could not be written: {e}") })
+    }
+
+    pub(super) fn give_to(&self, no: RunNo, written: &Path) -> io::Result<()> {
+        std::fs::rename(written, self.given_dir().join(no.to_string()))
+    }
+
+    fn given(&self, no: RunNo) -> io::Result<BTreeMap<String, String>> {
+        match std::fs::read(self.given_dir().join(no.to_string())) {
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes)?),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(BTreeMap::new()),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// A retry has what the first try was given; the one before it goes with its spec.
+    fn pass_on_what_was_given(&self, batch: &Batch) {
+        for run in batch.fx.changed.values().filter(|run| run.outcome().is_none()) {
+            if let Trigger::Retry { run: before } = run.trigger {
+                let (from, to) = (self.given_dir().join(before.to_string()), self.given_dir().join(run.no.to_string()));
+                match std::fs::hard_link(&from, &to) {
+                    Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
+                        crate::say!("kin daemon: {} cannot be passed on: {e}", from.display());
+                    }
+                    Ok(()) | Err(_) => {}
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove_given(&self, no: RunNo) {
+        perform::remove(&self.given_dir().join(no.to_string()));
+    }
+
+    /// What was given to runs that are no more.
+    pub(super) fn sweep_given(&self) {
+        let Ok(entries) = std::fs::read_dir(self.given_dir()) else { return };
+        for entry in entries.flatten() {
+            let lives =
+                entry.file_name().to_str().and_then(RunNo::parse).is_some_and(|no| self.world.get(no).is_some());
+            if !lives {
+                perform::remove(&entry.path());
+            }
+        }
+    }
+}

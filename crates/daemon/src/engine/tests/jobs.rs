@@ -1,0 +1,159 @@
+//! Defined jobs, with keepers that only pretend.
+
+use super::*;
+use kin_core::Wish;
+use kin_core::job::{Again, Job, Millis, Program, Restart};
+use std::sync::Arc;
+
+fn name(job: &str) -> JobName {
+    JobName::parse(job).expect("a name")
+}
+
+fn service(job: &str, how: impl FnOnce(&mut Job)) -> Arc<Job> {
+    let mut job = Job::new(name(job), Program::Exec(vec!["/bin/true".into()]));
+    job.life.restart = Restart::Always;
+    job.life.again = Again { delay: Millis(50), jitter_percent: 0, ..Again::restarts() };
+    how(&mut job);
+    Arc::new(job)
+}
+
+impl Life {
+    async fn running(&self, job: &str, count: usize) -> Vec<Run> {
+        let job = name(job);
+        self.until(|reader| {
+            let mut runs = reader.live().expect("read").runs;
+            runs.retain(|run| run.job == job);
+            runs.sort_by_key(|run| run.no);
+            (runs.len() == count && runs.iter().all(|run| run.state.word() == "running")).then_some(runs)
+        })
+        .await
+    }
+    /// All that is known of jobs.
+    async fn all(&self) -> String {
+        format!(
+            "{:#?}\n{:#?}",
+            self.handle.jobs(None).await.expect("jobs"),
+            self.handle.queues().await.expect("queues")
+        )
+    }
+}
+
+#[tokio::test]
+async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_a_death() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.define(service("db", |_| ()), by()).await.expect("defined");
+    life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
+    life.handle.wish(Wish::Scale { job: name("web"), instances: 3, by: by() }).await.expect("scaled");
+    life.running("db", 1).await;
+    let runs = life.running("web", 3).await;
+    life.handle.stop_job(name("db"), by()).await.expect("down");
+    life.running("db", 0).await;
+    let slots = BTreeMap::from([("slots".to_string(), 7)]);
+    let queue = Wish::Queue { name: "wide".into(), how: kin_core::QueueWish::Slots(slots) };
+    life.handle.wish(queue).await.expect("a queue");
+    let (before, specs) = (life.all().await, house.specs());
+    house.disk_full(true);
+    let wishes = [
+        Wish::Scale { job: name("web"), instances: 5, by: by() },
+        Wish::Up { job: name("db"), by: by() },
+        Wish::Disable { job: name("web") },
+    ];
+    for wish in wishes {
+        let refusal = life.handle.wish(wish).await.expect_err("refused");
+        assert!(matches!(refusal, Refusal::NoRoom { .. }), "{refusal}");
+    }
+    let other = service("db", |job| job.description = "other".into());
+    life.handle.define(other, by()).await.expect_err("refused");
+    life.handle.undefine(name("web"), by()).await.expect_err("refused");
+    assert_eq!(life.all().await, before);
+    let mut now = house.specs();
+    now.sort();
+    let mut then = specs;
+    then.sort();
+    assert_eq!(now, then, "nothing of what was refused is left");
+    house.disk_full(false);
+    house.dies_at("end-committed");
+    house.fake().exits(runs[0].no, 1);
+    life.dead().await;
+    let life = house.start();
+    life.settled().await;
+    let after = life.running("web", 3).await;
+    assert_eq!(after[..2], runs[1..], "those that lived go on");
+    assert_eq!((after[2].follows, after[2].slot, after[2].attempt), (Some(runs[0].no), runs[0].slot, 2));
+    let jobs = life.handle.jobs(None).await.expect("jobs");
+    let standings: Vec<_> = jobs.iter().map(|now| (now.standing.up, now.standing.scale, now.standing.rev)).collect();
+    assert_eq!(standings, [(false, None, 1), (true, Some(3), 1)]);
+    assert_eq!(house.fake().executions(), 5);
+}
+
+#[tokio::test]
+async fn a_job_is_stopped_though_nothing_can_be_recorded_and_does_not_come_back() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
+    let runs = life.running("web", 2).await;
+    house.disk_full(true);
+    life.handle.stop_job(name("web"), by()).await.expect("done");
+    for run in &runs {
+        let ended = |trouble: &Trouble| {
+            let unwritten = trouble.unwritten.as_ref()?;
+            unwritten.runs.get(&run.no).filter(|run| run.outcome().is_some()).map(outcome)
+        };
+        assert_eq!(life.known(ended).await, "stopped");
+    }
+    house.disk_full(false);
+    for run in &runs {
+        assert_eq!(outcome(&life.ended(run.no).await), "stopped");
+    }
+    let jobs = life.handle.jobs(None).await.expect("jobs");
+    assert!(jobs[0].runs.is_empty(), "{:?}", jobs[0].runs);
+    assert_eq!(jobs[0].standing.rest.len(), 2);
+    assert_eq!((house.fake().executions(), house.events("job.stop-asked")), (2, 1));
+}
+
+#[tokio::test]
+async fn whoever_dies_at_any_step_of_a_restart_has_one_run_and_no_more() {
+    for step in ["end-committed", "end-spec-removed", "end-forgotten", "start-committed", "start-sent"] {
+        let house = House::new();
+        let life = house.start();
+        life.settled().await;
+        life.handle.define(service("web", |_| ()), by()).await.expect("defined");
+        let first = life.running("web", 1).await.remove(0);
+        house.dies_at(step);
+        house.fake().exits(first.no, 1);
+        life.dead().await;
+        let life = house.start();
+        let second = life
+            .until(|reader| {
+                let runs = reader.live().expect("read").runs;
+                runs.into_iter().find(|run| run.no != first.no && run.state.word() == "running")
+            })
+            .await;
+        assert_eq!((second.follows, second.attempt), (Some(first.no), 2), "{step}");
+        assert_eq!((house.fake().executed(first.no), house.fake().executed(second.no)), (1, 1), "{step}");
+        assert_eq!(house.fake().executions(), 2, "{step}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let lost = |job: &mut Job| {
+        job.around.dir = Some("nowhere".into());
+        job.life.again = Again { tries: Some(3), delay: Millis(0), ..Again::restarts() };
+    };
+    life.handle.define(service("lost", lost), by()).await.expect("defined");
+    let jobs = life.handle.jobs(None).await.expect("jobs");
+    assert!(jobs[0].runs.is_empty());
+    assert_eq!(jobs[0].standing.rest, BTreeMap::from([(0, kin_core::Rest::GaveUp)]));
+    let query = Query { job: Some("lost".into()), ..Query::default() };
+    let runs = house.reader().runs(&query).expect("read").runs;
+    assert_eq!(runs.iter().map(outcome).collect::<Vec<_>>(), ["spawn-failed(directory, 22)"; 3]);
+    assert_eq!((house.events("run.unmakeable"), house.fake().executions()), (3, 0));
+    assert!(house.specs().is_empty());
+}

@@ -1,0 +1,78 @@
+//! From a definition's words to its timing: with the zones and calendars of this machine, which the rules cannot read.
+
+use kin_api::zones::Zones;
+use kin_config::settings;
+use kin_core::job::Job;
+use kin_core::schedule::{Date, Zone};
+use kin_core::timed::{Calendar, Timed, Untimed};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What all schedules of this server share.
+#[derive(Debug)]
+pub struct Times {
+    zones: Zones,
+    /// As they were when they were first asked for.
+    loaded: BTreeMap<Option<String>, Arc<Zone>>,
+    /// Whose jitter it is.
+    host: String,
+    /// `[kin] timezone`; else the machine's own.
+    timezone: Option<String>,
+    calendars: BTreeMap<String, settings::Calendar>,
+}
+
+impl Times {
+    pub fn new(settings: &settings::Settings) -> Times {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut times = Times {
+            zones: Zones::of_process(),
+            loaded: BTreeMap::new(),
+            host,
+            timezone: None,
+            calendars: BTreeMap::new(),
+        };
+        times.settle(settings);
+        times
+    }
+
+    /// What `[kin]` says now. True: it is not what it said before.
+    pub(super) fn settle(&mut self, settings: &settings::Settings) -> bool {
+        if self.timezone == settings.timezone && self.calendars == settings.calendars {
+            return false;
+        }
+        self.timezone.clone_from(&settings.timezone);
+        self.calendars.clone_from(&settings.calendars);
+        true
+    }
+
+    /// `None`: it has no schedule.
+    pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
+        let Times { zones, loaded, host, timezone, calendars } = self;
+        let zone = |name: Option<&str>| {
+            let name = name.map(str::to_owned).or_else(|| timezone.clone());
+            if let Some(zone) = loaded.get(&name) {
+                return Some(zone.clone());
+            }
+            let zone = Arc::new(name.as_deref().map_or_else(|| zones.local(), |name| zones.load(name)).ok()?);
+            loaded.insert(name, zone.clone());
+            Some(zone)
+        };
+        let calendar = |name: &str| calendars.get(name).and_then(calendar);
+        Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
+    }
+}
+
+/// Settings count days from Monday, the rules from Sunday.
+fn calendar(of: &settings::Calendar) -> Option<Calendar> {
+    let weekdays = of.weekdays.iter().fold(0, |days, day| days | 1 << ((day + 1) % 7));
+    let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
+    let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
+    Some(Calendar { weekdays, include, exclude, ..Calendar::open(&of.name) })
+}
+
+/// `2026-12-24`.
+fn date(text: &str) -> Option<Date> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Date::new(year, month, day)
+}

@@ -1,0 +1,179 @@
+//! Jobs: what is defined, how it stands, and what is wished of it.
+
+use super::body::{Asked, MaySay, OfJob, Peer, Said};
+use super::door::Door;
+use super::error::{Answer, Failure};
+use super::{job_state, reason, runs};
+use crate::engine::{JobNow, Key, RunJob};
+use crate::surroundings::{self, Which};
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use kin_api::job::{
+    DefineRequest, Definition, Definitions, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload, ReloadRequest,
+    RestartRequest, ScaleRequest,
+};
+use kin_core::{JobName, Refusal, RunId, RunNo, Wish};
+use kin_ledger::{Query, StateIs};
+use std::path::Path;
+use std::sync::Arc;
+
+pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<JobQuery>) -> Answer<Json<JobList>> {
+    let mut jobs = door.engine.jobs(None).await?;
+    jobs.retain(|now| asked.name.as_deref().is_none_or(|pattern| job_state::is_meant(pattern, now)));
+    Ok(Json(JobList { jobs: said(&door, jobs).await? }))
+}
+
+pub async fn show(State(door): State<Arc<Door>>, OfJob(name): OfJob) -> Answer<Json<Job>> {
+    one(&door, name).await.map(Json)
+}
+
+pub async fn definitions(State(door): State<Arc<Door>>, OfJob(name): OfJob) -> Answer<Json<Definitions>> {
+    let job = name.clone();
+    let found = door.read(move |ledger| Ok(ledger.revisions(&job)?)).await?;
+    if found.is_empty() {
+        return Err(Refusal::UnknownJob { job: name }.into());
+    }
+    Ok(Json(Definitions { definitions: found.into_iter().map(job_state::definition).collect() }))
+}
+
+pub async fn define(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    OfJob(name): OfJob,
+    Said(wish): Said<DefineRequest>,
+) -> Answer<Json<Job>> {
+    let job = kin_config::set::job_of_text(name.as_str(), &wish.text).map_err(|report| {
+        let failure = Failure::bad(format!("the definition of {name} has {}", report.sum()));
+        failure.with_status(StatusCode::UNPROCESSABLE_ENTITY).with_hint(report.text(false).trim_end())
+    })?;
+    door.engine.define(job, peer.words()).await?;
+    one(&door, name).await.map(Json)
+}
+
+pub async fn remove(State(door): State<Arc<Door>>, peer: Peer, OfJob(name): OfJob) -> Answer<Json<Definition>> {
+    door.engine.undefine(name.clone(), peer.words()).await?;
+    let job = name.clone();
+    let newest = door.read(move |ledger| Ok(ledger.revisions(&job)?.into_iter().next())).await?;
+    newest.map(job_state::definition).map(Json).ok_or_else(|| Refusal::UnknownJob { job: name }.into())
+}
+
+pub async fn run(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    headers: HeaderMap,
+    OfJob(job): OfJob,
+    MaySay(wish): MaySay<JobRunRequest>,
+) -> Answer<Response> {
+    if wish.dry_run {
+        return Ok(Json(dry_run(&door, job, &wish).await?).into_response());
+    }
+    let key = runs::key(&headers)?.map(|text| Answer::Ok(Key { text: text.into(), content: content(&job, &wish)? }));
+    let wish = RunJob { job, by: peer.words(), env: wish.env, key: key.transpose()? };
+    let accepted = door.engine.run_job(wish).await?;
+    let no = accepted.run.no;
+    // What could not be made has ended in the same commit.
+    let run = door.read(move |ledger| Ok(ledger.run(no)?)).await?.unwrap_or(accepted.run);
+    let status = if accepted.repeat { StatusCode::OK } else { StatusCode::CREATED };
+    Ok((status, Json(door.said(&run))).into_response())
+}
+
+pub async fn start(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
+    after(&door, job.clone(), Wish::Up { job, by: peer.words() }).await
+}
+
+pub async fn stop(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
+    door.engine.stop_job(job.clone(), peer.words()).await?;
+    one(&door, job).await.map(Json)
+}
+
+pub async fn restart(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    OfJob(job): OfJob,
+    MaySay(wish): MaySay<RestartRequest>,
+) -> Answer<Json<Job>> {
+    after(&door, job.clone(), Wish::Restart { job, by: peer.words(), rolling: wish.rolling }).await
+}
+
+pub async fn scale(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    OfJob(job): OfJob,
+    Said(wish): Said<ScaleRequest>,
+) -> Answer<Json<Job>> {
+    after(&door, job.clone(), Wish::Scale { job, instances: wish.instances, by: peer.words() }).await
+}
+
+pub async fn enable(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
+    after(&door, job.clone(), Wish::Enable { job, by: peer.words() }).await
+}
+
+pub async fn disable(State(door): State<Arc<Door>>, OfJob(job): OfJob) -> Answer<Json<Job>> {
+    after(&door, job.clone(), Wish::Disable { job }).await
+}
+
+pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRequest>) -> Answer<Json<Reload>> {
+    let nowhere = || Failure::internal("nobody reads job files here").with_hint("`server.log` says why");
+    let files = door.files.as_ref().ok_or_else(nowhere)?;
+    let (reading, done) = files.now(wish.plan).await.ok_or_else(|| Failure::from(Refusal::Closing))?;
+    let done = done?;
+    let steps = done.steps.iter().map(job_state::step).collect();
+    Ok(Json(Reload { applied: done.applied, steps, mistakes: job_state::mistakes(&reading) }))
+}
+
+/// The job as it stands once the wish is granted.
+async fn after(door: &Door, job: JobName, wish: Wish) -> Answer<Json<Job>> {
+    door.engine.wish(wish).await?;
+    one(door, job).await.map(Json)
+}
+
+async fn one(door: &Door, name: JobName) -> Answer<Job> {
+    let now = door.engine.jobs(Some(name.clone())).await?;
+    said(door, now).await?.pop().ok_or_else(|| Refusal::UnknownJob { job: name }.into())
+}
+
+/// Each with its live runs, and the run that ended last.
+async fn said(door: &Door, jobs: Vec<JobNow>) -> Answer<Vec<Job>> {
+    let names: Vec<String> = jobs.iter().map(|now| now.standing.job.to_string()).collect();
+    let last = door.read(move |ledger| {
+        let ended = |job: String| Query { job: Some(job), state: Some(StateIs::Ended), limit: 1, ..Query::default() };
+        names.into_iter().map(|job| Ok(ledger.runs(&ended(job))?.runs.pop())).collect::<Answer<Vec<_>>>()
+    });
+    let one = |(mut now, last): (JobNow, Option<kin_core::Run>)| {
+        now.runs.sort_by_key(|run| (run.slot, run.no));
+        let runs = now.runs.iter().map(|run| door.said(run)).collect();
+        job_state::job(&now, runs, last.as_ref().map(|run| door.said(run)))
+    };
+    Ok(jobs.into_iter().zip(last.await?).map(one).collect())
+}
+
+/// What a run would be: made as a run is made, and thrown away.
+async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryRun> {
+    let unknown = || Refusal::UnknownJob { job: job.clone() };
+    let now = door.engine.jobs(Some(job.clone())).await?.pop().ok_or_else(unknown)?;
+    let id = RunId { job, no: RunNo::LAST };
+    let env = &wish.env;
+    let which = Which { id: &id, slot: 0, attempt: 1, env, here: None, port: None, log_base: Path::new("/") };
+    let made = surroundings::make(&now.job, &which, &door.about.server);
+    surroundings::clear(&door.about.run, id.no).map_err(|e| Failure::internal(e.to_string()))?;
+    let spec = made.map_err(|why| Failure::bad(why.message).with_status(StatusCode::UNPROCESSABLE_ENTITY))?.spec;
+    let text = |bytes: &[u8]| kin_api::run::to_wire(bytes);
+    let name = |entry: &Vec<u8>| text(entry.split(|b| *b == b'=').next().unwrap_or_default());
+    Ok(DryRun {
+        job: id.job.to_string(),
+        rev: now.standing.rev,
+        argv: spec.argv.iter().map(|arg| text(arg)).collect(),
+        directory: text(&spec.directory),
+        env: spec.env.iter().map(name).collect(),
+        user: now.job.around.user.clone(),
+        waits: now.why.iter().filter_map(reason::words).collect(),
+    })
+}
+
+/// A sum over what was asked for.
+fn content(job: &JobName, wish: &JobRunRequest) -> Answer<u64> {
+    let json = serde_json::to_vec(&(job.as_str(), wish)).map_err(|e| Failure::internal(e.to_string()))?;
+    Ok(json.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3)))
+}

@@ -1,0 +1,75 @@
+//! Between engine and probes: the engine says which runs are looked at, the probes what they saw.
+
+use crate::engine::{Handle, Probed};
+use crate::helper::Helpers;
+use crate::output::LogFiles;
+use crate::output::growth::Watcher;
+use crate::place::Place;
+use crate::probe::{Probes, Watched};
+use crate::surroundings::Checks;
+use kin_core::RunNo;
+use kin_core::job::{Alive, Ready};
+use kin_keeper::spec::SpecView;
+use rustix::fd::OwnedFd;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::io;
+use std::path::Path;
+
+/// Looks for as long as the runtime lives. Must be called inside it.
+pub(crate) fn begin(place: &Place, handle: &Handle, helpers: Helpers, notify: Option<OwnedFd>) -> io::Result<()> {
+    let say = handle.clone();
+    let probes = Probes::open(&place.run, helpers, Watcher::new()?, notify, move |said| say.said(said))?;
+    let mut probed = handle.probed();
+    let place = place.clone();
+    tokio::spawn(async move {
+        let mut known = Known::default();
+        loop {
+            let now: Vec<Probed> = probed.borrow_and_update().clone();
+            known.0.retain(|no, _| now.iter().any(|probed| probed.id.no == *no));
+            probes.watch(now.iter().filter_map(|probed| known.watched(probed, &place)));
+            if probed.changed().await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(())
+}
+
+/// The checks of each run, as they were made with it: its spec is read once.
+#[derive(Default)]
+struct Known(BTreeMap<RunNo, (Option<Ready>, Option<Alive>)>);
+
+impl Known {
+    fn watched(&mut self, probed: &Probed, place: &Place) -> Option<Watched> {
+        let (ready, alive) = match self.0.entry(probed.id.no) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(new) => match checks(probed, &place.run) {
+                Ok(checks) => new.insert(checks).clone(),
+                Err(why) => {
+                    crate::say!("kin daemon: {} is not looked at: {why}", probed.id);
+                    return None;
+                }
+            },
+        };
+        Some(Watched {
+            id: probed.id.clone(),
+            pid: probed.pid,
+            started_at: probed.started_at,
+            is_ready: probed.is_ready,
+            ready,
+            alive,
+            log_base: LogFiles::of(&place.state, &probed.id).base().to_path_buf(),
+        })
+    }
+}
+
+fn checks(probed: &Probed, run: &Path) -> Result<(Option<Ready>, Option<Alive>), String> {
+    let spec = std::fs::read(run.join("spec").join(probed.id.no.to_string())).map_err(|e| format!("its spec: {e}"))?;
+    let view = SpecView::check(&spec).map_err(|bad| bad.to_string())?;
+    let life = &probed.job.life;
+    let made = Checks::again(&probed.job, &view).map_err(|e| e.to_string())?;
+    let ready = life.ready.clone().zip(made.ready).map(|(ready, by)| Ready { by, ..ready });
+    let alive = life.alive.clone().zip(made.alive).map(|(alive, by)| Alive { by, ..alive });
+    Ok((ready, alive))
+}

@@ -1,0 +1,45 @@
+//! The port a run is told to listen on.
+
+use super::{Makes, Unmakeable};
+use kin_core::SpawnStep;
+use rustix::io::Errno;
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
+
+pub(super) fn from(first: u16, slot: u32) -> Makes<u16> {
+    let port = u32::from(first).checked_add(slot).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
+    port.ok_or_else(|| Unmakeable::defined(format!("port {first} and slot {slot} together are no port (1 to 65535)")))
+}
+
+/// The one it had before. Whether that is free now is its own business: the run before may still be letting go of it, and
+/// the addresses of its clients must stay good. A first one is any that nobody listens on.
+pub(super) fn auto(before: Option<u16>) -> Makes<u16> {
+    if let Some(port) = before {
+        return Ok(port);
+    }
+    // Bound on every address, of both kinds where there are both.
+    let any = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)));
+    any.and_then(|listener| Ok(listener.local_addr()?.port())).map_err(|e| Unmakeable {
+        step: SpawnStep::Spec,
+        errno: e.raw_os_error().unwrap_or(Errno::ADDRNOTAVAIL.raw_os_error()),
+        message: format!("port = \"auto\": no port is free: {e}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_slot_has_a_port_of_its_own() {
+        assert_eq!((from(3000, 0), from(3000, 7)), (Ok(3000), Ok(3007)));
+        assert!(from(65_535, 1).is_err() && from(0, 0).is_err());
+    }
+
+    #[test]
+    fn a_port_that_was_found_is_kept() {
+        let port = auto(None).expect("a port");
+        let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it was free");
+        assert_eq!(auto(Some(port)), Ok(port));
+        assert_ne!(auto(None), Ok(port), "that one is taken now");
+    }
+}

@@ -1,0 +1,133 @@
+//! Listening sockets that outlive the runs they are passed to.
+//!
+//! They are bound here once, handed to the keepers under a key, and kept by both of them: while a run is restarted, or
+//! the daemon is, callers wait in the socket's queue instead of being refused. Only the death of both keepers at once
+//! closes them; the next start binds them again.
+
+use super::{Env, Makes, Unmakeable, expand};
+use kin_core::SpawnStep;
+use kin_core::job::{Job, SocketAt};
+use kin_keeper::sys::misc::{receive, send};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::io;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const KEEP: &[u8; 8] = b"KINKEEP1";
+const HAVE: &[u8; 8] = b"KINHAVE1";
+const DROP: &[u8; 8] = b"KINDROP1";
+/// A keeper that dies has a successor long before.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// One that does not answer is asked again on a connection to whoever is there by then.
+const ANSWER: Duration = Duration::from_millis(500);
+
+/// A socket that a run is passed, with every variable of its address in its place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listening {
+    /// Under which the keepers keep it.
+    pub key: u64,
+    name: String,
+    at: SocketAt,
+}
+
+pub(super) fn of(job: &Job, env: &Env) -> Makes<Vec<Listening>> {
+    let mut all = Vec::new();
+    for socket in &job.around.sockets {
+        if socket.name.is_empty() || socket.name.contains([':', '\n']) {
+            return Err(Unmakeable::defined(format!("sockets: {:?} cannot be a name in LISTEN_FDNAMES", socket.name)));
+        }
+        let text = |text: &str| {
+            expand::text(text, env).map_err(|why| Unmakeable::defined(format!("sockets, {}: {why}", socket.name)))
+        };
+        let (at, kind, address) = match &socket.at {
+            SocketAt::Tcp(address) => (SocketAt::Tcp as fn(String) -> SocketAt, "tcp", text(address)?),
+            SocketAt::Udp(address) => (SocketAt::Udp as fn(String) -> SocketAt, "udp", text(address)?),
+            SocketAt::Unix(path) => (SocketAt::Unix as fn(String) -> SocketAt, "unix", text(path)?),
+        };
+        // Another address is another socket; all instances of a job share one.
+        let named = format!("{}\n{}\n{kind}\n{address}", job.name, socket.name);
+        let key = kin_keeper::text::hash(named.as_bytes()).max(1);
+        all.push(Listening { key, name: socket.name.clone(), at: at(address) });
+    }
+    Ok(all)
+}
+
+/// Sees to it that the keepers keep them all: before each start. May wait for a keeper that is being replaced.
+pub fn ensure(run: &Path, sockets: &[Listening]) -> Makes<()> {
+    for socket in sockets {
+        let failed = |e: &io::Error| {
+            Unmakeable::io(SpawnStep::Stdio, format_args!("socket {} ({:?})", socket.name, socket.at), e)
+        };
+        let until = Instant::now() + PATIENCE;
+        if ask(run, HAVE, socket.key, None, until).map_err(|e| failed(&e))?.get(8) == Some(&1) {
+            continue;
+        }
+        let bound = bind(&socket.at).map_err(|e| failed(&e))?;
+        ask(run, KEEP, socket.key, Some(bound.as_fd()), until).map_err(|e| failed(&e))?;
+    }
+    Ok(())
+}
+
+/// Closes those that no definition names any more.
+pub fn release(run: &Path, sockets: &[Listening]) -> io::Result<()> {
+    for socket in sockets {
+        ask(run, DROP, socket.key, None, Instant::now() + PATIENCE)?;
+        if let SocketAt::Unix(path) = &socket.at {
+            // Somebody may have taken it away.
+            std::fs::remove_file(path)
+                .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
+        }
+    }
+    Ok(())
+}
+
+fn bind(at: &SocketAt) -> io::Result<OwnedFd> {
+    Ok(match at {
+        SocketAt::Tcp(address) => TcpListener::bind(address.as_str())?.into(),
+        SocketAt::Udp(address) => UdpSocket::bind(address.as_str())?.into(),
+        SocketAt::Unix(path) => {
+            // A name whose socket nobody has any more keeps nobody out.
+            if UnixStream::connect(path).is_err_and(|e| e.kind() == io::ErrorKind::ConnectionRefused) {
+                std::fs::remove_file(path)?;
+            }
+            UnixListener::bind(path)?.into()
+        }
+    })
+}
+
+/// Asks until there is an answer: each of these may be said twice.
+fn ask(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>, until: Instant) -> io::Result<Vec<u8>> {
+    loop {
+        match ask_once(run, kind, key, fd) {
+            Ok(answer) => return Ok(answer),
+            Err(e) if Instant::now() >= until => return Err(e),
+            // Nobody is there at this instant: waited for the name to be served, not by time alone.
+            Err(_) => std::thread::park_timeout(Duration::from_millis(10)),
+        }
+    }
+}
+
+fn ask_once(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>) -> io::Result<Vec<u8>> {
+    let dir = std::fs::File::open(run)?;
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
+    // A path below a descriptor is never too long for an address.
+    let path = format!("/proc/self/fd/{}/hand.sock", std::os::fd::AsRawFd::as_raw_fd(&dir));
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    send(&socket, &[&kind[..], &key.to_le_bytes()].concat(), fd.as_slice())?;
+    let time = Timespec { tv_sec: 0, tv_nsec: i64::from(ANSWER.subsec_nanos()) };
+    if rustix::io::retry_on_intr(|| rustix::event::poll(&mut [PollFd::new(&socket, PollFlags::IN)], Some(&time)))? == 0
+    {
+        return Err(Errno::TIMEDOUT.into());
+    }
+    let mut answer = [0; 16];
+    match receive(&socket, &mut answer)?.len {
+        0 => Err(Errno::CONNRESET.into()),
+        len => Ok(answer[..len].to_vec()),
+    }
+}

@@ -1,0 +1,106 @@
+//! `kin disable` and `kin enable`
+
+use crate::cli::Face;
+use crate::job::{self, Asked, Meant};
+use crate::listing::JsonArgs;
+use crate::report::Failure;
+use clap::Args;
+use regex_lite::Regex;
+
+/// Keep jobs from running: their schedules, chains and restarts start nothing more, until kin enable.
+///
+/// Runs that live go on. It holds over restarts of the server, and over changes of the job's file.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "EXAMPLE\n  kin disable backup\n  kin disable --regex 'nightly-(eu|us)-.*'\n  kin list-disabled"
+)]
+pub(crate) struct DisableArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+/// Let jobs run again that are disabled, by hand or by their definition.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin enable backup\n  kin enable --regex 'nightly-.*'")]
+pub(crate) struct EnableArgs {
+    #[command(flatten)]
+    which: Which,
+}
+
+#[derive(Args, Debug)]
+struct Which {
+    /// A job, a glob, @tag.
+    #[arg(value_name = "JOB", required = true)]
+    what: Vec<String>,
+    /// Each JOB is a regular expression for whole names of jobs.
+    #[arg(long)]
+    regex: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl DisableArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let meant = self.which.meant(face).await?;
+        let mut asked = Asked::of(face, &meant, self.which.json).await?;
+        for job in &meant.jobs {
+            asked.take(&job.name, face.client.disable_job(&job.name).await)?;
+        }
+        asked.end()
+    }
+}
+
+impl EnableArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let meant = self.which.meant(face).await?;
+        let mut asked = Asked::of(face, &meant, self.which.json).await?;
+        for job in &meant.jobs {
+            asked.take(&job.name, face.client.enable_job(&job.name).await)?;
+        }
+        asked.end()
+    }
+}
+
+impl Which {
+    async fn meant(&self, face: &Face) -> Result<Meant, Failure> {
+        if !self.regex {
+            return job::meant(&face.client, &self.what).await;
+        }
+        let patterns = self.what.iter().map(|text| Ok((text, whole(text)?))).collect::<Result<Vec<_>, Failure>>()?;
+        let mut jobs = face.client.jobs(None).await?;
+        let matches_none = |pattern: &Regex| !jobs.iter().any(|job| pattern.is_match(&job.name));
+        let unmatched: Vec<String> =
+            patterns.iter().filter(|(_, p)| matches_none(p)).map(|(text, _)| (*text).clone()).collect();
+        jobs.retain(|job| patterns.iter().any(|(_, pattern)| pattern.is_match(&job.name)));
+        match unmatched.first() {
+            Some(text) if jobs.is_empty() => Err(Failure::NotFound {
+                message: format!("no job's whole name matches {text:?}"),
+                hint: Some("kin list shows them; .* stands for anything".into()),
+            }),
+            _ => {
+                unmatched.iter().for_each(|text| face.screen.note(&format!("no job's whole name matches {text:?}")));
+                Ok(Meant { jobs, unmatched: Vec::new() })
+            }
+        }
+    }
+}
+
+fn whole(text: &str) -> Result<Regex, Failure> {
+    Regex::new(&format!("^(?:{text})$"))
+        .map_err(|bad| Failure::usage(format!("{text:?} is no regular expression: {bad}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_expression_means_whole_names() {
+        let nightly = whole("nightly-(eu|us)").expect("an expression");
+        assert!(
+            nightly.is_match("nightly-eu") && !nightly.is_match("nightly-eu-2") && !nightly.is_match("a-nightly-eu")
+        );
+        assert!(whole("a|b").expect("an expression").is_match("b"));
+        assert_eq!(whole("(").expect_err("no expression").exit_code(), 2);
+    }
+}

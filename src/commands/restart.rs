@@ -1,0 +1,40 @@
+//! `kin restart`
+
+use crate::cli::Face;
+use crate::job::{self, Asked};
+use crate::listing::JsonArgs;
+use crate::report::Failure;
+use clap::Args;
+use kin_client::api::job::RestartRequest;
+
+/// Restart services, as their definitions say, or as is said here.
+///
+/// A restart that is rolling replaces one instance after the other, each once the one before it is ready, and goes back
+/// to the revision there was when the new one does not become ready.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin restart web\n  kin restart web --rolling\n  kin restart @app --at-once")]
+pub(crate) struct RestartArgs {
+    /// A job, a glob, @tag.
+    #[arg(value_name = "JOB", required = true)]
+    what: Vec<String>,
+    /// One instance after the other.
+    #[arg(long, conflicts_with = "at_once")]
+    rolling: bool,
+    /// All instances together.
+    #[arg(long)]
+    at_once: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl RestartArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let request = RestartRequest { rolling: (self.rolling || self.at_once).then_some(self.rolling) };
+        let meant = job::services(&face.client, &self.what).await?;
+        let mut asked = Asked::of(face, &meant, self.json).await?;
+        for job in &meant.jobs {
+            asked.take(&job.name, face.client.restart_job(&job.name, &request).await)?;
+        }
+        asked.end()
+    }
+}

@@ -1,0 +1,168 @@
+//! `kin show`
+
+use crate::clean;
+use crate::cli::Face;
+use crate::commands::unwritable;
+use crate::job;
+use crate::listing::{self, JsonArgs};
+use crate::report::Failure;
+use crate::screen::{Colour, Screen};
+use crate::table::{Cell, Column, Table};
+use crate::when;
+use clap::Args;
+use kin_client::api::job::{Definition, Source};
+
+/// A job's definition that is in force, whole; or its revisions, or how one of them differs.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin show backup\n  kin show backup --history\n  kin show backup --diff 3")]
+pub(crate) struct ShowArgs {
+    /// The job's name.
+    job: String,
+    /// All of its revisions that are known, the newest first.
+    #[arg(long, conflicts_with_all = ["rev", "diff"])]
+    history: bool,
+    /// This revision.
+    #[arg(long, value_name = "REV", conflicts_with = "diff")]
+    rev: Option<u64>,
+    /// What is different now from this revision.
+    #[arg(long, value_name = "REV")]
+    diff: Option<u64>,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl ShowArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let all = match face.client.definitions(&self.job).await {
+            Err(error) if error.is_not_found() => return Err(job::unknown(&face.client, &self.job).await?),
+            answer => answer?,
+        };
+        let newest = all.first().ok_or_else(|| self.no_revision("any"))?;
+        let of = |rev: u64| all.iter().find(|definition| definition.rev == rev);
+        let wanted = match self.rev.or(self.diff) {
+            Some(rev) => of(rev).ok_or_else(|| self.no_revision(&rev.to_string()))?,
+            None => newest,
+        };
+        let shown = if self.history { all.as_slice() } else { std::slice::from_ref(wanted) };
+        let text = match self.json.json {
+            Some(form) => listing::json(shown, form).map_err(unwritable)?,
+            None if self.history => table(shown, &face.screen),
+            None if self.diff.is_some() => difference(text_of(wanted), text_of(newest), face.screen.colour),
+            None => head(wanted) + &cleaned(text_of(wanted)),
+        };
+        face.screen.print(&text)?;
+        Ok(0)
+    }
+
+    fn no_revision(&self, rev: &str) -> Failure {
+        Failure::NotFound {
+            message: format!("there is no revision {rev} of {}", self.job),
+            hint: Some(format!("kin show {} --history shows them", self.job)),
+        }
+    }
+}
+
+fn text_of(definition: &Definition) -> &str {
+    definition.text.as_deref().unwrap_or_default()
+}
+
+fn source(definition: &Definition) -> String {
+    match &definition.source {
+        Source::File { path } => path.clone(),
+        Source::Api { by } => format!("by request of {by}"),
+    }
+}
+
+/// A comment, so that the whole is TOML.
+fn head(definition: &Definition) -> String {
+    let gone = if definition.text.is_none() { ", taken away" } else { "" };
+    format!("# revision {}, {}{gone}\n", definition.rev, clean::name(&source(definition)))
+}
+
+fn cleaned(text: &str) -> String {
+    text.lines().map(|line| format!("{}\n", clean::name(line))).collect()
+}
+
+fn table(all: &[Definition], screen: &Screen) -> String {
+    let mut table = Table::new(["rev", "since", "source"].map(Column::new));
+    for definition in all {
+        let at = when::from_wire(&definition.at).map(|at| when::second(at, screen.zone())).unwrap_or_default();
+        let gone = if definition.text.is_none() { ", taken away" } else { "" };
+        table.row([
+            Cell::from(definition.rev.to_string()),
+            Cell::from(at),
+            Cell::from(format!("{}{gone}", source(definition))),
+        ]);
+    }
+    table.render(screen.width, screen.colour)
+}
+
+/// All lines of both, each that only one has with its sign. Definitions are short: the whole of them is the context.
+fn difference(from: &str, to: &str, colour: bool) -> String {
+    let (old, new): (Vec<&str>, Vec<&str>) = (from.lines().collect(), to.lines().collect());
+    // common[i][j]: how many lines the ends of both, from i and from j on, have in common.
+    let mut common = vec![vec![0usize; new.len() + 1]; old.len() + 1];
+    for i in (0..old.len()).rev() {
+        for j in (0..new.len()).rev() {
+            common[i][j] =
+                if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, String::new());
+    while i < old.len() || j < new.len() {
+        let (sign, line, paint) = match (old.get(i), new.get(j)) {
+            (Some(a), Some(b)) if a == b => {
+                (i, j) = (i + 1, j + 1);
+                (' ', *a, None)
+            }
+            (Some(a), b) if b.is_none() || common[i + 1][j] >= common[i][j + 1] => {
+                i += 1;
+                ('-', *a, Some(Colour::Red))
+            }
+            (_, Some(b)) => {
+                j += 1;
+                ('+', *b, Some(Colour::Green))
+            }
+            (_, None) => break,
+        };
+        let line = format!("{sign} {}", clean::name(line));
+        out += &paint.map_or_else(|| line.clone(), |paint| paint.paint(&line, colour));
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_difference_has_all_lines_once() {
+        let (old, new) = ("command = 'a'\ntimeout = '1h'\ntries = 2\n", "command = 'b'\ntries = 2\nuser = 'x'\n");
+        let said = difference(old, new, false);
+        assert_eq!(said, "- command = 'a'\n- timeout = '1h'\n+ command = 'b'\n  tries = 2\n+ user = 'x'\n");
+        assert_eq!(difference(old, "", false).matches("\n").count(), 3);
+        assert_eq!(difference("", new, false).matches("+ ").count(), 3);
+        assert_eq!(difference(old, old, false).matches("  ").count(), 3);
+    }
+
+    #[test]
+    fn each_revision_is_a_row() {
+        let of = |rev, source, text: Option<&str>| Definition {
+            job: "web".into(),
+            rev,
+            at: "2026-11-20T13:54:01.120Z".into(),
+            source,
+            text: text.map(str::to_owned),
+        };
+        let file = || Source::File { path: "/etc/kin/jobs.toml".into() };
+        let all = [
+            of(7, file(), None),
+            of(4, Source::Api { by: "uid:1000".into() }, Some("command = 'b'\n")),
+            of(3, file(), Some("command = 'a'\n")),
+        ];
+        let now = "2026-11-20T14:56:04.500Z".parse().expect("a time");
+        insta::assert_snapshot!(table(&all, &Screen::of_test(None, jiff::tz::TimeZone::UTC, now)));
+        assert_eq!(head(&all[0]), "# revision 7, /etc/kin/jobs.toml, taken away\n");
+    }
+}

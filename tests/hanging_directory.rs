@@ -1,0 +1,128 @@
+//! A file system whose server never answers holds up the run that lies on it, and nobody else.
+
+use rustix::fd::{AsRawFd as _, OwnedFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use testkit::http::PATIENCE;
+use testkit::{Role, Server, eventually, is_root, not_run};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+/// A FUSE mount without anybody behind it: whoever asks it for anything waits until it goes away.
+struct Hanging {
+    at: PathBuf,
+    /// Closing it ends the mount, and all who wait with it.
+    device: Option<OwnedFd>,
+}
+
+impl Hanging {
+    fn below(server: &Server) -> Result<Hanging, String> {
+        let device = rustix::fs::open("/dev/fuse", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|error| format!("/dev/fuse cannot be opened ({error})"))?;
+        let at = server.home().join("hanging");
+        std::fs::create_dir(&at).expect("a directory");
+        let options = format!("fd={},rootmode=40755,user_id=0,group_id=0,allow_other", device.as_raw_fd());
+        let options = std::ffi::CString::new(options).expect("no NUL");
+        mount("hanging", &at, "fuse", MountFlags::NOSUID | MountFlags::NODEV, &*options)
+            .map_err(|error| format!("FUSE cannot be mounted ({error})"))?;
+        Ok(Hanging { at, device: Some(device) })
+    }
+}
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.device = None;
+        unmount(&self.at, UnmountFlags::DETACH).expect("it was mounted");
+    }
+}
+
+#[test]
+fn a_run_whose_directory_never_answers_hangs_alone() {
+    if !is_root() {
+        return not_run("a directory that hangs needs root, to mount it");
+    }
+    let server = Server::start(KIN);
+    let hanging = match Hanging::below(&server) {
+        Ok(hanging) => hanging,
+        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
+    };
+    let state = |id: &str| server.show(id)["state"].as_str().map(str::to_owned);
+    let submit = |request: Value| server.submit(&request)["id"].as_str().expect("an id").to_owned();
+
+    let beside = submit(server.request(&["sh", "-c", "while :; do echo tick; sleep 0.05; done"]));
+    let mut request = server.request(&["true"]);
+    request["directory"] = json!(hanging.at.to_str());
+    let stuck = submit(request);
+    server.wait_state(&stuck, &["starting"]);
+
+    // Everything else keeps its times while it hangs.
+    let heard = server.output(&beside, "out").len();
+    eventually("the other's output goes on", PATIENCE, || (server.output(&beside, "out").len() > heard).then_some(()));
+    for _ in 0..5 {
+        assert_eq!(server.wait_end(&submit(server.request(&["true"])))["outcome"], "ok");
+    }
+    let mut request = server.request(&["sleep", "600"]);
+    request["timeout_ms"] = json!(200);
+    assert_eq!(server.wait_end(&submit(request))["outcome"], "timed-out");
+    server.http().post(&format!("/v1/runs/{beside}/stop"), &json!({}));
+    assert_eq!(server.wait_end(&beside)["outcome"], "stopped");
+    assert_eq!(state(&stuck).as_deref(), Some("starting"), "it never ran, and is not said to run");
+
+    // It can be ended while it hangs.
+    server.http().post(&format!("/v1/runs/{stuck}/stop"), &json!({"kill": true}));
+    let run = server.wait_end(&stuck);
+    assert_ne!(run["outcome"], "ok", "{run}");
+    assert_eq!(run["started_at"], Value::Null, "{run}");
+    drop(hanging);
+    server.shutdown();
+}
+
+#[test]
+fn a_run_that_hangs_before_its_program_is_taken_over_as_it_is() {
+    if !is_root() {
+        return not_run("a directory that hangs needs root, to mount it");
+    }
+    let server = Server::start(KIN);
+    let hanging = match Hanging::below(&server) {
+        Ok(hanging) => hanging,
+        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
+    };
+    let mut request = server.request(&["true"]);
+    request["directory"] = json!(hanging.at.to_str());
+    let submit = |request: &Value| server.submit(request)["id"].as_str().expect("an id").to_owned();
+    let (killed, asked, timed) = (submit(&request), submit(&request), {
+        request["timeout_ms"] = json!(1);
+        request["stop_wait_ms"] = json!(1);
+        submit(&request)
+    });
+    let timed_end = server.wait_end(&timed);
+    assert_eq!(
+        (timed_end["outcome"].as_str(), &timed_end["started_at"]),
+        (Some("timed-out"), &Value::Null),
+        "{timed_end}"
+    );
+
+    for role in [Role::Keeper, Role::Elder] {
+        server.kill(role).expect("it was there");
+        server.wait_whole(PATIENCE);
+        for id in [&killed, &asked] {
+            let run = server.show(id);
+            assert_eq!(
+                (run["state"].as_str(), &run["started_at"]),
+                (Some("starting"), &Value::Null),
+                "{role:?}: {run}"
+            );
+        }
+    }
+    server.http().post(&format!("/v1/runs/{killed}/stop"), &json!({"kill": true}));
+    let run = server.wait_end(&killed);
+    assert_eq!((run["outcome"].as_str(), &run["started_at"]), (Some("stopped"), &Value::Null), "{run}");
+
+    // The mount goes: the other hears that there is no directory, and the keeper hears it of the child that it did not make.
+    drop(hanging);
+    let run = server.wait_end(&asked);
+    assert_eq!(run["outcome"], "spawn-failed", "{run}");
+    server.shutdown();
+}

@@ -1,0 +1,178 @@
+//! Defined jobs from the command line, with a server: what is typed, what is said, and the exit code.
+
+use serde_json::Value;
+use testkit::server::{DEADLINE, Options};
+use testkit::{Cli, Server, eventually};
+
+const JOBS: &str = r#"
+[kin.queues.heavy]
+slots = 1
+resources = { gpu = 1 }
+
+[web]
+exec = ["sleep", "600"]
+restart = "always"
+tags = ["app"]
+stop = { wait = "1s" }
+
+[backup]
+command = "echo out; echo $LEVEL >&2; exit 3"
+
+[train]
+command = "exec sleep 600"
+queue = "heavy"
+overlap = "allow"
+
+# Its name looks like the id of a run.
+[web-frontend]
+exec = ["sleep", "600"]
+"#;
+
+fn server() -> Server {
+    Options::new(env!("CARGO_BIN_EXE_kin")).config(JOBS).start()
+}
+
+fn web(cli: &Cli<'_>, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    eventually(what, DEADLINE, || Some(cli.run(&["list", "web", "--json"]).expect(0).json()[0].clone()).filter(&is))
+}
+
+fn pids(job: &Value) -> Vec<u64> {
+    let runs = job["runs"].as_array().cloned().unwrap_or_default();
+    runs.iter().filter(|run| run["state"] == "running").filter_map(|run| run["pid"].as_u64()).collect()
+}
+
+#[test]
+fn run_prints_the_id_or_ends_as_the_run_did() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let id = cli.run(&["run", "backup"]).expect(0).line();
+    assert!(id.starts_with("backup-"), "{id}");
+    cli.run(&["wait", &id]).expect(1);
+    let said = cli.run(&["run", "backup", "-f", "--env", "LEVEL=full"]).expect(3);
+    assert_eq!((said.text().as_str(), said.errors().as_str()), ("out\n", "full\n"));
+    let ended = cli.run(&["run", "backup", "--wait", "--json"]).expect(3).json();
+    assert_eq!((&ended["state"], &ended["exit_code"], &ended["rev"]), (&"ended".into(), &3.into(), &1.into()));
+
+    let before = cli.run(&["log", "backup", "--json", "--limit", "0"]).expect(0).json();
+    let dry = cli.run(&["run", "backup", "--dry-run", "--env", "LEVEL=x", "--json"]).expect(0).json();
+    assert_eq!(dry["argv"][0], "sh");
+    assert!(dry["env"].as_array().expect("names").contains(&"LEVEL".into()), "{dry}");
+    assert_eq!(cli.run(&["log", "backup", "--json", "--limit", "0"]).expect(0).json(), before, "nothing was run");
+
+    let said = cli.run(&["run", "bakcup"]).expect(4).errors();
+    assert_eq!(said, "kin: there is no job \"bakcup\"\n  hint: did you mean backup?\n");
+    assert!(cli.run(&["run", "web"]).expect(5).errors().contains("kin start web"));
+    cli.run(&["run", "backup", "--env", "LEVEL"]).expect(2);
+
+    assert!(cli.run(&["why", "web-frontend"]).expect(0).text().starts_with("web-frontend (task) is idle.\n"));
+    let id = cli.run(&["run", "web-frontend"]).expect(0).line();
+    assert_eq!(cli.run(&["stop", "web-frontend"]).expect(0).line(), format!("{id}  stopping"));
+    let story = cli.run(&["why", "backup"]).expect(0).text();
+    assert!(story.starts_with("backup (task) is idle.\n"), "{story}");
+    assert!(story.contains(&format!("Its last run to end was {}: failed(3)", ended["id"].as_str().expect("an id"))));
+    server.shutdown();
+}
+
+#[test]
+fn a_service_goes_down_stays_down_and_comes_up_again() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let first = pids(&web(&cli, "it runs", |job| pids(job).len() == 1));
+    // A run that is ended by hand rests, until the service is started again.
+    let id = web(&cli, "it runs", |_| true)["runs"][0]["id"].as_str().expect("an id").to_owned();
+    cli.run(&["kill", &id, "--wait"]).expect(0);
+    assert!(pids(&web(&cli, "it rests", |_| true)).is_empty());
+    cli.run(&["start", "web"]).expect(0);
+    web(&cli, "another run", |job| pids(job).len() == 1 && pids(job) != first);
+    // By its name it is down.
+    let said = cli.run(&["stop", "@app", "--wait"]).expect(0).text();
+    assert!(said.starts_with("web  down"), "{said}");
+    let down = web(&cli, "it is down", |job| job["state"] == "down");
+    assert_eq!((&down["up"], pids(&down).len()), (&false.into(), 0));
+    assert!(cli.run(&["why", "web"]).expect(0).text().contains("It is wished down. `kin start web` wishes it up."));
+    cli.run(&["stop", "web"]).expect(0);
+    // What was wished is remembered.
+    cli.run(&["start", "w*"]).expect(0);
+    cli.run(&["start", "web"]).expect(0);
+    let one = pids(&web(&cli, "it runs again", |job| pids(job).len() == 1));
+    cli.run(&["scale", "web=3"]).expect(0);
+    let three = pids(&web(&cli, "three run", |job| pids(job).len() == 3));
+    assert!(three.contains(&one[0]));
+    cli.run(&["restart", "web", "--at-once"]).expect(0);
+    web(&cli, "all are new", |job| pids(job).len() == 3 && !pids(job).iter().any(|pid| three.contains(pid)));
+    let said = cli.run(&["stop", "web", "backup", "nosuch"]).expect(4);
+    assert!(said.errors().contains("nothing matches \"nosuch\"") && said.errors().contains("backup has no runs"));
+    assert!(cli.run(&["start", "backup"]).expect(5).errors().contains("backup is no service"));
+    cli.run(&["scale", "web=many"]).expect(2);
+    cli.run(&["scale", "wbe=2"]).expect(4);
+    server.shutdown();
+}
+
+#[test]
+fn disabled_jobs_are_listed_and_queues_are_paused_and_resized() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let names = || -> Vec<String> {
+        let list = cli.run(&["list-disabled", "--json"]).expect(0).json();
+        list.as_array().expect("an array").iter().map(|job| job["name"].as_str().expect("a name").into()).collect()
+    };
+    assert!(names().is_empty());
+    cli.run(&["disable", "--regex", "b.*p|tr(a|i)in"]).expect(0);
+    assert_eq!(names(), ["backup", "train"]);
+    cli.run(&["disable", "--regex", "back"]).expect(4);
+    cli.run(&["disable", "--regex", "("]).expect(2);
+    cli.run(&["enable", "backup", "train"]).expect(0);
+    assert!(names().is_empty());
+
+    let queue = |args: &[&str]| cli.run(&[&["queue", "heavy", "--json"], args].concat()).expect(0).json()[0].clone();
+    let first = cli.run(&["run", "train"]).expect(0).line();
+    let second = cli.run(&["run", "train"]).expect(0).line();
+    let now = queue(&[]);
+    assert_eq!((&now["running"], &now["waiting"]), (&Value::from(vec![first]), &Value::from(vec![second])));
+    let now = queue(&["--pause", "--slots", "2"]);
+    assert_eq!((&now["paused"], now["waiting"].as_array().map(Vec::len)), (&true.into(), Some(1)));
+    let now = queue(&["--resume", "--slots", "gpu=3"]);
+    assert_eq!(now["slots"], serde_json::json!({ "gpu": 3, "slots": 2 }), "the other sizes stay");
+    assert_eq!(now["waiting"].as_array().map(Vec::len), Some(0));
+    let said = cli.run(&["queue", "hevy"]).expect(4).errors();
+    assert_eq!(said, "kin: there is no queue \"hevy\"\n  hint: did you mean heavy?\n");
+    cli.run(&["stop", "tr*", "--wait"]).expect(0);
+    server.shutdown();
+}
+
+#[test]
+fn reload_says_what_changes_and_show_has_each_revision() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let file = server.home().join("kin.toml");
+    std::fs::write(server.home().join(".new"), JOBS.replace("exit 3", "exit 4")).expect("writes");
+    std::fs::rename(server.home().join(".new"), &file).expect("renames");
+    // The server watches the file too, and may have been first: the revision tells, not the answer.
+    cli.run(&["reload"]).expect(0);
+    cli.run(&["run", "backup", "--wait"]).expect(4);
+    let text = cli.run(&["show", "backup"]).expect(0).text();
+    assert!(text.starts_with("# revision 2, ") && text.contains("exit 4"), "{text}");
+    assert!(cli.run(&["show", "backup", "--rev", "1"]).expect(0).text().contains("exit 3"));
+    let diff = cli.run(&["show", "backup", "--diff", "1"]).expect(0).text();
+    assert!(diff.contains("\n- command = ") && diff.contains("\n+ command = "), "{diff}");
+    assert_eq!(cli.run(&["show", "backup", "--history"]).expect(0).text().lines().count(), 4);
+    cli.run(&["show", "backup", "--rev", "9"]).expect(4);
+    cli.run(&["show", "bakup"]).expect(4);
+
+    std::fs::write(&file, format!("{JOBS}\nx = 1\n")).expect("writes");
+    let said = cli.run(&["reload", "--plan"]).expect(2).errors();
+    assert!(said.contains("unknown key 'x'") && said.ends_with("kin: 1 mistake; its file keeps its last good jobs\n"));
+    let plan = cli.run(&["reload", "--plan", "--json"]).expect(2).json();
+    assert_eq!((&plan["applied"], &plan["mistakes"][0]["line"]), (&false.into(), &24.into()));
+
+    // Without a server the files are shown, and none is started for that.
+    std::fs::write(&file, JOBS).expect("writes");
+    assert!(cli.run(&["list"]).expect(0).text().lines().next().is_some_and(|head| head.contains("state")));
+    cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+    assert!(cli.run(&["list"]).expect(0).text().lines().next().is_some_and(|head| head.contains("file")));
+    assert_eq!(cli.run(&["list", "--json"]).expect(0).json()[0]["name"], "backup");
+    cli.run(&["list", "web"]).expect(2);
+    cli.run(&["reload"]).expect(3);
+    cli.run(&["reload", "--plan"]).expect(3);
+    server.assert_gone(DEADLINE);
+}
