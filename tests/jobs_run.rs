@@ -326,3 +326,34 @@ fn what_cannot_be_made_ends_so_and_says_why() {
     assert_eq!((&end["outcome"], &end["spawn"]["step"]), (&json!("spawn-failed"), &json!("exec")));
     server.shutdown();
 }
+
+/// Readiness is looked for by the probes, and found again by those of the next daemon; health is what restarts.
+#[test]
+fn a_service_is_ready_when_it_says_so_and_what_needs_it_waits_for_that() {
+    let server = server(
+        "[db]\ncommand = 'until [ -e $HOME/go ]; do sleep 0.05; done; echo serving; exec sleep 1000'\n\
+         restart = 'always'\nready = { line = '^serving$', within = '1h' }\n\
+         [web]\nexec = ['sleep', '1000']\nrestart = 'always'\nneeds = ['db']\n\
+         alive = { exec = 'test ! -e \"$HOME/sick\"', every = '100ms', failures = 2 }\ndelay = '100ms'\n",
+    );
+    let held = when(&server, "web", "is held", |job| job["state"] == "held");
+    assert_eq!(held["runs"][0]["pid"], Value::Null, "{held}");
+    let db = running(&server, "db", 1);
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    std::fs::write(server.home().join("go"), "").expect("writes");
+    when(&server, "db", "is ready", |job| job["state"] == "ready");
+    assert_eq!(running(&server, "db", 1), db, "the same one, asked by another daemon");
+    let web = running(&server, "web", 1);
+    std::fs::write(server.home().join("sick"), "").expect("writes");
+    eventually("the sick one ends", DEADLINE, || {
+        runs(&server, "web").into_iter().find(|run| run["outcome"] == "unhealthy")
+    });
+    std::fs::remove_file(server.home().join("sick")).expect("removes");
+    let well = eventually("another one is there", DEADLINE, || {
+        let now = pids(&job(&server, "web"));
+        (now.len() == 1 && now != web).then_some(now)
+    });
+    assert_ne!(well, web);
+    server.shutdown();
+}

@@ -36,8 +36,8 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-/// The file that a daemon leaves in the runtime directory when it ends after a shutdown: its front is to end too.
-pub const CLOSED: &str = "closed";
+/// Left in the runtime directory by a daemon that ended after a shutdown: its front is to end too.
+pub use kin_keeper::CLOSED;
 
 /// A server that is just being made, or changes its elder, gets so long to be found.
 const FIND: Duration = Duration::from_secs(10);
@@ -176,6 +176,7 @@ fn attend(in_background: bool) -> Result<(), FrontError> {
             signals: Signals::new()?,
             ready: false,
             asked: false,
+            served: None,
             mark: 0,
         };
         front.run().await
@@ -192,6 +193,8 @@ struct Front {
     ready: bool,
     /// The wish to end was passed on.
     asked: bool,
+    /// The runtime directory of the server that was attended to last.
+    served: Option<PathBuf>,
     /// How long the server's log was before our elder.
     mark: u64,
 }
@@ -216,6 +219,9 @@ impl Front {
         let mut since = Instant::now();
         let mut born = false;
         loop {
+            if self.was_shut_down() {
+                return self.ended();
+            }
             let place = match self.claim(born, since.elapsed())? {
                 Some(place) => {
                     born = true;
@@ -229,8 +235,7 @@ impl Front {
             {
                 match self.attend(&place, &link, daemon).await? {
                     After::End => return self.ended(),
-                    After::Lost if !place.run.exists() || place.run.join(CLOSED).exists() => return self.ended(),
-                    After::Lost => (since, born) = (Instant::now(), false),
+                    After::Lost => (since, born, self.served) = (Instant::now(), false, Some(place.run)),
                 }
             }
             if since.elapsed() > FIND {
@@ -238,6 +243,11 @@ impl Front {
             }
             self.look_again().await;
         }
+    }
+
+    /// Perhaps while nobody attended to it: its elder died, and the next one was told to end before we had found it.
+    fn was_shut_down(&self) -> bool {
+        self.served.as_ref().is_some_and(|run| !run.exists() || run.join(CLOSED).exists())
     }
 
     /// The server is over. One that never served, and was not asked to end, has failed.
@@ -264,6 +274,10 @@ impl Front {
         let path = self.state.join("server.lock");
         let lock = birth::lock(&self.state).map_err(|source| FrontError::Lock { path, source })?;
         let Some(lock) = lock else { return Ok(None) };
+        // Nobody has it any more: if that is because the server was shut down, no other is to follow.
+        if self.was_shut_down() {
+            return Ok(None);
+        }
         if born {
             return Err(FrontError::Stillborn { why: self.log_since() });
         }

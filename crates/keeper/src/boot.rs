@@ -22,11 +22,12 @@ pub fn start_ticks(pid: u32) -> Option<u64> {
     Stat::of(pid).map(|stat| stat.start_ticks)
 }
 
-/// Whether a child has become its program, or has ended and nobody can tell any more. True also of its zombie.
-pub(crate) fn has_execed(pid: u32, start_ticks: u64) -> bool {
+/// Whether a child has become its program; its zombie tells it too. `None`: it is gone, and nobody can tell any more.
+pub(crate) fn has_execed(pid: u32, start_ticks: u64) -> Option<bool> {
     /// Forked, and not yet execed; the kernel clears it before it closes what closes on exec.
     const PF_FORKNOEXEC: u64 = 0x40;
-    Stat::of(pid).is_none_or(|stat| stat.start_ticks != start_ticks || stat.flags & PF_FORKNOEXEC == 0)
+    let stat = Stat::of(pid).filter(|stat| stat.start_ticks == start_ticks)?;
+    Some(stat.flags & PF_FORKNOEXEC == 0)
 }
 
 /// The fields of /proc/PID/stat that kin looks at.

@@ -19,6 +19,9 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+/// In the runtime directory: the daemon has ended the server. Whoever is the next one takes it away when it begins.
+pub const CLOSED: &str = "closed";
+
 const REST_FIRST: u64 = 50 * MS;
 const REST_MOST: u64 = 5 * SECOND;
 /// A daemon that lived so long starts with a clean record.
@@ -216,6 +219,10 @@ impl Keeper {
         }
         disarm(&self.epoll, pidfd);
         self.daemon.state = State::Absent;
+        // It ended the server. What it said of that to us may lie unheard, on a connection that is not even let in yet.
+        if self.is_there(CLOSED) {
+            self.close();
+        }
         if self.closing {
             return;
         }

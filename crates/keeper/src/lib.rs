@@ -45,6 +45,7 @@ mod vanish;
 mod watch;
 pub mod wire;
 
+pub use daemon::CLOSED;
 pub use stand::main;
 pub use vanish::MADE_AGAIN;
 

@@ -308,7 +308,11 @@ pub(crate) fn alive(slot: &Slot) {
 /// Whether a child in INTENT has become its program meanwhile; then its slot says so.
 pub(crate) fn has_begun(slot: &Slot) -> bool {
     let (pid, ticks) = (slot.pid.load(Ordering::Relaxed), slot.start_ticks.load(Ordering::Relaxed));
-    let begun = slot.state.load(Ordering::Relaxed) == INTENT && pid != 0 && crate::boot::has_execed(pid, ticks);
+    // Of one that is gone what was seen last holds, if it was stopped then; one that was left alone ended by itself.
+    let was_left_alone = || slot.stop_stage.load(Ordering::Relaxed) == 0;
+    let begun = slot.state.load(Ordering::Relaxed) == INTENT
+        && pid != 0
+        && crate::boot::has_execed(pid, ticks).unwrap_or_else(was_left_alone);
     if begun {
         alive(slot);
     }

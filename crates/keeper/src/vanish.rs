@@ -84,7 +84,7 @@ impl Keeper {
         }
     }
 
-    fn is_there(&self, name: &str) -> bool {
+    pub(crate) fn is_there(&self, name: &str) -> bool {
         rustix::fs::lstat(self.place.run.join(name)).is_ok()
     }
 

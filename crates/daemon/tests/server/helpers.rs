@@ -382,7 +382,11 @@ async fn a_ladder_goes_on_where_a_dead_keeper_left_it() {
     };
     let (end, ()) = tokio::join!(tokio::time::timeout(LONG, waiting), kill);
     assert_eq!(end.expect("in time").expect("told"), HelperEnd::TimedOut);
-    assert_eq!(std::fs::read_to_string(&heard).expect("heard"), "int\nterm\nhup\n");
+    // A keeper that dies between sending a signal and noting that leaves it to the next one to send it once more.
+    let text = std::fs::read_to_string(&heard).expect("heard");
+    let mut rungs: Vec<&str> = text.lines().collect();
+    rungs.dedup();
+    assert_eq!(rungs, ["int", "term", "hup"], "{text}");
 }
 
 #[tokio::test]
