@@ -7,7 +7,7 @@
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
 //! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
 
-use crate::engine::{self, Config, Ended, StartError, Started};
+use crate::engine::{self, Config, Ended, StartError, Started, Times};
 use crate::front::{CLOSED, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
@@ -254,6 +254,7 @@ fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
         job_output_max,
         care_after: seams::care_after(),
         server: Server::this(&place.run, &place.state, files_soft()),
+        times: Times::new(settings),
         new_elder: Box::new(move || new_elder(&place, &sockets)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,

@@ -124,6 +124,8 @@ pub struct JobNow {
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.
     pub why: Vec<Reason>,
+    /// When it is due next, in UTC seconds.
+    pub next: Option<i64>,
 }
 
 #[derive(Clone, Debug)]

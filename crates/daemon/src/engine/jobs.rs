@@ -7,6 +7,7 @@
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step};
+use super::timing::untimed;
 use super::{Accepted, Batch, Engine, Key, answering};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
@@ -74,7 +75,7 @@ impl Engine {
     /// What the ledger has of jobs, into a world that has its runs already.
     pub(super) fn load_jobs(&mut self) -> Result<(), ReadError> {
         let reader = self.ledger.reader()?;
-        let read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
+        let mut read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
             let mut unreadable = Vec::new();
             let mut parse = |found: &Definition| {
                 let parsed = found.text.as_ref().map(|text| canon::parse(text));
@@ -111,7 +112,7 @@ impl Engine {
                 };
                 definitions.extend(job.map(|job| kin_core::Definition { rev, job }));
             }
-            let times = self.timed(definitions.iter().map(|found| (found.rev, &found.job)));
+            let times = self.config.times.of_all(definitions.iter().map(|found| (found.rev, &found.job)));
             let queues = reader.queues()?;
             book.queues =
                 queues.iter().filter_map(|row| Some((row.queue.name.clone(), row.defined.clone()?))).collect();
@@ -172,6 +173,7 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps });
         }
         self.say_mistakes(reading, batch);
+        self.settle_times(reading, &mut wanted);
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
         if changes {
             self.has_room()?;
@@ -183,6 +185,20 @@ impl Engine {
         Ok(Reloaded { applied: true, steps })
     }
 
+    /// What all schedules share may be another now.
+    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) {
+        // What could not be read may be what held it.
+        if !reading.left_out.is_empty() || !self.config.times.settle(&reading.set.settings) {
+            return;
+        }
+        let in_force = self
+            .world
+            .standings()
+            .filter_map(|standing| Some((standing.rev, self.world.revision(&standing.job, standing.rev)?)));
+        let timed = self.config.times.of_all(in_force);
+        wanted.plan.timed.extend(timed.into_iter().map(|(job, _, timed)| (job, timed)));
+    }
+
     fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
         let now = self.now();
         for change in &wanted.plan.jobs {
@@ -190,7 +206,7 @@ impl Engine {
             match self.config.times.of(job) {
                 Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
                 Err(why) => {
-                    let message = format!("{} does not run by its schedule: {why}", job.name);
+                    let message = untimed(job, &why);
                     crate::say!("kin daemon: {message}");
                     self.note("job.untimed", message, batch);
                 }
@@ -432,6 +448,8 @@ impl Engine {
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
                 why: self.world.why_job(name),
+                // 0: it is looked at in a moment, and then known.
+                next: self.world.next_of(name).filter(|at| *at > 0),
                 job,
             })
         };

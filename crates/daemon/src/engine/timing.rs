@@ -2,6 +2,7 @@
 
 use kin_api::zones::Zones;
 use kin_config::settings;
+use kin_core::JobName;
 use kin_core::job::Job;
 use kin_core::schedule::{Date, Zone};
 use kin_core::timed::{Calendar, Timed, Untimed};
@@ -45,6 +46,21 @@ impl Times {
         true
     }
 
+    /// Of each revision that has one. What has none that can be followed is said, and is due at no time.
+    pub(super) fn of_all<'a>(
+        &mut self,
+        revisions: impl IntoIterator<Item = (u64, &'a Arc<Job>)>,
+    ) -> Vec<(JobName, u64, Arc<Timed>)> {
+        let mut all = Vec::new();
+        for (rev, job) in revisions {
+            match self.of(job) {
+                Ok(timed) => all.extend(timed.map(|timed| (job.name.clone(), rev, timed))),
+                Err(why) => crate::say!("kin daemon: {}", untimed(job, &why)),
+            }
+        }
+        all
+    }
+
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
         let Times { zones, loaded, host, timezone, calendars } = self;
@@ -60,6 +76,11 @@ impl Times {
         let calendar = |name: &str| calendars.get(name).and_then(calendar);
         Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
     }
+}
+
+/// What is said of a job whose schedule cannot be followed.
+pub(super) fn untimed(job: &Job, why: &Untimed) -> String {
+    format!("{} is due at no time: {why}", job.name)
 }
 
 /// Settings count days from Monday, the rules from Sunday.
