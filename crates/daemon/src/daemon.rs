@@ -18,7 +18,7 @@ use crate::place::Place;
 use crate::probing;
 use crate::seams;
 use crate::surroundings::Server;
-use crate::{apply, clock};
+use crate::{apply, clock, zonefiles};
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
@@ -182,6 +182,7 @@ async fn serve(
     // From here on nothing is left of the helpers of a daemon before us.
     let helpers = Helpers::open(&place.run).map_err(at("reaching the keepers"))?;
     probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
+    zonefiles::begin(&handle).map_err(at("watching the time zones"))?;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {

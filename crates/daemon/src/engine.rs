@@ -168,6 +168,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (probed, probed_seen) = watch::channel(Vec::new());
+    let (zones, zones_seen) = watch::channel(BTreeSet::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
@@ -180,6 +181,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         inputs: sender.clone(),
         committed: committed_seen,
         probed: probed_seen,
+        zones: zones_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone()),
     };
@@ -205,6 +207,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         committed,
         chain,
         probed,
+        zones,
         found: found.clone(),
         look: true,
         booted: false,
@@ -260,6 +263,8 @@ enum Input {
     Call(Call),
     /// The link heard something.
     Mail,
+    /// The files of time zones may be others.
+    Zones,
     /// It is time for something, or the clock was set.
     Alarm,
     /// A slow check of the ledger has come to its end.
@@ -290,6 +295,8 @@ struct Engine {
     committed: watch::Sender<Committed>,
     chain: watch::Sender<ChainInfo>,
     probed: watch::Sender<Vec<Probed>>,
+    /// Which files the zones of all schedules are from.
+    zones: watch::Sender<BTreeSet<PathBuf>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.
     look: bool,
@@ -477,6 +484,7 @@ impl Engine {
             Input::Call(call) => self.call(call, batch),
             Input::Mail => self.mail(batch),
             Input::Alarm => self.alarm.rang(),
+            Input::Zones => self.zones_may_differ(batch),
             Input::Cared(cared) => self.cared(cared, batch),
             Input::Said(said) => {
                 if let Some(fact) = probed::fact(said) {
@@ -713,6 +721,7 @@ impl Engine {
             perform::remove(path);
         }
         let probes = batch.boots || probed::may_differ(&fx);
+        self.tell_zones();
         self.perform(fx.acts);
         if probes {
             self.tell_probes();

@@ -10,6 +10,8 @@ use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::run::StopWhy;
 use crate::{Run, RunNo, RunState, Time};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 impl World {
@@ -39,7 +41,10 @@ impl World {
 
     /// The wall clock was set by so much.
     pub(super) fn stepped(&mut self, now: Time, by: i64, fx: &mut Effects) {
-        self.tell_ticks_of_the_clock(now, fx);
+        let far = self.tell_ticks_of_the_clock(now, fx);
+        let way = if by < 0 { "back" } else { "forward" };
+        let schedules = if far == 0 { String::new() } else { gone_back(far) };
+        self.note(now, "clock.set", None, format!("the clock was set {way} by {}{schedules}", length(by)), fx);
         if self.breaks(Mutant::IgnoreStep) {
             return;
         }
@@ -51,7 +56,10 @@ impl World {
         let back = now < self.latest;
         self.latest = now;
         if back {
-            self.tell_ticks_of_the_clock(now, fx);
+            let far = self.tell_ticks_of_the_clock(now, fx);
+            if far > 0 {
+                self.note(now, "clock.back", None, format!("the clock was set back far{}", gone_back(far)), fx);
+            }
         }
         if back && !self.breaks(Mutant::IgnoreStep) {
             self.move_instants(now, fx, |now, whole, at| at.min(now.plus(whole)));
@@ -81,4 +89,34 @@ impl World {
             self.record(now, run, Some(from), fx);
         }
     }
+}
+
+fn gone_back(far: usize) -> String {
+    format!("; {} by what it shows now, and instants may come again", go(far, "schedule"))
+}
+
+/// `3 schedules go`, `1 schedule goes`.
+fn go(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what} goes") } else { format!("{n} {what}s go") }
+}
+
+/// For people: `1 d 2 h`, `250 ms`.
+pub(super) fn length(ns: i64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let mut ms = (ns.unsigned_abs() + 500_000) / 1_000_000;
+    if ms < 1000 {
+        return format!("{ms} ms");
+    }
+    // A reading of two clocks is not exact to the millisecond.
+    ms = (ms + 500) / 1000 * 1000;
+    let mut words = Vec::new();
+    for (unit, word) in UNITS {
+        if ms >= unit && words.len() < 2 {
+            words.push(format!("{} {word}", ms / unit));
+            ms %= unit;
+        } else if !words.is_empty() {
+            break;
+        }
+    }
+    words.join(" ")
 }

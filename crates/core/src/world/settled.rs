@@ -6,6 +6,7 @@ use crate::effect::{Act, Effects};
 use crate::fact::Settled;
 use crate::wish::StopKind;
 use crate::{JobName, LostWhy, Outcome, RunNo, RunState, Time};
+use alloc::format;
 use alloc::vec::Vec;
 
 impl World {
@@ -76,6 +77,10 @@ impl World {
             if began {
                 fx.make.insert(*no);
             }
+        }
+        if !(names.is_empty() && kept.is_empty() && lost.is_empty()) {
+            let message = format!("the machine was started anew; lost of what was going: {}", lost.len());
+            self.note(now, "server.rebooted", None, message, fx);
         }
         for no in lost {
             self.lose(now, no, LostWhy::Reboot, fx);

@@ -18,13 +18,13 @@ use super::{World, post::Post};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
-use crate::schedule::stable;
 use crate::schedule::wall::{DAY, HOUR};
+use crate::schedule::{Wall, stable};
 use crate::standing::{Former, Reckoning};
 use crate::{Coming, Decided, Decision, JobName, Outcome, Run, RunNo, SkipWhy, Tick, Time, Timed};
 use alloc::collections::BTreeMap;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
@@ -125,8 +125,8 @@ impl World {
         });
     }
 
-    /// The clock was set, or may have been.
-    pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) {
+    /// The clock was set, or may have been. How many schedules begin a new line of time.
+    pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) -> usize {
         let now_s = seconds(now);
         let silent = |job: &JobName| match self.timed(job) {
             Some(timed) if !timed.rare => SILENT,
@@ -145,11 +145,7 @@ impl World {
                 }
             });
         }
-        if !far_back.is_empty() {
-            let message =
-                format!("the clock was set back far; the schedules of {} jobs go by what it shows now", far_back.len());
-            self.note(now, "clock.back", None, message, fx);
-        }
+        far_back.len()
     }
 
     /// All that is due by now.
@@ -157,12 +153,16 @@ impl World {
         if self.is_closing() {
             return;
         }
+        let mut absence = Absence::default();
         for job in self.agenda.due(seconds(now)) {
-            self.decide_ticks_of(now, &job, fx);
+            self.decide_ticks_of(now, &job, &mut absence, fx);
+        }
+        if let Some(words) = absence.words() {
+            self.note(now, "ticks.late", None, words, fx);
         }
     }
 
-    fn decide_ticks_of(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+    fn decide_ticks_of(&mut self, now: Time, job: &JobName, absence: &mut Absence, fx: &mut Effects) {
         let Some(timed) = self.timed(job).cloned() else { return };
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
         let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
@@ -188,6 +188,9 @@ impl World {
         fx.promises |= !verdicts.is_empty();
         let schedule = line_of(timed.sum, ticks.line);
         for (at, verdict) in verdicts {
+            if now_s - at > GRACE {
+                absence.notes(job, at, &verdict);
+            }
             let decision = self.carry_out(now, job, &timed, at, verdict, fx);
             let tick = Tick { job: job.clone(), schedule, at };
             fx.ticks.push(Decided { tick, decided_at: now, decision });
@@ -260,6 +263,40 @@ impl World {
             let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
             fx.ticks.push(Decided { tick, decided_at: now, decision });
         }
+    }
+}
+
+/// That nobody was there when jobs were due: said once for all of them.
+#[derive(Default)]
+struct Absence {
+    since: Option<i64>,
+    last: Option<JobName>,
+    jobs: usize,
+    missed: u64,
+    caught_up: usize,
+}
+
+impl Absence {
+    fn notes(&mut self, job: &JobName, at: i64, verdict: &Verdict) {
+        match verdict {
+            Verdict::Run { late: true, .. } => self.caught_up += 1,
+            Verdict::Missed { count, .. } => self.missed += count,
+            Verdict::Run { late: false, .. } | Verdict::Closed { .. } => return,
+        }
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+        if self.last.as_ref() != Some(job) {
+            self.last = Some(job.clone());
+            self.jobs += 1;
+        }
+    }
+
+    fn words(&self) -> Option<String> {
+        let since = Wall(self.since?);
+        let of = if self.jobs == 1 { "a job".to_string() } else { format!("{} jobs", self.jobs) };
+        let (missed, caught_up) = (self.missed, self.caught_up);
+        let was = if self.jobs == 1 { "was" } else { "were" };
+        let sums = format!("{caught_up} caught up, {missed} missed");
+        Some(format!("nobody was there when {of} {was} due, from {since} UTC on: {sums}"))
     }
 }
 

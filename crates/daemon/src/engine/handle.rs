@@ -15,7 +15,7 @@ use kin_core::{
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
 use kin_ledger::{ReadError, Source};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use tokio::sync::{oneshot, watch};
@@ -191,6 +191,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) probed: watch::Receiver<Vec<Probed>>,
+    pub(super) zones: watch::Receiver<BTreeSet<PathBuf>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
@@ -302,6 +303,17 @@ impl Handle {
     /// Which runs are to be looked at.
     pub fn probed(&self) -> watch::Receiver<Vec<Probed>> {
         self.probed.clone()
+    }
+
+    /// The files that schedules depend on.
+    pub fn zones(&self) -> watch::Receiver<BTreeSet<PathBuf>> {
+        self.zones.clone()
+    }
+
+    /// One of them has changed.
+    pub fn zones_changed(&self) {
+        // An engine that has ended has no schedules.
+        drop(self.inputs.send(Input::Zones));
     }
 
     /// What was seen of one.

@@ -199,6 +199,30 @@ impl Engine {
         wanted.plan.timed.extend(timed.into_iter().map(|(job, _, timed)| (job, timed)));
     }
 
+    /// Schedules go by what the zones say now.
+    pub(super) fn zones_may_differ(&mut self, batch: &mut Batch) {
+        let others = self.config.times.read_again();
+        if others.is_empty() {
+            return;
+        }
+        let all = self.world.standings().flat_map(|standing| {
+            let revisions = [Some(standing.rev), standing.former].into_iter().flatten();
+            revisions.filter_map(|rev| Some((rev, self.world.revision(&standing.job, rev)?)))
+        });
+        let times = self.config.times.of_all(all);
+        self.world.know_times(times);
+        let message = format!("schedules go by new data of {}", others.join(", "));
+        crate::say!("kin daemon: {message}");
+        self.note("zones.changed", message, batch);
+    }
+
+    /// Says which files schedules depend on.
+    pub(super) fn tell_zones(&mut self) {
+        if let Some(files) = self.config.times.other_files() {
+            self.zones.send_replace(files);
+        }
+    }
+
     fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
         let now = self.now();
         for change in &wanted.plan.jobs {

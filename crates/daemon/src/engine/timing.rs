@@ -1,12 +1,13 @@
 //! From a definition's words to its timing: with the zones and calendars of this machine, which the rules cannot read.
 
-use kin_api::zones::Zones;
+use kin_api::zones::{NoZone, Zones};
 use kin_config::settings;
 use kin_core::JobName;
 use kin_core::job::Job;
 use kin_core::schedule::{Date, Zone};
 use kin_core::timed::{Calendar, Timed, Untimed};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What all schedules of this server share.
@@ -15,6 +16,8 @@ pub struct Times {
     zones: Zones,
     /// As they were when they were first asked for.
     loaded: BTreeMap<Option<String>, Arc<Zone>>,
+    /// Of so many, somebody knows the files.
+    told: usize,
     /// Whose jitter it is.
     host: String,
     /// `[kin] timezone`; else the machine's own.
@@ -28,6 +31,7 @@ impl Times {
         let mut times = Times {
             zones: Zones::of_process(),
             loaded: BTreeMap::new(),
+            told: 0,
             host,
             timezone: None,
             calendars: BTreeMap::new(),
@@ -44,6 +48,28 @@ impl Times {
         self.timezone.clone_from(&settings.timezone);
         self.calendars.clone_from(&settings.calendars);
         true
+    }
+
+    /// The files that its zones are from, when there is another zone among them.
+    pub(super) fn other_files(&mut self) -> Option<BTreeSet<PathBuf>> {
+        let grown = std::mem::replace(&mut self.told, self.loaded.len()) != self.loaded.len();
+        grown.then(|| self.loaded.keys().flat_map(|name| self.zones.files(name.as_deref())).collect())
+    }
+
+    /// Reads the zones again: the names of those that say something else now. One that cannot be read stays as it was.
+    pub(super) fn read_again(&mut self) -> Vec<String> {
+        let mut others = Vec::new();
+        for (name, known) in &mut self.loaded {
+            match read(&self.zones, name.as_deref()) {
+                Ok(zone) if zone != **known => {
+                    others.push(zone.name().to_owned());
+                    *known = Arc::new(zone);
+                }
+                Ok(_) => {}
+                Err(why) => crate::say!("kin daemon: a time zone stays as it was: {why}"),
+            }
+        }
+        others
     }
 
     /// Of each revision that has one. What has none that can be followed is said, and is due at no time.
@@ -63,19 +89,23 @@ impl Times {
 
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
-        let Times { zones, loaded, host, timezone, calendars } = self;
+        let Times { zones, loaded, host, timezone, calendars, told: _ } = self;
         let zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
             if let Some(zone) = loaded.get(&name) {
                 return Some(zone.clone());
             }
-            let zone = Arc::new(name.as_deref().map_or_else(|| zones.local(), |name| zones.load(name)).ok()?);
+            let zone = Arc::new(read(zones, name.as_deref()).ok()?);
             loaded.insert(name, zone.clone());
             Some(zone)
         };
         let calendar = |name: &str| calendars.get(name).and_then(calendar);
         Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
     }
+}
+
+fn read(zones: &Zones, name: Option<&str>) -> Result<Zone, NoZone> {
+    name.map_or_else(|| zones.local(), |name| zones.load(name))
 }
 
 /// What is said of a job whose schedule cannot be followed.

@@ -3,7 +3,7 @@
 mod lives;
 
 use super::{NS, line_of};
-use crate::effect::{Act, Effects};
+use crate::effect::{Act, Effects, What};
 use crate::fact::{Fact, Settled};
 use crate::job::{CatchUp, JitterMode, Job, Millis, Overlap, Program};
 use crate::schedule::{Zone, tzif};
@@ -57,6 +57,8 @@ struct Machine {
     defined: BTreeMap<(JobName, u64), Arc<Job>>,
     times: BTreeMap<(JobName, u64), Arc<Timed>>,
     decided: Vec<Decided>,
+    /// News, in words.
+    events: Vec<String>,
     ticks: BTreeSet<Tick>,
     calendars: Vec<Calendar>,
     /// Runs go on until they are told to end.
@@ -75,6 +77,7 @@ impl Machine {
             defined: BTreeMap::new(),
             times: BTreeMap::new(),
             decided: Vec::new(),
+            events: Vec::new(),
             ticks: BTreeSet::new(),
             calendars: Vec::new(),
             busy: false,
@@ -140,6 +143,11 @@ impl Machine {
         for decided in fx.ticks {
             assert!(self.ticks.insert(decided.tick.clone()), "decided twice: {decided:?}");
             self.decided.push(decided);
+        }
+        for event in fx.events {
+            if let What::Note { kind, message, .. } = event.what {
+                self.events.push(format!("{kind}: {message}"));
+            }
         }
         self.runs.extend(fx.changed);
         for (job, standing) in fx.standings {
@@ -675,4 +683,34 @@ fn ten_thousand_schedules_cost_what_one_costs() {
 fn another_line_of_time_has_other_ticks() {
     assert_ne!(line_of(1, 1), line_of(1, 2));
     assert_ne!(line_of(1, 1), line_of(2, 1));
+}
+
+/// What is done to a clock or a machine is told, once.
+#[test]
+fn a_set_clock_an_absence_and_a_reboot_are_events() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 2 * * *"));
+    machine.put(Job { name: name("hourly"), ..job("0 * * * *") });
+    machine.events.clear();
+    machine.now = Time((DAY_0 + 5 * HOUR + 1800) * NS);
+    machine.restart();
+    let absence =
+        "ticks.late: nobody was there when 2 jobs were due, from 2026-11-21 01:00:00 UTC on: 1 caught up, 5 missed";
+    assert_eq!(core::mem::take(&mut machine.events), [absence]);
+    for (by, words) in [
+        (-90, "clock.set: the clock was set back by 1 min 30 s"),
+        (DAY, "clock.set: the clock was set forward by 1 d"),
+        (
+            -DAY,
+            "clock.set: the clock was set back by 1 d; 1 schedule goes by what it shows now, and instants may come again",
+        ),
+    ] {
+        machine.now = machine.now.plus(by * NS);
+        machine.fact(Fact::Stepped { by: by * NS });
+        assert_eq!(core::mem::take(&mut machine.events)[0], words);
+        machine.fact(Fact::Time);
+        machine.events.clear();
+    }
+    machine.reboot();
+    assert_eq!(machine.events, ["server.rebooted: the machine was started anew; lost of what was going: 0"]);
 }
