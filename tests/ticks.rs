@@ -220,3 +220,91 @@ fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
     assert_eq!((lines(&story).len(), news(&server, "server.rebooted").len()), (2, 1), "once a boot");
     server.shutdown();
 }
+
+/// What kin says on a command line, and how that ends.
+fn said(server: &Server, args: &[&str]) -> (i32, String, String) {
+    let output = server.command().args(args).output().expect("kin");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("a code"), text(output.stdout), text(output.stderr))
+}
+
+fn items(server: &Server, args: &[&str]) -> Vec<Value> {
+    let (code, out, err) = said(server, args);
+    assert_eq!((code, err.as_str()), (0, ""), "{args:?}");
+    serde_json::from_str(&out).expect("json")
+}
+
+#[test]
+fn what_comes_and_what_was_decided_is_shown() {
+    let server = server(
+        "[kin.calendars.never]\nweekdays = []\n\
+         [each]\nschedule = '* * * * * *'\ncommand = 'sleep 1000'\n\
+         [shut]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendar = 'never'\n\
+         [off]\nschedule = '* * * * * *'\ncommand = 'true'\ndisabled = true\n\
+         [noon]\nschedule = ['0 12 * * *', 'calendar: Mon..Sun 13:00']\ntimezone = 'Asia/Tokyo'\ncommand = 'true'\n\
+         jitter = '10m'\njitter_mode = 'random'\ntags = ['day']\n",
+    );
+    // Each kind of decision, newest first.
+    let decided = |job: &str, decision: &str| {
+        let path = format!("/v1/ticks?job={job}&limit=100");
+        eventually(decision, DEADLINE, || {
+            let list = ask(&server, &Request::get(&path)).expect(200).json();
+            let ticks = list["ticks"].as_array().cloned().expect("ticks");
+            ticks.into_iter().find(|tick| tick["decision"] == decision)
+        })
+    };
+    let run = decided("each", "run");
+    assert_eq!(job(&server, "each")["runs"][0]["id"], run["run"]);
+    assert!(run["at"].as_str().expect("an instant").ends_with(":00.000Z") || run["late_ms"].as_u64() < Some(60_000));
+    decided("each", "skipped-overlap");
+    assert_eq!(decided("shut", "suppressed")["by"], "never");
+    decided("off", "skipped-disabled");
+    // A page, and the one behind it.
+    let first = ask(&server, &Request::get("/v1/ticks?limit=1")).expect(200).json();
+    let next = first["next"].as_u64().expect("there is more");
+    let second = ask(&server, &Request::get(format!("/v1/ticks?limit=1&before={next}"))).expect(200).json();
+    assert_ne!(first["ticks"][0], second["ticks"][0]);
+    let log = items(&server, &["log", "--ticks", "each", "-n", "2", "--json"]);
+    assert_eq!(log.len(), 2);
+    assert!(log[0]["at"].as_str() < log[1]["at"].as_str(), "the last one at the end: {log:?}");
+    let (_, table, _) = said(&server, &["log", "--ticks"]);
+    for words in ["suppressed: never", "skipped: disabled", "skipped: a run of it lives"] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    // To come.
+    let coming = items(&server, &["next", "@day", "--within", "3d", "--json"]);
+    assert_eq!(coming.len(), 6, "{coming:?}");
+    assert!(coming.windows(2).all(|two| two[0]["at"].as_str() < two[1]["at"].as_str()), "in order");
+    let local = coming[0]["local"].as_str().expect("a local time");
+    assert!(local.ends_with("T12:00:00+09:00") || local.ends_with("T13:00:00+09:00"), "{local}");
+    assert_eq!((&coming[0]["timezone"], &coming[0]["random"]), (&"Asia/Tokyo".into(), &true.into()));
+    let marked = items(&server, &["next", "--job", "shut", "-n", "1", "--json"]);
+    assert_eq!(marked[0]["calendar"], "never");
+    let (code, table, err) = said(&server, &["next"]);
+    assert_eq!((code, table.lines().count()), (0, 52));
+    assert!(table.contains("not run: calendar never") && table.contains("disabled"), "{table}");
+    assert!(err.contains("only the first 50 are shown"), "{err}");
+    let (_, calendar, _) = said(&server, &["next", "noon", "--ics"]);
+    assert_eq!(calendar.matches("BEGIN:VEVENT").count(), 2, "{calendar}");
+    assert!(said(&server, &["next", "none", "--within", "1s"]).2.contains("there is no job"));
+    // Explained.
+    let explained = ask(&server, &Request::get("/v1/ticks/explain?job=noon&count=3")).expect(200).json();
+    assert_eq!(
+        (explained["schedules"].as_array().map(Vec::len), explained["coming"].as_array().map(Vec::len)),
+        (Some(2), Some(3))
+    );
+    let words = ask(&server, &Request::get("/v1/ticks/explain?expression=30%202%20*%20*%20*&timezone=Europe/Berlin"));
+    assert_eq!(words.expect(200).json()["schedules"][0]["words"], "at 02:30 every day");
+    let wrong = ask(&server, &Request::get("/v1/ticks/explain?expression=61%202%20*%20*%20*")).expect(422).json();
+    assert!(wrong["error"]["message"].as_str().expect("words").contains("61"), "{wrong}");
+    ask(&server, &Request::get("/v1/ticks/explain")).expect(400);
+    ask(&server, &Request::get("/v1/ticks/explain?job=nobody")).expect(404);
+    // And in a job's own story.
+    let (_, why, _) = said(&server, &["why", "noon"]);
+    assert!(why.contains("Next: it is due at "), "{why}");
+    let (_, why, _) = said(&server, &["why", "shut"]);
+    assert!(why.contains("and not run: suppressed: never"), "{why}");
+    let (_, list, _) = said(&server, &["list"]);
+    assert!(list.lines().next().expect("a head").contains("next"), "{list}");
+    server.shutdown();
+}

@@ -201,6 +201,19 @@ impl Timed {
         instants.windows(2).all(|two| two[1] - two[0] >= DAY - 3 * HOUR)
     }
 
+    /// Its schedules, each with the zone that it goes by.
+    pub fn parts(&self) -> impl Iterator<Item = (&Schedule, &Zone)> {
+        self.parts.iter().map(|(schedule, zone)| (schedule, &**zone))
+    }
+
+    pub fn part(&self, schedule: usize) -> Option<(&Schedule, &Zone)> {
+        self.parts().nth(schedule)
+    }
+
+    pub fn is_random(&self) -> bool {
+        matches!(self.jitter, Jitter::Random(_))
+    }
+
     fn plan(&self) -> Plan<'_> {
         Plan::new(self.parts.iter().map(|(schedule, zone)| (schedule, &**zone)))
     }

@@ -42,7 +42,8 @@ mod trim;
 
 pub use ending::Unwritten;
 pub use handle::{
-    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, Trouble,
+    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, TimedNow,
+    Timetable, Trouble,
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};

@@ -10,7 +10,8 @@ use super::{Input, Probed};
 use kin_config::good::Reading;
 use kin_core::job::{Job, Queue};
 use kin_core::{
-    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Wish,
+    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Timed,
+    Wish,
 };
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
@@ -128,6 +129,25 @@ pub struct JobNow {
     pub next: Option<i64>,
 }
 
+/// When jobs are due.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    /// Whose clocks an expression goes by that names none; `None`: the machine's.
+    pub timezone: Option<String>,
+    /// Those with a schedule.
+    pub jobs: Vec<TimedNow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TimedNow {
+    pub job: JobName,
+    pub timed: Arc<Timed>,
+    /// All instants up to this one are decided, in UTC seconds.
+    pub decided: i64,
+    pub disabled: bool,
+    pub tags: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct QueueNow {
     pub queue: Queue,
@@ -146,6 +166,9 @@ pub(super) enum Look {
     },
     Queues {
         reply: oneshot::Sender<Vec<QueueNow>>,
+    },
+    Times {
+        reply: oneshot::Sender<Timetable>,
     },
     Why {
         run: RunNo,
@@ -270,6 +293,10 @@ impl Handle {
 
     pub async fn queues(&self) -> Result<Vec<QueueNow>, Refusal> {
         self.look(|reply| Look::Queues { reply }).await
+    }
+
+    pub async fn timetable(&self) -> Result<Timetable, Refusal> {
+        self.look(|reply| Look::Times { reply }).await
     }
 
     /// What is in the way of a live run.

@@ -6,7 +6,7 @@
 //! A reading is compared with the newest revision of each job and not with the one in force: a revision that did not become
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
-use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step};
+use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
 use super::timing::untimed;
 use super::{Accepted, Batch, Engine, Key, answering};
 use kin_config::good::Reading;
@@ -453,6 +453,7 @@ impl Engine {
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
+            Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
         }
     }
@@ -481,6 +482,21 @@ impl Engine {
             Some(name) => self.world.standing(name).into_iter().filter_map(now).collect(),
             None => self.world.standings().filter_map(now).collect(),
         }
+    }
+
+    fn times_now(&self) -> Timetable {
+        let now = |standing: &Standing| {
+            let job = self.world.revision(&standing.job, standing.rev)?;
+            Some(TimedNow {
+                job: standing.job.clone(),
+                timed: self.world.timed(&standing.job)?.clone(),
+                decided: standing.ticks.map_or(i64::MIN, |ticks| ticks.to),
+                disabled: standing.disabled.unwrap_or(job.disabled),
+                tags: job.tags.clone(),
+            })
+        };
+        let jobs = self.world.standings().filter_map(now).collect();
+        Timetable { timezone: self.config.times.timezone().map(str::to_owned), jobs }
     }
 
     fn queues_now(&self) -> Vec<QueueNow> {

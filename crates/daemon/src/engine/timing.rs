@@ -40,6 +40,11 @@ impl Times {
         times
     }
 
+    /// `[kin] timezone`.
+    pub(super) fn timezone(&self) -> Option<&str> {
+        self.timezone.as_deref()
+    }
+
     /// What `[kin]` says now. True: it is not what it said before.
     pub(super) fn settle(&mut self, settings: &settings::Settings) -> bool {
         if self.timezone == settings.timezone && self.calendars == settings.calendars {
