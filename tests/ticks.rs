@@ -5,11 +5,15 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use testkit::http::{Answer, Request};
+use testkit::rng::Rng;
 use testkit::server::{DEADLINE, Options, Role, Server};
+use testkit::torture::ticks;
 use testkit::wait::eventually;
 
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
 fn server(text: &str) -> Server {
-    started(Options::new(env!("CARGO_BIN_EXE_kin")), text)
+    started(Options::new(KIN), text)
 }
 
 fn started(options: Options, text: &str) -> Server {
@@ -73,7 +77,7 @@ fn set_clock(server: &Server, seconds: i64) {
 }
 
 fn with_clock(text: &str) -> Server {
-    let mut server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let mut server = Options::new(KIN).prepare();
     let path = server.home().join("clock");
     std::fs::write(&path, "0").expect("writes");
     server.set_env("KIN_TEST_CLOCK", path.to_str().expect("text"));
@@ -165,7 +169,7 @@ fn the_file_of_a_zone_changes_while_the_server_runs() {
         std::fs::rename(dir.path().join(".new"), dir.path().join(name)).expect("renames");
     };
     put("Europe/Berlin", "Europe/Berlin");
-    let options = Options::new(env!("CARGO_BIN_EXE_kin")).env("TZDIR", dir.path().to_str().expect("text"));
+    let options = Options::new(KIN).env("TZDIR", dir.path().to_str().expect("text"));
     let server = started(
         options,
         "[noon]\nschedule = '0 12 * * *'\ncommand = 'echo ran >> $HOME/ran'\ntimezone = 'Europe/Berlin'\n",
@@ -189,7 +193,7 @@ fn the_file_of_a_zone_changes_while_the_server_runs() {
 /// By another boot identity, and with all of the server's processes gone: what a reboot leaves.
 #[test]
 fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
-    let mut server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let mut server = Options::new(KIN).prepare();
     let boot = server.home().join("boot");
     std::fs::write(&boot, "one").expect("writes");
     let clock = server.home().join("clock");
@@ -219,6 +223,15 @@ fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
     }
     assert_eq!((lines(&story).len(), news(&server, "server.rebooted").len()), (2, 1), "once a boot");
     server.shutdown();
+}
+
+/// In short; the long form is `cargo xtask torture --ticks`.
+#[test]
+fn a_daemon_that_is_killed_around_the_second_decides_each_instant_once() {
+    let seed = Rng::fresh_seed() % 1_000_000_000;
+    let report = ticks::run(Path::new(KIN), 16, seed);
+    println!("{report}");
+    assert!(report.ran > 30 && report.decisions.contains_key("skipped-overlap"), "{report}");
 }
 
 /// What kin says on a command line, and how that ends.

@@ -665,6 +665,10 @@ impl Engine {
             queues: self.queues_of(&fx, &batch),
             ticks: std::mem::take(&mut fx.ticks),
         };
+        let decides = !rows.ticks.is_empty();
+        if decides {
+            self.step("ticks-decided");
+        }
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty()
             && rows.events.is_empty()
@@ -690,6 +694,9 @@ impl Engine {
         self.reserved = reserve.unwrap_or(self.reserved);
         if accepted {
             self.step("accept-committed");
+        }
+        if decides {
+            self.step("ticks-committed");
         }
         if ended > 0 {
             self.step("end-committed");
