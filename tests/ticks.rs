@@ -321,3 +321,110 @@ fn what_comes_and_what_was_decided_is_shown() {
     assert!(list.lines().next().expect("a head").contains("next"), "{list}");
     server.shutdown();
 }
+
+fn ticks_of(server: &Server, job: &str) -> Vec<Value> {
+    let list = ask(server, &Request::get(format!("/v1/ticks?job={job}&limit=1000"))).expect(200).json();
+    let mut ticks = list["ticks"].as_array().cloned().expect("ticks");
+    ticks.reverse();
+    ticks
+}
+
+fn seconds(value: &Value) -> f64 {
+    let at: jiff::Timestamp = value.as_str().expect("an instant").parse().expect("one");
+    at.as_millisecond() as f64 / 1000.0
+}
+
+#[test]
+fn every_kind_of_schedule_is_followed() {
+    let now = jiff::Timestamp::now();
+    let at = |seconds: i64| (now + jiff::SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let server = server(&format!(
+        "[kin.calendars.shut]\nblackouts = ['2020-01-01T00:00/2024-01-01T00:00', '{}/{}']\n\
+         [once]\nschedule = '@at {}'\ncommand = 'true'\n\
+         [twice]\nschedule = ['@at {}', '@at {}', '@at {}']\ncommand = 'true'\n\
+         [systemd]\nschedule = 'calendar: *:*:0/2'\ncommand = 'true'\n\
+         [never]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendars = ['shut']\n\
+         [later]\nschedule = '@every 1s'\ncommand = 'true'\noverlap = 'allow'\njitter = '900ms'\n",
+        at(-60),
+        at(3600),
+        at(4),
+        at(3),
+        at(5),
+        at(5),
+    ));
+    let decided = |job: &str, count: usize| {
+        eventually(job, DEADLINE, || Some(ticks_of(&server, job)).filter(|ticks| ticks.len() >= count))
+    };
+    assert_eq!(job(&server, "once")["next_at"].as_str().map(|at| at[..19].to_string()), Some(at(4)[..19].to_string()));
+    let once = decided("once", 1);
+    assert_eq!((once[0]["at"].as_str().map(|at| &at[..19]), &once[0]["decision"]), (Some(&at(4)[..19]), &"run".into()));
+    eventually("it is due never again", DEADLINE, || job(&server, "once")["next_at"].is_null().then_some(()));
+    let twice = decided("twice", 2);
+    assert_eq!(seconds(&twice[1]["at"]) - seconds(&twice[0]["at"]), 2.0);
+    let systemd = decided("systemd", 2);
+    assert!(systemd.iter().all(|tick| seconds(&tick["at"]) % 2.0 == 0.0), "{systemd:?}");
+    assert!(decided("never", 2).iter().all(|tick| tick["decision"] == "suppressed" && tick["by"] == "shut"));
+    // Decided at the instant, begun later; always by as much.
+    decided("later", 3);
+    let list = eventually("three have ended", DEADLINE, || {
+        let list = ask(&server, &Request::get("/v1/runs?job=later&state=ended")).expect(200).json();
+        list["runs"].as_array().cloned().filter(|runs| runs.len() >= 3)
+    });
+    let delays: Vec<f64> =
+        list.iter().map(|run| seconds(&run["started_at"]) - seconds(&run["trigger"]["at"])).collect();
+    let due = items(&server, &["next", "later", "-n", "1", "--json"]);
+    let jitter = seconds(&due[0]["begins_at"]) - seconds(&due[0]["at"]);
+    assert!(delays.iter().all(|delay| (jitter - 0.002..jitter + 5.0).contains(delay)), "{jitter}: {delays:?}");
+    assert_eq!(
+        (ticks_of(&server, "once").len(), ticks_of(&server, "twice").len()),
+        (1, 2),
+        "two of one instant are one"
+    );
+    server.shutdown();
+}
+
+#[test]
+fn what_nobody_was_there_for_is_caught_up_as_the_job_says() {
+    let server = with_clock(
+        "[none]\nschedule = '@every 1h'\ncommand = 'true'\n\
+         [once]\nschedule = '@every 1h'\ncommand = 'echo $KIN_TICK >> $HOME/once'\ncatch_up = 'once'\ncatch_up_delay = '0s'\n\
+         [all]\nschedule = '@every 1h'\ncommand = 'echo $KIN_TICK >> $HOME/all'\ncatch_up = 'all'\ncatch_up_max = 3\n\
+         catch_up_delay = '0s'\n\
+         [daily]\nschedule = '@every 1d'\ncommand = 'true'\ncatch_up_delay = '1h'\n",
+    );
+    server.stop();
+    set_clock(&server, 29 * 3600 + 1800);
+    server.start_again();
+    let all =
+        eventually("all three", DEADLINE, || Some(lines(&server.home().join("all"))).filter(|all| all.len() >= 3));
+    let all: Vec<i64> = all.iter().map(|line| line.parse().expect("an instant")).collect();
+    assert!(all.windows(2).all(|two| two[1] - two[0] == 3600), "the oldest first: {all:?}");
+    eventually("once", DEADLINE, || (lines(&server.home().join("once")).len() == 1).then_some(()));
+    let decided = |job: &str| -> Vec<(String, u64)> {
+        let ticks = ticks_of(&server, job);
+        ticks
+            .iter()
+            .map(|t| (t["decision"].as_str().expect("a word").into(), t["missed"].as_u64().unwrap_or(0)))
+            .collect()
+    };
+    let words = |job: &str| decided(job).into_iter().map(|(word, _)| word).collect::<Vec<_>>();
+    assert_eq!(words("none"), ["missed"]);
+    let missed = decided("none")[0].1;
+    assert!((29..=30).contains(&missed), "{missed}");
+    assert_eq!(decided("once"), [("missed".to_string(), missed - 1), ("caught-up".to_string(), missed - 1)]);
+    assert_eq!(words("all"), ["missed", "caught-up", "caught-up", "caught-up"]);
+    // Daily: once, unless told; and the machine has a moment first.
+    let daily = ticks_of(&server, "daily");
+    assert_eq!(daily.last().expect("decided")["decision"], "caught-up");
+    let waits = job(&server, "daily");
+    assert_eq!((&waits["state"], &waits["runs"][0]["trigger"]["kind"]), (&"waiting".into(), &"schedule".into()));
+    let id = waits["runs"][0]["id"].as_str().expect("an id").to_string();
+    let (_, why, _) = said(&server, &["why", &id]);
+    assert!(why.contains(" s late,"), "it says how late it is: {why}");
+    assert_eq!(news_of(&server, "ticks.late", 1).len(), 1);
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    assert_eq!(job(&server, "daily")["runs"][0]["id"], id.as_str(), "the same one waits");
+    assert_eq!(news(&server, "ticks.late").len(), 1, "told once");
+    server.shutdown();
+}

@@ -4,7 +4,7 @@ use kin_api::zones::{NoZone, Zones};
 use kin_config::settings;
 use kin_core::JobName;
 use kin_core::job::Job;
-use kin_core::schedule::{Date, Zone};
+use kin_core::schedule::{Date, Dst, Schedule, Zone};
 use kin_core::timed::{Calendar, Timed, Untimed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ impl Times {
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
         let Times { zones, loaded, host, timezone, calendars, told: _ } = self;
-        let zone = |name: Option<&str>| {
+        let mut zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
             if let Some(zone) = loaded.get(&name) {
                 return Some(zone.clone());
@@ -104,7 +104,9 @@ impl Times {
             loaded.insert(name, zone.clone());
             Some(zone)
         };
-        let calendar = |name: &str| calendars.get(name).and_then(calendar);
+        // Blackouts without an offset are meant by the server's clocks, whatever the job's are.
+        let here = if job.time.calendars.is_empty() { None } else { zone(None) };
+        let calendar = |name: &str| calendar(calendars.get(name)?, here.as_deref()?);
         Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
     }
 }
@@ -119,11 +121,22 @@ pub(super) fn untimed(job: &Job, why: &Untimed) -> String {
 }
 
 /// Settings count days from Monday, the rules from Sunday.
-fn calendar(of: &settings::Calendar) -> Option<Calendar> {
+fn calendar(of: &settings::Calendar, here: &Zone) -> Option<Calendar> {
     let weekdays = of.weekdays.iter().fold(0, |days, day| days | 1 << ((day + 1) % 7));
     let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
     let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
-    Some(Calendar { weekdays, include, exclude, ..Calendar::open(&of.name) })
+    let blackouts = of.blackouts.iter().map(|text| stretch(text, here)).collect::<Option<_>>()?;
+    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, blackouts })
+}
+
+/// `2026-12-24T18:00/2026-12-27T06:00`, each end as `@at` has it.
+fn stretch(text: &str, here: &Zone) -> Option<(i64, i64)> {
+    let instant = |text: &str| {
+        let schedule = Schedule::parse(&format!("@at {text}"), "", Dst::Once).ok()?;
+        Some(schedule.next_after(i64::MIN / 2, here)?.at)
+    };
+    let (from, to) = text.split_once('/')?;
+    Some((instant(from)?, instant(to)?))
 }
 
 /// `2026-12-24`.

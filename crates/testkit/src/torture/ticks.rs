@@ -100,7 +100,9 @@ fn all(server: &Server, path: &str, of: &str) -> Vec<Value> {
         before = match &page["next"] {
             Value::Null => return items,
             Value::String(next) => format!("&before={next}"),
-            next => format!("&before={next}"),
+            next @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                format!("&before={next}")
+            }
         };
     }
 }
