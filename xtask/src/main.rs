@@ -40,7 +40,7 @@ const HELP: &str = "cargo xtask COMMAND
       breaks a rule of jobs. --story: one world, seed N, with all its steps. --mutant: with that rule broken on purpose.
       In seconds: cargo run --release -p xtask -- sim
   bench [SECTION…] [--rounds R] [--gate] [--full]
-      sections: spawn end-to-end output memory idle history schedules. Prints a table for docs/performance.md.
+      sections: spawn end-to-end output memory idle history schedules time. Prints a table for docs/performance.md.
       --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
   zones [--all] [--seed S] [--expressions N] [--walks N]
       puts a walk through the minutes beside kin's schedules: 200 random expressions around each change of
