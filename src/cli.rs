@@ -1,9 +1,9 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    check, completions, config, cron, disable, doctor, edit, exec, jl, kill, list, list_disabled, listen, log, man, ps,
-    queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, upgrade, wait, why,
-    with_client,
+    check, completions, config, cron, disable, doctor, edit, exec, jl, kill, list, list_disabled, listen, log, man,
+    next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, upgrade,
+    wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -60,6 +60,7 @@ const TEMPLATE: &str = "\
   listen         what happens, as it happens
   wait           until runs have ended, or a state is reached
   why            the story of a run in words; of a job, how it stands
+  next           when jobs are due
   cron           what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
@@ -118,6 +119,7 @@ enum Verb {
     Listen(listen::ListenArgs),
     Wait(wait::WaitArgs),
     Why(why::WhyArgs),
+    Next(next::NextArgs),
     Cron(cron::CronArgs),
     Stop(stop::StopArgs),
     Kill(kill::KillArgs),
@@ -207,6 +209,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Listen(args) => args.run(&face).await,
         Verb::Wait(args) => args.run(&face).await,
         Verb::Why(args) => args.run(&face).await,
+        Verb::Next(args) => args.run(&face).await,
         Verb::Stop(args) => args.run(&face).await,
         Verb::Kill(args) => args.run(&face).await,
         Verb::Signal(args) => args.run(&face).await,

@@ -20,6 +20,7 @@ mod screen;
 mod select;
 mod signals;
 mod table;
+mod ticks;
 mod verdict;
 mod when;
 

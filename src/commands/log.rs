@@ -4,18 +4,22 @@ use crate::cli::Face;
 use crate::commands::unwritable;
 use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
+use crate::ticks;
 use crate::when;
 use clap::Args;
 use kin_client::Page;
+use kin_client::api::tick::{Tick, TickQuery};
 use kin_client::api::{Run, RunQuery};
 
 /// The runs there were and are, oldest first, the last 50.
 ///
 /// OK ended well, ER did not, GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id says that something
 /// was written to stderr, whatever came of it.
+///
+/// With --ticks: the instants at which jobs were due, and what was decided of each; LATE is the time between the two.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --job 'backup*' --limit 0 --json=lines"
+    after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --ticks backup\n  kin log --job 'backup*' --limit 0 --json=lines"
 )]
 pub(crate) struct LogArgs {
     /// Only runs of this job, or of jobs that match this glob.
@@ -27,6 +31,9 @@ pub(crate) struct LogArgs {
     /// Only runs that went wrong.
     #[arg(long, conflicts_with = "outcome")]
     failed: bool,
+    /// Ticks instead of runs: of all jobs, or of the one that is named.
+    #[arg(long, conflicts_with_all = ["failed", "outcome", "tag", "all", "wide"])]
+    ticks: bool,
     /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, skipped,
     /// cancelled, lost.
     #[arg(long, value_name = "OUTCOME")]
@@ -56,6 +63,9 @@ pub(crate) struct LogArgs {
 impl LogArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let query = self.query(face)?;
+        if self.ticks {
+            return self.decided(face, &query).await;
+        }
         let page = if self.limit == 0 { Page::All } else { Page::Newest(self.limit) };
         let all = self.all || self.outcome.is_some();
         let wanted = |run: &Run| all || !matches!(run.outcome.as_deref(), Some("skipped" | "cancelled"));
@@ -65,6 +75,36 @@ impl LogArgs {
             (Some(form), _) => listing::json(&runs, form).map_err(unwritable)?,
             (None, true) => listing::log_wide(&runs, &face.screen),
             (None, false) => listing::log(&runs, &face.screen),
+        };
+        face.screen.print(&text)?;
+        Ok(0)
+    }
+
+    async fn decided(&self, face: &Face, query: &RunQuery) -> Result<u8, Failure> {
+        const AT_ONCE: usize = 1000;
+        let most = if self.limit == 0 { usize::MAX } else { self.limit };
+        let (since, until) = (query.since.as_deref().unwrap_or(""), query.until.as_deref());
+        let mut asked = TickQuery { job: query.job.clone(), ..TickQuery::default() };
+        let mut ticks = Vec::new();
+        loop {
+            asked.limit = u32::try_from((most - ticks.len()).clamp(50, AT_ONCE)).ok();
+            let page = face.client.ticks(&asked).await?;
+            // They come as they were decided; so all of those that follow are older, too.
+            let over = page.ticks.iter().any(|tick| tick.decided_at.as_str() < since);
+            let meant = |tick: &Tick| {
+                tick.decided_at.as_str() >= since && until.is_none_or(|until| tick.decided_at.as_str() < until)
+            };
+            ticks.extend(page.ticks.into_iter().filter(meant));
+            asked.before = page.next;
+            if over || page.next.is_none() || ticks.len() >= most {
+                break;
+            }
+        }
+        ticks.truncate(most);
+        ticks.reverse();
+        let text = match self.json.json {
+            Some(form) => listing::json(&ticks, form).map_err(unwritable)?,
+            None => ticks::decided(&ticks, &face.screen),
         };
         face.screen.print(&text)?;
         Ok(0)

@@ -15,6 +15,7 @@ pub(crate) mod list_disabled;
 pub(crate) mod listen;
 pub(crate) mod log;
 pub(crate) mod man;
+pub(crate) mod next;
 pub(crate) mod ps;
 pub(crate) mod queue;
 pub(crate) mod release;

@@ -8,11 +8,13 @@ use crate::listing::json_line;
 use crate::report::Failure;
 use crate::screen::Screen;
 use crate::select;
+use crate::ticks;
 use crate::verdict;
 use crate::when;
 use clap::Args;
 use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
+use kin_client::api::tick::{Tick, TickQuery};
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
 ///
@@ -58,15 +60,24 @@ impl WhyArgs {
         for run in told {
             runs.push(face.client.why(&run.id).await?);
         }
+        let tick = if job.schedule.is_empty() { None } else { last_tick(face, &job.name).await? };
         let text = if self.json {
-            json_line(&serde_json::json!({ "job": job, "runs": runs })).map_err(unwritable)? + "\n"
+            let all = serde_json::json!({ "job": job, "tick": tick, "runs": runs });
+            json_line(&all).map_err(unwritable)? + "\n"
         } else {
             let stories = runs.iter().map(|why| format!("\n{}\n{}", clean::name(&why.run.id), lines(&why.story)));
-            lines(&standing(job, &face.screen)) + &stories.collect::<String>()
+            let mut said = standing(job, &face.screen);
+            said.extend(tick.map(|tick| ticks::sentence(&tick, &face.screen)));
+            lines(&said) + &stories.collect::<String>()
         };
         face.screen.print(&text)?;
         Ok(0)
     }
+}
+
+async fn last_tick(face: &Face, job: &str) -> Result<Option<Tick>, Failure> {
+    let query = TickQuery { job: Some(job.into()), limit: Some(1), before: None };
+    Ok(face.client.ticks(&query).await?.ticks.pop())
 }
 
 fn lines(story: &[String]) -> String {

@@ -29,17 +29,18 @@ const HELP: &str = "cargo xtask COMMAND
   gen [--check]
       writes openapi.json and the tables of docs/schedules.md anew, or only says whether they are fresh.
   torture [--kills N] [--victims front,elder,keeper,daemon] [--jobs J] [--seed S] [--minutes M]
-          [--faults PERCENT] [--pairs] [--no-pidfd-info] [--release] [--story]
+          [--faults PERCENT] [--pairs] [--no-pidfd-info] [--release] [--story] [--ticks]
       kills N processes (default 5000), the next one when the guard is whole again.
       --faults: so many kills of a hundred are aimed between two steps (default 20).
       --pairs: two at a time, within 5 ms. --no-pidfd-info: as on a kernel before 6.15.
       --story: instead, 200 jobs of 100 lines over 20 s while the daemon is killed 50 times.
+      --ticks: instead, jobs that are due each second while the daemon is killed around it (200 times, or --kills).
   sim [--seed N] [--years Y] [--story] [--mutant RULE]
       lives through Y years (default 10) of random worlds, from seed N on (default: any), and stops at the first that
       breaks a rule of jobs. --story: one world, seed N, with all its steps. --mutant: with that rule broken on purpose.
       In seconds: cargo run --release -p xtask -- sim
   bench [SECTION…] [--rounds R] [--gate] [--full]
-      sections: spawn end-to-end output memory idle history schedules. Prints a table for docs/performance.md.
+      sections: spawn end-to-end output memory idle history schedules time. Prints a table for docs/performance.md.
       --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
   zones [--all] [--seed S] [--expressions N] [--walks N]
       puts a walk through the minutes beside kin's schedules: 200 random expressions around each change of

@@ -9,14 +9,17 @@ use kin_core::schedule::{Dst, Schedule, Zone};
 pub(crate) const PAGE: &str = "docs/schedules.md";
 const END: &str = "<!-- end -->";
 
+mod caught_up;
+
 type Table = fn() -> String;
 
 /// The page with its tables made anew.
 pub(crate) fn page() -> String {
     let text = std::fs::read_to_string(root().join(PAGE)).unwrap_or_default();
-    let tables: [(&str, Table); 6] = [
+    let tables: [(&str, Table); 7] = [
         ("cron", cron),
         ("calendar", calendar),
+        ("caught_up", caught_up::table),
         ("clocks", clocks),
         ("every", every),
         ("hash", hash),

@@ -5,12 +5,12 @@ use crate::step;
 use std::time::Duration;
 use testkit::Role;
 use testkit::rng::Rng;
-use testkit::torture::{self, story};
+use testkit::torture::{self, story, ticks};
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {
     let options = Options::parse(
         words,
-        &["pairs", "no-pidfd-info", "release", "story"],
+        &["pairs", "no-pidfd-info", "release", "story", "ticks"],
         &["kills", "victims", "jobs", "seed", "minutes", "faults"],
     )?;
     let victims = options.text("victims").unwrap_or("front,elder,keeper,daemon");
@@ -28,6 +28,10 @@ pub(crate) fn main(words: &[String]) -> Result<(), String> {
         Some(_) => options.number("seed", 0)?,
         None => Rng::fresh_seed() % 1_000_000_000,
     };
+    if options.has("ticks") {
+        println!("{}", ticks::run(&kin, options.number("kills", 200)?, seed));
+        return Ok(());
+    }
     let pairs = options.has("pairs");
     if pairs && victims.len() < 2 {
         return Err("--pairs needs two victims or more".into());

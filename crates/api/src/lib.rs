@@ -12,6 +12,7 @@ pub mod job;
 pub mod run;
 pub mod schedule;
 pub mod server;
+pub mod tick;
 pub mod zones;
 
 pub use error::{ApiError, Code, ErrorBody};

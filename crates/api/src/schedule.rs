@@ -100,7 +100,7 @@ fn explained(schedule: &Schedule, zone: &Zone, after: i64) -> Explained {
 }
 
 /// `2026-03-08T03:00:00-04:00`
-fn local(at: i64, zone: &Zone) -> String {
+pub fn local(at: i64, zone: &Zone) -> String {
     format!("{}{}", rfc(zone.wall(at)), Offset(zone.offset(at)))
 }
 

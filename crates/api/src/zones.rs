@@ -74,6 +74,28 @@ impl Zones {
         Err(NoZone::Unknown { name: name.into(), near: near(name) })
     }
 
+    /// The files that a zone is read from, or would be; `None`: the machine's own zone. None of them for what is bundled.
+    pub fn files(&self, name: Option<&str>) -> Vec<PathBuf> {
+        self.files_of(name, std::env::var_os("TZ"), Path::new(LOCAL))
+    }
+
+    fn files_of(&self, name: Option<&str>, tz: Option<OsString>, local: &Path) -> Vec<PathBuf> {
+        let here = |name: &str| {
+            let all = self.places.iter().filter(|_| is_name(name)).map(|place| place.join(name));
+            let upto = all.clone().position(|path| path.exists()).map_or(0, |found| found + 1);
+            all.take(upto).collect()
+        };
+        if let Some(name) = name {
+            return here(name);
+        }
+        let tz = tz.map(|tz| tz.to_string_lossy().trim_start_matches(':').to_owned());
+        match tz.as_deref() {
+            None => vec![local.to_path_buf()],
+            Some(path) if path.starts_with('/') => vec![path.into()],
+            Some(name) => here(name),
+        }
+    }
+
     /// The zone of this machine, or of `$TZ` where that is set.
     pub fn local(&self) -> Result<Zone, NoZone> {
         self.local_of(std::env::var_os("TZ"), Path::new(LOCAL))

@@ -5,7 +5,7 @@
 //!   call.rs     one request, until it is answered   stream.rs   one stream of a run, byte for byte
 //!   door.rs     the socket; starting a server       events.rs   what happens, as it happens
 //!   hand.rs     descriptors and keystrokes          error.rs    what a caller can learn when it does not work
-//!   jobs.rs     the verbs of jobs and queues
+//!   jobs.rs     the verbs of jobs and queues        ticks.rs    instants that were decided, and those to come
 //! ```
 //! A request is repeated over a broken connection, with the same idempotency key, until it is answered or nobody has
 //! answered for ten seconds. So the death of a daemon is a pause to a client, never an error and never a second run.
@@ -22,6 +22,7 @@ mod frames;
 mod hand;
 mod jobs;
 mod stream;
+mod ticks;
 
 pub use client::{Client, Key, Page};
 pub use door::{DaemonProcess, Start};

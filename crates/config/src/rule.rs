@@ -1,6 +1,7 @@
 //! Which texts a text may be. A rule answers with all that is wrong, each with the byte where it begins.
 
 use kin_core::JobName;
+use kin_core::schedule::{Dst, Schedule, Zone};
 
 pub struct Rule {
     /// What such a text is called in the reference: "path".
@@ -50,6 +51,7 @@ pub(crate) static LISTEN_ADDRESS: Rule = Rule { word: "host:port or port", check
 pub(crate) static SCHEDULE: Rule = Rule { word: "schedule", check: schedule, commas: false };
 pub(crate) static ZONE: Rule = Rule { word: "time zone", check: zone, commas: false };
 pub(crate) static DATE: Rule = Rule { word: "date", check: date, commas: true };
+pub(crate) static STRETCH: Rule = Rule { word: "stretch of time", check: stretch, commas: true };
 pub(crate) static WEEKDAY: Rule = Rule { word: "day of the week", check: weekday, commas: true };
 
 fn job(text: &str) -> Vec<Wrong> {
@@ -118,6 +120,21 @@ fn date(text: &str) -> Vec<Wrong> {
     }
 }
 
+/// From an instant to another, each as `@at` takes it.
+fn stretch(text: &str) -> Vec<Wrong> {
+    let instant = |text: &str| {
+        let schedule = Schedule::parse(&format!("@at {text}"), "", Dst::Once).ok()?;
+        Some(schedule.next_after(i64::MIN / 2, &Zone::utc())?.at)
+    };
+    match text.split_once('/').map(|(from, to)| (instant(from), instant(to))) {
+        Some((Some(from), Some(to))) if from < to => Vec::new(),
+        Some((Some(_), Some(_))) => wrong(0, format!("'{text}' ends before it begins")),
+        Some(_) | None => {
+            wrong(0, format!("'{text}' is no stretch of time; write it as 2026-12-24T18:00/2026-12-27T06:00"))
+        }
+    }
+}
+
 pub(crate) const WEEKDAYS: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
 
 fn weekday(text: &str) -> Vec<Wrong> {
@@ -125,4 +142,24 @@ fn weekday(text: &str) -> Vec<Wrong> {
         return Vec::new();
     }
     wrong(0, format!("'{text}' is no day of the week; they are {}", WEEKDAYS.join(", ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stretch_of_time_has_two_ends_in_their_order() {
+        for text in ["2026-12-24T18:00/2026-12-27T06:00", "2026-12-24T18:00+01:00/2026-12-24T18:00Z"] {
+            assert_eq!(stretch(text), Vec::new(), "{text}");
+        }
+        for (text, why) in [
+            ("2026-12-24T18:00", "is no stretch of time"),
+            ("2026-12-24T18:00/noon", "is no stretch of time"),
+            ("2026-12-27T06:00/2026-12-24T18:00", "ends before it begins"),
+        ] {
+            let wrongs = stretch(text);
+            assert!(wrongs.len() == 1 && wrongs[0].message.contains(why), "{wrongs:?}");
+        }
+    }
 }

@@ -77,6 +77,8 @@ pub struct Calendar {
     /// `2026-12-24`.
     pub include: Vec<String>,
     pub exclude: Vec<String>,
+    /// `2026-12-24T18:00/2026-12-27T06:00`.
+    pub blackouts: Vec<String>,
 }
 
 impl Default for Settings {
@@ -103,7 +105,13 @@ impl Default for History {
 
 impl Calendar {
     pub fn new(name: &str) -> Calendar {
-        Calendar { name: name.into(), weekdays: (0..7).collect(), include: Vec::new(), exclude: Vec::new() }
+        Calendar {
+            name: name.into(),
+            weekdays: (0..7).collect(),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            blackouts: Vec::new(),
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::job::{Job, Queue};
 use crate::run::RunState;
 use crate::standing::Standing;
 use crate::wish::StopKind;
-use crate::{Exit, JobName, Run, RunId, RunNo, Time};
+use crate::{Decided, Exit, JobName, Run, RunId, RunNo, Time};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
@@ -26,6 +26,8 @@ pub struct Effects {
     /// Runs of defined jobs that begin: the spec of each is made from the revision that its row names, before all this is
     /// committed. `Fact::Unmakeable` says, in the same batch, that it cannot be.
     pub make: BTreeSet<RunNo>,
+    /// What was decided of ticks. Each can be decided once, ever: whoever records them refuses a second time.
+    pub ticks: Vec<Decided>,
     pub events: Vec<Event>,
     pub acts: Vec<Act>,
     /// Somebody was promised something, or a run is about to start: this must outlive a power cut.
@@ -39,6 +41,7 @@ impl Effects {
             && self.defined.is_empty()
             && self.queues.is_empty()
             && self.make.is_empty()
+            && self.ticks.is_empty()
             && self.events.is_empty()
             && self.acts.is_empty()
     }

@@ -23,6 +23,7 @@ pub mod seen;
 pub mod simulation;
 pub mod standing;
 pub mod tick;
+pub mod timed;
 pub mod wish;
 pub mod world;
 
@@ -33,8 +34,9 @@ pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
 pub use refusal::Refusal;
 pub use run::{Health, Hold, Run, RunState, StopWhy, Terms, Trigger};
 pub use seen::{Close, How, Ladder, Phase, Seen};
-pub use standing::{Renewal, Rest, Standing};
+pub use standing::{Reckoning, Renewal, Rest, Standing};
 pub use tick::{Decided, Decision, Tick};
+pub use timed::{Calendar, Coming, Timed, Untimed};
 pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
 pub use world::{Definition, NeedWhy, Reason, World};
 

@@ -34,8 +34,32 @@ pub struct Standing {
     pub round: BTreeMap<JobName, bool>,
     /// `Any` has run in this round.
     pub rung: bool,
-    /// The boot that `rest` and `done` are of.
+    /// The boot that `rest` and `done` are of, and for which `@reboot` was decided.
     pub boot: String,
+    /// How far its schedule is decided; `None`: it never had one.
+    pub ticks: Option<Reckoning>,
+}
+
+/// How far a job's ticks are decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reckoning {
+    /// The schedule that it was decided by.
+    pub schedule: u64,
+    /// All instants up to this one, in UTC seconds, are decided: by this schedule, or because another held then.
+    pub to: i64,
+    /// The line of time: a number that changes when the clock was set back so far that instants must come again.
+    pub line: u64,
+    /// Until this line has proved itself.
+    pub former: Option<Former>,
+}
+
+/// The line of time before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Former {
+    /// By it, all up to here was decided.
+    pub to: i64,
+    /// Where the clock was set back to.
+    pub since: i64,
 }
 
 /// Why a slot stays empty.
@@ -74,6 +98,7 @@ impl Standing {
             round: BTreeMap::new(),
             rung: false,
             boot,
+            ticks: None,
         }
     }
 }

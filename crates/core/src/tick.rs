@@ -7,7 +7,8 @@ use alloc::string::String;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tick {
     pub job: JobName,
-    /// Which schedule: a sum of its words, zone and policy. An edited schedule is another one.
+    /// Which schedule: a sum of its words, zone and policy, and of the line of time that it goes by (`Reckoning`). An
+    /// edited schedule is another one.
     pub schedule: u64,
     /// The nominal instant, in seconds since the Unix epoch.
     pub at: i64,
@@ -21,13 +22,16 @@ pub struct Decided {
     pub decision: Decision,
 }
 
+/// Missed ticks are counted up to here: a year of minutes is not walked through.
+pub const COUNTED: u64 = 1000;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It made this run; whether that starts at once is the run's own story.
     Run {
         run: RunNo,
     },
-    /// It made this run, for itself and so many ticks before it that were missed.
+    /// It made this run, for itself and so many ticks before it that were missed, and are decided as such.
     CaughtUp {
         run: RunNo,
         missed: u64,
@@ -45,7 +49,8 @@ pub enum Decision {
     },
     /// The job is paused.
     Paused,
-    /// Nobody was there, or the clock jumped over it. So many ticks in a row, from this one to the one at `until`.
+    /// Nobody was there, or the clock jumped over it. So many ticks in a row, from this one to the one at `until`; where
+    /// it says `COUNTED`, there may be more.
     Missed {
         count: u64,
         until: i64,

@@ -2,7 +2,7 @@
 
 use crate::job::{Job, Queue};
 use crate::run::StopWhy;
-use crate::{JobName, Run, RunId, RunNo, Trigger};
+use crate::{JobName, Run, RunId, RunNo, Timed, Trigger};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -94,6 +94,9 @@ pub enum Wish {
 pub struct Plan {
     pub jobs: Vec<JobPlan>,
     pub queues: Vec<QueuePlan>,
+    /// When jobs are due, as their definitions say it. A definition that comes without has no schedule; of one that stays,
+    /// this may come alone, when zones or calendars have changed.
+    pub timed: BTreeMap<JobName, Arc<Timed>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]

@@ -7,7 +7,7 @@
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
 //! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
 
-use crate::engine::{self, Config, Ended, StartError, Started};
+use crate::engine::{self, Config, Ended, StartError, Started, Times};
 use crate::front::{CLOSED, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
@@ -18,7 +18,7 @@ use crate::place::Place;
 use crate::probing;
 use crate::seams;
 use crate::surroundings::Server;
-use crate::{apply, clock};
+use crate::{apply, clock, zonefiles};
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
@@ -182,6 +182,7 @@ async fn serve(
     // From here on nothing is left of the helpers of a daemon before us.
     let helpers = Helpers::open(&place.run).map_err(at("reaching the keepers"))?;
     probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
+    zonefiles::begin(&handle).map_err(at("watching the time zones"))?;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {
@@ -254,6 +255,7 @@ fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
         job_output_max,
         care_after: seams::care_after(),
         server: Server::this(&place.run, &place.state, files_soft()),
+        times: Times::new(settings),
         new_elder: Box::new(move || new_elder(&place, &sockets)),
         clock: Box::new(clock::now),
         upgraded: args.upgraded,

@@ -13,8 +13,9 @@
 //! A commit that fails is a death of the mind alone, and is recovered from like any other: nothing that was not recorded
 //! has been done but ends, and every fact still stands in a table. On a full disk there is a reserve for it (reserve.rs).
 //!
-//! No timer runs while nothing is pending.
+//! No timer runs while nothing is pending; what the rules wait for, the alarm tells (alarm.rs).
 
+mod alarm;
 mod care;
 mod chain;
 mod dirs;
@@ -36,16 +37,21 @@ mod specs;
 mod survivors;
 #[cfg(test)]
 mod tests;
+mod timing;
 mod trim;
 
 pub use ending::Unwritten;
 pub use handle::{
-    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, Trouble,
+    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, TimedNow,
+    Timetable, Trouble,
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
+pub use timing::Times;
 
+use crate::clock;
 use crate::surroundings::Server;
+use alarm::Alarm;
 use chain::{Tables, Told};
 use dirs::Dirs;
 use ending::Wished;
@@ -75,6 +81,8 @@ const BATCH: usize = 256;
 const MINT_AHEAD: u64 = 64 * 1000 * 60;
 /// What could not be recorded, or has no keeper, is tried again after that.
 const AGAIN: Duration = Duration::from_secs(1);
+/// The wall clock was set if it differs by more, in nanoseconds: less than anybody waits for, more than reading it takes.
+const STEP: i64 = 100_000_000;
 
 /// What the engine is told at its start.
 pub struct Config {
@@ -93,6 +101,8 @@ pub struct Config {
     pub care_after: Duration,
     /// What all runs of defined jobs share.
     pub server: Server,
+    /// What all schedules share.
+    pub times: Times,
     /// Makes a new elder when both keepers are gone. Returns when it was spawned; the engine hears of it by itself.
     pub new_elder: Box<dyn Fn() -> io::Result<()> + Send>,
     /// The wall clock, by the daemon's one seam.
@@ -159,6 +169,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (probed, probed_seen) = watch::channel(Vec::new());
+    let (zones, zones_seen) = watch::channel(BTreeSet::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
@@ -171,11 +182,18 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         inputs: sender.clone(),
         committed: committed_seen,
         probed: probed_seen,
+        zones: zones_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone()),
     };
     let reserved = ledger.mint_reserved();
+    let ringing = sender.clone();
+    // An engine that has ended wants no alarm.
+    let alarm = Alarm::new(move || drop(ringing.send(Input::Alarm))).map_err(io("make a timer"))?;
+    let origin = clock::origin(&config.clock);
     let mut engine = Engine {
+        alarm,
+        origin,
         dirs,
         world: World::load(config.boot.clone(), Mint::after(reserved), []),
         ledger,
@@ -190,6 +208,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         committed,
         chain,
         probed,
+        zones,
         found: found.clone(),
         look: true,
         booted: false,
@@ -245,6 +264,10 @@ enum Input {
     Call(Call),
     /// The link heard something.
     Mail,
+    /// The files of time zones may be others.
+    Zones,
+    /// It is time for something, or the clock was set.
+    Alarm,
     /// A slow check of the ledger has come to its end.
     Cared(care::Cared),
     /// Of a run that is looked at.
@@ -252,6 +275,9 @@ enum Input {
 }
 
 struct Engine {
+    alarm: Alarm,
+    /// The wall clock at the machine's start, as the rules were told of it.
+    origin: i64,
     dirs: Dirs,
     config: Config,
     ledger: Ledger,
@@ -270,6 +296,8 @@ struct Engine {
     committed: watch::Sender<Committed>,
     chain: watch::Sender<ChainInfo>,
     probed: watch::Sender<Vec<Probed>>,
+    /// Which files the zones of all schedules are from.
+    zones: watch::Sender<BTreeSet<PathBuf>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.
     look: bool,
@@ -351,6 +379,8 @@ struct Batch {
     read: Vec<PathBuf>,
     /// Generations that nobody serves, and that hold nothing more.
     dead: Vec<u64>,
+    /// What the rules were told of the clock.
+    origin: Option<i64>,
     boots: bool,
     settles: bool,
     closing: Option<Closing>,
@@ -396,6 +426,7 @@ impl Engine {
                 Waited::Alone => return Ended::Shutdown,
             };
             let mut batch = Batch::default();
+            self.look_at_the_clock(&mut batch);
             for fact in std::mem::take(&mut self.later) {
                 self.fact(fact, &mut batch);
             }
@@ -411,11 +442,13 @@ impl Engine {
     }
 
     /// Sleeps until there is something to do.
-    fn wait(&self) -> Waited {
+    fn wait(&mut self) -> Waited {
         if !self.later.is_empty() || self.look {
             return Waited::Time;
         }
-        let pending = [self.stalled, self.room_at, self.chain_at, self.due_at()];
+        let due = self.due();
+        self.alarm.set(due);
+        let pending = [self.stalled, self.room_at, self.chain_at];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
@@ -429,20 +462,30 @@ impl Engine {
     }
 
     /// When the rules have something to do. While nothing can be recorded, or nothing new is begun, that can wait.
-    fn due_at(&self) -> Option<Instant> {
-        let due = self.world.due().filter(|_| self.stalled.is_none() && self.reserve.wake_at().is_none())?;
-        let wait = u64::try_from(due.0.saturating_sub(self.now().0)).unwrap_or(0);
-        Instant::now().checked_add(Duration::from_nanos(wait))
+    fn due(&self) -> Option<Time> {
+        self.world.due().filter(|_| self.stalled.is_none() && self.reserve.wake_at().is_none())
     }
 
     fn is_due(&self) -> bool {
-        self.due_at().is_some() && self.world.due().is_some_and(|at| at <= self.now())
+        self.due().is_some_and(|at| at <= self.now())
+    }
+
+    /// A clock that was set is told to the rules before anything else, and again until that is recorded.
+    fn look_at_the_clock(&mut self, batch: &mut Batch) {
+        let origin = clock::origin(&self.config.clock);
+        let by = origin.saturating_sub(self.origin);
+        if by.abs() > STEP {
+            self.fact(Fact::Stepped { by }, batch);
+            batch.origin = Some(origin);
+        }
     }
 
     fn take(&mut self, input: Input, batch: &mut Batch) {
         match input {
             Input::Call(call) => self.call(call, batch),
             Input::Mail => self.mail(batch),
+            Input::Alarm => self.alarm.rang(),
+            Input::Zones => self.zones_may_differ(batch),
             Input::Cared(cared) => self.cared(cared, batch),
             Input::Said(said) => {
                 if let Some(fact) = probed::fact(said) {
@@ -620,8 +663,12 @@ impl Engine {
             definitions,
             standings: fx.standings.iter().map(|(job, now)| (job.clone(), now.clone())).collect(),
             queues: self.queues_of(&fx, &batch),
-            ticks: Vec::new(),
+            ticks: std::mem::take(&mut fx.ticks),
         };
+        let decides = !rows.ticks.is_empty();
+        if decides {
+            self.step("ticks-decided");
+        }
         let mut seqs = 0..0;
         let changes = !(rows.runs.is_empty()
             && rows.events.is_empty()
@@ -629,6 +676,7 @@ impl Engine {
             && rows.definitions.is_empty()
             && rows.standings.is_empty()
             && rows.queues.is_empty()
+            && rows.ticks.is_empty()
             && reserve.is_none());
         if changes {
             let durability = if fx.promises { self.config.durability } else { Durability::Normal };
@@ -647,6 +695,9 @@ impl Engine {
         if accepted {
             self.step("accept-committed");
         }
+        if decides {
+            self.step("ticks-committed");
+        }
         if ended > 0 {
             self.step("end-committed");
             self.care.ended(written, self.config.care_after);
@@ -661,6 +712,7 @@ impl Engine {
             self.sweep_specs();
             self.sweep_given();
         }
+        self.origin = batch.origin.unwrap_or(self.origin);
         self.closing = batch.closing.or(self.closing);
         self.ending = batch.ending.take();
         self.publish(batch.settles);
@@ -677,6 +729,7 @@ impl Engine {
             perform::remove(path);
         }
         let probes = batch.boots || probed::may_differ(&fx);
+        self.tell_zones();
         self.perform(fx.acts);
         if probes {
             self.tell_probes();

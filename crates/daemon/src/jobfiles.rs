@@ -223,17 +223,26 @@ struct Interest {
 }
 
 #[derive(Debug)]
-struct Watches {
+pub(crate) struct Watches {
     inotify: AsyncFd<OwnedFd>,
     of: HashMap<i32, Interest>,
 }
 
 impl Watches {
-    fn new() -> io::Result<Watches> {
+    pub(crate) fn new() -> io::Result<Watches> {
         let fd = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
         #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd that is never replaced is what it asks for")]
         let inotify = AsyncFd::new(fd)?;
         Ok(Watches { inotify, of: HashMap::new() })
+    }
+
+    /// Watches these files, and nothing else.
+    pub(crate) fn set_files<'a>(&mut self, files: impl IntoIterator<Item = &'a Path>) {
+        let before: Vec<i32> = std::mem::take(&mut self.of).into_keys().collect();
+        for file in files {
+            self.follow(file);
+        }
+        self.drop_others(before);
     }
 
     /// Watches what these directories depend on, and nothing else.
@@ -250,6 +259,10 @@ impl Watches {
                 }
             }
         }
+        self.drop_others(before);
+    }
+
+    fn drop_others(&self, before: Vec<i32>) {
         for wd in before.into_iter().filter(|wd| !self.of.contains_key(wd)) {
             // Fails only when the directory is gone already, and the watch with it.
             inotify::remove_watch(&self.inotify, wd).ok();
@@ -313,7 +326,7 @@ impl Watches {
     }
 
     /// Waits until something happened that matters, and then until nothing more does.
-    async fn quiet_after_news(&self) -> io::Result<()> {
+    pub(crate) async fn quiet_after_news(&self) -> io::Result<()> {
         while !self.hear().await? {}
         let latest = Instant::now() + LATEST;
         loop {

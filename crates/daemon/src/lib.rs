@@ -26,3 +26,4 @@ pub mod probe;
 mod probing;
 mod seams;
 pub mod surroundings;
+mod zonefiles;

@@ -9,6 +9,7 @@ use crate::shelf::{Shelf, damage};
 use crate::sum::Sum;
 use crate::{Error, ReadError, Reader};
 use kin_core::job::Queue;
+use kin_core::standing::{Former, Reckoning};
 use kin_core::{JobName, Renewal, Rest, RunNo, Standing};
 use std::collections::BTreeMap;
 
@@ -31,7 +32,9 @@ const FORMER: u64 = 1 << 7;
 const FAILED: u64 = 1 << 8;
 const DONE: u64 = 1 << 9;
 const RUNG: u64 = 1 << 10;
-const ALL: u64 = (1 << 11) - 1;
+const TICKS: u64 = 1 << 11;
+const FORMER_LINE: u64 = 1 << 12;
+const ALL: u64 = (1 << 13) - 1;
 
 fn seed(kind: u64, name: &str) -> Sum {
     Sum::new().number(kind).number(name.len() as u64).bytes(name.as_bytes())
@@ -55,6 +58,8 @@ fn pack(standing: &Standing) -> Vec<u8> {
         (standing.failed.is_some(), FAILED),
         (standing.done.is_some(), DONE),
         (standing.rung, RUNG),
+        (standing.ticks.is_some(), TICKS),
+        (standing.ticks.is_some_and(|ticks| ticks.former.is_some()), FORMER_LINE),
     ];
     p.number(flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).sum());
     p.number(standing.rev);
@@ -75,6 +80,15 @@ fn pack(standing: &Standing) -> Vec<u8> {
     for (job, ok) in &standing.round {
         p.text(job.as_str());
         p.number(u64::from(*ok));
+    }
+    if let Some(ticks) = &standing.ticks {
+        p.number(ticks.schedule);
+        p.signed(ticks.to);
+        p.number(ticks.line);
+        if let Some(former) = &ticks.former {
+            p.signed(former.to);
+            p.signed(former.since);
+        }
     }
     p.text(&standing.boot);
     p.sealed(seed(STANDING, standing.job.as_str()))
@@ -102,9 +116,17 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
     let rest = (0..u.number()?).map(|_| Some((u.small()?, unpack_rest(u.number()?)?))).collect::<Option<_>>()?;
     let round = (0..u.number()?).map(|_| Some((JobName::parse(u.text()?).ok()?, u.number()? != 0)));
     let round = round.collect::<Option<_>>()?;
+    let ticks = if has(TICKS) {
+        let (schedule, to, line) = (u.number()?, u.signed()?, u.number()?);
+        let former = if has(FORMER_LINE) { Some(Former { to: u.signed()?, since: u.signed()? }) } else { None };
+        Some(Reckoning { schedule, to, line, former })
+    } else {
+        None
+    };
     Some(Standing {
         job,
         rev,
+        ticks,
         up: has(UP),
         removed: has(REMOVED),
         disabled: has(BY_HAND).then(|| has(DISABLED)),
@@ -294,7 +316,9 @@ mod tests {
             rung: bool, boot in "[a-z]{0,9}",
         ) -> Standing {
             let done = done.and_then(RunNo::new);
-            Standing { job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, boot }
+            let line = rung.then_some(Former { to: 1, since: -2 });
+            let ticks = scale.map(|n| Reckoning { schedule: n.into(), to: -i64::from(n), line: 7, former: line });
+            Standing { ticks, job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, boot }
         }
     }
 

@@ -146,6 +146,30 @@ impl Reader {
         row.map(|row| self.shelf.decided(row)).transpose()
     }
 
+    /// The last instant of this schedule that was decided, or that a decision covers.
+    pub fn last_tick(&self, job: &JobName, schedule: u64) -> Result<Option<i64>, ReadError> {
+        let _moment = self.shelf.moment()?;
+        let Some(job) = self.shelf.job_id(job)? else { return Ok(None) };
+        let row = self
+            .shelf
+            .conn
+            .prepare_cached(
+                "SELECT seq, job, schedule, at, body FROM tick WHERE job = ?1 AND schedule = ?2 ORDER BY at DESC LIMIT 1",
+            )?
+            .query_row((job, schedule.cast_signed()), found)
+            .optional()?;
+        let Some(last) = row.map(|row| self.shelf.decided(row)).transpose()? else { return Ok(None) };
+        Ok(Some(match last.decision {
+            Decision::Missed { until, .. } => until.max(last.tick.at),
+            Decision::Run { .. }
+            | Decision::CaughtUp { .. }
+            | Decision::SkippedOverlap { .. }
+            | Decision::SkippedDisabled { .. }
+            | Decision::Suppressed { .. }
+            | Decision::Paused => last.tick.at,
+        }))
+    }
+
     pub fn ticks(&self, query: &TickQuery) -> Result<TickPage, ReadError> {
         let _moment = self.shelf.moment()?;
         let before = query.before.and_then(|seq| i64::try_from(seq).ok()).unwrap_or(i64::MAX);

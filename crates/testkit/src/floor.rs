@@ -7,6 +7,7 @@
 //! | `spawn-sync n program file` | the same, and a line written and synced to a file each time, as a record would be |
 //! | `spawn-two n program` | two threads share the n |
 //! | `serve socket program` | the smallest daemon: for each byte it reads from its one client it starts the program, and answers with the byte once the program runs; reaps at the end |
+//! | `burst n program ns` | starts the program n times from that instant on, as fast as one thread can, and waits for all at the end |
 //! | `write bytes line` | lines of so many bytes to stdout, each by a write of its own |
 //! | `stamp path` | appends the time, first thing |
 
@@ -27,6 +28,7 @@ pub fn main() -> ExitCode {
         ["spawn-two", n, program] => two_abreast(n, program),
         ["spawn-sync", n, program, file] => synced(n, program, Path::new(file)),
         ["serve", socket, program] => serve(Path::new(socket), program),
+        ["burst", n, program, at] => burst(n, program, at),
         ["write", bytes, line] => write(bytes, line),
         ["stamp", path] => witness::append(Path::new(path), &witness::unix_ns().to_string()),
         _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "see testkit::floor for the modes")),
@@ -97,6 +99,16 @@ fn serve(socket: &Path, program: &str) -> io::Result<()> {
             children.drain(..).try_for_each(|mut child| child.wait().map(drop))?;
         }
     }
+    children.into_iter().try_for_each(|mut child| child.wait().map(drop))
+}
+
+fn burst(n: &str, program: &str, at: &str) -> io::Result<()> {
+    let (n, at) = (number(n)?, number(at)?);
+    let (program, args) = program.split_once(' ').unwrap_or((program, ""));
+    let args: Vec<&str> = args.split_whitespace().collect();
+    crate::wait::let_time_pass(std::time::Duration::from_nanos(at.saturating_sub(witness::unix_ns())));
+    let start = |_| quiet(program).args(&args).spawn();
+    let children: Vec<_> = (0..n).map(start).collect::<io::Result<_>>()?;
     children.into_iter().try_for_each(|mut child| child.wait().map(drop))
 }
 

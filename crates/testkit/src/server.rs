@@ -256,6 +256,33 @@ impl Server {
         (killed && procfs::gone_within(pid, DEADLINE)).then_some(pid)
     }
 
+    /// Sends one process of this server a signal that it survives. True when it was there.
+    pub fn signal(&self, role: Role, signal: Signal) -> bool {
+        let pid = self.pid(role);
+        pid.is_some_and(|pid| procfs::kill_marked(pid, &self.mark, signal).expect("may signal its own processes"))
+    }
+
+    /// As a machine that loses its power: every process is killed, the server's and its runs', and what was in memory is gone.
+    #[track_caller]
+    pub fn crash(&self) {
+        let memory = std::fs::canonicalize(self.run_dir()).expect("a runtime directory");
+        self.kill_all(DEADLINE).expect("all of them die");
+        std::fs::remove_dir_all(memory).expect("the runtime directory goes");
+    }
+
+    fn kill_all(&self, deadline: Duration) -> Option<()> {
+        wait::within(deadline, || {
+            self.reap_front();
+            let left = self.processes();
+            for pid in &left {
+                if let Err(error) = procfs::kill_marked(*pid, &self.mark, Signal::KILL) {
+                    eprintln!("process {pid} could not be killed: {error}");
+                }
+            }
+            left.is_empty().then_some(())
+        })
+    }
+
     pub fn http(&self) -> Http {
         Http::new(&self.socket())
     }
@@ -442,17 +469,7 @@ impl Drop for Server {
     /// Whatever the test left alive is killed: a failed test must not disturb the next.
     fn drop(&mut self) {
         let run_dir = self.home.as_ref().and_then(|home| std::fs::canonicalize(home.path().join("state/run")).ok());
-        let quiet = wait::within(DEADLINE, || {
-            self.reap_front();
-            let left = self.processes();
-            for pid in &left {
-                if let Err(error) = procfs::kill_marked(*pid, &self.mark, Signal::KILL) {
-                    eprintln!("process {pid} could not be killed: {error}");
-                }
-            }
-            left.is_empty().then_some(())
-        });
-        if quiet.is_none() {
+        if self.kill_all(DEADLINE).is_none() {
             eprintln!("processes that would not die: {}", self.describe());
         }
         if std::thread::panicking() {

@@ -106,7 +106,7 @@ fn sleeping_floor(n: usize) -> f64 {
 
 /// Threads that read files and ask SQLite end when they had nothing to do for ten seconds; that is no wake-up of a server
 /// at rest.
-const SETTLES: Duration = Duration::from_secs(13);
+pub(super) const SETTLES: Duration = Duration::from_secs(13);
 
 /// Twenty seconds in which nothing happens.
 pub(super) fn idle(bench: &Bench) -> Vec<Figure> {

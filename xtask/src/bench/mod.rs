@@ -14,6 +14,7 @@ mod output;
 mod rig;
 mod schedules;
 mod spawn;
+mod time;
 
 use crate::options::Options;
 use crate::step;
@@ -32,7 +33,7 @@ pub(crate) struct Bench {
 
 type Section = fn(&Bench) -> Vec<Figure>;
 
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("spawn", spawn::run),
     ("end-to-end", end_to_end::run),
     ("output", output::run),
@@ -40,6 +41,7 @@ const SECTIONS: [(&str, Section); 7] = [
     ("idle", memory::idle),
     ("history", history::run),
     ("schedules", schedules::run),
+    ("time", time::run),
 ];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {

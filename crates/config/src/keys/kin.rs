@@ -127,6 +127,12 @@ pub static CALENDAR: Table<Calendar> = Table {
         )
         .doc("Days that do not count, whatever else says so.")
         .example("[\"2026-12-25\", \"2027-01-01\"]"),
+        Key::new(
+            "blackouts",
+            Kind::Texts(&rule::STRETCH, field!(Calendar: |c| Some(c.blackouts.clone()), |c, v| c.blackouts = v)),
+        )
+        .doc("Stretches of time that do not count: from an instant until before another, by the server's clocks or with an offset.")
+        .example("[\"2026-12-24T18:00/2026-12-27T06:00\"]"),
     ],
     groups: &[],
     one_of: &[],

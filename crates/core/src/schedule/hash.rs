@@ -4,7 +4,7 @@
 //! time at which a job runs.
 
 /// A number of 64 well-mixed bits from a job's name and what it is for.
-pub(super) fn stable(job: &str, purpose: &str) -> u64 {
+pub(crate) fn stable(job: &str, purpose: &str) -> u64 {
     let bytes = job.bytes().chain(core::iter::once(0)).chain(purpose.bytes());
     let fnv = bytes.fold(0xcbf2_9ce4_8422_2325, |h: u64, b| (h ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3));
     let h = (fnv ^ (fnv >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -34,6 +34,7 @@ mod words;
 pub mod zone;
 
 pub use due::{How, Plan, Tick};
+pub(crate) use hash::stable;
 pub use near::closest;
 pub use problem::{Field, Problem, Problems};
 pub use remark::Remark;

@@ -10,6 +10,8 @@ use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::run::StopWhy;
 use crate::{Run, RunNo, RunState, Time};
+use alloc::format;
+use alloc::string::String;
 use alloc::vec::Vec;
 
 impl World {
@@ -17,7 +19,8 @@ impl World {
     pub fn due(&self) -> Option<Time> {
         let waiting = self.places.waiting.first().map(|(at, _)| *at).filter(|_| !self.breaks(Mutant::ForgetDue));
         let ready_by = self.places.ready_by.first().map(|(at, _)| *at);
-        [waiting, ready_by].into_iter().flatten().min()
+        let tick = self.next_tick().filter(|_| !self.is_closing());
+        [waiting, ready_by, tick].into_iter().flatten().min()
     }
 
     pub(super) fn time(&mut self, now: Time, fx: &mut Effects) {
@@ -33,10 +36,15 @@ impl World {
             self.note(now, "run.not-ready", id, alloc::format!("it was not ready in time{why}"), fx);
             self.stop_for(now, no, StopWhy::NotReady, fx);
         }
+        self.decide_ticks(now, fx);
     }
 
     /// The wall clock was set by so much.
     pub(super) fn stepped(&mut self, now: Time, by: i64, fx: &mut Effects) {
+        let far = self.tell_ticks_of_the_clock(now, fx);
+        let way = if by < 0 { "back" } else { "forward" };
+        let schedules = if far == 0 { String::new() } else { gone_back(far) };
+        self.note(now, "clock.set", None, format!("the clock was set {way} by {}{schedules}", length(by)), fx);
         if self.breaks(Mutant::IgnoreStep) {
             return;
         }
@@ -47,6 +55,12 @@ impl World {
     pub(super) fn notice_the_time(&mut self, now: Time, fx: &mut Effects) {
         let back = now < self.latest;
         self.latest = now;
+        if back {
+            let far = self.tell_ticks_of_the_clock(now, fx);
+            if far > 0 {
+                self.note(now, "clock.back", None, format!("the clock was set back far{}", gone_back(far)), fx);
+            }
+        }
         if back && !self.breaks(Mutant::IgnoreStep) {
             self.move_instants(now, fx, |now, whole, at| at.min(now.plus(whole)));
         }
@@ -75,4 +89,34 @@ impl World {
             self.record(now, run, Some(from), fx);
         }
     }
+}
+
+fn gone_back(far: usize) -> String {
+    format!("; {} by what it shows now, and instants may come again", go(far, "schedule"))
+}
+
+/// `3 schedules go`, `1 schedule goes`.
+fn go(n: usize, what: &str) -> String {
+    if n == 1 { format!("1 {what} goes") } else { format!("{n} {what}s go") }
+}
+
+/// For people: `1 d 2 h`, `250 ms`.
+pub(super) fn length(ns: i64) -> String {
+    const UNITS: [(u64, &str); 4] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    let mut ms = (ns.unsigned_abs() + 500_000) / 1_000_000;
+    if ms < 1000 {
+        return format!("{ms} ms");
+    }
+    // A reading of two clocks is not exact to the millisecond.
+    ms = (ms + 500) / 1000 * 1000;
+    let mut words = Vec::new();
+    for (unit, word) in UNITS {
+        if ms >= unit && words.len() < 2 {
+            words.push(format!("{} {word}", ms / unit));
+            ms %= unit;
+        } else if !words.is_empty() {
+            break;
+        }
+    }
+    words.join(" ")
 }

@@ -57,7 +57,7 @@ impl Stage {
         self.rev += 1;
         let put = |job| JobPlan::Put { job: Arc::new(job), rev: self.rev };
         let jobs = jobs.into_iter().map(put).collect();
-        self.wish(Wish::Plan(Plan { jobs, queues: Vec::new() }))
+        self.wish(Wish::Plan(Plan { jobs, ..Plan::default() }))
     }
     fn wish(&mut self, wish: Wish) -> Result<Granted, Refusal> {
         self.fx = Effects::default();
@@ -326,7 +326,7 @@ fn a_large_run_is_not_starved_by_small_ones() {
     let mut stage = Stage::new([]);
     let slots = BTreeMap::from([("cpu".to_string(), 4)]);
     let queues = vec![QueuePlan::Put(Queue { name: "heavy".to_string(), slots, paused: false })];
-    stage.wish(Wish::Plan(Plan { jobs: Vec::new(), queues })).expect("a queue");
+    stage.wish(Wish::Plan(Plan { queues, ..Plan::default() })).expect("a queue");
     stage.plan([sized("small", 1), sized("large", 4)]).expect("a good plan");
     for job in ["small", "small", "large", "small"] {
         stage.run_job(job).expect("granted");
@@ -443,7 +443,7 @@ fn a_removed_service_goes_and_is_forgotten_when_it_is_gone() {
     let mut stage = Stage::new([service("web", 1)]);
     stage.all_live();
     let jobs = vec![JobPlan::Remove(name("web"))];
-    stage.wish(Wish::Plan(Plan { jobs, queues: Vec::new() })).expect("granted");
+    stage.wish(Wish::Plan(Plan { jobs, ..Plan::default() })).expect("granted");
     assert_eq!(stage.words("web"), ["stopping"]);
     assert!(matches!(stage.fx.acts[..], [Act::Stop { .. }]));
     stage.first_ends("web", 0);

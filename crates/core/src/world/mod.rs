@@ -51,6 +51,7 @@
 //! says which jobs and gates are to be looked at, and every wish and fact ends with looking until nothing is left.
 
 mod again;
+mod agenda;
 mod begin;
 mod chain;
 mod clock;
@@ -77,6 +78,8 @@ mod stop;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod ticks;
+mod verdict;
 mod why;
 
 pub use again::{next_try, wait_after};
@@ -90,6 +93,7 @@ use crate::fact::Fact;
 use crate::job::Queue;
 use crate::wish::{Granted, Wish};
 use crate::{JobName, Mint, Refusal, Run, RunNo, RunState, Standing, Time};
+use agenda::Agenda;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
@@ -115,6 +119,7 @@ pub struct World {
     boot: String,
     closing: Closing,
     places: Places,
+    agenda: Agenda,
     /// Jobs and gates to be looked at before this wish or fact is done with.
     look_jobs: BTreeSet<JobName>,
     look_gates: BTreeSet<Gate>,
@@ -411,6 +416,7 @@ impl World {
             (self.queues != other.queues, "the queues"),
             (self.graph != other.graph, "the graph"),
             (self.places != other.places, "the places"),
+            (self.agenda != other.agenda, "the agenda of ticks"),
         ];
         match differs.into_iter().find(|(differs, _)| *differs) {
             Some((_, what)) => Err(what.into()),

@@ -122,6 +122,8 @@ impl World {
         }
         self.check_plan(&plan)?;
         fx.promises = true;
+        // What was due by now was due by the schedules that held until now.
+        self.decide_ticks(now, fx);
         for queue in plan.queues {
             self.plan_queue(queue, fx);
         }
@@ -137,6 +139,7 @@ impl World {
                 JobPlan::Remove(name) => self.remove_job(now, &name, fx),
             }
         }
+        self.set_times(now, &pulled, plan.timed, fx);
         self.draw_graph();
         for name in pulled {
             self.make_anew(now, &name, fx);

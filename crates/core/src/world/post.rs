@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::job::Job;
-use crate::{JobName, Run, Standing};
+use crate::{JobName, Run, Standing, Timed};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::sync::Arc;
 
@@ -18,11 +18,13 @@ pub(super) struct Post {
     pub(super) standing: Standing,
     /// The one in force, the one to go back to, and those of live runs.
     pub(super) definitions: BTreeMap<u64, Arc<Job>>,
+    /// Likewise, of those that have a schedule.
+    pub(super) timed: BTreeMap<u64, Arc<Timed>>,
 }
 
 impl Post {
     pub(super) const fn new(standing: Standing) -> Post {
-        Post { standing, definitions: BTreeMap::new() }
+        Post { standing, definitions: BTreeMap::new(), timed: BTreeMap::new() }
     }
 }
 
@@ -77,6 +79,7 @@ impl World {
             needed.insert(post.standing.rev);
             needed.extend(post.standing.former);
             post.definitions.retain(|rev, _| needed.contains(rev));
+            post.timed.retain(|rev, _| needed.contains(rev));
         }
     }
 }

@@ -60,8 +60,14 @@ impl World {
         let before = post.standing.clone();
         how(&mut post.standing);
         if post.standing != before {
-            fx.standings.insert(job.clone(), Some(post.standing.clone()));
+            let standing = post.standing.clone();
+            let key = |standing: &Standing| (standing.rev, standing.removed, standing.ticks);
+            let rearm = key(&standing) != key(&before);
+            fx.standings.insert(job.clone(), Some(standing));
             self.look_jobs.insert(job.clone());
+            if rearm {
+                self.rearm(job);
+            }
         }
     }
 

@@ -110,8 +110,11 @@ impl World {
         chain: Vec<JobName>,
         fx: &mut Effects,
     ) -> Option<Run> {
+        self.ask_for(now, name, Birth { chain, ..Birth::first(trigger) }, fx)
+    }
+
+    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, birth: Birth, fx: &mut Effects) -> Option<Run> {
         let service = self.job(name)?.life.is_service();
-        let birth = Birth { chain, ..Birth::first(trigger) };
         if self.is_disabled(name) {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }

@@ -6,6 +6,7 @@ use crate::effect::{Act, Effects};
 use crate::fact::Settled;
 use crate::wish::StopKind;
 use crate::{JobName, LostWhy, Outcome, RunNo, RunState, Time};
+use alloc::format;
 use alloc::vec::Vec;
 
 impl World {
@@ -54,10 +55,11 @@ impl World {
     /// What was going is lost. What had not begun and is a job's begins again from its definition; what `exec` had
     /// promised it cannot, because its spec is gone.
     pub(super) fn booted(&mut self, now: Time, fx: &mut Effects) {
-        let names: Vec<JobName> = self.jobs.keys().cloned().collect();
-        for job in names {
+        let mut names: Vec<JobName> = self.jobs.keys().cloned().collect();
+        names.retain(|job| self.standing(job).is_some_and(|standing| standing.boot != self.boot));
+        for job in &names {
             let boot = self.boot.clone();
-            self.alter(&job, fx, |standing| {
+            self.alter(job, fx, |standing| {
                 if standing.boot != boot {
                     standing.rest.clear();
                     standing.done = None;
@@ -76,9 +78,14 @@ impl World {
                 fx.make.insert(*no);
             }
         }
+        if !(names.is_empty() && kept.is_empty() && lost.is_empty()) {
+            let message = format!("the machine was started anew; lost of what was going: {}", lost.len());
+            self.note(now, "server.rebooted", None, message, fx);
+        }
         for no in lost {
             self.lose(now, no, LostWhy::Reboot, fx);
         }
+        self.decide_boot(now, &names, fx);
     }
 
     /// It never began, surely: and there is a definition to begin from.

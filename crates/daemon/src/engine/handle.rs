@@ -10,12 +10,13 @@ use super::{Input, Probed};
 use kin_config::good::Reading;
 use kin_core::job::{Job, Queue};
 use kin_core::{
-    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Wish,
+    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Timed,
+    Wish,
 };
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
 use kin_ledger::{ReadError, Source};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use tokio::sync::{oneshot, watch};
@@ -124,6 +125,27 @@ pub struct JobNow {
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.
     pub why: Vec<Reason>,
+    /// When it is due next, in UTC seconds.
+    pub next: Option<i64>,
+}
+
+/// When jobs are due.
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    /// Whose clocks an expression goes by that names none; `None`: the machine's.
+    pub timezone: Option<String>,
+    /// Those with a schedule.
+    pub jobs: Vec<TimedNow>,
+}
+
+#[derive(Clone, Debug)]
+pub struct TimedNow {
+    pub job: JobName,
+    pub timed: Arc<Timed>,
+    /// All instants up to this one are decided, in UTC seconds.
+    pub decided: i64,
+    pub disabled: bool,
+    pub tags: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -144,6 +166,9 @@ pub(super) enum Look {
     },
     Queues {
         reply: oneshot::Sender<Vec<QueueNow>>,
+    },
+    Times {
+        reply: oneshot::Sender<Timetable>,
     },
     Why {
         run: RunNo,
@@ -189,6 +214,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) probed: watch::Receiver<Vec<Probed>>,
+    pub(super) zones: watch::Receiver<BTreeSet<PathBuf>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
@@ -269,6 +295,10 @@ impl Handle {
         self.look(|reply| Look::Queues { reply }).await
     }
 
+    pub async fn timetable(&self) -> Result<Timetable, Refusal> {
+        self.look(|reply| Look::Times { reply }).await
+    }
+
     /// What is in the way of a live run.
     pub async fn why(&self, run: RunNo) -> Result<Vec<Reason>, Refusal> {
         self.look(|reply| Look::Why { run, reply }).await
@@ -300,6 +330,17 @@ impl Handle {
     /// Which runs are to be looked at.
     pub fn probed(&self) -> watch::Receiver<Vec<Probed>> {
         self.probed.clone()
+    }
+
+    /// The files that schedules depend on.
+    pub fn zones(&self) -> watch::Receiver<BTreeSet<PathBuf>> {
+        self.zones.clone()
+    }
+
+    /// One of them has changed.
+    pub fn zones_changed(&self) {
+        // An engine that has ended has no schedules.
+        drop(self.inputs.send(Input::Zones));
     }
 
     /// What was seen of one.

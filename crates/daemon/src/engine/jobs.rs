@@ -6,7 +6,8 @@
 //! A reading is compared with the newest revision of each job and not with the one in force: a revision that did not become
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
-use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step};
+use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
+use super::timing::untimed;
 use super::{Accepted, Batch, Engine, Key, answering};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
@@ -74,7 +75,7 @@ impl Engine {
     /// What the ledger has of jobs, into a world that has its runs already.
     pub(super) fn load_jobs(&mut self) -> Result<(), ReadError> {
         let reader = self.ledger.reader()?;
-        let read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
+        let mut read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
             let mut unreadable = Vec::new();
             let mut parse = |found: &Definition| {
                 let parsed = found.text.as_ref().map(|text| canon::parse(text));
@@ -88,7 +89,15 @@ impl Engine {
                 let job = parse(&found);
                 book.known.insert(found.job, Known { rev: found.rev, source: found.source, job });
             }
-            let standings = reader.standings()?;
+            let mut standings = reader.standings()?;
+            for standing in &mut standings {
+                // A ledger that was rebuilt may have the decisions, and a standing from before them.
+                if let Some(line) = standing.line_of_ticks()
+                    && let Some(at) = reader.last_tick(&standing.job, line)?
+                {
+                    standing.decided_to(at);
+                }
+            }
             let of_runs = world.live().filter(|run| run.is_defined()).map(|run| (run.job.clone(), run.terms.rev));
             let in_force = standings.iter().flat_map(|standing| {
                 [Some(standing.rev), standing.former].into_iter().flatten().map(|rev| (standing.job.clone(), rev))
@@ -103,10 +112,12 @@ impl Engine {
                 };
                 definitions.extend(job.map(|job| kin_core::Definition { rev, job }));
             }
+            let times = self.config.times.of_all(definitions.iter().map(|found| (found.rev, &found.job)));
             let queues = reader.queues()?;
             book.queues =
                 queues.iter().filter_map(|row| Some((row.queue.name.clone(), row.defined.clone()?))).collect();
             world.know(standings, definitions, queues.into_iter().map(|row| row.queue));
+            world.know_times(times);
             Ok(unreadable)
         };
         let unreadable = match read(&mut self.book, &mut self.world) {
@@ -162,6 +173,7 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps });
         }
         self.say_mistakes(reading, batch);
+        self.settle_times(reading, &mut wanted);
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
         if changes {
             self.has_room()?;
@@ -173,16 +185,55 @@ impl Engine {
         Ok(Reloaded { applied: true, steps })
     }
 
-    fn plan(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
+    /// What all schedules share may be another now.
+    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) {
+        // What could not be read may be what held it.
+        if !reading.left_out.is_empty() || !self.config.times.settle(&reading.set.settings) {
+            return;
+        }
+        let in_force = self
+            .world
+            .standings()
+            .filter_map(|standing| Some((standing.rev, self.world.revision(&standing.job, standing.rev)?)));
+        let timed = self.config.times.of_all(in_force);
+        wanted.plan.timed.extend(timed.into_iter().map(|(job, _, timed)| (job, timed)));
+    }
+
+    /// Schedules go by what the zones say now.
+    pub(super) fn zones_may_differ(&mut self, batch: &mut Batch) {
+        let others = self.config.times.read_again();
+        if others.is_empty() {
+            return;
+        }
+        let all = self.world.standings().flat_map(|standing| {
+            let revisions = [Some(standing.rev), standing.former].into_iter().flatten();
+            revisions.filter_map(|rev| Some((rev, self.world.revision(&standing.job, rev)?)))
+        });
+        let times = self.config.times.of_all(all);
+        self.world.know_times(times);
+        let message = format!("schedules go by new data of {}", others.join(", "));
+        crate::say!("kin daemon: {message}");
+        self.note("zones.changed", message, batch);
+    }
+
+    /// Says which files schedules depend on.
+    pub(super) fn tell_zones(&mut self) {
+        if let Some(files) = self.config.times.other_files() {
+            self.zones.send_replace(files);
+        }
+    }
+
+    fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
         let now = self.now();
         for change in &wanted.plan.jobs {
-            if let JobPlan::Put { job, .. } = change
-                && !job.time.schedules.is_empty()
-            {
-                let message =
-                    format!("{} has a schedule, which this kin does not follow yet; run it by hand", job.name);
-                crate::say!("kin daemon: {message}");
-                self.note("job.untimed", message, batch);
+            let JobPlan::Put { job, .. } = change else { continue };
+            match self.config.times.of(job) {
+                Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
+                Err(why) => {
+                    let message = untimed(job, &why);
+                    crate::say!("kin daemon: {message}");
+                    self.note("job.untimed", message, batch);
+                }
             }
         }
         self.world.wish(now, Wish::Plan(wanted.plan), &mut batch.fx)?;
@@ -338,7 +389,7 @@ impl Engine {
         }
         let rev = self.next_rev(&name);
         let known = Known { rev, source: Source::Api { by }, job: Some(job.clone()) };
-        let plan = Plan { jobs: vec![JobPlan::Put { job: job.clone(), rev }], queues: Vec::new() };
+        let plan = Plan { jobs: vec![JobPlan::Put { job: job.clone(), rev }], queues: Vec::new(), ..Plan::default() };
         self.plan(Wanted { plan, known: vec![(name, known)], ..Wanted::default() }, batch)
     }
 
@@ -348,7 +399,7 @@ impl Engine {
         let source = Source::Api { by };
         let row = Definition { job: name.clone(), rev, at: self.now(), source: source.clone(), text: None };
         let known = Known { rev, source, job: None };
-        let plan = Plan { jobs: vec![JobPlan::Remove(name.clone())], queues: Vec::new() };
+        let plan = Plan { jobs: vec![JobPlan::Remove(name.clone())], queues: Vec::new(), ..Plan::default() };
         let wanted = Wanted { plan, rows: vec![row], known: vec![(name.clone(), known)], ..Wanted::default() };
         self.plan(wanted, batch)
     }
@@ -402,6 +453,7 @@ impl Engine {
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
+            Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
         }
     }
@@ -421,6 +473,8 @@ impl Engine {
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
                 why: self.world.why_job(name),
+                // 0: it is looked at in a moment, and then known.
+                next: self.world.next_of(name).filter(|at| *at > 0),
                 job,
             })
         };
@@ -428,6 +482,21 @@ impl Engine {
             Some(name) => self.world.standing(name).into_iter().filter_map(now).collect(),
             None => self.world.standings().filter_map(now).collect(),
         }
+    }
+
+    fn times_now(&self) -> Timetable {
+        let now = |standing: &Standing| {
+            let job = self.world.revision(&standing.job, standing.rev)?;
+            Some(TimedNow {
+                job: standing.job.clone(),
+                timed: self.world.timed(&standing.job)?.clone(),
+                decided: standing.ticks.map_or(i64::MIN, |ticks| ticks.to),
+                disabled: standing.disabled.unwrap_or(job.disabled),
+                tags: job.tags.clone(),
+            })
+        };
+        let jobs = self.world.standings().filter_map(now).collect();
+        Timetable { timezone: self.config.times.timezone().map(str::to_owned), jobs }
     }
 
     fn queues_now(&self) -> Vec<QueueNow> {

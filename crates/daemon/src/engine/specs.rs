@@ -5,7 +5,7 @@
 
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
-use kin_core::{Fact, Refusal, RunNo, SpawnStep, Trigger};
+use kin_core::{Fact, Refusal, Run, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -48,7 +48,8 @@ impl Engine {
             message: format!("{what}: {e}"),
         };
         let id = run.id();
-        let (env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
+        let (mut env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
+        env.extend(self.instant_of(run).into_iter().flat_map(variables));
         let (slot, attempt) = (run.slot, run.attempt);
         let which = Which { id: &id, slot, attempt, env: &env, here: None, port: None, log_base: &base };
         if job.life.stop.command.is_some() {
@@ -59,6 +60,25 @@ impl Engine {
         sockets::ensure(&self.dirs.run, &made.sockets)?;
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
         self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))
+    }
+
+    /// The instant that it is run for, also when it is another try.
+    fn instant_of(&self, run: &Run) -> Option<i64> {
+        let mut run = run.clone();
+        loop {
+            let before = match run.trigger {
+                Trigger::Schedule { at, .. } => return Some(at),
+                Trigger::Retry { run } => run,
+                Trigger::Manual { .. }
+                | Trigger::Chain { .. }
+                | Trigger::Boot
+                | Trigger::Restart { .. }
+                | Trigger::Watch { .. }
+                | Trigger::Dependency => return None,
+            };
+            // A try before it that is not known any more: nobody knows its instant either.
+            run = self.any_run(before).ok()??;
+        }
     }
 
     pub(super) fn put_spec(&self, no: RunNo, base: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -138,4 +158,10 @@ impl Engine {
             }
         }
     }
+}
+
+/// What a run is told of the instant that it is run for.
+fn variables(at: i64) -> [(String, String); 2] {
+    let words = jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |at| format!("{at:.0}"));
+    [("KIN_SCHEDULED_FOR".into(), words), ("KIN_TICK".into(), at.to_string())]
 }

@@ -96,6 +96,7 @@ impl House {
                 env: [(b"HOME".to_vec(), b"/".to_vec())].into(),
                 ..Server::this(&self.run(), &self.state(), None)
             },
+            times: Times::new(&kin_config::Settings::default()),
             new_elder: Box::new(move || {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())

@@ -5,7 +5,7 @@ use crate::engine::{JobNow, QueueNow};
 use kin_api::job::{Definition, Job, Mistake, PlanStep, Queue, Source};
 use kin_config::good::Reading;
 use kin_core::job::Program;
-use kin_core::{Reason, Rest, Run, RunState};
+use kin_core::{Reason, Rest, Run, RunState, Time};
 use std::collections::BTreeMap;
 
 /// `runs` and `last` as they are said.
@@ -33,7 +33,7 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         tags: job.tags.clone(),
         runs,
         last,
-        next_at: None,
+        next_at: now.next.map(|at| convert::time(Time(at.saturating_mul(1_000_000_000)))),
     }
 }
 

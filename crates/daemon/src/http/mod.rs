@@ -7,7 +7,7 @@
 //!   serve      connections: limits, peers, the end        gate       what may come in at all
 //!   routes     every route, once                          openapi    the document made of them
 //!   request    a wish for a run in core terms             convert    core terms as the contract says them
-//!   runs output events latches jobs queues server         one file for each noun
+//!   runs output events latches jobs queues ticks server   one file for each noun
 //!   job_state  a job as the contract says it              reason     why something waits, in words
 //!   why        a run's story                              doctor     checks of all that the server stands on
 //!   slots      what the run tables say just now
@@ -36,6 +36,7 @@ pub mod serve;
 pub mod server;
 pub mod signal;
 pub mod slots;
+pub mod ticks;
 pub mod upgrade;
 pub mod why;
 

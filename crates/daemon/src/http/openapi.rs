@@ -57,7 +57,15 @@ use utoipa::openapi::{
     kin_api::server::Server,
     kin_api::server::ShutdownAnswer,
     kin_api::server::ShutdownRequest,
+    kin_api::schedule::Coming,
+    kin_api::schedule::Explained,
+    kin_api::schedule::Explanation,
+    kin_api::schedule::Remarked,
     kin_api::server::UpgradeRequest,
+    kin_api::tick::Due,
+    kin_api::tick::DueList,
+    kin_api::tick::Tick,
+    kin_api::tick::TickList,
 )))]
 struct Schemas;
 

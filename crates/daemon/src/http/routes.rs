@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::error::Failure;
-use super::{events, gate, jobs, latches, openapi, output, queues, runs, server};
+use super::{events, gate, jobs, latches, openapi, output, queues, runs, server, ticks};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
@@ -380,6 +380,59 @@ pub const ROUTES: &[Route] = &[
         asks: Asks { body: Some(("QueueRequest", Need::Must)), query: &[], headers: &[] },
         says: &[ok("Queue", "The queue, as it is now.")],
         handler: || post(queues::change),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/ticks",
+        id: "listTicks",
+        summary: "What was decided of the instants at which jobs were due, the last decision first, a page at a time.",
+        asks: Asks {
+            body: None,
+            query: &[
+                text("job", "A job's name."),
+                number("limit", "At most so many: 50 unless told, never more than 10,000."),
+                number("before", "Only those before: the `next` of the page before."),
+            ],
+            headers: &[],
+        },
+        says: &[ok("TickList", "One page.")],
+        handler: || get(ticks::list),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/ticks/next",
+        id: "listDue",
+        summary: "The instants at which jobs are due next, of all of them together in order.",
+        asks: Asks {
+            body: None,
+            query: &[
+                text("job", "A job's name, a glob of one, or `@tag`."),
+                number("within_ms", "Only those so soon."),
+                number("limit", "At most so many: 50 unless told, never more than 10,000."),
+            ],
+            headers: &[],
+        },
+        says: &[ok("DueList", "The next one first.")],
+        handler: || get(ticks::next),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/ticks/explain",
+        id: "explainSchedule",
+        summary: "What an expression does, or the schedules of a job: in words, its next instants, and what may surprise.",
+        asks: Asks {
+            body: None,
+            query: &[
+                text("expression", "A schedule."),
+                text("job", "With `expression`: the name that `H` goes by. Alone: the job whose schedules are meant."),
+                text("timezone", "The server's, unless told."),
+                text("dst", "`once`, which is the default, `skip` or `both`."),
+                number("count", "So many instants: 5 unless told, never more than 1,000."),
+            ],
+            headers: &[],
+        },
+        says: &[ok("Explanation", "What it does.")],
+        handler: || get(ticks::explain),
     },
     Route {
         method: Method::Get,

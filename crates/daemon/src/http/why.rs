@@ -52,8 +52,10 @@ fn beginning(run: &Run) -> String {
     let command = run.command.join(" ");
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
-        Trigger::Schedule { at, .. } => {
-            format!("came by its schedule of {}", convert::time(Time::from_millis(at.saturating_mul(1000))))
+        Trigger::Schedule { at, late_ms } => {
+            let at = convert::time(Time::from_millis(at.saturating_mul(1000)));
+            let late = if *late_ms < 1000 { String::new() } else { format!(", {} s late,", late_ms / 1000) };
+            format!("came by its schedule of {at}{late}")
         }
         Trigger::Chain { run, error: false } => format!("followed the good end of run {run}"),
         Trigger::Chain { run, error: true } => format!("followed the bad end of run {run}"),

@@ -41,7 +41,16 @@ pub type Env = BTreeMap<Vec<u8>, Vec<u8>>;
 /// What of the server's own environment every run gets.
 const PLAIN: [&str; 10] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "LC_*", "XDG_*", "KIN_*"];
 /// Of those, what is the server's own business.
-const NOT_PASSED: [&str; 6] = ["KIN_NOFILE_SOFT", "KIN_FAULTS", "KIN_JOB", "KIN_RUN_ID", "KIN_SLOT", "KIN_ATTEMPT"];
+const NOT_PASSED: [&str; 8] = [
+    "KIN_NOFILE_SOFT",
+    "KIN_FAULTS",
+    "KIN_JOB",
+    "KIN_RUN_ID",
+    "KIN_SLOT",
+    "KIN_ATTEMPT",
+    "KIN_SCHEDULED_FOR",
+    "KIN_TICK",
+];
 
 /// What all runs of this server share.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 fn standing(name: &str, rev: u64) -> Standing {
     Standing {
+        ticks: None,
         job: job(name),
         rev,
         up: true,

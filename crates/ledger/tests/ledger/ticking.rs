@@ -71,6 +71,9 @@ fn every_decision_comes_back_newest_first_page_by_page() {
     assert_eq!(newest.ticks[0].tick.job.as_str(), "other");
     let nobody = TickQuery { job: JobName::parse("nobody").ok(), limit: 1, ..TickQuery::default() };
     assert_eq!(reader.ticks(&nobody).expect("a page").ticks, []);
+    let last = reader.last_tick(&tick("job", 0).job, u64::MAX - 3).expect("readable");
+    assert_eq!(last, Some(1_800_000_600), "a missed stretch counts to its end");
+    assert_eq!(reader.last_tick(&tick("job", 0).job, 1).expect("readable"), None);
     assert_eq!(ledger.quick_check().expect("a check"), Vec::<String>::new());
 }
 

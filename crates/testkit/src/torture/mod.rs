@@ -18,6 +18,7 @@
 //! | [`watcher`] | reads listings in between |
 //! | [`judge`] | the three accounts compared |
 //! | [`story`] | many talkative runs while only the daemon dies |
+//! | [`ticks`] | jobs that are due each second, while the daemon dies around it |
 
 pub mod field;
 pub mod judge;
@@ -25,6 +26,7 @@ pub mod killer;
 pub mod plan;
 pub mod runner;
 pub mod story;
+pub mod ticks;
 pub mod watcher;
 
 use crate::procfs;

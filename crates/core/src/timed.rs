@@ -1,0 +1,285 @@
+//! A job's timing, ready to be asked: its schedules with their zones, its calendars, and what becomes of instants at which
+//! nobody was there.
+//!
+//! Whoever has zone data makes it from a definition; the rules only ask. It is plain data, and of two that were made from the
+//! same words each says the same.
+
+use crate::JobName;
+use crate::job::{self, CatchUp, JitterMode, Job, Millis};
+use crate::schedule::wall::{DAY, HOUR};
+use crate::schedule::{Date, Dst, How, Plan, Problems, Schedule, Tick, Wall, Zone, stable};
+use crate::tick::COUNTED;
+use alloc::collections::BTreeSet;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Timed {
+    /// Which schedule it is: of its words, its zones by name, and what is to follow from them.
+    pub sum: u64,
+    parts: Vec<(Schedule, Arc<Zone>)>,
+    calendars: Vec<Calendar>,
+    pub catch_up: CatchUp,
+    /// Nothing older is caught up; seconds.
+    pub window: i64,
+    /// With `all`: so many at most.
+    pub most: u32,
+    /// A run that is caught up waits for so long.
+    pub delay: Millis,
+    pub jitter: Jitter,
+    /// Due daily or more rarely.
+    pub rare: bool,
+}
+
+/// How long after its instant a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Jitter {
+    /// Always the same, by a hash of host and job: the distance of two runs stays that of their instants.
+    Stable(Millis),
+    /// Another each time, below this.
+    Random(Millis),
+}
+
+/// Days and stretches of time at which nothing is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Calendar {
+    pub name: String,
+    /// Runs on these days of the week; bit 0 is Sunday.
+    pub weekdays: u8,
+    /// And on these, whatever day of the week they are.
+    pub include: BTreeSet<Date>,
+    /// But never on these.
+    pub exclude: BTreeSet<Date>,
+    /// Nor from an instant until before another, in UTC seconds.
+    pub blackouts: Vec<(i64, i64)>,
+}
+
+impl Calendar {
+    pub const ALL_DAYS: u8 = 0x7f;
+
+    /// One that says yes to everything.
+    pub fn open(name: &str) -> Calendar {
+        let (include, exclude) = (BTreeSet::new(), BTreeSet::new());
+        Calendar { name: name.to_string(), weekdays: Calendar::ALL_DAYS, include, exclude, blackouts: Vec::new() }
+    }
+
+    fn has(&self, day: Date) -> bool {
+        let by_weekday = self.weekdays & (1 << day.weekday()) != 0;
+        (by_weekday || self.include.contains(&day)) && !self.exclude.contains(&day)
+    }
+}
+
+/// An instant at which nothing is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed<'a> {
+    /// The calendar that says so.
+    pub by: &'a str,
+    /// It is closed from here on at the latest; never after the instant.
+    pub since: i64,
+}
+
+/// An instant to come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coming {
+    /// In UTC seconds.
+    pub at: i64,
+    /// Which of the job's schedules names it: the first that does.
+    pub schedule: usize,
+    /// What the schedule asked for, by the wall, and how it came to its instant.
+    pub due: Wall,
+    pub how: How,
+    /// The run begins so long after it; with a random jitter, at most so long.
+    pub jitter: Millis,
+    /// The calendar that says no to it.
+    pub closed: Option<String>,
+}
+
+/// Why a definition has no timing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Untimed {
+    Schedule { text: String, problems: Problems },
+    Zone { name: String },
+    Calendar { name: String },
+}
+
+impl core::fmt::Display for Untimed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Untimed::Schedule { text, problems } => write!(f, "schedule {text:?}: {problems}"),
+            Untimed::Zone { name } => write!(f, "there is no time zone {name:?}"),
+            Untimed::Calendar { name } => write!(f, "there is no calendar {name:?}"),
+        }
+    }
+}
+
+impl core::error::Error for Untimed {}
+
+impl Timed {
+    /// From a definition; `None` when it has no schedule. `host` is this machine's own name, for the jitter. `zone` knows
+    /// zones, the server's own when it is asked for none; `calendar` knows calendars.
+    pub fn read(
+        job: &Job,
+        host: &str,
+        mut zone: impl FnMut(Option<&str>) -> Option<Arc<Zone>>,
+        mut calendar: impl FnMut(&str) -> Option<Calendar>,
+    ) -> Result<Option<Timed>, Untimed> {
+        let time = &job.time;
+        let dst = match time.dst {
+            job::Dst::Once => Dst::Once,
+            job::Dst::Skip => Dst::Skip,
+            job::Dst::Both => Dst::Both,
+        };
+        let mut parts = Vec::new();
+        for text in &time.schedules {
+            let schedule = Schedule::parse(text, job.name.as_str(), dst)
+                .map_err(|problems| Untimed::Schedule { text: text.clone(), problems })?;
+            let named = schedule.zone().or(time.timezone.as_deref());
+            let unknown = || Untimed::Zone { name: named.unwrap_or("the server's own").to_string() };
+            let zone = zone(named).ok_or_else(unknown)?;
+            parts.push((schedule, zone));
+        }
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let known = |name: &String| calendar(name).ok_or_else(|| Untimed::Calendar { name: name.clone() });
+        let calendars = time.calendars.iter().map(known).collect::<Result<_, _>>()?;
+        Ok(Some(Timed::new(job, host, parts, calendars)))
+    }
+
+    fn new(job: &Job, host: &str, parts: Vec<(Schedule, Arc<Zone>)>, calendars: Vec<Calendar>) -> Timed {
+        let time = &job.time;
+        let jitter = match time.jitter_mode {
+            JitterMode::Stable => Jitter::Stable(below(time.jitter, stable(host, job.name.as_str()))),
+            JitterMode::Random => Jitter::Random(time.jitter),
+        };
+        let mut timed = Timed {
+            sum: 0,
+            parts,
+            calendars,
+            catch_up: CatchUp::None,
+            window: i64::try_from(time.catch_up_window.0 / 1000).unwrap_or(i64::MAX),
+            most: time.catch_up_max,
+            delay: time.catch_up_delay,
+            jitter,
+            rare: false,
+        };
+        timed.rare = timed.is_rare();
+        timed.catch_up = time.catch_up.unwrap_or(if timed.rare { CatchUp::Once } else { CatchUp::None });
+        timed.sum = timed.summed();
+        timed
+    }
+
+    /// Zones by name: a new edition of their data moves instants that are to come, and is no other schedule.
+    fn summed(&self) -> u64 {
+        let words = self
+            .parts
+            .iter()
+            .map(|(schedule, zone)| format!("{}\n{}\n{}\n", schedule.text(), zone.name(), schedule.dst().word()));
+        let mut text: String = words.collect();
+        let policy = match self.catch_up {
+            CatchUp::None => "none",
+            CatchUp::Once => "once",
+            CatchUp::All => "all",
+        };
+        text += &format!("{policy} {} {} {}\n", self.window, self.most, self.delay.0);
+        text += &match self.jitter {
+            Jitter::Stable(wait) => format!("stable {}\n", wait.0),
+            Jitter::Random(below) => format!("random {}\n", below.0),
+        };
+        for calendar in &self.calendars {
+            text += &format!("{}\n", calendar.name);
+        }
+        stable(&text, "schedule")
+    }
+
+    /// No two of forty instants are nearer than a day, less what clocks may be set forward in it.
+    fn is_rare(&self) -> bool {
+        const FROM: i64 = 1_735_689_600;
+        let instants: Vec<i64> = self.plan().after(FROM).take(40).map(|(_, tick)| tick.at).collect();
+        instants.windows(2).all(|two| two[1] - two[0] >= DAY - 3 * HOUR)
+    }
+
+    /// Its schedules, each with the zone that it goes by.
+    pub fn parts(&self) -> impl Iterator<Item = (&Schedule, &Zone)> {
+        self.parts.iter().map(|(schedule, zone)| (schedule, &**zone))
+    }
+
+    pub fn part(&self, schedule: usize) -> Option<(&Schedule, &Zone)> {
+        self.parts().nth(schedule)
+    }
+
+    pub fn is_random(&self) -> bool {
+        matches!(self.jitter, Jitter::Random(_))
+    }
+
+    fn plan(&self) -> Plan<'_> {
+        Plan::new(self.parts.iter().map(|(schedule, zone)| (schedule, &**zone)))
+    }
+
+    /// Due once a boot, whatever else it is.
+    pub fn at_boot(&self) -> bool {
+        self.parts.iter().any(|(schedule, _)| schedule.is_reboot())
+    }
+
+    pub fn next_after(&self, at: i64) -> Option<i64> {
+        Some(self.plan().next_after(at)?.1.at)
+    }
+
+    pub fn last_before(&self, at: i64) -> Option<i64> {
+        Some(self.plan().last_before(at)?.1.at)
+    }
+
+    /// How many instants there are from that one to that one, both among them; counted up to `COUNTED`.
+    pub(crate) fn count(&self, from: i64, to: i64) -> u64 {
+        let ticks = self.plan();
+        let ticks = ticks.after(from - 1).take_while(|(_, tick)| tick.at <= to);
+        ticks.take(usize::try_from(COUNTED).unwrap_or(usize::MAX)).count() as u64
+    }
+
+    /// Whether a calendar says no to that instant of this schedule.
+    pub fn closed(&self, at: i64) -> Option<Closed<'_>> {
+        let (part, tick) = if self.calendars.is_empty() { None } else { self.plan().next_after(at - 1) }?;
+        if tick.at == at { self.closed_for(part, &tick) } else { None }
+    }
+
+    fn closed_for(&self, part: usize, tick: &Tick) -> Option<Closed<'_>> {
+        let zone = &self.parts.get(part)?.1;
+        let day = tick.due.date();
+        self.calendars.iter().find_map(|calendar| {
+            let blackout = calendar.blackouts.iter().find(|(from, to)| (*from..*to).contains(&tick.at));
+            let since = match blackout {
+                Some((from, _)) => *from,
+                None if calendar.has(day) => return None,
+                None => tick.at - i64::from(zone.wall(tick.at).second_of_day()),
+            };
+            Some(Closed { by: &calendar.name, since })
+        })
+    }
+
+    /// The next instants, closed ones among them.
+    pub fn coming(&self, after: i64, n: usize) -> Vec<Coming> {
+        let jitter = match self.jitter {
+            Jitter::Stable(wait) | Jitter::Random(wait) => wait,
+        };
+        let ticks = self.plan();
+        let ticks = ticks.after(after).take(n).map(|(schedule, tick)| {
+            let closed = self.closed_for(schedule, &tick).map(|closed| closed.by.to_string());
+            Coming { at: tick.at, schedule, due: tick.due, how: tick.how, jitter, closed }
+        });
+        ticks.collect()
+    }
+
+    /// How long the run waits; `draw` is another number for each.
+    pub(crate) fn wait(&self, job: &JobName, draw: u64) -> Millis {
+        match self.jitter {
+            Jitter::Stable(wait) => wait,
+            Jitter::Random(most) => below(most, stable(job.as_str(), &format!("{draw}"))),
+        }
+    }
+}
+
+const fn below(most: Millis, hash: u64) -> Millis {
+    if most.0 == 0 { most } else { Millis(hash % most.0) }
+}

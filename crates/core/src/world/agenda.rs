@@ -1,0 +1,40 @@
+//! When which job is due next: kept in order, so that nobody looks through all schedules for the next one.
+
+use crate::JobName;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+
+/// One instant for each job that has any, in UTC seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Agenda {
+    order: BTreeSet<(i64, JobName)>,
+    next: BTreeMap<JobName, i64>,
+}
+
+impl Agenda {
+    pub(super) fn set(&mut self, job: &JobName, next: Option<i64>) {
+        let before = match next {
+            Some(at) => self.next.insert(job.clone(), at),
+            None => self.next.remove(job),
+        };
+        if let Some(at) = before {
+            self.order.remove(&(at, job.clone()));
+        }
+        if let Some(at) = next {
+            self.order.insert((at, job.clone()));
+        }
+    }
+
+    pub(super) fn of(&self, job: &JobName) -> Option<i64> {
+        self.next.get(job).copied()
+    }
+
+    pub(super) fn first(&self) -> Option<i64> {
+        self.order.first().map(|(at, _)| *at)
+    }
+
+    /// Those that are due, the one that was due first before the others.
+    pub(super) fn due(&self, now: i64) -> Vec<JobName> {
+        self.order.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| job.clone()).collect()
+    }
+}

@@ -1,0 +1,339 @@
+//! Ticks: the instants of schedules, each decided once.
+//!
+//! A job's `Reckoning` says up to which instant all is decided. It is recorded in the commit that decides, together with the
+//! run that comes of it; so whoever dies before that commit has decided nothing, and whoever dies after it all.
+//!
+//! - A schedule that is new, or another, counts from now: writing it down fires nothing. Before it comes into force, what
+//!   was due by the old one is decided by the old one.
+//! - A clock that is set back shows instants again that are decided. They stay decided.
+//! - A clock that is set back very far was wrong before, or is wrong now, and nobody can know which. It begins a new line
+//!   of time, so that a job does not wait for years: what comes is decided anew. If the clock then goes forward again, to
+//!   where it was, what the former line has decided is not caught up.
+//! - A clock that is set forward, a night in standby, and a server that was not there are the same: what was missed is
+//!   caught up as the job says, or is recorded as missed (verdict.rs).
+
+use super::make::Birth;
+use super::verdict::{GRACE, Verdict, verdicts};
+use super::{World, post::Post};
+use crate::effect::Effects;
+use crate::job::{CatchUp, Millis};
+use crate::run::Trigger;
+use crate::schedule::wall::{DAY, HOUR};
+use crate::schedule::{Wall, stable};
+use crate::standing::{Former, Reckoning};
+use crate::{Coming, Decided, Decision, JobName, Outcome, Run, RunNo, SkipWhy, Tick, Time, Timed};
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+
+/// What is due more often than daily is never silent for longer than this, whatever is done to the clock; as cron has it.
+const SILENT: i64 = 3 * HOUR;
+/// And this for all else.
+const SILENT_RARE: i64 = DAY;
+
+const NS: i64 = 1_000_000_000;
+
+#[cfg(test)]
+mod tests;
+
+const fn seconds(now: Time) -> i64 {
+    now.0.div_euclid(NS)
+}
+
+impl World {
+    /// With `know`: the timing of each revision that has one. What has none, or another than it was decided by, counts from
+    /// the next `Fact::Time` on.
+    pub fn know_times(&mut self, timed: impl IntoIterator<Item = (JobName, u64, Arc<Timed>)>) {
+        for (job, rev, timed) in timed {
+            if let Some(post) = self.jobs.get_mut(&job).filter(|post| post.definitions.contains_key(&rev)) {
+                post.timed.insert(rev, timed);
+            }
+        }
+        let all: Vec<JobName> = self.jobs.keys().cloned().collect();
+        for job in all {
+            self.rearm(&job);
+        }
+    }
+
+    /// The instant at which a job is due next, in UTC seconds.
+    pub fn next_of(&self, job: &JobName) -> Option<i64> {
+        self.agenda.of(job)
+    }
+
+    /// Its next instants after that one, as far as they are not decided yet.
+    pub fn coming(&self, job: &JobName, after: i64, n: usize) -> Vec<Coming> {
+        let Some(timed) = self.timed(job) else { return Vec::new() };
+        let decided = self.standing(job).and_then(|standing| standing.ticks).map_or(i64::MIN, |ticks| ticks.to);
+        timed.coming(after.max(decided), n)
+    }
+
+    /// The timing in force.
+    pub fn timed(&self, job: &JobName) -> Option<&Arc<Timed>> {
+        let post = self.jobs.get(job).filter(|post| !post.standing.removed)?;
+        post.timed.get(&post.standing.rev)
+    }
+
+    pub(super) fn next_tick(&self) -> Option<Time> {
+        self.agenda.first().map(|at| Time(at.saturating_mul(NS)))
+    }
+
+    /// After every change of what it follows from.
+    pub(super) fn rearm(&mut self, job: &JobName) {
+        let next = self.jobs.get(job).and_then(next_of);
+        self.agenda.set(job, next);
+    }
+
+    /// Definitions that came, and what was said of when they are due.
+    pub(super) fn set_times(
+        &mut self,
+        now: Time,
+        came: &[JobName],
+        mut timed: BTreeMap<JobName, Arc<Timed>>,
+        fx: &mut Effects,
+    ) {
+        for job in came {
+            self.set_time(now, job, timed.remove(job), fx);
+        }
+        for (job, timed) in timed {
+            self.set_time(now, &job, Some(timed), fx);
+        }
+    }
+
+    fn set_time(&mut self, now: Time, job: &JobName, timed: Option<Arc<Timed>>, fx: &mut Effects) {
+        let Some(post) = self.jobs.get_mut(job) else { return };
+        let rev = post.standing.rev;
+        match timed {
+            Some(timed) => post.timed.insert(rev, timed),
+            None => post.timed.remove(&rev),
+        };
+        self.reckon(now, job, fx);
+        self.rearm(job);
+    }
+
+    /// A schedule that is new, or another, counts from now.
+    fn reckon(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+        let Some(timed) = self.timed(job) else { return };
+        let (schedule, now) = (timed.sum, seconds(now));
+        self.alter(job, fx, |standing| {
+            let line = standing.rev;
+            let ticks = standing.ticks.get_or_insert(Reckoning { schedule, to: now, line, former: None });
+            if ticks.schedule != schedule {
+                *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
+            }
+        });
+    }
+
+    /// The clock was set, or may have been. How many schedules begin a new line of time.
+    pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) -> usize {
+        let now_s = seconds(now);
+        let silent = |job: &JobName| match self.timed(job) {
+            Some(timed) if !timed.rare => SILENT,
+            Some(_) | None => SILENT_RARE,
+        };
+        let decided = |job: &JobName| Some(self.standing(job)?.ticks?.to);
+        let far_back: Vec<JobName> =
+            self.jobs.keys().filter(|job| decided(job).is_some_and(|to| to - now_s > silent(job))).cloned().collect();
+        for job in &far_back {
+            self.alter(job, fx, |standing| {
+                if let Some(ticks) = &mut standing.ticks {
+                    let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
+                    ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
+                    ticks.former = Some(Former { to, since: now_s });
+                    ticks.to = now_s;
+                }
+            });
+        }
+        far_back.len()
+    }
+
+    /// All that is due by now.
+    pub(super) fn decide_ticks(&mut self, now: Time, fx: &mut Effects) {
+        if self.is_closing() {
+            return;
+        }
+        let mut absence = Absence::default();
+        for job in self.agenda.due(seconds(now)) {
+            self.decide_ticks_of(now, &job, &mut absence, fx);
+        }
+        if let Some(words) = absence.words() {
+            self.note(now, "ticks.late", None, words, fx);
+        }
+    }
+
+    fn decide_ticks_of(&mut self, now: Time, job: &JobName, absence: &mut Absence, fx: &mut Effects) {
+        let Some(timed) = self.timed(job).cloned() else { return };
+        let ticks = self.standing(job).and_then(|standing| standing.ticks);
+        let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
+            return self.reckon(now, job, fx);
+        };
+        let now_s = seconds(now);
+        // Where the former line has decided, only what happens just now is new.
+        let after =
+            ticks.former.map_or(ticks.to, |former| if now_s > former.to { former.to.max(ticks.to) } else { ticks.to });
+        let again = ticks.former.is_some_and(|former| now_s <= former.to);
+        let catch_up = if again || self.is_disabled(job) { CatchUp::None } else { timed.catch_up };
+        let verdicts = verdicts(&timed, after, now_s, catch_up);
+        let proved = ticks.former.is_none_or(|former| {
+            let on_time =
+                verdicts.iter().any(|(at, verdict)| !matches!(verdict, Verdict::Missed { .. }) && now_s - at <= GRACE);
+            now_s > former.to || (on_time && now_s - former.since > DAY)
+        });
+        // First the watermark: what the runs start may look at it.
+        self.alter(job, fx, |standing| {
+            let former = if proved { None } else { ticks.former };
+            standing.ticks = Some(Reckoning { to: now_s, former, ..ticks });
+        });
+        fx.promises |= !verdicts.is_empty();
+        let schedule = line_of(timed.sum, ticks.line);
+        for (at, verdict) in verdicts {
+            if now_s - at > GRACE {
+                absence.notes(job, at, &verdict);
+            }
+            let decision = self.carry_out(now, job, &timed, at, verdict, fx);
+            let tick = Tick { job: job.clone(), schedule, at };
+            fx.ticks.push(Decided { tick, decided_at: now, decision });
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        now: Time,
+        job: &JobName,
+        timed: &Timed,
+        at: i64,
+        verdict: Verdict,
+        fx: &mut Effects,
+    ) -> Decision {
+        let (caught_up, missed, of_many, late) = match verdict {
+            Verdict::Missed { count, until } => return Decision::Missed { count, until },
+            Verdict::Closed { by } => return Decision::Suppressed { by },
+            Verdict::Run { caught_up, missed, of_many, late } => (caught_up, missed, of_many, late),
+        };
+        let nominal = Time(at.saturating_mul(NS));
+        let late_ms = u64::try_from(now.millis().saturating_sub(nominal.millis())).unwrap_or(0);
+        let mut wait = timed.wait(job, self.mint.last());
+        let mut from = nominal;
+        if late {
+            wait = Millis(wait.0.saturating_add(timed.delay.0));
+            from = now;
+        }
+        let trigger = Trigger::Schedule { at, late_ms };
+        let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
+        let is_service = self.job(job).is_some_and(|job| job.life.is_service());
+        let disabled = self.is_disabled(job);
+        if !disabled {
+            self.pull(now, job, fx);
+        }
+        let run = if of_many && !is_service && !disabled {
+            // They would be in each other's way; so they take turns instead.
+            self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
+        } else {
+            self.ask_for(now, job, birth, fx)
+        };
+        match run {
+            Some(run) => decision_of(&run, caught_up, missed),
+            None => self.service_was_started(job),
+        }
+    }
+
+    /// A service that is up already stays as it is; its run is the one that the tick wanted.
+    fn service_was_started(&self, job: &JobName) -> Decision {
+        match self.runs_of(job).next_back() {
+            Some(run) => Decision::Run { run: run.no },
+            None => Decision::Suppressed { by: "it has no slot to run in".to_string() },
+        }
+    }
+
+    /// `@reboot`: once for each boot of the machine, of jobs that were defined before it.
+    pub(super) fn decide_boot(&mut self, now: Time, jobs: &[JobName], fx: &mut Effects) {
+        for job in jobs {
+            let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
+            let wait = timed.wait(job, self.mint.last());
+            let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot) };
+            if !self.is_disabled(job) {
+                self.pull(now, job, fx);
+            }
+            let decision = match self.ask_for(now, job, birth, fx) {
+                Some(run) => decision_of(&run, false, 0),
+                None => self.service_was_started(job),
+            };
+            let schedule = stable(&self.boot, &format!("{}", timed.sum));
+            let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
+            fx.ticks.push(Decided { tick, decided_at: now, decision });
+        }
+    }
+}
+
+/// That nobody was there when jobs were due: said once for all of them.
+#[derive(Default)]
+struct Absence {
+    since: Option<i64>,
+    last: Option<JobName>,
+    jobs: usize,
+    missed: u64,
+    caught_up: usize,
+}
+
+impl Absence {
+    fn notes(&mut self, job: &JobName, at: i64, verdict: &Verdict) {
+        match verdict {
+            Verdict::Run { late: true, .. } => self.caught_up += 1,
+            Verdict::Missed { count, .. } => self.missed += count,
+            Verdict::Run { late: false, .. } | Verdict::Closed { .. } => return,
+        }
+        self.since = Some(self.since.map_or(at, |since| since.min(at)));
+        if self.last.as_ref() != Some(job) {
+            self.last = Some(job.clone());
+            self.jobs += 1;
+        }
+    }
+
+    fn words(&self) -> Option<String> {
+        let since = Wall(self.since?);
+        let of = if self.jobs == 1 { "a job".to_string() } else { format!("{} jobs", self.jobs) };
+        let (missed, caught_up) = (self.missed, self.caught_up);
+        let was = if self.jobs == 1 { "was" } else { "were" };
+        let sums = format!("{caught_up} caught up, {missed} missed");
+        Some(format!("nobody was there when {of} {was} due, from {since} UTC on: {sums}"))
+    }
+}
+
+impl crate::Standing {
+    /// What its ticks are called in the ledger, as long as this line of time goes on.
+    pub fn line_of_ticks(&self) -> Option<u64> {
+        self.ticks.map(|ticks| line_of(ticks.schedule, ticks.line))
+    }
+
+    /// They are decided at least as far as that, whatever it says itself.
+    pub fn decided_to(&mut self, at: i64) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.to = ticks.to.max(at);
+        }
+    }
+}
+
+/// `0`, long ago, asks for a look at once: it was decided by another schedule, or never.
+fn next_of(post: &Post) -> Option<i64> {
+    let timed = post.timed.get(&post.standing.rev).filter(|_| !post.standing.removed)?;
+    match post.standing.ticks {
+        Some(ticks) if ticks.schedule == timed.sum => timed.next_after(ticks.to),
+        Some(_) | None => Some(0),
+    }
+}
+
+/// The same schedule on another line of time has other ticks.
+fn line_of(sum: u64, line: u64) -> u64 {
+    stable(&format!("{sum}"), &format!("{line}"))
+}
+
+fn decision_of(run: &Run, caught_up: bool, missed: u64) -> Decision {
+    let run_no: RunNo = run.no;
+    match run.outcome() {
+        Some(Outcome::Skipped(SkipWhy::Disabled)) => Decision::SkippedDisabled { run: run_no },
+        Some(Outcome::Skipped(SkipWhy::Overlap)) => Decision::SkippedOverlap { run: run_no },
+        _ if caught_up => Decision::CaughtUp { run: run_no, missed },
+        _ => Decision::Run { run: run_no },
+    }
+}

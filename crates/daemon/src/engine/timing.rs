@@ -1,0 +1,147 @@
+//! From a definition's words to its timing: with the zones and calendars of this machine, which the rules cannot read.
+
+use kin_api::zones::{NoZone, Zones};
+use kin_config::settings;
+use kin_core::JobName;
+use kin_core::job::Job;
+use kin_core::schedule::{Date, Dst, Schedule, Zone};
+use kin_core::timed::{Calendar, Timed, Untimed};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What all schedules of this server share.
+#[derive(Debug)]
+pub struct Times {
+    zones: Zones,
+    /// As they were when they were first asked for.
+    loaded: BTreeMap<Option<String>, Arc<Zone>>,
+    /// Of so many, somebody knows the files.
+    told: usize,
+    /// Whose jitter it is.
+    host: String,
+    /// `[kin] timezone`; else the machine's own.
+    timezone: Option<String>,
+    calendars: BTreeMap<String, settings::Calendar>,
+}
+
+impl Times {
+    pub fn new(settings: &settings::Settings) -> Times {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let mut times = Times {
+            zones: Zones::of_process(),
+            loaded: BTreeMap::new(),
+            told: 0,
+            host,
+            timezone: None,
+            calendars: BTreeMap::new(),
+        };
+        times.settle(settings);
+        times
+    }
+
+    /// `[kin] timezone`.
+    pub(super) fn timezone(&self) -> Option<&str> {
+        self.timezone.as_deref()
+    }
+
+    /// What `[kin]` says now. True: it is not what it said before.
+    pub(super) fn settle(&mut self, settings: &settings::Settings) -> bool {
+        if self.timezone == settings.timezone && self.calendars == settings.calendars {
+            return false;
+        }
+        self.timezone.clone_from(&settings.timezone);
+        self.calendars.clone_from(&settings.calendars);
+        true
+    }
+
+    /// The files that its zones are from, when there is another zone among them.
+    pub(super) fn other_files(&mut self) -> Option<BTreeSet<PathBuf>> {
+        let grown = std::mem::replace(&mut self.told, self.loaded.len()) != self.loaded.len();
+        grown.then(|| self.loaded.keys().flat_map(|name| self.zones.files(name.as_deref())).collect())
+    }
+
+    /// Reads the zones again: the names of those that say something else now. One that cannot be read stays as it was.
+    pub(super) fn read_again(&mut self) -> Vec<String> {
+        let mut others = Vec::new();
+        for (name, known) in &mut self.loaded {
+            match read(&self.zones, name.as_deref()) {
+                Ok(zone) if zone != **known => {
+                    others.push(zone.name().to_owned());
+                    *known = Arc::new(zone);
+                }
+                Ok(_) => {}
+                Err(why) => crate::say!("kin daemon: a time zone stays as it was: {why}"),
+            }
+        }
+        others
+    }
+
+    /// Of each revision that has one. What has none that can be followed is said, and is due at no time.
+    pub(super) fn of_all<'a>(
+        &mut self,
+        revisions: impl IntoIterator<Item = (u64, &'a Arc<Job>)>,
+    ) -> Vec<(JobName, u64, Arc<Timed>)> {
+        let mut all = Vec::new();
+        for (rev, job) in revisions {
+            match self.of(job) {
+                Ok(timed) => all.extend(timed.map(|timed| (job.name.clone(), rev, timed))),
+                Err(why) => crate::say!("kin daemon: {}", untimed(job, &why)),
+            }
+        }
+        all
+    }
+
+    /// `None`: it has no schedule.
+    pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
+        let Times { zones, loaded, host, timezone, calendars, told: _ } = self;
+        let mut zone = |name: Option<&str>| {
+            let name = name.map(str::to_owned).or_else(|| timezone.clone());
+            if let Some(zone) = loaded.get(&name) {
+                return Some(zone.clone());
+            }
+            let zone = Arc::new(read(zones, name.as_deref()).ok()?);
+            loaded.insert(name, zone.clone());
+            Some(zone)
+        };
+        // Blackouts without an offset are meant by the server's clocks, whatever the job's are.
+        let here = if job.time.calendars.is_empty() { None } else { zone(None) };
+        let calendar = |name: &str| calendar(calendars.get(name)?, here.as_deref()?);
+        Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
+    }
+}
+
+fn read(zones: &Zones, name: Option<&str>) -> Result<Zone, NoZone> {
+    name.map_or_else(|| zones.local(), |name| zones.load(name))
+}
+
+/// What is said of a job whose schedule cannot be followed.
+pub(super) fn untimed(job: &Job, why: &Untimed) -> String {
+    format!("{} is due at no time: {why}", job.name)
+}
+
+/// Settings count days from Monday, the rules from Sunday.
+fn calendar(of: &settings::Calendar, here: &Zone) -> Option<Calendar> {
+    let weekdays = of.weekdays.iter().fold(0, |days, day| days | 1 << ((day + 1) % 7));
+    let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
+    let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
+    let blackouts = of.blackouts.iter().map(|text| stretch(text, here)).collect::<Option<_>>()?;
+    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, blackouts })
+}
+
+/// `2026-12-24T18:00/2026-12-27T06:00`, each end as `@at` has it.
+fn stretch(text: &str, here: &Zone) -> Option<(i64, i64)> {
+    let instant = |text: &str| {
+        let schedule = Schedule::parse(&format!("@at {text}"), "", Dst::Once).ok()?;
+        Some(schedule.next_after(i64::MIN / 2, here)?.at)
+    };
+    let (from, to) = text.split_once('/')?;
+    Some((instant(from)?, instant(to)?))
+}
+
+/// `2026-12-24`.
+fn date(text: &str) -> Option<Date> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Date::new(year, month, day)
+}

@@ -1,0 +1,30 @@
+//! The files of time zones: when one of those that schedules depend on changes, the engine is told.
+
+use crate::engine::Handle;
+use crate::jobfiles::Watches;
+use std::io;
+use std::path::PathBuf;
+
+/// Watches for as long as the runtime lives. Must be called inside it.
+pub(crate) fn begin(engine: &Handle) -> io::Result<()> {
+    let engine = engine.clone();
+    let mut watches = Watches::new()?;
+    let mut files = engine.zones();
+    tokio::spawn(async move {
+        loop {
+            let now: Vec<PathBuf> = files.borrow_and_update().iter().cloned().collect();
+            watches.set_files(now.iter().map(PathBuf::as_path));
+            // Also what changed before it was watched.
+            engine.zones_changed();
+            tokio::select! {
+                heard = watches.quiet_after_news() => if heard.is_err() {
+                    return;
+                },
+                changed = files.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
+    });
+    Ok(())
+}

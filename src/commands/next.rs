@@ -1,0 +1,77 @@
+//! `kin next`
+
+use crate::cli::Face;
+use crate::commands::unwritable;
+use crate::durations;
+use crate::job;
+use crate::listing::{self, JsonArgs};
+use crate::report::Failure;
+use crate::ticks;
+use clap::Args;
+use kin_client::api::tick::DueQuery;
+
+/// As many as the server tells at once.
+const MOST: u32 = 10_000;
+const FEW: u32 = 50;
+
+/// When jobs are due: the coming instants of all schedules, in order.
+///
+/// What is disabled, and what a calendar forbids, is shown and marked. What was decided of instants that are past, kin log
+/// --ticks shows; what an expression does, kin cron.
+#[derive(Args, Debug)]
+#[command(after_help = "EXAMPLE\n  kin next\n  kin next backup --within 30d\n  kin next --within 7d --ics > jobs.ics")]
+pub(crate) struct NextArgs {
+    /// Only this job, or jobs: a glob, @tag.
+    #[arg(value_name = "JOB")]
+    of: Option<String>,
+    /// The same, by name.
+    #[arg(long, value_name = "JOB", conflicts_with = "of")]
+    job: Option<String>,
+    /// Only what is due so soon.
+    #[arg(long, value_name = "TIME", default_value = "24h")]
+    within: String,
+    /// At most so many, 50 unless told; 0 is as many as the server tells, ten thousand.
+    #[arg(long, short = 'n', value_name = "N")]
+    limit: Option<u32>,
+    /// As a calendar, for programs that show one.
+    #[arg(long, conflicts_with = "json")]
+    ics: bool,
+    #[command(flatten)]
+    json: JsonArgs,
+}
+
+impl NextArgs {
+    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let within = durations::parse(&self.within).map_err(|e| Failure::usage(format!("--within: {e}")))?;
+        let job = self.of.or(self.job);
+        let query = DueQuery {
+            job: job.clone(),
+            within_ms: u64::try_from(within.as_millis()).ok(),
+            limit: Some(match self.limit {
+                Some(0) => MOST,
+                limit => limit.unwrap_or(FEW),
+            }),
+        };
+        let list = face.client.due(&query).await?;
+        if let (Some(job), true) = (&job, list.due.is_empty()) {
+            let all = face.client.jobs(None).await?;
+            if job::meant(&face.client, std::slice::from_ref(job)).await?.jobs.is_empty() {
+                return Err(job::no_such(job, all.iter().map(|job| job.name.as_str())));
+            }
+        }
+        let text = match (self.json.json, self.ics) {
+            (Some(form), _) => listing::json(&list.due, form).map_err(unwritable)?,
+            (None, true) => ticks::calendar(&list.due, &face.screen),
+            (None, false) if list.due.is_empty() => {
+                face.screen.note(&format!("nothing is due within {}", durations::show(within)));
+                String::new()
+            }
+            (None, false) => ticks::coming(&list.due, &face.screen),
+        };
+        face.screen.print(&text)?;
+        if list.more && self.limit.is_none() {
+            face.screen.note(&format!("only the first {} are shown; -n shows more", list.due.len()));
+        }
+        Ok(0)
+    }
+}
