@@ -175,6 +175,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         readers: Readers::new(config.state.clone()),
     };
     let reserved = ledger.mint_reserved();
+    let survivors = Survivors::new(&dirs);
     let mut engine = Engine {
         dirs,
         world: World::load(config.boot.clone(), Mint::after(reserved), []),
@@ -184,7 +185,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         tables: Tables::default(),
         told: None,
         front: None,
-        survivors: Survivors::default(),
+        survivors,
         sender,
         inputs,
         committed,

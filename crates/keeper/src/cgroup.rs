@@ -254,7 +254,12 @@ impl Offered {
 /// Where the runs' cgroups may be, best first.
 fn places(own: &Path, state: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let delegated = own.parent().filter(|_| own.file_name() == Some(OsStr::new("ctl"))).map(|unit| unit.join("r"));
-    delegated.into_iter().chain([own.join(format!("kin-{:08x}", hash(state) as u32))])
+    delegated.into_iter().chain([own.join(place_name(state))])
+}
+
+/// Below which the runs of this state directory have their cgroups, wherever its server lives.
+pub(crate) fn place_name(state: &Path) -> String {
+    format!("kin-{:08x}", hash(state) as u32)
 }
 
 /// Hands the controllers down to where the runs' place will be: possible only where no process sits beside it, which is

@@ -7,11 +7,12 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+pub mod abandoned;
 mod backup;
 pub mod boot;
 pub mod cgroup;
 mod chain;
-mod clock;
+pub mod clock;
 mod conn;
 mod daemon;
 pub mod fault;

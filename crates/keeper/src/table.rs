@@ -1,6 +1,7 @@
 //! The run table: what a generation of keeper knows of its runs, in memory that outlives it.
 //!
-//! A file on tmpfs, mapped shared by elder, keeper and daemon. Only its owner writes (and, between clone and exec, the
+//! A file on tmpfs, mapped shared by elder, keeper and daemon. Only its owner writes: the keeper that serves it; of one that
+//! nobody serves any more the daemon, which then sees to the runs that outlived their keepers. (And, between clone and exec, the
 //! child: its pid is put there by the kernel before it first runs, its failed step by itself). Each change is plain
 //! stores followed by a release store of `state`, so a reader that sees the state sees what belongs to it.
 //!
@@ -87,7 +88,7 @@ pub struct Header {
 
 /// One run. 256 bytes, atomics only.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Slot {
     pub state: AtomicU32,
     /// Written by the kernel before the child first runs.
@@ -292,6 +293,12 @@ impl Table {
         // Followed on purpose: after the directory was made again, the name is a link to a living keeper's descriptor.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Table::from_file(rustix::fs::open(path, flags, Mode::empty())?, false)
+    }
+
+    /// Maps a table that nobody serves any more, to go on noting in it what is done with the runs that outlived its keepers.
+    pub fn open_orphan(path: &Path) -> io::Result<Table> {
+        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+        Table::from_file(file, true)
     }
 
     /// Maps a table that was handed over as a descriptor (after an upgrade).

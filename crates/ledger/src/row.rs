@@ -274,7 +274,7 @@ fn pack_state(p: &mut Packer, state: &RunState) {
             p.number(u64::from(*unowned) | u64::from(*interrupted) << 1);
         }
         RunState::Stopping { why, kind } => {
-            p.number(pack_why(Some(*why)) | if *kind == StopKind::Kill { KILL } else { 0 })
+            p.number(pack_why(Some(*why)) | if *kind == StopKind::Kill { KILL } else { 0 });
         }
         RunState::Draining { why } => p.number(pack_why(*why)),
         RunState::Held { on: Hold::Needs(_) } | RunState::Queued | RunState::Ended { .. } => {}

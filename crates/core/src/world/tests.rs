@@ -279,7 +279,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         Just(Phase::Intent),
         Just(Phase::Running),
         close.clone().prop_map(Phase::Exited),
-        close.clone().prop_map(Phase::Drained),
+        close.prop_map(Phase::Drained),
     ];
     let seen = phase.prop_map(Seen::bare);
     let runs = proptest::collection::btree_set(run.clone(), 0..6);
@@ -293,7 +293,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => (1u64..4).prop_map(|generation| Fact::KeeperGone { generation }),
         2 => (proptest::option::of(1u64..4), runs.clone(), runs)
             .prop_map(|(keeper, found, unproven)| Fact::Settled(Settled { keeper, found, unproven })),
-        1 => (run.clone(), seen).prop_map(|(run, seen)| Fact::Survivor { run, seen }),
+        1 => (run, seen).prop_map(|(run, seen)| Fact::Survivor { run, seen }),
     ]
 }
 
