@@ -44,6 +44,8 @@ const ERR: u64 = 1 << 2;
 const MASTER: u64 = 1 << 3;
 const PIPE_IN: u64 = 1 << 4;
 const TYPED: u64 = 1 << 5;
+const OUT_ASIDE: u64 = 1 << 6;
+const ERR_ASIDE: u64 = 1 << 7;
 
 fn head(kind: Kind, which: u64, generation: u64, slot: u64, run: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
@@ -121,6 +123,8 @@ impl Keeper {
             parcel.put(PIPE_IN, Some(&tty.pipe_in));
             parcel.put(TYPED, Some(&tty.typed));
         }
+        parcel.put(OUT_ASIDE, live.out.aside.as_ref());
+        parcel.put(ERR_ASIDE, live.err.aside.as_ref());
         let head = head(Kind::Run, parcel.which, generation, u64::from(live.slot), live.run);
         let sent = parcel.send(backup, &head).is_ok();
         *unkicked += 1;
@@ -257,6 +261,7 @@ impl Keeper {
         {
             live.tty = Some(Tty { master, pipe_in, typed, wake: None, ended: false });
         }
+        (live.out.aside, live.err.aside) = (arrived.take(OUT_ASIDE), arrived.take(ERR_ASIDE));
         generation.lives.insert(live);
         true
     }

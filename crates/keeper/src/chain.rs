@@ -208,7 +208,7 @@ impl Keeper {
     fn become_younger(&mut self, elder: u32, pidfd: OwnedFd, at: usize, backup: OwnedFd) -> io::Result<()> {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
-        self.mover = crate::output::Mover::new()?;
+        self.mover = crate::output::Mover::new(self.mover.splices())?;
         self.watch = None;
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();
@@ -411,6 +411,8 @@ impl Keeper {
         match pidfd {
             Some(pidfd) => {
                 self.serve_run(at, live, pidfd);
+                // What was taken out of a pipe and not written yet wakes nobody.
+                self.look_both(at, slot_at, run);
                 self.send_rung(at, slot_at, run);
             }
             None => {
@@ -434,7 +436,11 @@ impl Keeper {
             }
             live.look_at = clock::mono();
             match live.pidfd.take() {
-                Some(pidfd) => self.serve_run(at, live, pidfd),
+                Some(pidfd) => {
+                    let run = live.run;
+                    self.serve_run(at, live, pidfd);
+                    self.look_both(at, slot_at, run);
+                }
                 None => self.serve_streams(at, live),
             }
         }

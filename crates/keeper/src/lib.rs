@@ -10,6 +10,7 @@
 pub mod abandoned;
 mod backup;
 pub mod boot;
+mod byhand;
 pub mod cgroup;
 mod chain;
 pub mod clock;

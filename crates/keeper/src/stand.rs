@@ -226,7 +226,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
     Ok(Keeper {
         boot: crate::boot::identity(),
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-        mover: Mover::new()?,
+        mover: Mover::new(crate::byhand::splices(&place.state))?,
         arena: Arena::new()?,
         restore,
         cgroups: Cgroups::open(&place.state),

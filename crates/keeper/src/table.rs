@@ -134,7 +134,10 @@ pub struct Slot {
     /// From and to disks, by the leader and whom it waited for.
     pub read_bytes: AtomicU64,
     pub write_bytes: AtomicU64,
-    pub spare: [AtomicU64; 5],
+    /// Where in its stream the bytes belong that lie in a stream's second pipe (see `byhand`).
+    pub out_placed: AtomicU64,
+    pub err_placed: AtomicU64,
+    pub spare: [AtomicU64; 3],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -240,6 +243,8 @@ impl Slot {
             &self.typed_on,
             &self.read_bytes,
             &self.write_bytes,
+            &self.out_placed,
+            &self.err_placed,
         ] {
             long.store(0, Ordering::Relaxed);
         }
