@@ -12,7 +12,7 @@
 
 use crate::clock::{self, MS, SECOND};
 use crate::generation::{Generation, Serving};
-use crate::keeper::{Keeper, Role, Younger, arm, disarm};
+use crate::keeper::{Keeper, Kept, Role, Younger, arm, disarm};
 use crate::live::{Live, Lives};
 use crate::place::Place;
 use crate::start::{has_begun, has_pid};
@@ -191,6 +191,7 @@ impl Keeper {
                 if let Some(generation) = self.generations[at].as_ref() {
                     generation.table.header().owner.store(child as u32, Ordering::Relaxed);
                 }
+                self.kept = Kept::Whole;
                 self.role = Role::Elder { younger: Some(younger), fork_at: 0 };
             }
             Side::Child => {
@@ -213,6 +214,7 @@ impl Keeper {
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();
         self.postponed.clear();
+        self.kept = Kept::Whole;
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();
@@ -242,7 +244,7 @@ impl Keeper {
         // Only now may the elder call the chain whole.
         crate::backup::say_it_stands(&backup)?;
         rustix::io::write(&self.kick, &1u64.to_ne_bytes())?;
-        self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
+        self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0, kick_at: 0 };
         // If it died before we could look, the number may already be another's.
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get() as u32);
         if parent != elder {

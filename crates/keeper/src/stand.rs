@@ -259,6 +259,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         place_lost: None,
         leftovers: crate::leftovers::Leftovers::with_room(),
         deaf: None,
+        kept: crate::keeper::Kept::Whole,
         postponed: VecDeque::with_capacity(POSTPONED),
         place,
     })

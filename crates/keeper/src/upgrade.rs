@@ -220,6 +220,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                     pidfd: words.must()?,
                     backup: words.must()?,
                     unkicked: 0,
+                    kick_at: clock::mono(),
                 });
             }
             "generation" => {
@@ -270,7 +271,8 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     let mut hands_now = Hands::new(hand);
     for (kept, key, fds) in hands {
         if kept {
-            hands_now.keep_on(key, fds);
+            // Sent once more than needed, at worst.
+            hands_now.keep_on(key, fds, false);
         } else {
             hands_now.keep(key, fds);
         }

@@ -344,7 +344,8 @@ impl Keeper {
             self.retire();
         }
         self.sweep();
-        self.nudge();
+        self.nudge_to_look();
+        self.kick_soon();
     }
 
     /// A leaky run's last writer has gone.
