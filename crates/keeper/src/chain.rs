@@ -145,6 +145,7 @@ impl Keeper {
 
     fn fork_younger(&mut self) -> io::Result<Side> {
         let generation = new_generation(&self.place, &self.boot, Serving::Backup)?;
+        generation.table.header().cgroups.store(self.cgroups.number(), Ordering::Relaxed);
         let id = generation.id;
         let elder = std::process::id();
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;

@@ -48,7 +48,7 @@ mod watch;
 pub mod wire;
 
 pub use daemon::CLOSED;
-pub use stand::main;
+pub use stand::{NO_CGROUPS, main};
 pub use vanish::MADE_AGAIN;
 
 /// A line for `server.log`, which is where our standard error goes. A keeper must never end because it cannot speak.

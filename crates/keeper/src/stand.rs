@@ -188,6 +188,10 @@ fn stand(
         kick: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?,
         daemon: Daemon::new(),
     })?;
+    generation.table.header().cgroups.store(keeper.cgroups.number(), std::sync::atomic::Ordering::Relaxed);
+    if let Cgroups::None { why } = &keeper.cgroups {
+        std::fs::write(keeper.place.run.join(NO_CGROUPS), why.words())?;
+    }
     keeper.own = keeper.add_generation(generation);
     if let Some(own) = keeper.generations[keeper.own].as_ref() {
         arm(&keeper.epoll, &own.listener, Token::Listener { generation: keeper.own as u16 }, EventFlags::IN, false);
@@ -281,6 +285,9 @@ pub(crate) fn listen_notify(place: &Place) -> io::Result<OwnedFd> {
     crate::chain::name_socket(place, "notify.sock", &socket, Mode::from_raw_mode(0o666), |_| Ok(()))?;
     Ok(socket)
 }
+
+/// Left in the runtime directory by an elder whose runs have no cgroups of their own, and why; the daemon tells it, once.
+pub const NO_CGROUPS: &str = "no-cgroups";
 
 /// So many starts may wait to be refused.
 pub(crate) const POSTPONED: usize = 256;

@@ -83,7 +83,8 @@ pub struct Header {
     pub boot: [AtomicU64; 8],
     /// Not zero: some slot may be DEGRADED. A hint that saves looking at all of them.
     pub strained: AtomicU32,
-    spare: AtomicU32,
+    /// Whether runs have cgroups, and if not why (`cgroup::Lack`).
+    pub cgroups: AtomicU32,
 }
 
 /// One run. 256 bytes, atomics only.

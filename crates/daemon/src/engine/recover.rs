@@ -220,6 +220,7 @@ impl Engine {
             self.first_facts(batch);
         }
         self.say_made_again(batch);
+        self.say_no_cgroups(batch);
         let busy = self.connect_all();
         let keeper = self.told.map(|told| told.keeper);
         if self.link.connected().next().is_none() && !busy {
@@ -298,6 +299,21 @@ impl Engine {
             self.note("server.directory", what, batch);
             batch.read.push(left);
         }
+    }
+
+    /// Once for each server: its elder left a word of it.
+    fn say_no_cgroups(&mut self, batch: &mut Batch) {
+        let left = self.dirs.run.join(kin_keeper::NO_CGROUPS);
+        if batch.read.contains(&left) {
+            return;
+        }
+        // Not there: nothing is lacking, or it was said.
+        let Ok(why) = std::fs::read_to_string(&left) else { return };
+        let what = format!(
+            "runs have no cgroups of their own: {why}. Their processes are found by other traces, and limits are refused"
+        );
+        self.note("server.cgroups", what, batch);
+        batch.read.push(left);
     }
 
     // ---- reading tables ----
