@@ -51,22 +51,15 @@ fn until_quiet(server: &Server) {
     });
 }
 
-/// The elder sleeps: it is woken by each 64th start, and until then keeps its duplicates of runs that have ended. So
-/// runs one after the other, more than that, leave it with those of very few.
-fn settle(server: &Server) {
-    until_quiet(server);
-    for _ in 0..70 {
-        let run = server.submit(&server.request(&["true"]));
-        server.wait_end(run["id"].as_str().expect("an id"));
-    }
-    until_quiet(server);
-}
-
 #[test]
 fn after_many_runs_and_deaths_everybody_has_as_many_descriptors_as_before() {
     let server = Server::start(KIN);
+    let elders = || open(&server)[&Role::Elder].len();
+    let fresh = elders();
     batch(&server, 20);
-    settle(&server);
+    until_quiet(&server);
+    // Nobody starts anything any more, and the elder lets go all the same of what it held of those that have ended.
+    eventually("the elder holds nothing of them", server::DEADLINE, || (elders() <= fresh).then_some(()));
     let before = open(&server);
     let mut done = 0;
     let mut victims = [Role::Daemon, Role::Keeper, Role::Elder].into_iter().cycle();
@@ -80,7 +73,7 @@ fn after_many_runs_and_deaths_everybody_has_as_many_descriptors_as_before() {
             until_quiet(&server);
         }
     }
-    settle(&server);
+    until_quiet(&server);
     // Who has just answered may still hold the answer's connection.
     let mut last = before.clone();
     let back = testkit::within(server::DEADLINE, || {
@@ -93,5 +86,22 @@ fn after_many_runs_and_deaths_everybody_has_as_many_descriptors_as_before() {
     assert!(ledger_connections(&server) <= 10, "{}", ledger_connections(&server));
     let counts: Vec<_> = before.iter().map(|(role, had)| (role.word(), had.len(), last[role].len())).collect();
     println!("{done} runs: {counts:?}");
+    server.shutdown();
+}
+
+#[test]
+fn the_elder_lets_go_of_what_it_held_of_runs_that_have_ended_though_none_is_started() {
+    let server = Server::start(KIN);
+    let elders = || open(&server)[&Role::Elder].len();
+    let fresh = elders();
+    let ids: Vec<String> = (0..70)
+        .map(|_| server.submit(&server.request(&["sleep", "1000"]))["id"].as_str().expect("an id").to_string())
+        .collect();
+    eventually("it holds two pipes and a spec of each", server::DEADLINE, || (elders() >= fresh + 210).then_some(()));
+    for id in &ids {
+        server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+    }
+    until_quiet(&server);
+    eventually("it lets go", server::DEADLINE, || (elders() <= fresh).then_some(()));
     server.shutdown();
 }

@@ -169,6 +169,40 @@ fn a_guard_is_degraded_while_the_elder_cannot_hold_a_runs_output_and_whole_again
     server.stop();
 }
 
+/// A listening socket is kept by both, or the guard is not whole.
+#[test]
+fn a_kept_socket_that_the_elder_could_not_take_is_sent_again() {
+    let server = server::Options::new(KIN).prepare();
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a port").port();
+    let job =
+        format!("[web]\ncommand = 'exec sleep 1000'\nsockets = [{{ name = 'http', tcp = '127.0.0.1:{port}' }}]\n");
+    std::fs::write(server.home().join("jobs.toml"), job).expect("written");
+    server.start_again();
+    let elder = server.pid(Role::Elder).expect("an elder");
+    leave_room(elder, 0);
+    server.http().post("/v1/reload", &serde_json::json!({})).expect(200);
+    let made = server.http().post("/v1/jobs/web/run", &serde_json::json!({})).json();
+    let id = made["id"].as_str().unwrap_or_else(|| panic!("{made}")).to_string();
+    server.wait_state(&id, &["running"]);
+    let guard = || server.http().get("/v1/server").expect(200).json()["guard"].as_str().map(String::from);
+    eventually("the guard is not whole", server::DEADLINE, || (guard()? == "degraded").then_some(()));
+    server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+    server.wait_end(&id);
+    limit_descriptors(elder, 4096);
+    // Whatever wakes the elder next brings the two together.
+    eventually("whole again", server::DEADLINE, || {
+        let id = server.submit(&server.request(&["true"]))["id"].as_str()?.to_string();
+        server.wait_end(&id);
+        (guard()? == "whole").then_some(())
+    });
+    let is_there = || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    assert!(is_there());
+    server.kill(Role::Keeper).expect("a keeper");
+    server.wait_whole(server::DEADLINE);
+    assert!(is_there(), "the elder has it");
+    server.stop();
+}
+
 #[test]
 fn what_protects_the_keepers_from_the_oom_killer_does_not_protect_the_daemon() {
     if !is_root() {

@@ -155,3 +155,54 @@ fn inv_16_an_idle_server_sleeps() {
     assert!(quiet(3), "woken without cause: elder, keeper, daemon {pids:?}");
     server.shutdown();
 }
+
+fn check(server: &Server, name: &str) -> Value {
+    let doctor = server.http().get("/v1/server/doctor").expect(200).json();
+    let mut checks = doctor["checks"].as_array().expect("checks").iter();
+    checks.find(|check| check["name"] == name).cloned().unwrap_or_else(|| panic!("{doctor}"))
+}
+
+/// How often the history says it.
+fn told(server: &Server, kind: &str) -> usize {
+    let log = std::fs::read_to_string(server.state().join("events.log")).unwrap_or_default();
+    log.lines().filter(|line| line.contains(kind)).count()
+}
+
+/// As it is for a user whose cgroup is not his: the hierarchy can be seen, and nothing be made in it.
+#[test]
+fn a_server_without_cgroups_says_so_once_and_does_its_work() {
+    if !is_root() {
+        return not_run("only root may take a mount away");
+    }
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").expect("read");
+    let mount = mounts.lines().find(|line| line.contains(" - cgroup2 ")).and_then(|line| line.split(' ').nth(4));
+    let Some(mount) = mount else { return not_run("no cgroup2 is mounted") };
+    let read_only = format!("mount --bind {mount} {mount} && mount -o remount,bind,ro {mount}");
+    let (_dir, kin) = limited(&format!("exec unshare -m sh -c '{read_only} && exec \"$0\" \"$@\"'"));
+    let with = Server::start(KIN);
+    if check(&with, "cgroups")["result"] != "ok" {
+        return not_run("no cgroup can be made here anyway");
+    }
+    assert_eq!(told(&with, "server.cgroups"), 0);
+    with.shutdown();
+    let server = Server::start(&kin);
+    let said = check(&server, "cgroups");
+    assert_eq!(said["result"], "warning", "{said}");
+    assert!(said["message"].as_str().is_some_and(|text| text.contains("not writable")), "{said}");
+    assert!(said["hint"].as_str().is_some_and(|text| text.contains("Delegate=yes")), "{said}");
+    testkit::eventually("the history says it", testkit::server::DEADLINE, || {
+        (told(&server, "server.cgroups") == 1).then_some(())
+    });
+    for role in [testkit::Role::Daemon, testkit::Role::Elder, testkit::Role::Keeper, testkit::Role::Daemon] {
+        server.kill(role).expect("one to kill");
+        server.wait_whole(testkit::server::DEADLINE);
+    }
+    let id = server.submit(&server.request(&["sh", "-c", "setsid sleep 1000 & exec sleep 1000"]));
+    let id = id["id"].as_str().expect("an id").to_string();
+    server.wait_state(&id, &["running"]);
+    assert_eq!(check(&server, "cgroups")["result"], "warning", "whoever is elder by now says it too");
+    server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+    assert_eq!(server.wait_end(&id)["outcome"], "stopped");
+    assert_eq!(told(&server, "server.cgroups"), 1, "once, however often somebody dies");
+    server.shutdown();
+}

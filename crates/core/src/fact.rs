@@ -1,6 +1,6 @@
 //! What happened. A fact is never refused: a surprising one is news, and is recorded as such.
 
-use crate::seen::{Close, Seen};
+use crate::seen::Seen;
 use crate::{Run, RunNo, SpawnStep};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -22,10 +22,8 @@ pub enum Fact {
     Settled(Settled),
     /// All that could be learned of an earlier boot has been said: its rows did not survive it.
     Booted,
-    /// Both keepers are dead, and this run lives on without them.
+    /// Both keepers are dead, and this run lives on without them. (Its end is said as that of a slot is.)
     Survivor { run: RunNo, seen: Seen },
-    /// A survivor is gone; `close` says how, if anybody could learn it.
-    SurvivorGone { run: RunNo, close: Close },
     /// It is `now`: what was due is.
     Time,
     /// The wall clock was set, by so many nanoseconds: what waits for an instant waits as long as it was to.

@@ -15,6 +15,7 @@
 //! never a loop.
 
 use crate::job::Millis;
+use crate::wish::StopKind;
 use crate::{Exit, JobName, Outcome, RunId, RunNo, Time};
 use alloc::collections::BTreeMap;
 use alloc::{string::String, vec::Vec};
@@ -73,9 +74,11 @@ pub enum RunState {
         interrupted: bool,
     },
     /// Somebody wants its end; the keeper climbs the ladder. Also a run whose stop came while it was starting: one that
-    /// was never seen alive (`started_at` is empty) and turns out to have no slot is cancelled.
+    /// was never seen alive (`started_at` is empty) and turns out to have no slot is cancelled. `kind` is what is said again
+    /// to whoever has it, so that a kill stays one whoever dies before it is sent.
     Stopping {
         why: StopWhy,
+        kind: StopKind,
     },
     /// The leader is dead; its pipes are not.
     Draining {

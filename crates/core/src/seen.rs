@@ -3,6 +3,7 @@
 //! `core` knows no table: the daemon reads a slot and says it in these words.
 
 use crate::run::StopWhy;
+use crate::wish::StopKind;
 use crate::{Exit, LostWhy, Outcome, SpawnStep, Time, UnhealthyWhy};
 
 /// A slot, as it was read at one instant.
@@ -36,6 +37,16 @@ pub enum Ladder {
     KilledAfter,
     /// KILL at once.
     Killed,
+}
+
+impl Ladder {
+    /// What a keeper that has come so far was asked for, as far as its slot tells.
+    pub const fn kind(self) -> StopKind {
+        match self {
+            Ladder::Untouched | Ladder::Asked => StopKind::Ladder,
+            Ladder::KilledAfter | Ladder::Killed => StopKind::Kill,
+        }
+    }
 }
 
 impl Seen {

@@ -149,7 +149,8 @@ pub struct Serial {
     pub max: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How a run is ended. Of two wishes the greater holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum StopKind {
     /// The stop signal, the wait, then KILL of the whole tree.
     Ladder,

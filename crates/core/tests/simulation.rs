@@ -558,7 +558,7 @@ impl Host {
                             facts.push(Fact::Survivor { run: *no, seen });
                         } else {
                             let close = Close { how: How::Unknown, at: self.now, timed_out: false, oom: false };
-                            facts.push(Fact::SurvivorGone { run: *no, close });
+                            facts.push(Fact::Slot { run: *no, seen: Seen::bare(Phase::Drained(close)) });
                         }
                     }
                     (None, SlotPhase::Exited | SlotPhase::Failed | SlotPhase::Drained) => {
@@ -801,7 +801,7 @@ impl Host {
             child.alive &= child.endless;
             if !child.alive {
                 let close = Close { how: How::Unknown, at: self.now, timed_out: false, oom: false };
-                self.fact(Fact::SurvivorGone { run, close });
+                self.fact(Fact::Slot { run, seen: Seen::bare(Phase::Drained(close)) });
             }
         }
     }

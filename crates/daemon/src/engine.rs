@@ -191,6 +191,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     // An engine that has ended wants no alarm.
     let alarm = Alarm::new(move || drop(ringing.send(Input::Alarm))).map_err(io("make a timer"))?;
     let origin = clock::origin(&config.clock);
+    let survivors = Survivors::new(&dirs);
     let mut engine = Engine {
         alarm,
         origin,
@@ -202,7 +203,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         tables: Tables::default(),
         told: None,
         front: None,
-        survivors: Survivors::default(),
+        survivors,
         sender,
         inputs,
         committed,

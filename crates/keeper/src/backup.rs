@@ -7,9 +7,10 @@
 //! Nobody waits: the elder is asleep, and takes what lies in the socket when it is woken, or when the keeper is dead. What
 //! could not be sent, or did not arrive whole, is said in the run's slot (DEGRADED) and sent again when there is room.
 
+use crate::clock::{self, MS};
 use crate::generation::Serving;
 use crate::hand::HANDED;
-use crate::keeper::{Keeper, Role};
+use crate::keeper::{Keeper, Kept, Role};
 use crate::live::{Live, Tty};
 use crate::logs::Logs;
 use crate::sys::misc::{self, FDS_MAX, Packet};
@@ -20,8 +21,12 @@ use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
 const HEAD: usize = 32;
-/// So many packets may lie in the socket before the elder is woken to take them.
+/// So many packets may lie in the socket before the elder is woken to take them, and so long.
 const UNTAKEN: u32 = 64;
+const KICKED_WITHIN: u64 = 200 * MS;
+/// What an elder says to its keeper: look whom you still hold; and: send again what is kept.
+const LOOK: &[u8] = b"!";
+const SEND_KEPT: &[u8] = b"k";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -35,6 +40,8 @@ pub(crate) enum Kind {
     Stands = 4,
     /// What is kept under a key, until it is said to be used.
     Keep = 5,
+    /// All that is kept was sent.
+    KeptSent = 6,
 }
 
 /// The descriptors of a run, in the order in which they travel.
@@ -44,6 +51,8 @@ const ERR: u64 = 1 << 2;
 const MASTER: u64 = 1 << 3;
 const PIPE_IN: u64 = 1 << 4;
 const TYPED: u64 = 1 << 5;
+const OUT_ASIDE: u64 = 1 << 6;
+const ERR_ASIDE: u64 = 1 << 7;
 
 fn head(kind: Kind, which: u64, generation: u64, slot: u64, run: u64) -> [u8; HEAD] {
     let mut head = [0; HEAD];
@@ -102,6 +111,14 @@ impl Arrived {
     }
 }
 
+fn send_hand(backup: &OwnedFd, kind: Kind, key: u64, fds: &[Option<OwnedFd>; HANDED]) -> Result<(), Errno> {
+    let mut parcel = Parcel::new();
+    for (i, fd) in fds.iter().enumerate() {
+        parcel.put(1 << i, fd.as_ref());
+    }
+    parcel.send(backup, &head(kind, parcel.which, 0, 0, key))
+}
+
 /// The first packet of a keeper.
 pub(crate) fn say_it_stands(backup: &OwnedFd) -> Result<(), Errno> {
     misc::send(backup, &head(Kind::Stands, 0, 0, 0, 0), &[]).map(drop)
@@ -121,14 +138,38 @@ impl Keeper {
             parcel.put(PIPE_IN, Some(&tty.pipe_in));
             parcel.put(TYPED, Some(&tty.typed));
         }
+        parcel.put(OUT_ASIDE, live.out.aside.as_ref());
+        parcel.put(ERR_ASIDE, live.err.aside.as_ref());
         let head = head(Kind::Run, parcel.which, generation, u64::from(live.slot), live.run);
         let sent = parcel.send(backup, &head).is_ok();
         *unkicked += 1;
         if *unkicked >= UNTAKEN || !sent {
             *unkicked = 0;
             self.kick_elder();
+        } else {
+            self.kick_soon();
         }
         sent
+    }
+
+    /// The elder holds something that it should take, or let go of. It is not woken for each.
+    pub(crate) fn kick_soon(&mut self) {
+        if let Role::Keeper { kick_at, .. } = &mut self.role
+            && *kick_at == 0
+        {
+            *kick_at = clock::mono() + KICKED_WITHIN;
+        }
+    }
+
+    pub(crate) fn kick_if_due(&mut self, now: u64) {
+        if let Role::Keeper { kick_at, unkicked, .. } = &mut self.role
+            && *kick_at != 0
+            && now >= *kick_at
+        {
+            (*kick_at, *unkicked) = (0, 0);
+            self.send_kept_again();
+            self.kick_elder();
+        }
     }
 
     /// Wakes the elder, to take what lies in the socket and to look at the guard.
@@ -187,7 +228,11 @@ impl Keeper {
         // There is room again: what could not be sent before may be sent now. Not when even what came did not fit, or
         // the two of us would keep each other awake.
         if whole || room {
-            self.nudge();
+            let missing = self.kept == Kept::Missing;
+            if missing {
+                self.kept = Kept::Asked;
+            }
+            self.nudge(if missing { SEND_KEPT } else { LOOK });
         }
         self.look_at_guard();
     }
@@ -215,16 +260,22 @@ impl Keeper {
             if kind == Kind::Run as u64 {
                 whole &= self.take_backup(at, id, slot, run, arrived);
             } else if kind == Kind::Hand as u64 || kind == Kind::Keep as u64 {
-                // Not whole: the run that names it will fail to start if the keeper dies before it does, and says so.
+                // Handed in, and not whole: the run that names it will fail to start if the keeper dies before it does, and
+                // says so. Kept, and not whole: it must be here all the same.
+                if kind == Kind::Keep as u64 && arrived.is_none() {
+                    (self.kept, whole) = (Kept::Missing, false);
+                }
                 if let Some(Arrived { fds: [a, b, c, ..], .. }) = arrived {
                     if kind == Kind::Keep as u64 {
-                        self.hands.keep_on(run, [a, b, c]);
+                        self.hands.keep_on(run, [a, b, c], true);
                     } else {
                         self.hands.keep(run, [a, b, c]);
                     }
                 }
             } else if kind == Kind::HandUsed as u64 {
                 self.hands.take(run);
+            } else if kind == Kind::KeptSent as u64 && self.kept == Kept::Asked {
+                self.kept = Kept::Whole;
             } else if kind == Kind::Stands as u64 {
                 if let Role::Elder { younger: Some(younger), .. } = &mut self.role {
                     younger.stands = true;
@@ -257,6 +308,7 @@ impl Keeper {
         {
             live.tty = Some(Tty { master, pipe_in, typed, wake: None, ended: false });
         }
+        (live.out.aside, live.err.aside) = (arrived.take(OUT_ASIDE), arrived.take(ERR_ASIDE));
         generation.lives.insert(live);
         true
     }
@@ -295,9 +347,13 @@ impl Keeper {
     }
 
     /// Tells the keeper that a run it holds duplicates of is over: it would not wake by itself.
-    pub(crate) fn nudge(&self) {
+    pub(crate) fn nudge_to_look(&self) {
+        self.nudge(LOOK);
+    }
+
+    fn nudge(&self, words: &[u8]) {
         if let Role::Elder { younger: Some(younger), .. } = &self.role {
-            match misc::send(&younger.backup, b"!", &[]) {
+            match misc::send(&younger.backup, words, &[]) {
                 // EAGAIN: it has been told so often that it will look anyway. EPIPE: it is dying, and its end is heard.
                 Ok(_) | Err(Errno::AGAIN | Errno::PIPE | Errno::CONNRESET) => {}
                 Err(errno) => crate::say(format_args!("cannot nudge the keeper: {errno}")),
@@ -308,9 +364,31 @@ impl Keeper {
     pub(crate) fn nudged(&mut self) {
         let Role::Keeper { backup, .. } = &self.role else { return };
         let mut word = [0u8; 8];
-        while misc::receive(backup, &mut word).is_ok_and(|received| received.len > 0) {}
+        let mut kept = false;
+        while let Ok(received) = misc::receive(backup, &mut word)
+            && received.len > 0
+        {
+            kept |= word.starts_with(SEND_KEPT);
+        }
+        if kept {
+            self.hands.say_unsent();
+            self.send_kept_again();
+            self.kick_elder();
+        }
         self.sweep();
         self.back_up_again();
+    }
+
+    /// Every kept descriptor that the elder has not got.
+    fn send_kept_again(&mut self) {
+        let Role::Keeper { backup, .. } = &self.role else { return };
+        for (key, fds, unsent) in self.hands.kept_unsent() {
+            *unsent = send_hand(backup, Kind::Keep, key, fds).is_err();
+        }
+        let all = self.hands.kept_unsent().next().is_none();
+        if !all || misc::send(backup, &head(Kind::KeptSent, 0, 0, 0, 0), &[]).is_err() {
+            self.kick_soon();
+        }
     }
 
     /// The child has them: a duplicate kept at the elder would keep a writer from ever hearing that its reader is gone.
@@ -322,16 +400,16 @@ impl Keeper {
         self.kick_elder();
     }
 
-    pub(crate) fn back_up_hand(&mut self, kind: Kind, key: u64, fds: &[Option<OwnedFd>; HANDED]) {
-        let Role::Keeper { backup, .. } = &self.role else { return };
-        let mut parcel = Parcel::new();
-        for (i, fd) in fds.iter().enumerate() {
-            parcel.put(1 << i, fd.as_ref());
-        }
-        // EAGAIN: the run will fail to start if we die before it does, and says so.
-        if let Err(errno) = parcel.send(backup, &head(kind, parcel.which, 0, 0, key)) {
+    /// `false`: it could not be sent now.
+    pub(crate) fn back_up_hand(&mut self, kind: Kind, key: u64, fds: &[Option<OwnedFd>; HANDED]) -> bool {
+        let Role::Keeper { backup, .. } = &self.role else { return true };
+        // EAGAIN: a run that names what was handed in will fail to start if we die before it does, and says so.
+        let sent = send_hand(backup, kind, key, fds);
+        if let Err(errno) = sent {
             crate::say(format_args!("the elder cannot take a descriptor now: {errno}"));
         }
+        self.kick_soon();
+        sent.is_ok()
     }
 
     /// Whether a run lives that could not go on at the other of us.

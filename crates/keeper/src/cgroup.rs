@@ -39,7 +39,41 @@ pub struct Offered {
 #[derive(Debug)]
 pub enum Cgroups {
     At(Base),
-    None { why: &'static str },
+    None { why: Lack },
+}
+
+/// Why runs have no cgroups of their own. The numbers stand in the headers of run tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Lack {
+    SwitchedOff = 2,
+    NoMount = 3,
+    NotWritable = 4,
+    OldKernel = 5,
+}
+
+/// In a table's header: runs have cgroups of their own. Zero: its keeper did not say.
+const HAVE: u32 = 1;
+
+impl Lack {
+    pub const fn words(self) -> &'static str {
+        match self {
+            Lack::SwitchedOff => "KIN_NO_CGROUP is set",
+            Lack::NoMount => "no cgroup2 file system is mounted where kin can see its own cgroup",
+            Lack::NotWritable => "kin's own cgroup is not writable",
+            Lack::OldKernel => "the kernel has no cgroup.kill (5.14), or refuses processes in kin's own cgroups",
+        }
+    }
+
+    /// What a table's header says; `None`: nothing. Inside: there is no lack.
+    pub fn of(number: u32) -> Option<Option<Lack>> {
+        const ALL: [Lack; 4] = [Lack::SwitchedOff, Lack::NoMount, Lack::NotWritable, Lack::OldKernel];
+        match number {
+            0 => None,
+            HAVE => Some(None),
+            other => ALL.into_iter().find(|lack| *lack as u32 == other).map(Some),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -53,25 +87,25 @@ pub struct Base {
 impl Cgroups {
     /// None at all: trees are found by their traces.
     pub fn none() -> Cgroups {
-        Cgroups::None { why: "switched off" }
+        Cgroups::None { why: Lack::SwitchedOff }
     }
 
     /// Finds, makes and tries the place for the runs of this state directory. `KIN_NO_CGROUP=1` says there is none.
     pub fn open(state: &Path) -> Cgroups {
         if std::env::var_os("KIN_NO_CGROUP").is_some_and(|v| v == "1") {
-            return Cgroups::None { why: "KIN_NO_CGROUP is set" };
+            return Cgroups::None { why: Lack::SwitchedOff };
         }
         let read = |path: &str| std::fs::read(path).unwrap_or_default();
         let Some(own) = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup")) else {
-            return Cgroups::None { why: "no cgroup2 file system is mounted where kin can see its own cgroup" };
+            return Cgroups::None { why: Lack::NoMount };
         };
-        let mut why = "its own cgroup is not writable";
+        let mut why = Lack::NotWritable;
         for path in places(&own, state) {
             hand_down(&path);
             match Cgroups::at(&path) {
                 Ok(base) => match base.try_out() {
                     Ok(()) => return Cgroups::At(base),
-                    Err(_) => why = "the kernel has no cgroup.kill (5.14), or refuses processes in kin's own cgroups",
+                    Err(_) => why = Lack::OldKernel,
                 },
                 Err(_) => continue,
             }
@@ -117,6 +151,13 @@ impl Cgroups {
         found.map_or(Offered::default(), |path| Offered::at(&path))
     }
 
+    /// For a table's header.
+    pub(crate) fn number(&self) -> u32 {
+        match self {
+            Cgroups::At(_) => HAVE,
+            Cgroups::None { why } => *why as u32,
+        }
+    }
     pub fn is_some(&self) -> bool {
         self.base().is_ok()
     }
@@ -254,7 +295,12 @@ impl Offered {
 /// Where the runs' cgroups may be, best first.
 fn places(own: &Path, state: &Path) -> impl Iterator<Item = PathBuf> + use<> {
     let delegated = own.parent().filter(|_| own.file_name() == Some(OsStr::new("ctl"))).map(|unit| unit.join("r"));
-    delegated.into_iter().chain([own.join(format!("kin-{:08x}", hash(state) as u32))])
+    delegated.into_iter().chain([own.join(place_name(state))])
+}
+
+/// Below which the runs of this state directory have their cgroups, wherever its server lives.
+pub(crate) fn place_name(state: &Path) -> String {
+    format!("kin-{:08x}", hash(state) as u32)
 }
 
 /// Hands the controllers down to where the runs' place will be: possible only where no process sits beside it, which is

@@ -12,7 +12,7 @@
 
 use crate::clock::{self, MS, SECOND};
 use crate::generation::{Generation, Serving};
-use crate::keeper::{Keeper, Role, Younger, arm, disarm};
+use crate::keeper::{Keeper, Kept, Role, Younger, arm, disarm};
 use crate::live::{Live, Lives};
 use crate::place::Place;
 use crate::start::{has_begun, has_pid};
@@ -145,6 +145,7 @@ impl Keeper {
 
     fn fork_younger(&mut self) -> io::Result<Side> {
         let generation = new_generation(&self.place, &self.boot, Serving::Backup)?;
+        generation.table.header().cgroups.store(self.cgroups.number(), Ordering::Relaxed);
         let id = generation.id;
         let elder = std::process::id();
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
@@ -191,6 +192,7 @@ impl Keeper {
                 if let Some(generation) = self.generations[at].as_ref() {
                     generation.table.header().owner.store(child as u32, Ordering::Relaxed);
                 }
+                self.kept = Kept::Whole;
                 self.role = Role::Elder { younger: Some(younger), fork_at: 0 };
             }
             Side::Child => {
@@ -208,11 +210,12 @@ impl Keeper {
     fn become_younger(&mut self, elder: u32, pidfd: OwnedFd, at: usize, backup: OwnedFd) -> io::Result<()> {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
-        self.mover = crate::output::Mover::new()?;
+        self.mover = crate::output::Mover::new(self.mover.splices())?;
         self.watch = None;
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();
         self.postponed.clear();
+        self.kept = Kept::Whole;
         self.epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         self.children = process::children_changed()?;
         self.forget_conns();
@@ -242,7 +245,7 @@ impl Keeper {
         // Only now may the elder call the chain whole.
         crate::backup::say_it_stands(&backup)?;
         rustix::io::write(&self.kick, &1u64.to_ne_bytes())?;
-        self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0 };
+        self.role = Role::Keeper { elder, elder_generation, pidfd, backup, unkicked: 0, kick_at: 0 };
         // If it died before we could look, the number may already be another's.
         let parent = rustix::process::getppid().map_or(0, |pid| pid.as_raw_nonzero().get() as u32);
         if parent != elder {
@@ -411,6 +414,8 @@ impl Keeper {
         match pidfd {
             Some(pidfd) => {
                 self.serve_run(at, live, pidfd);
+                // What was taken out of a pipe and not written yet wakes nobody.
+                self.look_both(at, slot_at, run);
                 self.send_rung(at, slot_at, run);
             }
             None => {
@@ -434,7 +439,11 @@ impl Keeper {
             }
             live.look_at = clock::mono();
             match live.pidfd.take() {
-                Some(pidfd) => self.serve_run(at, live, pidfd),
+                Some(pidfd) => {
+                    let run = live.run;
+                    self.serve_run(at, live, pidfd);
+                    self.look_both(at, slot_at, run);
+                }
                 None => self.serve_streams(at, live),
             }
         }

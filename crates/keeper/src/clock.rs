@@ -8,14 +8,14 @@ fn read(clock: ClockId) -> u64 {
 }
 
 /// Unix ns.
-pub(crate) fn wall() -> u64 {
+pub fn wall() -> u64 {
     read(ClockId::Realtime)
 }
 
 /// Monotonic ns. Never zero, so that zero can mean "no deadline".
-pub(crate) fn mono() -> u64 {
+pub fn mono() -> u64 {
     read(ClockId::Monotonic).max(1)
 }
 
-pub(crate) const MS: u64 = 1_000_000;
-pub(crate) const SECOND: u64 = 1_000 * MS;
+pub const MS: u64 = 1_000_000;
+pub const SECOND: u64 = 1_000 * MS;

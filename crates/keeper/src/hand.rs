@@ -33,6 +33,8 @@ struct Hand {
     fds: [Option<OwnedFd>; HANDED],
     /// `FOREVER`: it is kept.
     until: u64,
+    /// It is kept, and the elder has not got it.
+    unsent: bool,
 }
 
 const FOREVER: u64 = u64::MAX;
@@ -74,15 +76,22 @@ impl Hands {
     pub(crate) fn keep(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED]) {
         self.held.retain(|hand| hand.key != key);
         if self.held.len() < MOST {
-            self.held.push(Hand { key, fds, until: clock::mono() + PATIENCE });
+            self.held.push(Hand { key, fds, until: clock::mono() + PATIENCE, unsent: false });
         }
     }
     /// Keeps it until `take`.
-    pub(crate) fn keep_on(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED]) {
+    pub(crate) fn keep_on(&mut self, key: u64, fds: [Option<OwnedFd>; HANDED], sent: bool) {
         self.keep(key, fds);
         if let Some(hand) = self.held.iter_mut().find(|hand| hand.key == key) {
-            hand.until = FOREVER;
+            (hand.until, hand.unsent) = (FOREVER, !sent);
         }
+    }
+    /// The elder has nothing of what is kept, as far as we know.
+    pub(crate) fn say_unsent(&mut self) {
+        self.held.iter_mut().for_each(|hand| hand.unsent = hand.until == FOREVER);
+    }
+    pub(crate) fn kept_unsent(&mut self) -> impl Iterator<Item = (u64, &[Option<OwnedFd>; HANDED], &mut bool)> {
+        self.held.iter_mut().filter(|hand| hand.unsent).map(|hand| (hand.key, &hand.fds, &mut hand.unsent))
     }
     /// What is kept under a key, for one more run.
     pub(crate) fn kept(&self, key: u64) -> Option<&OwnedFd> {
@@ -175,8 +184,8 @@ impl Keeper {
             self.hands.keep(number, fds);
             self.hand_answer(at, TAKEN);
         } else if kind == KEEP && fds[0].is_some() {
-            self.back_up_hand(Kind::Keep, number, &fds);
-            self.hands.keep_on(number, fds);
+            let sent = self.back_up_hand(Kind::Keep, number, &fds);
+            self.hands.keep_on(number, fds, sent);
             self.hand_answer(at, TAKEN);
         } else if kind == HAVE {
             let mut answer = [0u8; 16];

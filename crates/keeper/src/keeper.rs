@@ -40,6 +40,9 @@ pub(crate) enum Role {
         backup: OwnedFd,
         /// Sent since the elder was last told to take them.
         unkicked: u32,
+        /// When the elder is woken though so many were not sent: it holds duplicates that lie in the socket, or that nobody
+        /// needs any more. Zero: it holds none.
+        kick_at: u64,
     },
 }
 
@@ -54,6 +57,16 @@ pub(crate) struct Younger {
     pub(crate) check: u32,
     /// It has said that it stands; before that the chain is not whole.
     pub(crate) stands: bool,
+}
+
+/// What clients had kept (listening sockets), as the elder has it from the keeper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kept {
+    Whole,
+    /// Something did not arrive whole: it is asked for when there is room.
+    Missing,
+    /// It was asked for.
+    Asked,
 }
 
 /// A feed that is looked at again when its time has come.
@@ -126,6 +139,8 @@ pub(crate) struct Keeper {
     pub(crate) place_lost: Option<Lost>,
     /// Ended runs whose cgroups are not empty.
     pub(crate) leftovers: Leftovers,
+    /// Whether the elder has all that is kept.
+    pub(crate) kept: Kept,
     /// Starts that are refused in a moment.
     pub(crate) postponed: VecDeque<Postponed>,
     /// Out of descriptors: nobody is accepted until one is free.
@@ -210,7 +225,11 @@ impl Keeper {
             Role::Elder { younger: Some(younger), .. } => Tell::Chain {
                 elder: self.generation_id(self.own),
                 keeper: self.generation_id(younger.generation),
-                guard: if younger.stands && !self.is_strained() { Guard::Whole } else { Guard::Degraded },
+                guard: if younger.stands && self.kept == Kept::Whole && !self.is_strained() {
+                    Guard::Whole
+                } else {
+                    Guard::Degraded
+                },
                 turn: self.turn,
             },
             Role::Elder { younger: None, .. } => {

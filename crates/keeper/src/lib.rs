@@ -7,11 +7,13 @@
 //! Everything `unsafe` is in `sys`.
 #![deny(unsafe_code)]
 
+pub mod abandoned;
 mod backup;
 pub mod boot;
+mod byhand;
 pub mod cgroup;
 mod chain;
-mod clock;
+pub mod clock;
 mod conn;
 mod daemon;
 pub mod fault;
@@ -46,7 +48,7 @@ mod watch;
 pub mod wire;
 
 pub use daemon::CLOSED;
-pub use stand::main;
+pub use stand::{NO_CGROUPS, main};
 pub use vanish::MADE_AGAIN;
 
 /// A line for `server.log`, which is where our standard error goes. A keeper must never end because it cannot speak.

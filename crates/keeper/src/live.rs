@@ -9,6 +9,10 @@ use rustix::fd::OwnedFd;
 pub(crate) struct Feed {
     /// `None`: there is none, or it is at its end.
     pub(crate) pipe: Option<OwnedFd>,
+    /// Where the file system has no splice: a second pipe that the bytes are written from, both ends in one (`byhand`).
+    pub(crate) aside: Option<OwnedFd>,
+    /// Where the file system has no splice and the run has a terminal: `pipe` is such a second pipe itself.
+    pub(crate) is_aside: bool,
     /// Opened with the first byte.
     pub(crate) file: Option<OwnedFd>,
     /// Which segment `file` is, from 1.
@@ -25,6 +29,16 @@ pub(crate) struct Feed {
     pub(crate) blocked_by: Option<rustix::io::Errno>,
     /// Dropped since the last gap was noted.
     pub(crate) gap: u64,
+}
+
+impl Feed {
+    /// The pipe that is written from by hand, and the one it is filled from, if we are to do that.
+    pub(crate) fn by_hand(&self) -> Option<(&OwnedFd, Option<&OwnedFd>)> {
+        if self.is_aside {
+            return self.pipe.as_ref().map(|pipe| (pipe, None));
+        }
+        self.aside.as_ref().map(|aside| (aside, self.pipe.as_ref()))
+    }
 }
 
 /// A terminal's master end, and the pipe its bytes go through so that none is ever only in our memory.

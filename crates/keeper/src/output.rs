@@ -1,13 +1,14 @@
 //! From a pipe into a file, in one system call, so that SIGKILL cannot fall between.
 //!
 //! A feed's file is its truth: where it goes on is the file's size, whoever asks. Bytes leave the pipe by splice; where a
-//! file system has none, they are copied without being taken (`tee`), written at their offset, and only then taken.
+//! file system has none, they go by hand (`byhand`).
 //!
 //! What cannot be written stays in the pipe, and the child waits. Only where the disk is full, or broken, and only after a
 //! minute (unless the run says `block`) is it taken and counted, and the index says where it is missing. Before that, what
 //! the run itself wrote long ago goes: the oldest segment behind its first, as it does beyond the run's cap, and when the
 //! disk is nearly full. Whatever else is in the way (out of descriptors, a directory that may not be entered) is waited out.
 
+use crate::byhand;
 use crate::clock::SECOND;
 use crate::index::{self, Stream};
 use crate::live::{Feed, Live};
@@ -42,16 +43,22 @@ pub(crate) enum Look {
 /// What all feeds share: the way around file systems without splice.
 #[derive(Debug)]
 pub(crate) struct Mover {
-    null: OwnedFd,
+    pub(crate) null: OwnedFd,
     /// A pipe to look at bytes without taking them.
-    peek: (OwnedFd, OwnedFd),
+    pub(crate) peek: (OwnedFd, OwnedFd),
+    /// The state's file system has splice.
+    splices: bool,
 }
 
 impl Mover {
-    pub(crate) fn new() -> std::io::Result<Mover> {
+    pub(crate) fn new(splices: bool) -> std::io::Result<Mover> {
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
-        Ok(Mover { null, peek: rustix::pipe::pipe_with(flags)? })
+        Ok(Mover { null, peek: rustix::pipe::pipe_with(flags)?, splices })
+    }
+
+    pub(crate) fn splices(&self) -> bool {
+        self.splices
     }
 
     pub(crate) fn null(&self) -> BorrowedFd<'_> {
@@ -77,6 +84,7 @@ impl Mover {
 
     /// Moves what a stream of a run has, at most a turn's worth.
     pub(crate) fn look(&self, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
+        live.out.is_aside = live.tty.is_some() && !self.splices;
         let looked = if stream == Stream::Out && live.tty.is_some() {
             self.look_at_tty(slot, live, now)
         } else {
@@ -108,12 +116,18 @@ impl Mover {
             return waiting;
         }
         let Some(tty) = live.tty.as_mut() else { return Look::Empty };
-        let taken = match rustix::pipe::splice(&tty.master, None, &tty.pipe_in, None, TURN, SpliceFlags::NONBLOCK) {
+        let turn = if self.splices { TURN } else { byhand::TURN };
+        // It is empty, so what comes into it now belongs where the file ends.
+        slot.out_placed.store(live.out.at, Ordering::Release);
+        let taken = match rustix::pipe::splice(&tty.master, None, &tty.pipe_in, None, turn, SpliceFlags::NONBLOCK) {
             Ok(n) => n,
             Err(Errno::AGAIN | Errno::INTR) => return Look::Empty,
             // EIO: nobody has the other end any more.
             Err(_) => 0,
         };
+        if !self.splices && taken > 0 {
+            crate::fault::point("output-taken");
+        }
         if taken == 0 {
             tty.ended = true;
             return Look::End;
@@ -132,7 +146,10 @@ impl Mover {
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
         if feed.file.is_none() {
             // A file is made for the first byte, not for the first look.
-            match waits(pipe) {
+            match feed.by_hand().map_or(waits(pipe), |(aside, _)| match waits(aside) {
+                Waits::Bytes => Waits::Bytes,
+                Waits::Nothing | Waits::End => waits(pipe),
+            }) {
                 Waits::Bytes => {}
                 Waits::Nothing => return Look::Empty,
                 Waits::End => return Look::End,
@@ -150,18 +167,24 @@ impl Mover {
         let begin = u64::from(feed.segment - 1) * SEGMENT;
         let room = (u64::from(feed.segment) * SEGMENT - feed.at).min(TURN as u64) as usize;
         let offset = feed.at - begin;
-        let moved = match misc::splice(pipe, file, offset, room) {
-            Err(Errno::INVAL) => {
-                let mut scratch = [0u8; 16 << 10];
-                let most = room.min(scratch.len());
-                let aux = (&self.peek.0, &self.peek.1);
-                misc::tee_to(pipe, aux, &self.null, file, offset, &mut scratch[..most])
-            }
-            other => other,
+        let moved = match feed.by_hand() {
+            Some((aside, from)) => self.by_hand(aside, from, placed(slot, stream), file, (feed.at, offset), room),
+            None => match misc::splice(pipe, file, offset, room) {
+                // The state's file system can, this one (a directory of logs that lies elsewhere) cannot: killed between two
+                // steps, we leave what was copied last twice.
+                Err(Errno::INVAL) => {
+                    let mut scratch = [0u8; byhand::TURN];
+                    let most = room.min(scratch.len());
+                    misc::tee_to(pipe, (&self.peek.0, &self.peek.1), &self.null, file, offset, &mut scratch[..most])
+                }
+                other => other,
+            },
         };
         match moved {
             Ok(Moved::End) => Look::End,
             Ok(Moved::Empty) => Look::Empty,
+            // All of it was written before we came.
+            Ok(Moved::Bytes(0)) => Look::Moved(0),
             Ok(Moved::Bytes(n)) => {
                 let lost = std::mem::take(&mut feed.gap);
                 let before = feed.at;
@@ -208,7 +231,11 @@ impl Mover {
             return Look::Blocked;
         }
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
-        match misc::discard(pipe, &self.null, TURN) {
+        let dropping = match feed.by_hand().map(|(aside, _)| self.give_up(aside, placed(slot, stream), feed.at)) {
+            Some(Ok(n)) if n > 0 => Ok(Moved::Bytes(n)),
+            Some(_) | None => misc::discard(pipe, &self.null, TURN),
+        };
+        match dropping {
             Ok(Moved::End) => Look::End,
             Ok(Moved::Bytes(n)) => {
                 feed.gap += n as u64;
@@ -224,6 +251,13 @@ fn length(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
     match stream {
         Stream::Out => &slot.out_len,
         Stream::Err => &slot.err_len,
+    }
+}
+
+fn placed(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
+    match stream {
+        Stream::Out => &slot.out_placed,
+        Stream::Err => &slot.err_placed,
     }
 }
 
@@ -444,7 +478,7 @@ mod tests {
         let (mut live, write) = run(dir.path());
         let table = table(dir.path());
         let slot = &table.slots()[0];
-        let mover = Mover::new().expect("a mover");
+        let mover = Mover::new(true).expect("a mover");
         rustix::io::write(&write, b"said").expect("written");
         // A file where the directory should be: no name can be made.
         std::fs::write(dir.path().join("logs"), "").expect("written");
@@ -464,7 +498,7 @@ mod tests {
         let (mut live, write) = run(dir.path());
         let table = table(dir.path());
         let slot = &table.slots()[0];
-        let mover = Mover::new().expect("a mover");
+        let mover = Mover::new(true).expect("a mover");
         rustix::io::write(&write, b"said").expect("written");
         live.out.file = Some(rustix::fs::open("/dev/full", OFlags::WRONLY, Mode::empty()).expect("opens"));
         live.out.segment = 1;

@@ -97,6 +97,11 @@ impl Keeper {
         {
             wake = wake.min(*fork_at);
         }
+        if let Role::Keeper { kick_at, .. } = &self.role
+            && *kick_at != 0
+        {
+            wake = wake.min(*kick_at);
+        }
         if wake == u64::MAX {
             return None;
         }
@@ -125,6 +130,7 @@ impl Keeper {
             self.want_daemon_now();
         }
         self.hands.expire(now);
+        self.kick_if_due(now);
         if let Role::Elder { fork_at, .. } = &self.role
             && *fork_at != 0
             && now >= *fork_at
@@ -363,7 +369,7 @@ impl Keeper {
             }
             generation.table.header().owner.store(0, std::sync::atomic::Ordering::Relaxed);
             self.generations[at] = None;
-            self.nudge();
+            self.nudge_to_look();
         }
     }
 

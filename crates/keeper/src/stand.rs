@@ -188,6 +188,10 @@ fn stand(
         kick: rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK)?,
         daemon: Daemon::new(),
     })?;
+    generation.table.header().cgroups.store(keeper.cgroups.number(), std::sync::atomic::Ordering::Relaxed);
+    if let Cgroups::None { why } = &keeper.cgroups {
+        std::fs::write(keeper.place.run.join(NO_CGROUPS), why.words())?;
+    }
     keeper.own = keeper.add_generation(generation);
     if let Some(own) = keeper.generations[keeper.own].as_ref() {
         arm(&keeper.epoll, &own.listener, Token::Listener { generation: keeper.own as u16 }, EventFlags::IN, false);
@@ -226,7 +230,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
     Ok(Keeper {
         boot: crate::boot::identity(),
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-        mover: Mover::new()?,
+        mover: Mover::new(crate::byhand::splices(&place.state))?,
         arena: Arena::new()?,
         restore,
         cgroups: Cgroups::open(&place.state),
@@ -259,6 +263,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         place_lost: None,
         leftovers: crate::leftovers::Leftovers::with_room(),
         deaf: None,
+        kept: crate::keeper::Kept::Whole,
         postponed: VecDeque::with_capacity(POSTPONED),
         place,
     })
@@ -280,6 +285,9 @@ pub(crate) fn listen_notify(place: &Place) -> io::Result<OwnedFd> {
     crate::chain::name_socket(place, "notify.sock", &socket, Mode::from_raw_mode(0o666), |_| Ok(()))?;
     Ok(socket)
 }
+
+/// Left in the runtime directory by an elder whose runs have no cgroups of their own, and why; the daemon tells it, once.
+pub const NO_CGROUPS: &str = "no-cgroups";
 
 /// So many starts may wait to be refused.
 pub(crate) const POSTPONED: usize = 256;

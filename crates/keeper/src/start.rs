@@ -241,6 +241,10 @@ impl Keeper {
                 let (out, child_out) = pipe(user)?;
                 let (err, child_err) = pipe(user)?;
                 (live.out.pipe, live.err.pipe) = (Some(out), Some(err));
+                if !self.mover.splices() {
+                    let aside = || both_ways().map(Some).map_err(|errno| (SpawnStep::Pipe, errno.raw_os_error()));
+                    (live.out.aside, live.err.aside) = (aside()?, aside()?);
+                }
                 (ends.out, ends.err) = (Some(child_out), Some(child_err));
             }
             Output::Bypass | Output::Null => {}

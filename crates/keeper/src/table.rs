@@ -1,6 +1,7 @@
 //! The run table: what a generation of keeper knows of its runs, in memory that outlives it.
 //!
-//! A file on tmpfs, mapped shared by elder, keeper and daemon. Only its owner writes (and, between clone and exec, the
+//! A file on tmpfs, mapped shared by elder, keeper and daemon. Only its owner writes: the keeper that serves it; of one that
+//! nobody serves any more the daemon, which then sees to the runs that outlived their keepers. (And, between clone and exec, the
 //! child: its pid is put there by the kernel before it first runs, its failed step by itself). Each change is plain
 //! stores followed by a release store of `state`, so a reader that sees the state sees what belongs to it.
 //!
@@ -82,12 +83,13 @@ pub struct Header {
     pub boot: [AtomicU64; 8],
     /// Not zero: some slot may be DEGRADED. A hint that saves looking at all of them.
     pub strained: AtomicU32,
-    spare: AtomicU32,
+    /// Whether runs have cgroups, and if not why (`cgroup::Lack`).
+    pub cgroups: AtomicU32,
 }
 
 /// One run. 256 bytes, atomics only.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Slot {
     pub state: AtomicU32,
     /// Written by the kernel before the child first runs.
@@ -133,7 +135,10 @@ pub struct Slot {
     /// From and to disks, by the leader and whom it waited for.
     pub read_bytes: AtomicU64,
     pub write_bytes: AtomicU64,
-    pub spare: [AtomicU64; 5],
+    /// Where in its stream the bytes belong that lie in a stream's second pipe (see `byhand`).
+    pub out_placed: AtomicU64,
+    pub err_placed: AtomicU64,
+    pub spare: [AtomicU64; 3],
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -239,6 +244,8 @@ impl Slot {
             &self.typed_on,
             &self.read_bytes,
             &self.write_bytes,
+            &self.out_placed,
+            &self.err_placed,
         ] {
             long.store(0, Ordering::Relaxed);
         }
@@ -292,6 +299,12 @@ impl Table {
         // Followed on purpose: after the directory was made again, the name is a link to a living keeper's descriptor.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         Table::from_file(rustix::fs::open(path, flags, Mode::empty())?, false)
+    }
+
+    /// Maps a table that nobody serves any more, to go on noting in it what is done with the runs that outlived its keepers.
+    pub fn open_orphan(path: &Path) -> io::Result<Table> {
+        let file = rustix::fs::open(path, OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?;
+        Table::from_file(file, true)
     }
 
     /// Maps a table that was handed over as a descriptor (after an upgrade).

@@ -14,7 +14,11 @@
 //! A stopped process makes no children, so a tree that forks faster than one can look comes to rest in a few rounds.
 //!
 //! Looking at all processes of a busy machine takes long; it is done in pieces, and one look serves all runs that ask.
+//!
+//! Where both keepers died at once nobody of kin is anybody's parent any more, and a run is found by what any process at
+//! all carries of it (`abandoned`): its cgroup, or its environment.
 
+use crate::abandoned::Traces;
 use crate::boot::Stat;
 use crate::sys::pages::Buffer;
 use crate::sys::wait::{pidfd_open, pidfd_send_signal};
@@ -82,6 +86,8 @@ struct Process {
     /// For orphans only: the hash of the run id in its environment (zero: none), and the pipes on 1 and 2.
     mark: u64,
     pipes: [u64; 2],
+    /// The hash of the number of the run whose cgroup it is in; zero: of none, or it was not looked for.
+    cgroup: u64,
     member: bool,
 }
 
@@ -108,6 +114,8 @@ pub struct Processes {
     /// Where in /proc an incomplete look goes on.
     next: u64,
     reapers: [u32; REAPERS_MAX],
+    /// There: everybody may be an orphan, and is asked for these.
+    traces: Option<Traces>,
 }
 
 impl Processes {
@@ -120,7 +128,14 @@ impl Processes {
             complete: true,
             next: 0,
             reapers: [0; REAPERS_MAX],
+            traces: None,
         })
+    }
+
+    /// Of runs whose keepers are dead: members are known by what they carry, whoever is their parent now. The `reapers` of
+    /// every call are then kin's own processes of today, which may live inside such a run and are never part of it.
+    pub fn abandoned(traces: Traces) -> io::Result<Processes> {
+        Ok(Processes { traces: Some(traces), ..Processes::new()? })
     }
 
     /// Begins a look at all processes. Orphans are the children of `reapers`.
@@ -152,7 +167,7 @@ impl Processes {
             let Some(pid) = number(entry.file_name().to_bytes()).filter(|pid| *pid <= u64::from(u32::MAX)) else {
                 continue;
             };
-            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers) {
+            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers, self.traces.as_ref()) {
                 self.seen.push(process)?;
             }
             if now() >= until {
@@ -165,7 +180,7 @@ impl Processes {
     }
 
     /// A look at all, at once.
-    fn look_now(&mut self, reapers: &[u32]) -> io::Result<()> {
+    pub fn look_now(&mut self, reapers: &[u32]) -> io::Result<()> {
         self.begin(reapers)?;
         self.go_on(u64::MAX)?;
         Ok(())
@@ -175,17 +190,21 @@ impl Processes {
     fn mark_members(&mut self, run: &TreeRun<'_>) {
         let reapers = self.reapers;
         let mark = hash(run.id.as_bytes());
+        let cgroup = hash(run.id.rsplit('-').next().unwrap_or_default().as_bytes());
+        let abandoned = self.traces.is_some();
         let seen = self.seen.as_mut_slice();
         let is_leader = |p: &Process| p.pid == run.leader && [0, p.stat.start_ticks].contains(&run.start_ticks);
         // Another process has the leader's number now: sessions and groups of that number are its own.
-        let number_passed_on = find(seen, run.leader).is_some_and(|i| !is_leader(&seen[i]));
+        // Where nobody keeps that number from being used again, it is the leader's only while he is there to be seen.
+        let number_passed_on = find(seen, run.leader).map_or(abandoned, |i| !is_leader(&seen[i]));
         for process in seen.iter_mut() {
             let kin = reapers.contains(&process.pid) || process.pid <= 1;
-            let orphan = reapers.contains(&process.stat.ppid);
+            let orphan = abandoned || reapers.contains(&process.stat.ppid);
             let same_group = !number_passed_on && [process.stat.sid, process.stat.pgid].contains(&run.leader);
-            let of_another = orphan && process.mark != 0 && process.mark != mark;
-            let traced =
-                process.mark == mark || process.pipes.iter().any(|pipe| *pipe != 0 && run.pipes.contains(pipe));
+            let in_cgroup = process.cgroup != 0;
+            let marked = if in_cgroup { process.cgroup == cgroup } else { process.mark == mark };
+            let of_another = orphan && !marked && (in_cgroup || process.mark != 0);
+            let traced = marked || process.pipes.iter().any(|pipe| *pipe != 0 && run.pipes.contains(pipe));
             process.member =
                 !kin && (is_leader(process) || same_group && !of_another || orphan && !of_another && traced);
         }
@@ -205,6 +224,14 @@ impl Processes {
                 }
             }
         }
+    }
+
+    /// The living processes of a run as of the last look, each with its start; the oldest first.
+    pub fn members(&mut self, run: &TreeRun<'_>) -> Vec<(u32, u64)> {
+        self.mark_members(run);
+        let mut all: Vec<(u32, u64)> = self.living_members().map(|p| (p.pid, p.stat.start_ticks)).collect();
+        all.sort_unstable_by_key(|(pid, ticks)| (*ticks, *pid));
+        all
     }
 
     fn living_members(&self) -> impl Iterator<Item = &Process> {
@@ -305,13 +332,17 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32]) -> Option<Process> {
+fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32], traces: Option<&Traces>) -> Option<Process> {
     let mut path = Text::<32>::new();
     write!(path, "{pid}/stat").ok()?;
     let mut buffer = [0; 1024];
     let stat = Stat::parse(read_start_at(proc, path.as_cstr(), &mut buffer).ok()?)?;
-    let mut process = Process { pid, stat, mark: 0, pipes: [0; 2], member: false };
-    if reapers.contains(&stat.ppid) && process.lives() {
+    let mut process = Process { pid, stat, mark: 0, pipes: [0; 2], cgroup: 0, member: false };
+    if let Some(traces) = traces {
+        if process.lives() {
+            (process.mark, process.cgroup) = traces.of_process(pid);
+        }
+    } else if reapers.contains(&stat.ppid) && process.lives() {
         process.mark = mark_of(proc, pid);
         process.pipes = [pipe_of(proc, pid, 1), pipe_of(proc, pid, 2)];
     }

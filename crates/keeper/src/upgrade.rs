@@ -119,9 +119,10 @@ impl Keeper {
                 let tty = live.tty.as_ref();
                 let (master, pipe_in) = (pack.fd(tty.map(|t| &t.master)), pack.fd(tty.map(|t| &t.pipe_in)));
                 let (spec, typed) = (pack.fd(live.logs.spec_fd()), pack.fd(tty.map(|t| &t.typed)));
+                let (out_aside, err_aside) = (pack.fd(live.out.aside.as_ref()), pack.fd(live.err.aside.as_ref()));
                 let (ours, forgotten) = (u8::from(live.ours), u8::from(live.forgotten));
                 pack.line(format_args!(
-                    "live {:016x} {} {} {pidfd} {ours} {out} {err} {master} {pipe_in} 0 {forgotten} {spec} {typed}",
+                    "live {:016x} {} {} {pidfd} {ours} {out} {err} {master} {pipe_in} 0 {forgotten} {spec} {typed} {out_aside} {err_aside}",
                     generation.id, live.slot, live.run
                 ));
             }
@@ -219,6 +220,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                     pidfd: words.must()?,
                     backup: words.must()?,
                     unkicked: 0,
+                    kick_at: clock::mono(),
                 });
             }
             "generation" => {
@@ -246,6 +248,8 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
                 if let (Some(master), Some(pipe_in), Some(typed)) = (master, pipe_in, words.fd()?) {
                     live.tty = Some(Tty { master, pipe_in, typed, wake: None, ended: false });
                 }
+                // A former self that knew of none says nothing of them.
+                (live.out.aside, live.err.aside) = (words.fd().unwrap_or(None), words.fd().unwrap_or(None));
                 let generation = generations.iter_mut().flatten().find(|g| g.id == id).ok_or_else(torn)?;
                 generation.lives.insert(live);
             }
@@ -267,7 +271,8 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
     let mut hands_now = Hands::new(hand);
     for (kept, key, fds) in hands {
         if kept {
-            hands_now.keep_on(key, fds);
+            // Sent once more than needed, at worst.
+            hands_now.keep_on(key, fds, false);
         } else {
             hands_now.keep(key, fds);
         }

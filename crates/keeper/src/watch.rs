@@ -44,7 +44,11 @@ impl Keeper {
         for _turn in 0..TURNS {
             looked = self.mover.look(slot, live, stream, now);
             let feed = if stream == Stream::Out { &mut live.out } else { &mut live.err };
-            let full = if feed.grown { LARGE * 3 / 4 } else { FULL };
+            let full = match feed.by_hand() {
+                Some(_) => crate::byhand::TURN,
+                None if feed.grown => LARGE * 3 / 4,
+                None => FULL,
+            };
             match looked {
                 Look::Moved(n) if n >= full => {
                     feed.busy = feed.busy.saturating_add(1);
@@ -340,7 +344,8 @@ impl Keeper {
             self.retire();
         }
         self.sweep();
-        self.nudge();
+        self.nudge_to_look();
+        self.kick_soon();
     }
 
     /// A leaky run's last writer has gone.

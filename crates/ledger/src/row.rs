@@ -18,6 +18,7 @@ use crate::making::{self, Making, Sum64};
 use crate::outcome;
 use crate::pack::{Packer, Unpacker};
 use crate::sum::Sum;
+use kin_core::StopKind;
 use kin_core::job::Millis;
 use kin_core::run::StopWhy;
 use kin_core::{Health, Hold, JobName, Run, RunNo, RunState, Time, Trigger};
@@ -272,7 +273,9 @@ fn pack_state(p: &mut Packer, state: &RunState) {
         RunState::Running { unowned, interrupted } => {
             p.number(u64::from(*unowned) | u64::from(*interrupted) << 1);
         }
-        RunState::Stopping { why } => p.number(pack_why(Some(*why))),
+        RunState::Stopping { why, kind } => {
+            p.number(pack_why(Some(*why)) | if *kind == StopKind::Kill { KILL } else { 0 });
+        }
         RunState::Draining { why } => p.number(pack_why(*why)),
         RunState::Held { on: Hold::Needs(_) } | RunState::Queued | RunState::Ended { .. } => {}
     }
@@ -300,11 +303,18 @@ fn unpack_state(u: &mut Unpacker<'_>, class: Class) -> Option<RunState> {
             let bits = u.number()?;
             RunState::Running { unowned: bits & 1 != 0, interrupted: bits & 2 != 0 }
         }
-        Stage::Stopping => RunState::Stopping { why: unpack_why(u.number()?)?? },
+        Stage::Stopping => {
+            let n = u.number()?;
+            let kind = if n & KILL == 0 { StopKind::Ladder } else { StopKind::Kill };
+            RunState::Stopping { why: unpack_why(n & !KILL)??, kind }
+        }
         Stage::Draining => RunState::Draining { why: unpack_why(u.number()?)? },
         Stage::Ended => return None,
     })
 }
+
+/// Beside the why of a run that is stopped: KILL at once.
+const KILL: u64 = 1 << 4;
 
 const fn pack_why(why: Option<StopWhy>) -> u64 {
     match why {

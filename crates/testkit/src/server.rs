@@ -266,11 +266,11 @@ impl Server {
     #[track_caller]
     pub fn crash(&self) {
         let memory = std::fs::canonicalize(self.run_dir()).expect("a runtime directory");
-        self.kill_all(DEADLINE).expect("all of them die");
+        self.kill_until_gone(DEADLINE).expect("all of them die");
         std::fs::remove_dir_all(memory).expect("the runtime directory goes");
     }
 
-    fn kill_all(&self, deadline: Duration) -> Option<()> {
+    fn kill_until_gone(&self, deadline: Duration) -> Option<()> {
         wait::within(deadline, || {
             self.reap_front();
             let left = self.processes();
@@ -281,6 +281,18 @@ impl Server {
             }
             left.is_empty().then_some(())
         })
+    }
+
+    /// Kills all processes of this server at one instant, as far as anybody can tell: none sees another die.
+    pub fn kill_all(&self) {
+        for signal in [Signal::STOP, Signal::KILL] {
+            let pids: Vec<u32> = Role::ALL.into_iter().filter_map(|role| self.pid(role)).collect();
+            for pid in &pids {
+                procfs::kill_marked(*pid, &self.mark, signal).expect("may signal its own processes");
+            }
+            assert!(signal == Signal::STOP || pids.iter().all(|pid| procfs::gone_within(*pid, DEADLINE)));
+        }
+        self.reap_front();
     }
 
     pub fn http(&self) -> Http {
@@ -469,7 +481,7 @@ impl Drop for Server {
     /// Whatever the test left alive is killed: a failed test must not disturb the next.
     fn drop(&mut self) {
         let run_dir = self.home.as_ref().and_then(|home| std::fs::canonicalize(home.path().join("state/run")).ok());
-        if self.kill_all(DEADLINE).is_none() {
+        if self.kill_until_gone(DEADLINE).is_none() {
             eprintln!("processes that would not die: {}", self.describe());
         }
         if std::thread::panicking() {

@@ -299,7 +299,7 @@ impl Judge {
             || changed.iter().filter_map(|no| after.runs.get(no)).filter(|new| !before.runs.contains_key(&new.no));
         let next = new().find(|new| new.follows == Some(run.no));
         let why = before.runs.get(&run.no).and_then(|old| match old.state {
-            RunState::Stopping { why } => Some(why),
+            RunState::Stopping { why, .. } => Some(why),
             RunState::Draining { why } => why,
             RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if *outcome == Outcome::Cancelled => {
                 Some(StopWhy::Planned)
@@ -391,7 +391,7 @@ impl Judge {
 
 /// What needs goes before what is needed.
 fn order(run: &Run, old: Option<&Run>, after: &Ledger) -> Check {
-    let told = matches!(run.state, RunState::Stopping { why: StopWhy::Planned })
+    let told = matches!(run.state, RunState::Stopping { why: StopWhy::Planned, .. })
         && old.is_some_and(|old| !matches!(old.state, RunState::Stopping { .. } | RunState::Draining { .. }));
     let Some(standing) = after.standings.get(&run.job).filter(|_| told) else { return Ok(()) };
     let service = definition(after, standing).is_some_and(|job| job.life.is_service());

@@ -37,7 +37,7 @@ impl World {
 /// Who wanted the end of a run in this state.
 pub(super) const fn wanted_end(state: &RunState) -> Option<StopWhy> {
     match state {
-        RunState::Stopping { why } => Some(*why),
+        RunState::Stopping { why, .. } => Some(*why),
         RunState::Draining { why } => *why,
         RunState::Running { interrupted: true, .. } => Some(StopWhy::Interrupt),
         RunState::Running { interrupted: false, .. }

@@ -249,7 +249,7 @@ fn a_new_definition_goes_round_one_by_one_and_back_when_it_is_not_ready() {
     stage.all_live();
     assert_eq!(stage.words("web"), ["running", "running"], "the other waits until this one is ready");
     stage.after_ms(10_000);
-    assert_eq!(stage.run("web", 1).state, RunState::Stopping { why: StopWhy::NotReady });
+    assert_eq!(stage.run("web", 1).state, RunState::Stopping { why: StopWhy::NotReady, kind: StopKind::Ladder });
     let run = stage.run("web", 1).no;
     stage.ends(run, 0);
     assert_eq!(stage.fx.changed[&run].outcome().expect("ended").to_string(), "unhealthy(not-ready)");

@@ -7,7 +7,7 @@
 //! ```text
 //!                  Release, needs ready      gates open           Slot: Running
 //!   ●──▶ held ──────────────────────▶ queued ─────────▶ starting ─────────────────▶ running ◀──▶ running, unowned
-//!   │    │ ▲ │ Stop                    ▲ │ Stop          │  │ ▲                   │   │              │ SurvivorGone
+//!   │    │ ▲ │ Stop                    ▲ │ Stop          │  │ ▲                   │   │              │ Slot: Drained
 //!   │    │ │ ▼                         │ ▼               │  └─┘ Settled without   │   │              ▼
 //!   │    │ │ ended(cancelled)          │ ended(cancelled)│      it: again         │   │         ended(its exit or
 //!   │    │ │ needs are not ready       │                 │                  Stop  │   │               lost)
@@ -287,7 +287,6 @@ impl World {
             Fact::Settled(settled) => self.settled(now, &settled, fx),
             Fact::Booted => self.booted(now, fx),
             Fact::Survivor { run, seen } => self.survivor(now, run, &seen, fx),
-            Fact::SurvivorGone { run, close } => self.survivor_gone(now, run, &close, fx),
             Fact::Time => self.time(now, fx),
             Fact::Stepped { by } => self.stepped(now, by, fx),
             Fact::Ready { run } => self.ready(now, run, fx),

@@ -4,7 +4,6 @@ use super::World;
 use super::end::wanted_end;
 use crate::effect::{Act, Effects};
 use crate::fact::Settled;
-use crate::wish::StopKind;
 use crate::{JobName, LostWhy, Outcome, RunNo, RunState, Time};
 use alloc::format;
 use alloc::vec::Vec;
@@ -37,7 +36,7 @@ impl World {
                         self.give(now, no, fx);
                     }
                 }
-                RunState::Stopping { .. } if found => fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder }),
+                RunState::Stopping { kind, .. } if found => fx.acts.push(Act::Stop { run: no, kind: *kind }),
                 RunState::Stopping { .. } if run.started_at.is_none() && !unproven => {
                     fx.acts.push(Act::Withdraw { run: no });
                 }

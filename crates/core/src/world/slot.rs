@@ -6,7 +6,6 @@ use crate::effect::{Act, Effects, Event, What};
 use crate::fact::StartRefusal;
 use crate::run::StopWhy;
 use crate::seen::{Close, Ladder, Phase, Seen};
-use crate::wish::StopKind;
 use crate::{Outcome, Run, RunNo, RunState, SpawnStep, Time};
 
 /// "No such file": what a spawn without a spec failed with.
@@ -22,7 +21,7 @@ impl World {
                 let state = match &run.state {
                     // The ledger could not take the wish when it was done.
                     RunState::Starting { .. } | RunState::Running { .. } if seen.stop_asked => {
-                        RunState::Stopping { why: StopWhy::Asked }
+                        RunState::Stopping { why: StopWhy::Asked, kind: seen.ladder.kind() }
                     }
                     RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Starting { .. } => {
                         RunState::Running { unowned: false, interrupted: false }
@@ -30,12 +29,12 @@ impl World {
                     RunState::Running { interrupted, .. } => {
                         RunState::Running { unowned: false, interrupted: *interrupted }
                     }
-                    RunState::Stopping { why } => {
+                    RunState::Stopping { why, kind } => {
                         // A start that was late met a stop that was early: said once more, now that there is a process.
                         if run.started_at.is_none() {
-                            fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
+                            fx.acts.push(Act::Stop { run: no, kind: *kind });
                         }
-                        RunState::Stopping { why: *why }
+                        RunState::Stopping { why: *why, kind: *kind }
                     }
                     RunState::Draining { .. } | RunState::Ended { .. } => return,
                 };
@@ -122,7 +121,7 @@ impl World {
 
     pub(super) fn withdrawn(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
         if let Some(run) = self.live.get(&no)
-            && let RunState::Stopping { why } = run.state
+            && let RunState::Stopping { why, .. } = run.state
             && run.started_at.is_none()
         {
             let run = run.clone();
@@ -144,16 +143,17 @@ impl World {
         let state = match &run.state {
             // Its keepers were told to stop it, and took that with them.
             RunState::Starting { .. } | RunState::Running { .. } if seen.stop_asked => {
-                fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
-                RunState::Stopping { why: StopWhy::Asked }
+                let kind = seen.ladder.kind();
+                fx.acts.push(Act::Stop { run: no, kind });
+                RunState::Stopping { why: StopWhy::Asked, kind }
             }
             RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Starting { .. } => {
                 RunState::Running { unowned: true, interrupted: false }
             }
             RunState::Running { interrupted, .. } => RunState::Running { unowned: true, interrupted: *interrupted },
-            RunState::Stopping { why } => {
-                fx.acts.push(Act::Stop { run: no, kind: StopKind::Ladder });
-                RunState::Stopping { why: *why }
+            RunState::Stopping { why, kind } => {
+                fx.acts.push(Act::Stop { run: no, kind: *kind });
+                RunState::Stopping { why: *why, kind: *kind }
             }
             RunState::Draining { .. } | RunState::Ended { .. } => return,
         };
@@ -165,11 +165,6 @@ impl World {
             fx.events.push(Event { at: now, what });
         }
         self.is_alive(now, no, state, seen, fx);
-    }
-
-    pub(super) fn survivor_gone(&mut self, now: Time, no: RunNo, close: &Close, fx: &mut Effects) {
-        let seen = Seen::bare(Phase::Drained(close.clone()));
-        self.ended_by(now, no, &seen, close, fx);
     }
 
     pub(super) fn found(&mut self, now: Time, run: Run, fx: &mut Effects) {

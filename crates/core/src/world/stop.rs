@@ -29,17 +29,22 @@ impl World {
             RunState::Starting { generation } if generation.is_none() || self.roomless.contains(&no) => {
                 self.roomless.remove(&no);
                 fx.promises = true;
-                self.change(now, no, fx, |run| run.state = RunState::Stopping { why });
+                self.change(now, no, fx, |run| run.state = RunState::Stopping { why, kind });
                 fx.acts.push(Act::Withdraw { run: no });
             }
             RunState::Starting { .. } | RunState::Running { .. } => {
                 fx.promises = true;
-                self.change(now, no, fx, |run| run.state = RunState::Stopping { why });
+                self.change(now, no, fx, |run| run.state = RunState::Stopping { why, kind });
             }
-            // A person's plain stop outweighs an interruption and every plan of kin's own; nothing outweighs it.
-            RunState::Stopping { why: before } if why == StopWhy::Asked && *before != StopWhy::Asked => {
+            // A person's plain stop outweighs an interruption and every plan of kin's own; nothing outweighs it. And a kill
+            // outweighs the ladder, whoever asks for it.
+            RunState::Stopping { why: why_before, kind: kind_before }
+                if (why == StopWhy::Asked && *why_before != StopWhy::Asked) || kind > *kind_before =>
+            {
                 fx.promises = true;
-                self.change(now, no, fx, |run| run.state = RunState::Stopping { why });
+                let why = if why == StopWhy::Asked { why } else { *why_before };
+                let kind = kind.max(*kind_before);
+                self.change(now, no, fx, |run| run.state = RunState::Stopping { why, kind });
             }
             // Of a draining run, what it left behind is ended; its own end is known already. Of a service, that it was
             // stopped must be known when it is over.

@@ -194,8 +194,30 @@ fn a_survivor_counts_and_can_be_stopped() {
     let (_, fx) = wish(&mut world, Wish::Stop { run: no(1), kind: StopKind::Kill, why: StopWhy::Asked });
     assert_eq!(fx.acts, [Act::Stop { run: no(1), kind: StopKind::Kill }]);
     let close = Close { how: How::Unknown, at: Time(9), timed_out: false, oom: false };
-    let fx = fact(&mut world, Fact::SurvivorGone { run: no(1), close });
+    let fx = fact(&mut world, Fact::Slot { run: no(1), seen: Seen::bare(Phase::Drained(close)) });
     assert_eq!(fx.changed[&no(1)].outcome().expect("ended").to_string(), "lost(unknown)");
+}
+
+#[test]
+fn a_kill_is_said_again_as_a_kill() {
+    let mut world = World::load("boot".to_string(), Mint::after(100), []);
+    fact(&mut world, settled(3));
+    for n in 1..=3 {
+        submit(&mut world, n, new_run());
+        fact(&mut world, Fact::Slot { run: no(n), seen: Seen::bare(Phase::Running) });
+    }
+    let (ladder, kill) = (StopKind::Ladder, StopKind::Kill);
+    // Of the third the grace was too long for somebody; what is asked after that does not make it longer again.
+    for (n, kind) in [(1, kill), (2, ladder), (3, ladder), (3, kill), (3, ladder)] {
+        wish(&mut world, Wish::Stop { run: no(n), kind, why: StopWhy::Asked }).0.expect("granted");
+    }
+    let mut world = World::load("boot".to_string(), Mint::after(100), world.live().cloned().collect::<Vec<_>>());
+    let found = [no(1), no(2), no(3)].into();
+    let fx = fact(&mut world, Fact::Settled(Settled { keeper: Some(3), found, unproven: Default::default() }));
+    let stop = |n, kind| Act::Stop { run: no(n), kind };
+    assert_eq!(fx.acts, [stop(1, StopKind::Kill), stop(2, StopKind::Ladder), stop(3, StopKind::Kill)]);
+    let fx = fact(&mut world, Fact::Survivor { run: no(1), seen: Seen::bare(Phase::Running) });
+    assert_eq!(fx.acts, [stop(1, StopKind::Kill)]);
 }
 
 #[test]
@@ -257,7 +279,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         Just(Phase::Intent),
         Just(Phase::Running),
         close.clone().prop_map(Phase::Exited),
-        close.clone().prop_map(Phase::Drained),
+        close.prop_map(Phase::Drained),
     ];
     let seen = phase.prop_map(Seen::bare);
     let runs = proptest::collection::btree_set(run.clone(), 0..6);
@@ -271,8 +293,7 @@ fn any_fact() -> impl Strategy<Value = Fact> {
         1 => (1u64..4).prop_map(|generation| Fact::KeeperGone { generation }),
         2 => (proptest::option::of(1u64..4), runs.clone(), runs)
             .prop_map(|(keeper, found, unproven)| Fact::Settled(Settled { keeper, found, unproven })),
-        1 => (run.clone(), seen).prop_map(|(run, seen)| Fact::Survivor { run, seen }),
-        1 => (run, close).prop_map(|(run, close)| Fact::SurvivorGone { run, close }),
+        1 => (run, seen).prop_map(|(run, seen)| Fact::Survivor { run, seen }),
     ]
 }
 

@@ -174,7 +174,7 @@ impl World {
                     }
                 }
             }
-            RunState::Stopping { why } => reasons.push(Reason::Stopping { why: *why }),
+            RunState::Stopping { why, .. } => reasons.push(Reason::Stopping { why: *why }),
             RunState::Draining { .. } => reasons.push(Reason::Draining),
             RunState::Ended { outcome } => reasons.push(Reason::Ended { outcome: outcome.clone() }),
         }

@@ -65,6 +65,7 @@ impl Engine {
                     }
                 }
                 Act::Stop { run, kind } => {
+                    self.step("stop-committed");
                     if self.survivors.has(run) {
                         self.survivors.stop(&self.dirs, run, kind);
                         continue;

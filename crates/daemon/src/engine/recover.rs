@@ -12,7 +12,9 @@
 //! | slot | served | nobody serves it |
 //! |---|---|---|
 //! | INTENT, no process | the keeper has it | nothing ran: as if it were not there |
-//! | INTENT with a process, RUNNING | as it says | alive: unowned, watched by pidfd; else lost, unless the kernel tells |
+//! | INTENT with a process, RUNNING | as it says | its leader lives, or anybody of it: unowned, watched; else lost, unless the kernel tells |
+//!
+//! A run that should be going and has no slot anywhere is looked for among all processes before it is called lost.
 //! | EXITED, DRAINED | as it says | it has ended so |
 
 use super::chain::Told;
@@ -55,8 +57,8 @@ impl Engine {
                 Heard::Names => self.look = true,
                 Heard::Survivor { number } => {
                     let now = self.now();
-                    if let Some((run, close)) = self.survivors.spoke(&mut self.link, number, now) {
-                        self.fact(Fact::SurvivorGone { run, close }, batch);
+                    if let Some((run, seen)) = self.survivors.spoke(&mut self.link, number, now) {
+                        self.fact(Fact::Slot { run, seen }, batch);
                     }
                 }
                 Heard::Overflow => self.look = true,
@@ -194,8 +196,8 @@ impl Engine {
             self.look = true;
         }
         let now = self.now();
-        for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
-            self.fact(Fact::SurvivorGone { run, close }, batch);
+        for (run, seen) in self.survivors.times(&self.dirs, &mut self.link, now) {
+            self.fact(Fact::Slot { run, seen }, batch);
         }
         if self.reserve.is_due() {
             // Full or not, what follows from it has been done.
@@ -218,6 +220,7 @@ impl Engine {
             self.first_facts(batch);
         }
         self.say_made_again(batch);
+        self.say_no_cgroups(batch);
         let busy = self.connect_all();
         let keeper = self.told.map(|told| told.keeper);
         if self.link.connected().next().is_none() && !busy {
@@ -298,11 +301,27 @@ impl Engine {
         }
     }
 
+    /// Once for each server: its elder left a word of it.
+    fn say_no_cgroups(&mut self, batch: &mut Batch) {
+        let left = self.dirs.run.join(kin_keeper::NO_CGROUPS);
+        if batch.read.contains(&left) {
+            return;
+        }
+        // Not there: nothing is lacking, or it was said.
+        let Ok(why) = std::fs::read_to_string(&left) else { return };
+        let what = format!(
+            "runs have no cgroups of their own: {why}. Their processes are found by other traces, and limits are refused"
+        );
+        self.note("server.cgroups", what, batch);
+        batch.read.push(left);
+    }
+
     // ---- reading tables ----
 
     /// Everything was looked at: what no table has is nowhere.
     fn settle(&mut self, keeper: Option<u64>, batch: &mut Batch) {
-        let found = self.read_tables(batch);
+        let mut found = self.read_tables(batch);
+        self.ends_of_missing(&found, batch);
         let mut unproven = BTreeSet::new();
         for run in self.world.live() {
             if found.contains(&run.no) {
@@ -331,7 +350,7 @@ impl Engine {
                 unproven.insert(run.no);
             }
         }
-        self.ends_of_missing(&found, batch);
+        self.look_for_missing(&mut found, &unproven, batch);
         self.fact(Fact::Settled(Settled { keeper, found, unproven }), batch);
         batch.settles = keeper.is_some();
     }
@@ -339,6 +358,10 @@ impl Engine {
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
         let mut found = self.survivors.all();
+        let pid_of = |generation: u64| self.link.pid(generation);
+        let chain = self.told.map(|told| [pid_of(told.elder), pid_of(told.keeper)]).unwrap_or_default();
+        self.survivors.ours_are([chain[0], chain[1], self.front]);
+        self.survivors.begin_look();
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()
@@ -413,27 +436,22 @@ impl Engine {
             return Unserved::Said;
         }
         let Some(seen) = slot::seen(snapshot) else { return Unserved::Unclear };
-        let id = self.world.get(no).map(kin_core::Run::id);
-        match self.survivors.look(&mut self.link, generation, no, id.as_ref(), snapshot) {
+        let Some(id) = self.world.get(no).map(kin_core::Run::id) else { return Unserved::Said };
+        match self.survivors.look(&mut self.link, &self.dirs, &id, Some((generation, snapshot))) {
             Ok(Fate::Alive) => {
-                let now = self.now();
-                self.survivors.limit(&self.dirs, no, snapshot, now);
                 self.fact(Fact::Survivor { run: no, seen: Seen { phase: Phase::Running, ..seen } }, batch);
                 Unserved::Said
             }
-            Ok(Fate::Ended(close)) => {
-                self.fact(Fact::SurvivorGone { run: no, close }, batch);
+            Ok(Fate::Ended(seen)) => {
+                self.fact(Fact::Slot { run: no, seen }, batch);
                 Unserved::Said
             }
             Ok(Fate::Gone) => {
                 // The end record of a keeper that came so far is better than nothing.
-                match id.as_ref().and_then(|id| rebuild::end_of(&self.dirs, id)) {
-                    Some(seen) => self.fact(Fact::Slot { run: no, seen }, batch),
-                    None => {
-                        let close = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
-                        self.fact(Fact::SurvivorGone { run: no, close }, batch);
-                    }
-                }
+                let unknown = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
+                let end = rebuild::end_of(&self.dirs, &id);
+                let seen = end.unwrap_or(Seen { phase: Phase::Drained(unknown), ..seen });
+                self.fact(Fact::Slot { run: no, seen }, batch);
                 Unserved::Said
             }
             Err(e) => {
@@ -441,6 +459,37 @@ impl Engine {
                 self.chain_at = Some(Instant::now() + AGAIN);
                 Unserved::Unclear
             }
+        }
+    }
+
+    /// Going runs that no table has, nor an end record: their tables were taken away. Who of them lives is known by what
+    /// their processes carry.
+    fn look_for_missing(&mut self, found: &mut BTreeSet<RunNo>, unproven: &BTreeSet<RunNo>, batch: &mut Batch) {
+        let would_be_lost = |run: &&kin_core::Run| match run.state {
+            RunState::Running { .. } => true,
+            RunState::Stopping { .. } => run.started_at.is_some() || unproven.contains(&run.no),
+            RunState::Starting { .. } => unproven.contains(&run.no),
+            // Of a draining run the leader is dead, and who holds its pipes holds nothing that anybody reads.
+            RunState::Draining { .. } => false,
+            RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued | RunState::Ended { .. } => false,
+        };
+        let here = |run: &&kin_core::Run| run.boot == self.config.boot && !found.contains(&run.no);
+        let missing: Vec<kin_core::Run> = self.world.live().filter(here).filter(would_be_lost).cloned().collect();
+        for run in missing {
+            let mut seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
+            match self.survivors.look(&mut self.link, &self.dirs, &run.id(), None) {
+                Ok(Fate::Gone) => continue,
+                Ok(Fate::Alive) => self.fact(Fact::Survivor { run: run.no, seen }, batch),
+                Ok(Fate::Ended(end)) => {
+                    seen.phase = end.phase;
+                    self.fact(Fact::Slot { run: run.no, seen }, batch);
+                }
+                Err(e) => {
+                    crate::say!("kin daemon: cannot look for run {}: {e}", run.no);
+                    self.chain_at = Some(Instant::now() + AGAIN);
+                }
+            }
+            found.insert(run.no);
         }
     }
 

@@ -1,233 +1,352 @@
 //! Runs that outlived both keepers: nobody holds their pipes, nobody is their parent, but they live.
 //!
-//! Each is watched by pidfd. While it lives it counts as any other run, and a stop works on it; when it is gone, the
-//! kernel may still say how (from 6.15 on), else nobody knows and the run is lost.
+//! A run lives as long as its leader does, or anybody who carries its cgroup or its environment
+//! (`kin_keeper::abandoned`). One of them is watched by pidfd; when that one is gone, it is looked who else there is.
+//! While a run lives it counts as any other, and a stop works on it; when it is gone, the kernel may still say how its
+//! leader ended (from 6.15 on), else nobody knows and the run is lost.
+//!
+//! What is done with a run is noted in its slot, as its keeper would have: the table is ours while nobody serves it. So the
+//! ladder and the timeout go on where they were, whoever dies (`ladder`). A run whose table is gone too has a slot in our
+//! memory, and its ladder begins anew with the next daemon.
+
+mod ladder;
 
 use super::dirs::Dirs;
 use super::link::Link;
 use super::slot;
-use kin_core::{Close, How, RunId, RunNo, StopKind, Time};
+use kin_core::{Close, How, Phase, RunId, RunNo, Seen, Time};
+use kin_keeper::abandoned::Traces;
 use kin_keeper::boot::start_ticks;
-use kin_keeper::spec::SpecView;
-use kin_keeper::sys::wait::{exit_info, pidfd_open, pidfd_send_signal};
-use kin_keeper::table::{Snapshot, flag};
+use kin_keeper::sys::wait::{Corpse, ExitInfo, corpse, exit_info, has_ended, pidfd_open};
+use kin_keeper::table::{RUNNING, Slot, Snapshot, Table, flag};
+use kin_keeper::tree::{Kill, Processes, TreeRun};
 use rustix::fd::OwnedFd;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-const SIGTERM: u8 = 15;
-const SIGKILL: i32 = 9;
-/// How long a survivor's zombie may wait for somebody to reap it before it is looked at again.
+/// After so long a leader's zombie that nobody reaps, and of which we may not know how it ended, is looked at again; and
+/// after so long nobody will.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const REAPED_WITHIN: Duration = Duration::from_secs(10);
+/// Between two looks at all processes for the same run.
+const PAUSE: Duration = Duration::from_millis(5);
+const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 struct Survivor {
-    generation: u64,
-    number: u64,
-    pidfd: OwnedFd,
+    id: String,
+    generation: Option<u64>,
+    /// Its leader, as the table said; zeros: no table did.
     pid: u32,
     ticks: u64,
-    flags: u32,
-    /// When its time is over; its keepers, who would have seen to that, are dead.
-    timeout_at: Option<Instant>,
-    /// When the ladder comes to KILL.
-    kill_at: Option<Instant>,
-    /// It is dead, and not yet reaped.
+    /// There when no table has it.
+    slot: Option<Box<Slot>>,
+    watch: Option<Watch>,
+    kill: Kill,
+    /// When it is looked at though nobody spoke, and how long the pause before was.
     look_at: Option<Instant>,
+    pause: Duration,
+    /// Its leader lies there dead; until then somebody may reap it.
+    reaped_by: Option<Instant>,
+    /// Its leader's end, when somebody could tell.
+    exit: Option<How>,
+    /// The last look found nobody. A process that just dies has lost what it is known by before it is gone, and one that
+    /// was just forked may have been missed: nobody twice is nobody.
+    seen_empty: bool,
     /// How it ended; said again until it is recorded.
-    close: Option<Close>,
+    ended: Option<Seen>,
 }
 
-#[derive(Debug, Default)]
+/// One process of a survivor that lives.
+#[derive(Debug)]
+struct Watch {
+    number: u64,
+    pidfd: OwnedFd,
+    is_leader: bool,
+}
+
+#[derive(Debug)]
 pub(super) struct Survivors {
     runs: BTreeMap<RunNo, Survivor>,
+    /// Tables that nobody serves, to write in.
+    tables: BTreeMap<u64, Table>,
+    traces: Traces,
+    processes: Option<Processes>,
+    /// All processes were looked at since this look around began.
+    is_fresh: bool,
+    /// Processes of kin as it is now: never part of a run, though its server may have been started by one.
+    ours: [u32; 4],
 }
 
-/// What became of a run in a table that nobody serves.
+/// What became of a run that nobody serves.
 #[derive(Debug)]
 pub(super) enum Fate {
     Alive,
     /// It was watched until its end.
-    Ended(Close),
+    Ended(Seen),
     /// It was gone before anybody watched it.
     Gone,
 }
 
 impl Survivors {
+    pub(super) fn new(dirs: &Dirs) -> Survivors {
+        Survivors {
+            runs: BTreeMap::new(),
+            tables: BTreeMap::new(),
+            traces: Traces::new(&dirs.state, &dirs.run),
+            processes: None,
+            is_fresh: false,
+            ours: [std::process::id(), 0, 0, 0],
+        }
+    }
     pub(super) fn has(&self, no: RunNo) -> bool {
         self.runs.contains_key(&no)
     }
     pub(super) fn of_generation(&self, generation: u64) -> usize {
-        self.runs.values().filter(|s| s.generation == generation).count()
+        self.runs.values().filter(|s| s.generation == Some(generation)).count()
     }
     pub(super) fn all(&self) -> BTreeSet<RunNo> {
         self.runs.keys().copied().collect()
     }
+    pub(super) fn ours_are(&mut self, pids: [Option<u32>; 3]) {
+        let [elder, keeper, front] = pids.map(Option::unwrap_or_default);
+        self.ours = [std::process::id(), elder, keeper, front];
+    }
 
-    /// Looks whether the run of this slot lives, and watches it if so.
+    /// What was seen of all processes is old: another look around begins.
+    pub(super) fn begin_look(&mut self) {
+        self.is_fresh = false;
+    }
+
+    /// Looks whether the run lives, and watches it if so. `snapshot`: its slot in a table that nobody serves; without one,
+    /// it is known by what its processes carry alone.
     pub(super) fn look(
         &mut self,
         link: &mut Link,
-        generation: u64,
-        no: RunNo,
-        id: Option<&RunId>,
-        s: &Snapshot,
+        dirs: &Dirs,
+        run: &RunId,
+        found: Option<(u64, &Snapshot)>,
     ) -> io::Result<Fate> {
-        if let Some(survivor) = self.runs.get(&no) {
-            return Ok(survivor.close.clone().map_or(Fate::Alive, Fate::Ended));
+        if let Some(survivor) = self.runs.get(&run.no) {
+            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
         }
-        // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
-        let Ok(pidfd) = pidfd_open(s.pid) else { return Ok(Fate::Gone) };
-        let Some(ticks) = start_ticks(s.pid) else { return Ok(Fate::Gone) };
-        let same = if s.start_ticks != 0 { ticks == s.start_ticks } else { id.is_some_and(|id| carries(s.pid, id)) };
-        if !same {
-            return Ok(Fate::Gone);
+        let (generation, snapshot) = (found.map(|(generation, _)| generation), found.map(|(_, snapshot)| snapshot));
+        let (pid, ticks) = snapshot.map_or((0, 0), |s| (s.pid, s.start_ticks));
+        let id = run.to_string();
+        let leader = watch_leader(link, pid, ticks, &id)?;
+        let ticks = if ticks == 0 && leader.is_some() { start_ticks(pid).unwrap_or(0) } else { ticks };
+        if leader.is_none() {
+            let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2] };
+            self.look_around()?;
+            if self.members(&tree).is_empty() {
+                return Ok(Fate::Gone);
+            }
         }
-        let number = link.watch_survivor(&pidfd)?;
         let survivor = Survivor {
+            id,
             generation,
-            number,
-            pidfd,
-            pid: s.pid,
+            pid,
             ticks,
-            flags: s.flags,
-            timeout_at: None,
-            kill_at: None,
-            look_at: None,
-            close: None,
+            slot: None,
+            // Whoever else there is, is watched from the next look on.
+            look_at: leader.is_none().then(Instant::now),
+            watch: leader,
+            kill: Kill::default(),
+            pause: PAUSE,
+            reaped_by: None,
+            exit: None,
+            seen_empty: false,
+            ended: None,
         };
-        self.runs.insert(no, survivor);
+        self.runs.insert(run.no, survivor);
+        self.find_slot(dirs, run.no, generation);
+        self.take_up(dirs, run.no);
         Ok(Fate::Alive)
     }
 
-    /// Its keepers are dead, and with them the clock of its timeout: it is ours now.
-    pub(super) fn limit(&mut self, dirs: &Dirs, no: RunNo, s: &Snapshot, now: Time) {
-        if let Some(survivor) = self.runs.get_mut(&no)
-            && survivor.kill_at.is_none()
+    /// Where it is noted what is done with it.
+    fn find_slot(&mut self, dirs: &Dirs, no: RunNo, generation: Option<u64>) {
+        if let Some(generation) = generation
+            && !self.tables.contains_key(&generation)
         {
-            survivor.timeout_at = timeout(dirs, no, s, now);
+            match Table::open_orphan(&dirs.table(generation)) {
+                Ok(table) => drop(self.tables.insert(generation, table)),
+                Err(e) => crate::say!("kin daemon: what is done with runs of {generation:016x} is not noted: {e}"),
+            }
+        }
+        let there = generation.and_then(|g| self.tables.get(&g)?.find(no.get()));
+        if there.is_none()
+            && let Some(survivor) = self.runs.get_mut(&no)
+        {
+            let slot = Box::<Slot>::default();
+            slot.run.store(no.get(), Ordering::Relaxed);
+            slot.state.store(RUNNING, Ordering::Relaxed);
+            survivor.slot = Some(slot);
         }
     }
 
-    /// A pidfd spoke: its run, and how it ended if it is quite gone.
-    pub(super) fn spoke(&mut self, link: &mut Link, number: u64, now: Time) -> Option<(RunNo, Close)> {
-        let no = self.runs.iter().find(|(_, s)| s.number == number).map(|(no, _)| *no)?;
-        self.ended(link, no, now)
+    fn slot(&self, no: RunNo) -> Option<&Slot> {
+        let survivor = self.runs.get(&no)?;
+        if let Some(slot) = &survivor.slot {
+            return Some(slot);
+        }
+        let table = self.tables.get(&survivor.generation?)?;
+        table.slots().get(table.find(no.get())? as usize)
     }
 
-    fn ended(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<(RunNo, Close)> {
-        let survivor = self.runs.get_mut(&no).filter(|survivor| survivor.close.is_none())?;
+    /// All processes of the machine, unless that was done since this look around began.
+    fn look_around(&mut self) -> io::Result<()> {
+        if self.processes.is_none() {
+            self.processes = Some(Processes::abandoned(self.traces.clone())?);
+        }
+        if let Some(processes) = self.processes.as_mut().filter(|_| !self.is_fresh) {
+            processes.look_now(&self.ours)?;
+            self.is_fresh = true;
+        }
+        Ok(())
+    }
+
+    fn members(&mut self, tree: &TreeRun<'_>) -> Vec<(u32, u64)> {
+        self.processes.as_mut().map(|processes| processes.members(tree)).unwrap_or_default()
+    }
+
+    /// A pidfd spoke: its run, and how it ended if it is quite gone.
+    pub(super) fn spoke(&mut self, link: &mut Link, number: u64, now: Time) -> Option<(RunNo, Seen)> {
+        let is_it = |s: &Survivor| s.watch.as_ref().is_some_and(|watch| watch.number == number);
+        let no = self.runs.iter().find(|(_, s)| is_it(s)).map(|(no, _)| *no)?;
+        self.begin_look();
+        self.follow(link, no, now).map(|seen| (no, seen))
+    }
+
+    /// Looks how it stands. Its end, when that is now.
+    fn follow(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<Seen> {
+        let survivor = self.runs.get_mut(&no).filter(|survivor| survivor.ended.is_none())?;
         survivor.look_at = None;
-        let how = match exit_info(&survivor.pidfd) {
-            Some(info) => slot::exit(info.code, info.status).map_or(How::Unknown, How::Exit),
-            // Dead, but its parent has not taken its exit yet; only then will the kernel tell us.
-            None if start_ticks(survivor.pid) == Some(survivor.ticks) => {
-                survivor.look_at = Some(Instant::now() + LOOK_AGAIN);
+        if let Some(watch) = &survivor.watch {
+            if !has_ended(&watch.pidfd) {
                 return None;
             }
-            None => How::Unknown,
+            if watch.is_leader {
+                let until = *survivor.reaped_by.get_or_insert_with(|| Instant::now() + REAPED_WITHIN);
+                match last_word(&watch.pidfd) {
+                    Ok(info) => survivor.exit = slot::exit(info.code, info.status).map(How::Exit),
+                    // Its parent has not taken its exit yet; only then may the kernel tell us.
+                    Err(Corpse::Closed) if Instant::now() < until => {
+                        survivor.look_at = Some(Instant::now() + LOOK_AGAIN);
+                        return None;
+                    }
+                    Err(_) => {}
+                }
+            }
+            link.unwatch_survivor(watch.number, &watch.pidfd);
+            survivor.watch = None;
+        }
+        self.follow_others(link, no, now)
+    }
+
+    /// Its leader is gone, or nobody knows who that was.
+    fn follow_others(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<Seen> {
+        let survivor = self.runs.get(&no)?;
+        let id = survivor.id.clone();
+        let tree = TreeRun { id: &id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
+        let again = |survivor: &mut Survivor| {
+            survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
+            survivor.look_at = Some(Instant::now() + survivor.pause);
         };
+        if let Err(e) = self.look_around() {
+            crate::say!("kin daemon: cannot look for the processes of run {no}: {e}");
+            again(self.runs.get_mut(&no)?);
+            return None;
+        }
+        let members = self.members(&tree);
+        let is_stopped = self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) > 0);
+        let survivor = self.runs.get_mut(&no)?;
+        let (was_empty, is_empty) = (survivor.seen_empty, members.is_empty());
+        survivor.seen_empty = is_empty;
+        if survivor.exit.is_some() && !is_stopped || is_empty && was_empty {
+            return Some(self.end(no, u32::try_from(members.len()).unwrap_or(u32::MAX), now));
+        }
+        for (pid, ticks) in members {
+            // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
+            let Ok(pidfd) = pidfd_open(pid) else { continue };
+            if start_ticks(pid) != Some(ticks) {
+                continue;
+            }
+            match link.watch_survivor(&pidfd) {
+                Ok(number) => {
+                    survivor.pause = PAUSE;
+                    survivor.watch = Some(Watch { number, pidfd, is_leader: false });
+                    return None;
+                }
+                Err(e) => crate::say!("kin daemon: cannot watch process {pid} of run {no}: {e}"),
+            }
+        }
+        again(survivor);
+        None
+    }
+
+    fn end(&mut self, no: RunNo, left: u32, now: Time) -> Seen {
+        let exit = self.runs.get(&no).and_then(|survivor| survivor.exit);
+        let snapshot = self.slot(no).and_then(|slot| slot.snapshot(0));
+        let flags = snapshot.map_or(0, |s| s.flags);
         let close = Close {
-            how,
+            how: exit.unwrap_or(How::Unknown),
             at: now,
-            timed_out: survivor.flags & flag::TIMED_OUT != 0,
-            oom: survivor.flags & flag::OOM != 0,
+            timed_out: flags & flag::TIMED_OUT != 0,
+            oom: flags & flag::OOM != 0,
         };
-        link.unwatch_survivor(survivor.number, &survivor.pidfd);
-        (survivor.kill_at, survivor.timeout_at) = (None, None);
-        survivor.close = Some(close.clone());
-        Some((no, close))
+        let phase = Phase::Drained(close);
+        let mut seen = snapshot.as_ref().and_then(slot::seen).unwrap_or(Seen::bare(phase.clone()));
+        (seen.phase, seen.left_behind) = (phase, left);
+        if let Some(survivor) = self.runs.get_mut(&no) {
+            survivor.look_at = None;
+            survivor.ended = Some(seen.clone());
+        }
+        seen
     }
 
     /// Its end is in the ledger.
     pub(super) fn forget(&mut self, no: RunNo) -> bool {
-        self.runs.remove(&no).is_some()
-    }
-
-    pub(super) fn stop(&mut self, dirs: &Dirs, no: RunNo, kind: StopKind) {
-        let Some(survivor) = self.runs.get_mut(&no) else { return };
-        match kind {
-            StopKind::Kill => survivor.signal(SIGKILL),
-            StopKind::Ladder if survivor.kill_at.is_some() => {}
-            StopKind::Ladder => {
-                let (signal, wait_ms) = ladder(dirs, no);
-                survivor.signal(i32::from(signal));
-                survivor.kill_at = Some(Instant::now() + Duration::from_millis(wait_ms));
-            }
+        let Some(gone) = self.runs.remove(&no) else { return false };
+        if let Some(generation) = gone.generation.filter(|generation| self.of_generation(*generation) == 0) {
+            self.tables.remove(&generation);
         }
-    }
-
-    pub(super) fn signal(&self, no: RunNo, signal: u8, leader_only: bool) {
-        if let Some(survivor) = self.runs.get(&no)
-            && let Err(e) = pidfd_send_signal(&survivor.pidfd, i32::from(signal), !leader_only)
-        {
-            crate::say!("kin daemon: cannot signal run {no}: {e}");
+        if self.runs.is_empty() {
+            self.processes = None;
         }
-    }
-
-    pub(super) fn wake_at(&self) -> Option<Instant> {
-        self.runs.values().flat_map(|s| [s.timeout_at, s.kill_at, s.look_at]).flatten().min()
-    }
-
-    /// What the time says: the last rung, and another look at the dead.
-    pub(super) fn times(&mut self, dirs: &Dirs, link: &mut Link, now: Time) -> Vec<(RunNo, Close)> {
-        let instant = Instant::now();
-        let mut dead = Vec::new();
-        let over = |s: &Survivor| s.timeout_at.is_some_and(|at| at <= instant);
-        let late: Vec<RunNo> = self.runs.iter().filter(|(_, s)| over(s)).map(|(no, _)| *no).collect();
-        for no in late {
-            if let Some(survivor) = self.runs.get_mut(&no) {
-                survivor.timeout_at = None;
-                if survivor.kill_at.is_none() {
-                    survivor.flags |= flag::TIMED_OUT;
-                }
-            }
-            self.stop(dirs, no, StopKind::Ladder);
-        }
-        for (no, survivor) in &mut self.runs {
-            if survivor.kill_at.is_some_and(|at| at <= instant) {
-                survivor.kill_at = Some(instant + LOOK_AGAIN);
-                survivor.signal(SIGKILL);
-            }
-            if survivor.look_at.is_some_and(|at| at <= instant) {
-                dead.push(*no);
-            }
-        }
-        dead.into_iter().filter_map(|no| self.ended(link, no, now)).collect()
+        true
     }
 }
 
-impl Survivor {
-    /// To its group where the kernel can name that, else to the leader.
-    fn signal(&self, signal: i32) {
-        let sent =
-            pidfd_send_signal(&self.pidfd, signal, true).or_else(|_| pidfd_send_signal(&self.pidfd, signal, false));
-        if let Err(e) = sent
-            && e.raw_os_error() != Some(rustix::io::Errno::SRCH.raw_os_error())
-        {
-            crate::say!("kin daemon: cannot signal process {}: {e}", self.pid);
-        }
+/// The leader, if it is still there.
+fn watch_leader(link: &mut Link, pid: u32, ticks: u64, id: &str) -> io::Result<Option<Watch>> {
+    if pid == 0 {
+        return Ok(None);
     }
+    // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
+    let Ok(pidfd) = pidfd_open(pid) else { return Ok(None) };
+    let Some(there) = start_ticks(pid) else { return Ok(None) };
+    let same = if ticks != 0 { there == ticks } else { carries(pid, id) };
+    if !same {
+        return Ok(None);
+    }
+    let number = link.watch_survivor(&pidfd)?;
+    Ok(Some(Watch { number, pidfd, is_leader: true }))
 }
 
-/// The stop signal and the wait, as its spec has them.
-fn ladder(dirs: &Dirs, no: RunNo) -> (u8, u64) {
-    let default = (SIGTERM, 10_000);
-    let Ok(bytes) = std::fs::read(dirs.spec(no)) else { return default };
-    SpecView::check(&bytes).map_or(default, |view| (view.stop_signal(), view.stop_wait_ms()))
-}
-
-/// When its timeout comes, as its spec has it.
-fn timeout(dirs: &Dirs, no: RunNo, s: &Snapshot, now: Time) -> Option<Instant> {
-    let bytes = std::fs::read(dirs.spec(no)).ok()?;
-    let limit = SpecView::check(&bytes).ok()?.timeout_ms();
-    let age_ms = u64::try_from(now.0).ok()?.saturating_sub(s.t_start) / 1_000_000;
-    (limit > 0).then(|| Instant::now() + Duration::from_millis(limit.saturating_sub(age_ms)))
+/// How a dead leader ended, by what lies there of it, or what the kernel kept when it was taken away.
+fn last_word(pidfd: &OwnedFd) -> Result<ExitInfo, Corpse> {
+    // First the corpse: it may be taken away in between, and then the kernel is asked.
+    match (corpse(pidfd), exit_info(pidfd)) {
+        (Corpse::Ended(info), _) | (_, Some(info)) => Ok(info),
+        (corpse, None) => Err(corpse),
+    }
 }
 
 /// Whether a process is of this run, by its environment.
-fn carries(pid: u32, id: &RunId) -> bool {
+fn carries(pid: u32, id: &str) -> bool {
     let want = format!("KIN_RUN_ID={id}");
     std::fs::read(format!("/proc/{pid}/environ"))
         .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == want.as_bytes()))

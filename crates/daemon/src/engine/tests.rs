@@ -417,7 +417,7 @@ async fn a_ledger_that_takes_nothing_keeps_no_run_alive() {
     life.in_state(other, "running").await;
     house.disk_full(true);
     let run = life.handle.stop(no, StopKind::Ladder, StopWhy::Asked, by()).await.expect("done");
-    assert_eq!(run.state, RunState::Stopping { why: StopWhy::Asked });
+    assert_eq!(run.state, RunState::Stopping { why: StopWhy::Asked, kind: StopKind::Ladder });
     life.handle.signal(other, 10, false, false, by()).await.expect("done");
     house.fake().until_signalled(other, 10);
     // Its end is known, and shown as what is not recorded.

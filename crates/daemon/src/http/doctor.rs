@@ -8,7 +8,9 @@ use super::slots::{Blocked, Slots};
 use crate::engine::{ChainInfo, Trouble};
 use kin_api::server::{Check, Doctor};
 use kin_core::{Run, RunId, RunNo};
+use kin_keeper::cgroup::Lack;
 use kin_keeper::room;
+use kin_keeper::table::Table;
 use kin_keeper::wire::Guard;
 use kin_ledger::Counters;
 use std::path::Path;
@@ -38,6 +40,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.extend(outputs(&about.run, &said.live));
     checks.extend([
         memory(&about.run),
+        cgroups(&about.run),
         link(about),
         files(),
         kernel(rustix::system::uname().release().to_string_lossy().as_ref()),
@@ -172,6 +175,24 @@ fn memory(run: &Path) -> Check {
             check("runtime", if in_memory { Verdict::Ok } else { Verdict::Warning(hint) }, message)
         }
         Err(e) => check("runtime", Verdict::Failed("the keepers make it again"), format!("{}: {e}", run.display())),
+    }
+}
+
+/// As the elder found it when it was made.
+fn cgroups(run: &Path) -> Check {
+    let elder = || {
+        let socket = std::fs::read_link(run.join("elder")).ok()?;
+        let table = Table::open(&run.join(socket).with_extension("tab")).ok()?;
+        Lack::of(table.header().cgroups.load(std::sync::atomic::Ordering::Relaxed))
+    };
+    match elder() {
+        Some(None) => check("cgroups", Verdict::Ok, "each run has a cgroup of its own".into()),
+        Some(Some(lack)) => {
+            let hint = "a stop finds a run's processes by other traces, and limits of memory, cpu and pids are refused; as a \
+                        service with Delegate=yes kin has cgroups (docs/service-manager.md)";
+            check("cgroups", Verdict::Warning(hint), format!("runs have none of their own: {}", lack.words()))
+        }
+        None => check("cgroups", Verdict::Ok, "the elder does not say whether runs have their own".into()),
     }
 }
 

@@ -148,7 +148,7 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
             vec![format!("A keeper has been told to start it, and has not yet said that it lives{since}.")]
         }
         RunState::Running { unowned, interrupted } => running(run, facts.slot.as_ref(), *unowned, *interrupted, now),
-        RunState::Stopping { why } => vec![stopping(run, facts.slot.as_ref(), *why)],
+        RunState::Stopping { why, .. } => vec![stopping(run, facts.slot.as_ref(), *why)],
         RunState::Draining { .. } if facts.slot.as_ref().and_then(slots::blocked).is_some() => {
             vec![format!("Its process has ended, and what it wrote last waits to be written{since}.")]
         }

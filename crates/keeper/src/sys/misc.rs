@@ -12,6 +12,7 @@ use rustix::pipe::SpliceFlags;
 use std::ffi::CStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
+use std::sync::LazyLock;
 
 /// All signals, held back until this is dropped (except KILL and STOP, which nobody can hold back).
 #[derive(Debug)]
@@ -89,8 +90,13 @@ fn moved(result: Result<usize, Errno>) -> Result<Moved, Errno> {
 }
 
 /// Moves at most `len` bytes from a pipe into a file at `offset` in one call, so that no death of ours can fall between
-/// taking and writing. The file must not be O_APPEND. EINVAL: this file system cannot; use `tee_to`.
+/// taking and writing. The file must not be O_APPEND. EINVAL: this file system cannot; use `tee_to`. `KIN_NO_SPLICE=1` makes
+/// every file system one of those.
 pub fn splice(pipe: impl AsFd, file: impl AsFd, offset: u64, len: usize) -> Result<Moved, Errno> {
+    static SWITCHED_OFF: LazyLock<bool> = LazyLock::new(|| std::env::var_os("KIN_NO_SPLICE").is_some_and(|v| v == "1"));
+    if *SWITCHED_OFF {
+        return Err(Errno::INVAL);
+    }
     let mut at = offset;
     moved(rustix::pipe::splice(pipe, None, file, Some(&mut at), len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE))
 }
@@ -98,6 +104,11 @@ pub fn splice(pipe: impl AsFd, file: impl AsFd, offset: u64, len: usize) -> Resu
 /// Duplicates at most `len` bytes of one pipe into another, and takes none away.
 pub fn tee(pipe: impl AsFd, copy: impl AsFd, len: usize) -> Result<Moved, Errno> {
     moved(rustix::pipe::tee(pipe, copy, len, SpliceFlags::NONBLOCK))
+}
+
+/// Moves at most `len` bytes from one pipe into another in one call. A terminal is such a pipe too.
+pub fn splice_on(from: impl AsFd, to: impl AsFd, len: usize) -> Result<Moved, Errno> {
+    moved(rustix::pipe::splice(from, None, to, None, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE))
 }
 
 /// Takes `len` bytes out of a pipe and throws them away.

@@ -11,7 +11,7 @@ use std::time::Instant;
 fn cgroups(house: &House) -> Option<Cgroups> {
     let cgroups = Cgroups::open(house.path());
     if let Cgroups::None { why } = &cgroups {
-        not_run(why);
+        not_run(why.words());
         return None;
     }
     Some(cgroups)

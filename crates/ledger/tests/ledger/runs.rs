@@ -3,8 +3,8 @@
 use kin_core::job::Millis;
 use kin_core::run::StopWhy;
 use kin_core::{
-    Exit, Health, Hold, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, Terms, Time,
-    Trigger, UnhealthyWhy,
+    Exit, Health, Hold, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopKind, Terms,
+    Time, Trigger, UnhealthyWhy,
 };
 use kin_ledger::{Batch, Change, Durability, Found, Ledger, NewEvent, Stage};
 use proptest::prelude::*;
@@ -141,7 +141,10 @@ fn state() -> impl Strategy<Value = RunState> {
         Just(RunState::Queued),
         any::<Option<u64>>().prop_map(|generation| RunState::Starting { generation }),
         any::<(bool, bool)>().prop_map(|(unowned, interrupted)| RunState::Running { unowned, interrupted }),
-        why.clone().prop_map(|why| RunState::Stopping { why }),
+        (why.clone(), any::<bool>()).prop_map(|(why, kill)| RunState::Stopping {
+            why,
+            kind: if kill { StopKind::Kill } else { StopKind::Ladder }
+        }),
         prop::option::of(why).prop_map(|why| RunState::Draining { why }),
         outcome().prop_map(|outcome| RunState::Ended { outcome }),
         outcome().prop_map(|outcome| RunState::Ended { outcome }),

@@ -130,7 +130,7 @@ fn a_run_that_lives_says_what_its_slot_says() {
     ] {
         assert!(told.iter().any(|line| line == want), "{want}\n{told:#?}");
     }
-    run.state = RunState::Stopping { why: StopWhy::Asked };
+    run.state = RunState::Stopping { why: StopWhy::Asked, kind: kin_core::StopKind::Ladder };
     for (flags, signal, want) in [
         (0, 15, "TERM has been sent to all of its processes, and KILL follows when its grace is over."),
         (flag::KILLED, 15, "KILL has been sent to all of its processes."),

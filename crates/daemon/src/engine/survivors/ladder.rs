@@ -1,0 +1,199 @@
+//! The stop ladder and the timeout of a run that outlived its keepers, as `kin_keeper` has them, in the same fields of the
+//! same slot: whoever comes after us goes on from there.
+
+use super::{PAUSE, PAUSE_MAX, Survivor, Survivors};
+use crate::engine::dirs::Dirs;
+use crate::engine::link::Link;
+use kin_core::{RunNo, Seen, StopKind, Time};
+use kin_keeper::clock::{MS, mono};
+use kin_keeper::spec::SpecView;
+use kin_keeper::sys::wait::pidfd_send_signal;
+use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
+use kin_keeper::tree::{self, Processes, TreeRun};
+use rustix::io::Errno;
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+const SIGTERM: u8 = 15;
+
+impl Survivors {
+    /// It is ours from now on: what its keepers, or an earlier daemon, had begun with it goes on.
+    pub(super) fn take_up(&mut self, dirs: &Dirs, no: RunNo) {
+        let Some(slot) = self.slot(no) else { return };
+        match slot.stop_stage.load(Ordering::Relaxed) {
+            0 => {}
+            1 => self.send_rung(no),
+            _ => self.look_now(no),
+        }
+        let is_ours = self.runs.get(&no).is_some_and(|survivor| survivor.slot.is_some());
+        if is_ours && let Some(slot) = self.slot(no) {
+            // Nobody wrote down when it began; it is given its whole time from now.
+            let limit = spec(dirs, no, |view| view.timeout_ms()).unwrap_or(0);
+            let deadline = if limit > 0 { mono().saturating_add(limit.saturating_mul(MS)) } else { 0 };
+            slot.timeout_deadline.store(deadline, Ordering::Relaxed);
+        }
+    }
+
+    /// Somebody wants its end, or wanted it and did not see it.
+    pub(in crate::engine) fn stop(&mut self, dirs: &Dirs, no: RunNo, kind: StopKind) {
+        let Some(slot) = self.slot(no) else { return };
+        slot.set_flag(flag::STOP_ASKED);
+        match kind {
+            StopKind::Kill => self.kill_stage(no),
+            StopKind::Ladder if slot.stop_stage.load(Ordering::Relaxed) == 0 => self.step_on(dirs, no, 0),
+            StopKind::Ladder => {}
+        }
+    }
+
+    pub(in crate::engine) fn signal(&mut self, no: RunNo, signal: u8, leader_only: bool) {
+        let Some(survivor) = self.runs.get(&no) else { return };
+        let sent = match survivor.watch.as_ref().filter(|watch| watch.is_leader) {
+            Some(leader) => pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only),
+            None if leader_only => return,
+            None => self.signal_all(no, i32::from(signal)),
+        };
+        if let Err(e) = sent.or_else(gone_is_fine) {
+            crate::say!("kin daemon: cannot signal run {no}: {e}");
+        }
+    }
+
+    /// The signal of this rung, and its deadline; past the last one it is KILL.
+    fn step_on(&mut self, dirs: &Dirs, no: RunNo, rung: u32) {
+        let (signal, wait_ms) = spec(dirs, no, |view| (view.stop_rung(rung as usize), view.stop_wait_ms()))
+            .unwrap_or(((rung == 0).then_some(SIGTERM), 10_000));
+        let Some(signal) = signal else { return self.kill_stage(no) };
+        let Some(slot) = self.slot(no) else { return };
+        // The deadline first: whoever dies in between leaves the last rung with more time, not this one with none.
+        slot.stop_deadline.store(mono().saturating_add(wait_ms.saturating_mul(MS)), Ordering::Relaxed);
+        slot.stop_signal.store(u32::from(signal) | rung << RUNG, Ordering::Release);
+        slot.stop_stage.store(1, Ordering::Release);
+        self.send_rung(no);
+    }
+
+    fn send_rung(&mut self, no: RunNo) {
+        let Some(signal) = self.slot(no).map(|slot| slot.stop_signal.load(Ordering::Acquire)) else { return };
+        if signal & SIGNAL_SENT != 0 {
+            return;
+        }
+        if let Err(e) = self.signal_all(no, (signal & SIGNAL_BITS) as i32) {
+            crate::say!("kin daemon: cannot signal run {no}: {e}");
+        }
+        if let Some(slot) = self.slot(no) {
+            slot.stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
+        }
+    }
+
+    fn kill_stage(&mut self, no: RunNo) {
+        let Some(slot) = self.slot(no) else { return };
+        if slot.stop_stage.load(Ordering::Relaxed) < 2 {
+            slot.set_flag(flag::KILLED);
+            slot.stop_stage.store(2, Ordering::Release);
+            if let Some(survivor) = self.runs.get_mut(&no) {
+                survivor.pause = PAUSE;
+            }
+        }
+        self.kill_step(no);
+    }
+
+    /// One bounded piece of killing; comes back by time until nobody is left.
+    fn kill_step(&mut self, no: RunNo) {
+        let ours = self.ours;
+        let Some((processes, survivor)) = self.with_processes(no) else { return };
+        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
+        tree::kill_tree(processes, &ours, &tree, &mut survivor.kill);
+        // Whether it is over is seen by whoever watches its processes.
+        survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
+        survivor.look_at = Some(Instant::now() + survivor.pause);
+        self.begin_look();
+    }
+
+    fn look_now(&mut self, no: RunNo) {
+        if let Some(survivor) = self.runs.get_mut(&no) {
+            survivor.look_at = Some(Instant::now());
+        }
+    }
+
+    /// Once to each of its processes.
+    fn signal_all(&mut self, no: RunNo, signal: i32) -> io::Result<()> {
+        self.begin_look();
+        let ours = self.ours;
+        let Some((processes, survivor)) = self.with_processes(no) else { return Ok(()) };
+        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
+        tree::signal_tree(processes, &ours, &tree, signal).map(drop)
+    }
+
+    fn with_processes(&mut self, no: RunNo) -> Option<(&mut Processes, &mut Survivor)> {
+        if self.processes.is_none() {
+            self.processes = Processes::abandoned(self.traces.clone()).ok();
+        }
+        Some((self.processes.as_mut()?, self.runs.get_mut(&no).filter(|survivor| survivor.ended.is_none())?))
+    }
+
+    pub(in crate::engine) fn wake_at(&self) -> Option<Instant> {
+        let deadlines = self.runs.keys().filter_map(|no| self.deadline(*no)).min();
+        let deadline = deadlines.map(|at| Instant::now() + Duration::from_nanos(at.saturating_sub(mono())));
+        self.runs.values().filter_map(|survivor| survivor.look_at).chain(deadline).min()
+    }
+
+    /// The next date in its slot.
+    fn deadline(&self, no: RunNo) -> Option<u64> {
+        self.runs.get(&no).filter(|survivor| survivor.ended.is_none())?;
+        let slot = self.slot(no)?;
+        let timeout = slot.timeout_deadline.load(Ordering::Relaxed);
+        let rung =
+            if slot.stop_stage.load(Ordering::Relaxed) == 1 { slot.stop_deadline.load(Ordering::Relaxed) } else { 0 };
+        [timeout, rung].into_iter().filter(|at| *at != 0).min()
+    }
+
+    /// What the time says: who is out of time, the next rung, and another look.
+    pub(in crate::engine) fn times(&mut self, dirs: &Dirs, link: &mut Link, now: Time) -> Vec<(RunNo, Seen)> {
+        let mut ends = Vec::new();
+        self.begin_look();
+        let all: Vec<RunNo> = self.runs.keys().copied().collect();
+        for no in all {
+            if self.deadline(no).is_some_and(|at| at <= mono()) {
+                self.date_has_come(dirs, no);
+            }
+            let is_due = |survivor: &Survivor| survivor.look_at.is_some_and(|at| at <= Instant::now());
+            if !self.runs.get(&no).is_some_and(is_due) {
+                continue;
+            }
+            if let Some(seen) = self.follow(link, no, now) {
+                ends.push((no, seen));
+            } else if self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) == 2) {
+                self.kill_step(no);
+            }
+        }
+        ends
+    }
+
+    fn date_has_come(&mut self, dirs: &Dirs, no: RunNo) {
+        let Some(slot) = self.slot(no) else { return };
+        let (timeout, stage) = (slot.timeout_deadline.load(Ordering::Relaxed), slot.stop_stage.load(Ordering::Relaxed));
+        if timeout != 0 && timeout <= mono() {
+            slot.set_flag(flag::TIMED_OUT);
+            if stage == 0 {
+                self.step_on(dirs, no, 0);
+            }
+            // Only now, when the ladder stands in the slot: whoever dies in between leaves the one or the other.
+            if let Some(slot) = self.slot(no) {
+                slot.timeout_deadline.store(0, Ordering::Relaxed);
+            }
+        } else if stage == 1 {
+            let rung = (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS;
+            self.step_on(dirs, no, rung + 1);
+        }
+    }
+}
+
+/// What its spec says, if that can still be read.
+fn spec<T>(dirs: &Dirs, no: RunNo, what: impl Fn(&SpecView<'_>) -> T) -> Option<T> {
+    let bytes = std::fs::read(dirs.spec(no)).ok()?;
+    SpecView::check(&bytes).ok().map(|view| what(&view))
+}
+
+/// Whoever is not there any more needs no signal.
+fn gone_is_fine(e: io::Error) -> io::Result<()> {
+    if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) { Ok(()) } else { Err(e) }
+}
