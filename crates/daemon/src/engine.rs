@@ -25,6 +25,7 @@ mod journal;
 mod link;
 mod pack;
 mod perform;
+mod polite;
 mod probed;
 mod readers;
 mod rebuild;
@@ -109,6 +110,8 @@ pub struct Started {
     pub found: Found,
     /// Of each job file, what was good of it when a former daemon read it.
     pub remembered: Vec<(PathBuf, String)>,
+    /// Stop commands that are to go, and to go no more.
+    pub asking: tokio::sync::mpsc::UnboundedReceiver<crate::stopping::Word>,
     /// Says why the engine ended. Its thread is over then, and the ledger closed.
     pub ended: oneshot::Receiver<Ended>,
 }
@@ -164,6 +167,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (chain, chain_seen) = watch::channel(nobody);
     let (trouble, trouble_seen) = watch::channel(Trouble::default());
     let (tell_end, ended) = oneshot::channel();
+    let (ask, asking) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::new(&config.state);
     let handle = Handle {
         journal: journal.watch_trouble(),
@@ -210,6 +214,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         care: care::Care::default(),
         journal,
         book: jobs::Book::default(),
+        polite: polite::Polite::new(ask),
         config,
         _lock: lock,
     };
@@ -227,7 +232,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
             drop(tell_end.send(end));
         })
         .map_err(io("start the engine's thread"))?;
-    Ok(Started { handle, found, remembered, ended })
+    Ok(Started { handle, found, remembered, asking, ended })
 }
 
 /// Two engines on one ledger would each start what the other has. The lock is held for life.
@@ -249,6 +254,8 @@ enum Input {
     Cared(care::Cared),
     /// Of a run that is looked at.
     Said(crate::probe::Said),
+    /// A stop command has ended.
+    Asked(crate::stopping::Asked),
 }
 
 struct Engine {
@@ -301,6 +308,7 @@ struct Engine {
     care: care::Care,
     journal: Journal,
     book: jobs::Book,
+    polite: polite::Polite,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
 }
@@ -444,6 +452,7 @@ impl Engine {
             Input::Call(call) => self.call(call, batch),
             Input::Mail => self.mail(batch),
             Input::Cared(cared) => self.cared(cared, batch),
+            Input::Asked(asked) => self.asked(asked, batch),
             Input::Said(said) => {
                 if let Some(fact) = probed::fact(said) {
                     self.fact(fact, batch);
@@ -757,7 +766,7 @@ impl Engine {
         // What cannot be recorded stays in the run tables, and the next server reads it there.
         let is_over = match (closing, self.stalled) {
             (Closing::Now, _) => true,
-            (Closing::WhenQuiet, None) => !self.world.is_going(),
+            (Closing::WhenQuiet, None) => !self.world.is_going() && !self.polite.is_busy(),
             (Closing::WhenQuiet, Some(_)) => self.quiet,
         };
         if !self.later.is_empty() || !is_over {

@@ -25,4 +25,5 @@ pub mod place;
 pub mod probe;
 mod probing;
 mod seams;
+pub mod stopping;
 pub mod surroundings;

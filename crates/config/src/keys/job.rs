@@ -264,7 +264,7 @@ static KEYS: [Key<Job>; 97] = [
         .example("\"30s\"")
         .effect(NextRun),
     Key::new("stop.command", Kind::Program(field!(|j| j.life.stop.command.clone(), |j, v| j.life.stop.command = Some(v))))
-        .doc("Run first, with the run's surroundings; the signals come after it, or at once when it fails.")
+        .doc("Run first, with the run's surroundings. When it ends well the run has `wait` to end by itself, then come the signals; when it fails they come at once.")
         .example("\"./web quit\"")
         .effect(NextRun),
     Key::new("stop.command_timeout", Kind::Length(field!(|j| Some(j.life.stop.command_timeout), |j, v| j.life.stop.command_timeout = v)))

@@ -1,7 +1,7 @@
 //! A run table's slot, in the words of the rules.
 
 use kin_core::{Close, Exit, How, Ladder, Phase, RunNo, Seen, SpawnStep, Time};
-use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, Slot, Snapshot, Table, flag};
+use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, SIGNAL_BITS, Slot, Snapshot, Table, flag};
 
 const CLD_EXITED: i32 = 1;
 const CLD_DUMPED: i32 = 3;
@@ -34,7 +34,7 @@ pub(super) fn seen(s: &Snapshot) -> Option<Seen> {
 
 /// A first signal that was never sent has no number.
 fn ladder(s: &Snapshot) -> Ladder {
-    match (s.flags & flag::KILLED != 0, s.stop_signal != 0) {
+    match (s.flags & flag::KILLED != 0, s.stop_signal & SIGNAL_BITS != 0) {
         (false, false) => Ladder::Untouched,
         (false, true) => Ladder::Asked,
         (true, true) => Ladder::KilledAfter,

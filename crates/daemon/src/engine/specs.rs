@@ -14,7 +14,6 @@ use std::path::{Path, PathBuf};
 
 /// A run that cannot be made may be followed by another at once. So often in one commit; then everybody else has a turn.
 const ROUNDS: usize = 100;
-const ENOTSUP: i32 = 95;
 
 impl Engine {
     /// Makes the spec of each run that begins with this batch. What cannot be made ends with it.
@@ -51,10 +50,6 @@ impl Engine {
         let (env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
         let (slot, attempt) = (run.slot, run.attempt);
         let which = Which { id: &id, slot, attempt, env: &env, here: None, port: None, log_base: &base };
-        if job.life.stop.command.is_some() {
-            let message = "this kin cannot do what `stop.command` asks for yet".into();
-            return Err(Unmakeable { step: SpawnStep::Spec, errno: ENOTSUP, message });
-        }
         let made = surroundings::make(job, &which, &self.config.server)?;
         sockets::ensure(&self.dirs.run, &made.sockets)?;
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;

@@ -315,12 +315,14 @@ pub fn clear(run: &Path, no: RunNo) -> std::io::Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         Ok(()) | Err(_) => {}
     }
+    crate::stopping::sweep(run, |other| other == no)?;
     credentials::sweep(run, |other| other == no)
 }
 
 /// Takes away what belongs to runs that a former server had.
 pub fn sweep(run: &Path, lives: impl Fn(RunNo) -> bool) -> std::io::Result<()> {
     credentials::sweep(run, |no| !lives(no))?;
+    crate::stopping::sweep(run, |no| !lives(no))?;
     let entries = match std::fs::read_dir(run.join("ready")) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
