@@ -31,7 +31,7 @@ pub use fact::{Fact, Settled, StartRefusal};
 pub use id::{JobName, Mint, RunId, RunNo};
 pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
 pub use refusal::Refusal;
-pub use run::{Health, Hold, Run, RunState, StopWhy, Terms, Trigger};
+pub use run::{Health, Hold, Notes, Run, RunState, StopWhy, Terms, Trigger};
 pub use seen::{Close, How, Ladder, Phase, Seen};
 pub use standing::{Renewal, Rest, Standing};
 pub use tick::{Decided, Decision, Tick};

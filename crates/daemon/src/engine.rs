@@ -215,6 +215,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         journal,
         book: jobs::Book::default(),
         polite: polite::Polite::new(ask),
+        statuses: probed::Statuses::default(),
         config,
         _lock: lock,
     };
@@ -309,6 +310,7 @@ struct Engine {
     journal: Journal,
     book: jobs::Book,
     polite: polite::Polite,
+    statuses: probed::Statuses,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
 }
@@ -413,6 +415,7 @@ impl Engine {
                 self.take(input, &mut batch);
             }
             self.times(&mut batch);
+            self.record_statuses(&mut batch);
             self.look(&mut batch);
             self.commit(batch);
         }
@@ -425,6 +428,7 @@ impl Engine {
         }
         let pending = [self.stalled, self.room_at, self.chain_at, self.due_at()];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
+        let others = others.into_iter().chain([self.statuses.wake_at()]);
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
@@ -453,11 +457,7 @@ impl Engine {
             Input::Mail => self.mail(batch),
             Input::Cared(cared) => self.cared(cared, batch),
             Input::Asked(asked) => self.asked(asked, batch),
-            Input::Said(said) => {
-                if let Some(fact) = probed::fact(said) {
-                    self.fact(fact, batch);
-                }
-            }
+            Input::Said(said) => self.said(said, batch),
         }
     }
 

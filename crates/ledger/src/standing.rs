@@ -31,7 +31,8 @@ const FORMER: u64 = 1 << 7;
 const FAILED: u64 = 1 << 8;
 const DONE: u64 = 1 << 9;
 const RUNG: u64 = 1 << 10;
-const ALL: u64 = (1 << 11) - 1;
+const PORTS: u64 = 1 << 11;
+const ALL: u64 = (1 << 12) - 1;
 
 fn seed(kind: u64, name: &str) -> Sum {
     Sum::new().number(kind).number(name.len() as u64).bytes(name.as_bytes())
@@ -55,6 +56,7 @@ fn pack(standing: &Standing) -> Vec<u8> {
         (standing.failed.is_some(), FAILED),
         (standing.done.is_some(), DONE),
         (standing.rung, RUNG),
+        (!standing.ports.is_empty(), PORTS),
     ];
     p.number(flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).sum());
     p.number(standing.rev);
@@ -77,6 +79,13 @@ fn pack(standing: &Standing) -> Vec<u8> {
         p.number(u64::from(*ok));
     }
     p.text(&standing.boot);
+    if !standing.ports.is_empty() {
+        p.number(standing.ports.len() as u64);
+        for (slot, port) in &standing.ports {
+            p.number(u64::from(*slot));
+            p.number(u64::from(*port));
+        }
+    }
     p.sealed(seed(STANDING, standing.job.as_str()))
 }
 
@@ -102,6 +111,9 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
     let rest = (0..u.number()?).map(|_| Some((u.small()?, unpack_rest(u.number()?)?))).collect::<Option<_>>()?;
     let round = (0..u.number()?).map(|_| Some((JobName::parse(u.text()?).ok()?, u.number()? != 0)));
     let round = round.collect::<Option<_>>()?;
+    let boot = u.text()?.to_owned();
+    let ports = if has(PORTS) { u.number()? } else { 0 };
+    let ports = (0..ports).map(|_| Some((u.small()?, u16::try_from(u.number()?).ok()?))).collect::<Option<_>>()?;
     Some(Standing {
         job,
         rev,
@@ -116,7 +128,8 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
         done,
         round,
         rung: has(RUNG),
-        boot: u.text()?.to_owned(),
+        ports,
+        boot,
     })
 }
 
@@ -291,10 +304,10 @@ mod tests {
             renewal in prop::option::of(renewal()), former: Option<u64>, failed: Option<u64>,
             done in prop::option::of(1u64..1 << 40),
             round in prop::collection::btree_map(any::<u8>().prop_map(name), any::<bool>(), 0..4),
-            rung: bool, boot in "[a-z]{0,9}",
+            rung: bool, ports in prop::collection::btree_map(any::<u32>(), any::<u16>(), 0..3), boot in "[a-z]{0,9}",
         ) -> Standing {
             let done = done.and_then(RunNo::new);
-            Standing { job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, boot }
+            Standing { job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, ports, boot }
         }
     }
 

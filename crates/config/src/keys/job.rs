@@ -33,7 +33,7 @@ pub static JOB: Table<Job> = Table {
             keys: &["ready.http", "ready.tcp", "ready.exec", "ready.line", "ready.notify", "ready.fd", "ready.after"],
             needed: true,
         },
-        OneOf { table: "alive", keys: &["alive.http", "alive.tcp", "alive.exec"], needed: true },
+        OneOf { table: "alive", keys: &["alive.http", "alive.tcp", "alive.exec", "alive.notify"], needed: true },
     ],
     index: OnceLock::new(),
 };
@@ -76,7 +76,7 @@ macro_rules! rlimit {
     };
 }
 
-static KEYS: [Key<Job>; 97] = [
+static KEYS: [Key<Job>; 98] = [
     // What it is.
     Key::new("command", Kind::Text(&rule::SCRIPT, field!(shell, |j, v| j.program = Program::Shell(v))))
         .doc("What to run, given to `sh -c`.")
@@ -241,6 +241,9 @@ static KEYS: [Key<Job>; 97] = [
     Key::new("alive.exec", Kind::Program(field!(|j| alive(j).and_then(by_exec), |j, v| alive_by(j, Check::Exec(v)))))
         .doc("This program ends with 0.")
         .example("[\"./check\"]"),
+    Key::new("alive.notify", Kind::Bool(field!(|j| alive(j).and_then(notify), |j, v| if v { alive_by(j, Check::Notify) })))
+        .doc("It says `WATCHDOG=1` to `$NOTIFY_SOCKET` once in each `every`, as programs for systemd do.")
+        .example("true"),
     Key::new("alive.every", Kind::Length(field!(|j| Some(alive(j)?.every), |j, v| alive_mut(j).every = v)))
         .doc("Between two looks.")
         .example("\"30s\""),

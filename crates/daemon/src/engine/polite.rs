@@ -80,7 +80,10 @@ impl Engine {
     pub(super) fn asked(&mut self, asked: Asked, batch: &mut Batch) {
         let Asked { run: no, well, message } = asked;
         // It has ended meanwhile, most likely by that command.
-        let Some(id) = self.world.get(no).map(kin_core::Run::id) else { return drop(self.polite.asked.remove(&no)) };
+        let Some(id) = self.world.get(no).map(kin_core::Run::id) else {
+            self.polite.asked.remove(&no);
+            return;
+        };
         if let Some(known) = self.polite.asked.get_mut(&no) {
             *known = Some(well);
         }

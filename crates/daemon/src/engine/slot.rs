@@ -25,6 +25,9 @@ pub(super) fn seen(s: &Snapshot) -> Option<Seen> {
         err_dropped: s.err_dropped,
         max_rss_bytes: (s.max_rss_kib != 0).then_some(s.max_rss_kib * 1024),
         cpu_ms: (s.user_us + s.system_us != 0).then_some((s.user_us + s.system_us) / 1000),
+        // A keeper that counts them at all has seen the leader's account.
+        read_bytes: (s.max_rss_kib != 0).then_some(s.read_bytes),
+        write_bytes: (s.max_rss_kib != 0).then_some(s.write_bytes),
         left_behind: s.left_behind,
         stop_asked: s.flags & flag::STOP_ASKED != 0,
         ladder: ladder(s),

@@ -5,6 +5,7 @@
 
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
+use kin_core::job::Port;
 use kin_core::{Fact, Refusal, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -23,8 +24,12 @@ impl Engine {
         for _ in 0..ROUNDS {
             let new: Vec<RunNo> = batch.fx.make.difference(&done).copied().collect();
             for no in &new {
-                if let Err(Unmakeable { step, errno, message }) = self.make_spec(*no) {
-                    self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
+                match self.make_spec(*no) {
+                    Ok(Some(made)) => self.fact(made, batch),
+                    Ok(None) => {}
+                    Err(Unmakeable { step, errno, message }) => {
+                        self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
+                    }
                 }
             }
             if new.is_empty() {
@@ -36,9 +41,9 @@ impl Engine {
         }
     }
 
-    fn make_spec(&self, no: RunNo) -> Result<(), Unmakeable> {
-        // It may have ended in the same batch.
-        let Some(run) = self.world.get(no) else { return Ok(()) };
+    /// `None`: it has ended in the same batch.
+    fn make_spec(&self, no: RunNo) -> Result<Option<Fact>, Unmakeable> {
+        let Some(run) = self.world.get(no) else { return Ok(None) };
         let gone = |message: &str| Unmakeable { step: SpawnStep::Spec, errno: 0, message: message.into() };
         let job = self.world.revision(&run.job, run.terms.rev).ok_or_else(|| gone("its definition is not there"))?;
         let io = |what: &str, e: &io::Error| Unmakeable {
@@ -49,11 +54,16 @@ impl Engine {
         let id = run.id();
         let (env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
         let (slot, attempt) = (run.slot, run.attempt);
-        let which = Which { id: &id, slot, attempt, env: &env, here: None, port: None, log_base: &base };
+        let auto = job.around.port == Some(Port::Auto);
+        let port = self.world.port_before(no);
+        let given = if auto && port.is_none() { self.world.ports().collect() } else { BTreeSet::new() };
+        let which = Which { id: &id, slot, attempt, env: &env, here: None, port, given: &given, log_base: &base };
         let made = surroundings::make(job, &which, &self.config.server)?;
         sockets::ensure(&self.dirs.run, &made.sockets)?;
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
-        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))
+        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))?;
+        let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();
+        Ok(Some(Fact::Made { run: no, directory, port: made.port, auto, left_out: made.warnings }))
     }
 
     pub(super) fn put_spec(&self, no: RunNo, base: &Path, bytes: &[u8]) -> io::Result<()> {

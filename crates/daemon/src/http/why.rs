@@ -188,6 +188,12 @@ fn running(run: &Run, slot: Option<&Snapshot>, unowned: bool, interrupted: bool,
     let pid = run.pid.map_or(String::new(), |pid| format!(" as process {pid}"));
     let since = run.started_at.map_or(String::new(), |at| format!(" for {}", between(at, now)));
     story.push(format!("It has been running{pid}{since}."));
+    if let Some(status) = &run.notes.status {
+        story.push(format!("It says of itself: {status}."));
+    }
+    if run.notes.leaving {
+        story.push("It has said that it is on its way out.".into());
+    }
     if interrupted {
         story.push("Its caller's interruption was passed on to it, and it goes on.".into());
     }
