@@ -36,7 +36,7 @@ pub use seen::{Close, How, Ladder, Phase, Seen};
 pub use standing::{Renewal, Rest, Standing};
 pub use tick::{Decided, Decision, Tick};
 pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
-pub use world::{Definition, NeedWhy, Reason, World};
+pub use world::{Definition, Difference, Follows, NeedWhy, Reason, World, differences};
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

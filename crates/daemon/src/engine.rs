@@ -685,10 +685,14 @@ impl Engine {
         for path in &batch.read {
             perform::remove(path);
         }
+        let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
         let probes = batch.boots || probed::may_differ(&fx);
         self.perform(fx.acts);
         if probes {
             self.tell_probes();
+        }
+        if sockets {
+            self.release_sockets();
         }
         for wished in batch.endings {
             wished.answer();

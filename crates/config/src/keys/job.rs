@@ -149,7 +149,8 @@ static KEYS: [Key<Job>; 98] = [
         .example("\"20%\""),
     Key::new("healthy_after", Kind::Length(field!(|j| Some(j.life.again.healthy_after), |j, v| j.life.again.healthy_after = v)))
         .doc("A run that lived for so long begins the count of tries and the delays anew.")
-        .example("\"5m\""),
+        .example("\"5m\"")
+        .effect(NextRun),
     Key::new("retry_on", Kind::RetryOn(field!(|j| Some(j.life.again.on.clone()), |j, v| j.life.again.on = v)))
         .doc("Which bad ends are followed by another try: `failed` (any exit code that is no success), exit codes, `signaled`, `timed-out`, `spawn-failed`, `lost`.")
         .example("[75, \"timed-out\"]"),
@@ -164,7 +165,8 @@ static KEYS: [Key<Job>; 98] = [
         },
     )
     .doc("Exit codes that are a success.")
-    .example("[0, 3]"),
+    .example("[0, 3]")
+    .effect(NextRun),
     Key::new("needs", Kind::Records(&NEEDS))
         .doc("Jobs it needs: it starts when they are ready and stops before them. With `restart = true` it is restarted when the needed one is.")
         .example("[\"db\", { job = \"cache\", restart = true }]")
@@ -243,7 +245,8 @@ static KEYS: [Key<Job>; 98] = [
         .example("[\"./check\"]"),
     Key::new("alive.notify", Kind::Bool(field!(|j| alive(j).and_then(notify), |j, v| if v { alive_by(j, Check::Notify) })))
         .doc("It says `WATCHDOG=1` to `$NOTIFY_SOCKET` once in each `every`, as programs for systemd do.")
-        .example("true"),
+        .example("true")
+        .effect(NextRun),
     Key::new("alive.every", Kind::Length(field!(|j| Some(alive(j)?.every), |j, v| alive_mut(j).every = v)))
         .doc("Between two looks.")
         .example("\"30s\""),

@@ -1,6 +1,7 @@
 //! Ready and alive: what probes say, and what follows.
 
 use super::World;
+use super::plan::must_restart;
 use crate::effect::Effects;
 use crate::job::Job;
 use crate::run::{Health, StopWhy};
@@ -12,7 +13,10 @@ use alloc::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Watched<'a> {
     pub run: &'a Run,
+    /// By which it is ready.
     pub job: &'a Arc<Job>,
+    /// By which it is alive: the one in force, unless the run must give way to another by it.
+    pub alive_by: &'a Arc<Job>,
     /// Whether it is ready is to be found out.
     pub ready: bool,
     /// It is ready, and whether it is alive is to be found out again and again.
@@ -23,10 +27,11 @@ impl World {
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
         self.live.values().filter(|run| matches!(run.state, RunState::Running { .. })).filter_map(|run| {
             let job = self.job_of(run)?;
+            let alive_by = self.job(&run.job).filter(|now| !must_restart(job, now)).unwrap_or(job);
             let ready = job.life.ready.is_some() && run.health.ready_at.is_none();
             // What it says itself of its end is believed: no look may hurry it.
-            let alive = job.life.alive.is_some() && run.health.ready_at.is_some() && !run.notes.leaving;
-            (ready || alive).then_some(Watched { run, job, ready, alive })
+            let alive = alive_by.life.alive.is_some() && run.health.ready_at.is_some() && !run.notes.leaving;
+            (ready || alive).then_some(Watched { run, job, alive_by, ready, alive })
         })
     }
 

@@ -16,6 +16,7 @@ pub struct Probed {
     pub started_at: Time,
     pub is_ready: bool,
     pub job: Arc<Job>,
+    pub alive_by: Arc<Job>,
 }
 
 /// Whether what is to be looked at may be different after this.
@@ -31,6 +32,7 @@ impl Engine {
             started_at: watched.run.started_at.unwrap_or(watched.run.created_at),
             is_ready: watched.run.health.ready_at.is_some(),
             job: Arc::clone(watched.job),
+            alive_by: Arc::clone(watched.alive_by),
         });
         self.probed.send_replace(all.collect());
     }

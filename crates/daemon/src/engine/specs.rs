@@ -6,7 +6,7 @@
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
 use kin_core::job::Port;
-use kin_core::{Fact, Refusal, RunNo, SpawnStep, Trigger};
+use kin_core::{Fact, JobName, Refusal, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -64,6 +64,19 @@ impl Engine {
         self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))?;
         let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();
         Ok(Some(Fact::Made { run: no, directory, port: made.port, auto, left_out: made.warnings }))
+    }
+
+    /// Closes the sockets that neither a definition in force nor that of a run that goes names any more.
+    pub(super) fn release_sockets(&self) {
+        for kept in sockets::kept(&self.dirs.run) {
+            let Ok(name) = JobName::parse(&kept.job) else { continue };
+            let going = self.world.live().filter(|run| run.job == name && run.state.is_going());
+            let revs = going.map(|run| run.terms.rev).chain(self.world.standing(&name).map(|standing| standing.rev));
+            let named = revs.filter_map(|rev| self.world.revision(&name, rev)).any(|job| kept.is_named(job));
+            if !named && let Err(e) = sockets::release(&self.dirs.run, &kept) {
+                crate::say!("kin daemon: a socket of {name} cannot be closed: {e}");
+            }
+        }
     }
 
     pub(super) fn put_spec(&self, no: RunNo, base: &Path, bytes: &[u8]) -> io::Result<()> {

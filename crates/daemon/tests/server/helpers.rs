@@ -317,7 +317,10 @@ async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
         let again = ensure();
         assert!(again.is_ok(), "it is there already, or the address would be in use: {again:?}");
     }
-    surroundings::sockets::release(&run, &made.sockets).expect("released");
+    for kept in surroundings::sockets::kept(&run) {
+        assert!(kept.is_named(&job));
+        surroundings::sockets::release(&run, &kept).expect("released");
+    }
     until("nobody keeps it", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())).await;
     assert!(!path.exists());
     let no = helpers.number();
