@@ -38,7 +38,9 @@ pub(crate) fn begin(place: &Place, handle: &Handle, helpers: Helpers, notify: Op
 
 /// The checks of each run, and by which definition it is alive: its spec is read once for each.
 #[derive(Default)]
-struct Known(BTreeMap<RunNo, (Arc<Job>, Option<Ready>, Option<Alive>)>);
+struct Known(BTreeMap<RunNo, Checked>);
+
+type Checked = (Arc<Job>, Option<Ready>, Option<Alive>);
 
 impl Known {
     fn watched(&mut self, probed: &Probed, place: &Place) -> Option<Watched> {
