@@ -29,9 +29,10 @@ const HELP: &str = "cargo xtask COMMAND
   gen [--check]
       writes openapi.json and the tables of docs/schedules.md anew, or only says whether they are fresh.
   torture [--kills N] [--victims front,elder,keeper,daemon] [--jobs J] [--seed S] [--minutes M]
-          [--faults PERCENT] [--pairs] [--no-pidfd-info] [--release] [--story] [--ticks]
+          [--faults PERCENT] [--with jobs] [--pairs] [--no-pidfd-info] [--release] [--story] [--ticks]
       kills N processes (default 5000), the next one when the guard is whole again.
       --faults: so many kills of a hundred are aimed between two steps (default 20).
+      --with jobs: services, queues, a mutex, chains, retries and a latch are in use meanwhile.
       --pairs: two at a time, within 5 ms. --no-pidfd-info: as on a kernel before 6.15.
       --story: instead, 200 jobs of 100 lines over 20 s while the daemon is killed 50 times.
       --ticks: instead, jobs that are due each second while the daemon is killed around it (200 times, or --kills).

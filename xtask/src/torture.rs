@@ -11,7 +11,7 @@ pub(crate) fn main(words: &[String]) -> Result<(), String> {
     let options = Options::parse(
         words,
         &["pairs", "no-pidfd-info", "release", "story", "ticks"],
-        &["kills", "victims", "jobs", "seed", "minutes", "faults"],
+        &["kills", "victims", "jobs", "seed", "minutes", "faults", "with"],
     )?;
     let victims = options.text("victims").unwrap_or("front,elder,keeper,daemon");
     let victims: Vec<Role> = victims
@@ -36,6 +36,14 @@ pub(crate) fn main(words: &[String]) -> Result<(), String> {
     if pairs && victims.len() < 2 {
         return Err("--pairs needs two victims or more".into());
     }
+    let with_jobs = match options.text("with") {
+        None => false,
+        Some("jobs") if pairs || options.has("no-pidfd-info") => {
+            return Err("--with jobs goes with single kills, on a kernel that tells exits".into());
+        }
+        Some("jobs") => true,
+        Some(other) => return Err(format!("--with {other}: there is --with jobs")),
+    };
     eprintln!("torture: seed {seed}");
     let minutes = options.text("minutes").map(|_| options.number("minutes", 0)).transpose()?;
     let report = torture::run(&torture::Options {
@@ -43,6 +51,7 @@ pub(crate) fn main(words: &[String]) -> Result<(), String> {
         jobs: options.number("jobs", 8)?.max(1),
         pairs,
         faults_percent: options.number("faults", 20)?.min(100),
+        with_jobs,
         no_pidfd_info: options.has("no-pidfd-info"),
         at_most: minutes.map(|m| Duration::from_secs(60 * m)),
         talk: true,

@@ -38,6 +38,23 @@ pub struct Run {
     pub err_dropped: u64,
     pub max_rss_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    /// From and to disks.
+    #[serde(default)]
+    pub read_bytes: Option<u64>,
+    #[serde(default)]
+    pub write_bytes: Option<u64>,
+    /// The port it was told to listen on.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub port: Option<u16>,
+    /// What its definition asks for and could not be kept here; `best_effort` let it begin without.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<String>,
+    /// How it is, in its own words (`STATUS=`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub status: Option<String>,
+    /// It said that it is on its way out (`STOPPING=1`).
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub leaving: bool,
     /// Name and count, as `{"left_behind": 2}`.
     pub warnings: BTreeMap<String, u64>,
     pub tags: Vec<String>,

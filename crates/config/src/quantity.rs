@@ -67,10 +67,9 @@ pub fn size(text: &str) -> Result<u64, String> {
         None if letter.is_empty() && unit != "IB" => 0,
         None => return Err(format!("'{unit}' is no unit of size; the units are K, M, G, T and P")),
     };
-    if shift == 0
-        && let Ok(exact) = number.parse()
-    {
-        return in_range(exact);
+    // A whole number is counted exactly: a real one has room for 53 bits.
+    if let Ok(exact) = number.parse::<u64>() {
+        return in_range(exact.saturating_mul(1 << shift));
     }
     let bytes = value * (1u64 << shift) as f64;
     if bytes >= 9.0e18 { Err("it is too large".into()) } else { Ok(bytes.round() as u64) }

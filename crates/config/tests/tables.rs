@@ -128,7 +128,7 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
         prop::collection::vec(one, 1..4).prop_map(|all| format!("[{}]", all.join(", "))).boxed()
     };
     match &key.kind {
-        Kind::Bool(_) if name == "ready.notify" => Just("true".to_string()).boxed(),
+        Kind::Bool(_) if matches!(name, "ready.notify" | "alive.notify") => Just("true".to_string()).boxed(),
         Kind::Bool(_) => any::<bool>().prop_map(|b| b.to_string()).boxed(),
         Kind::Int { min, max, .. } => (*min..=*max).prop_map(|n| n.to_string()).boxed(),
         Kind::Count { min, word, .. } => {
@@ -224,7 +224,8 @@ fn any_job() -> impl Strategy<Value = String> {
             let mut names: Vec<&'static str> = names
                 .into_iter()
                 .filter(|name| {
-                    !ways.contains(&(*name).to_string()) && !["alive.http", "alive.tcp", "alive.exec"].contains(name)
+                    !ways.contains(&(*name).to_string())
+                        && !["alive.http", "alive.tcp", "alive.exec", "alive.notify"].contains(name)
                 })
                 .filter(|name| (*name != "ready.codes" || ready == 0) && *name != "alive.codes")
                 .collect();

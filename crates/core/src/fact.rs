@@ -5,6 +5,7 @@ use crate::{Run, RunNo, SpawnStep};
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::string::String;
+use alloc::vec::Vec;
 
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fact {
@@ -37,6 +38,12 @@ pub enum Fact {
     Sick { run: RunNo, why: String },
     /// Its spec, which `Effects::make` asked for, could not be made.
     Unmakeable { run: RunNo, step: SpawnStep, errno: i32, message: String },
+    /// Its spec is made: where it begins, its port (`auto`: found, and to be kept for its slot), what was left out.
+    Made { run: RunNo, directory: String, port: Option<u16>, auto: bool, left_out: Vec<String> },
+    /// How it is, in its own words.
+    Status { run: RunNo, text: String },
+    /// It says that it is on its way out.
+    Leaving { run: RunNo },
     /// A run that the ledger does not know of was found in a table or in the logs.
     Found { run: Box<Run> },
 }

@@ -32,13 +32,13 @@ pub use fact::{Fact, Settled, StartRefusal};
 pub use id::{JobName, Mint, RunId, RunNo};
 pub use outcome::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
 pub use refusal::Refusal;
-pub use run::{Health, Hold, Run, RunState, StopWhy, Terms, Trigger};
+pub use run::{Health, Hold, Notes, Run, RunState, StopWhy, Terms, Trigger};
 pub use seen::{Close, How, Ladder, Phase, Seen};
 pub use standing::{Reckoning, Renewal, Rest, Standing};
 pub use tick::{Decided, Decision, Tick};
 pub use timed::{Calendar, Coming, Timed, Untimed};
 pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
-pub use world::{Definition, NeedWhy, Reason, World};
+pub use world::{Definition, Difference, Follows, NeedWhy, Reason, World, differences};
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

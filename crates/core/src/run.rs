@@ -132,6 +132,22 @@ pub struct Health {
     pub healthy_at: Option<Time>,
 }
 
+/// What else is known of a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notes {
+    /// The port it was told to listen on.
+    pub port: Option<u16>,
+    /// What its definition asks for and cannot be kept here, in words; `best_effort` let it begin without.
+    pub left_out: Vec<String>,
+    /// From and to disks, by its leader and whom that waited for.
+    pub read_bytes: Option<u64>,
+    pub write_bytes: Option<u64>,
+    /// How it is, in its own words, as it said last.
+    pub status: Option<String>,
+    /// It said that it is on its way out: it serves nobody any more.
+    pub leaving: bool,
+}
+
 /// A run, as the ledger keeps it and every listing shows it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
@@ -171,6 +187,7 @@ pub struct Run {
     pub boot: String,
     pub terms: Terms,
     pub health: Health,
+    pub notes: Notes,
 }
 
 impl Run {

@@ -18,6 +18,8 @@ pub struct Seen {
     pub err_dropped: u64,
     pub max_rss_bytes: Option<u64>,
     pub cpu_ms: Option<u64>,
+    pub read_bytes: Option<u64>,
+    pub write_bytes: Option<u64>,
     pub left_behind: u32,
     /// Its keeper was told to stop it while it ran. A wish that the ledger never heard of stands here all the same.
     pub stop_asked: bool,
@@ -62,6 +64,8 @@ impl Seen {
             err_dropped: 0,
             max_rss_bytes: None,
             cpu_ms: None,
+            read_bytes: None,
+            write_bytes: None,
             left_behind: 0,
             stop_asked: false,
             ladder: Ladder::Untouched,

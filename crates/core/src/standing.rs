@@ -34,6 +34,8 @@ pub struct Standing {
     pub round: BTreeMap<JobName, bool>,
     /// `Any` has run in this round.
     pub rung: bool,
+    /// With `port = "auto"`: the port of each slot, found once and kept.
+    pub ports: BTreeMap<u32, u16>,
     /// The boot that `rest` and `done` are of, and for which `@reboot` was decided.
     pub boot: String,
     /// How far its schedule is decided; `None`: it never had one.
@@ -97,6 +99,7 @@ impl Standing {
             done: None,
             round: BTreeMap::new(),
             rung: false,
+            ports: BTreeMap::new(),
             boot,
             ticks: None,
         }

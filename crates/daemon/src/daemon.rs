@@ -17,6 +17,7 @@ use crate::jobfiles::JobFiles;
 use crate::place::Place;
 use crate::probing;
 use crate::seams;
+use crate::stopping;
 use crate::surroundings::Server;
 use crate::{apply, clock, zonefiles};
 use kin_api::home::Home;
@@ -178,9 +179,11 @@ async fn serve(
     let listener = std::os::unix::net::UnixListener::from(listener);
     listener.set_nonblocking(true).map_err(at("listening on kin.sock"))?;
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
-    let Started { handle, found, remembered, ended } = started;
-    // From here on nothing is left of the helpers of a daemon before us.
-    let helpers = Helpers::open(&place.run).map_err(at("reaching the keepers"))?;
+    let Started { handle, found, remembered, asking, ended } = started;
+    // From here on nothing is left of the helpers of a daemon before us, but stop commands.
+    let helpers = Helpers::open_keeping(&place.run, &stopping::left(&place.run)).map_err(at("reaching the keepers"))?;
+    let hear = handle.clone();
+    stopping::begin(&place.run, helpers.clone(), asking, move |asked| hear.asked(asked));
     probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
     zonefiles::begin(&handle).map_err(at("watching the time zones"))?;
     // The socket listens already: from here on callers are only waiting for their turn.

@@ -26,6 +26,7 @@ mod journal;
 mod link;
 mod pack;
 mod perform;
+mod polite;
 mod probed;
 mod readers;
 mod rebuild;
@@ -119,6 +120,8 @@ pub struct Started {
     pub found: Found,
     /// Of each job file, what was good of it when a former daemon read it.
     pub remembered: Vec<(PathBuf, String)>,
+    /// Stop commands that are to go, and to go no more.
+    pub asking: tokio::sync::mpsc::UnboundedReceiver<crate::stopping::Word>,
     /// Says why the engine ended. Its thread is over then, and the ledger closed.
     pub ended: oneshot::Receiver<Ended>,
 }
@@ -175,6 +178,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (chain, chain_seen) = watch::channel(nobody);
     let (trouble, trouble_seen) = watch::channel(Trouble::default());
     let (tell_end, ended) = oneshot::channel();
+    let (ask, asking) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::new(&config.state);
     let handle = Handle {
         journal: journal.watch_trouble(),
@@ -230,6 +234,8 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         care: care::Care::default(),
         journal,
         book: jobs::Book::default(),
+        polite: polite::Polite::new(ask),
+        statuses: probed::Statuses::default(),
         config,
         _lock: lock,
     };
@@ -247,7 +253,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
             drop(tell_end.send(end));
         })
         .map_err(io("start the engine's thread"))?;
-    Ok(Started { handle, found, remembered, ended })
+    Ok(Started { handle, found, remembered, asking, ended })
 }
 
 /// Two engines on one ledger would each start what the other has. The lock is held for life.
@@ -273,6 +279,8 @@ enum Input {
     Cared(care::Cared),
     /// Of a run that is looked at.
     Said(crate::probe::Said),
+    /// A stop command has ended.
+    Asked(crate::stopping::Asked),
 }
 
 struct Engine {
@@ -330,6 +338,8 @@ struct Engine {
     care: care::Care,
     journal: Journal,
     book: jobs::Book,
+    polite: polite::Polite,
+    statuses: probed::Statuses,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
 }
@@ -437,6 +447,7 @@ impl Engine {
                 self.take(input, &mut batch);
             }
             self.times(&mut batch);
+            self.record_statuses(&mut batch);
             self.look(&mut batch);
             self.commit(batch);
         }
@@ -451,6 +462,7 @@ impl Engine {
         self.alarm.set(due);
         let pending = [self.stalled, self.room_at, self.chain_at];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
+        let others = others.into_iter().chain([self.statuses.wake_at()]);
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
@@ -488,11 +500,8 @@ impl Engine {
             Input::Alarm => self.alarm.rang(),
             Input::Zones => self.zones_may_differ(batch),
             Input::Cared(cared) => self.cared(cared, batch),
-            Input::Said(said) => {
-                if let Some(fact) = probed::fact(said) {
-                    self.fact(fact, batch);
-                }
-            }
+            Input::Asked(asked) => self.asked(asked, batch),
+            Input::Said(said) => self.said(said, batch),
         }
     }
 
@@ -729,11 +738,15 @@ impl Engine {
         for path in &batch.read {
             perform::remove(path);
         }
+        let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
         let probes = batch.boots || probed::may_differ(&fx);
         self.tell_zones();
         self.perform(fx.acts);
         if probes {
             self.tell_probes();
+        }
+        if sockets {
+            self.release_sockets();
         }
         for wished in batch.endings {
             wished.answer();
@@ -811,7 +824,7 @@ impl Engine {
         // What cannot be recorded stays in the run tables, and the next server reads it there.
         let is_over = match (closing, self.stalled) {
             (Closing::Now, _) => true,
-            (Closing::WhenQuiet, None) => !self.world.is_going(),
+            (Closing::WhenQuiet, None) => !self.world.is_going() && !self.polite.is_busy(),
             (Closing::WhenQuiet, Some(_)) => self.quiet,
         };
         if !self.later.is_empty() || !is_over {

@@ -9,6 +9,7 @@
 //!      ▲ a keeper died: its table is read at whoever serves it now; what no table has is started again
 //!      └ nobody waits any more (or another daemon had): Stop, Forget
 //! ```
+//! One whose *mark* is there is not ended by a daemon that starts: it goes on, and its end is waited for again.
 
 use crate::engine::slot;
 use kin_core::{Exit, RunNo, SpawnStep};
@@ -82,12 +83,16 @@ enum Order {
     Run {
         no: RunNo,
         spec: Vec<u8>,
+        /// Where its number is written before it is started.
+        mark: Option<PathBuf>,
         reply: oneshot::Sender<Answer>,
     },
+    /// An earlier daemon had it run.
+    Again { no: RunNo, reply: oneshot::Sender<Answer> },
+    /// It is not wanted any more, but its end still is.
+    End { no: RunNo },
     /// Nobody waits for it any more.
-    Drop {
-        no: RunNo,
-    },
+    Drop { no: RunNo },
 }
 
 /// Cheap to clone. The last one to go takes the connections with it.
@@ -100,6 +105,11 @@ pub struct Helpers {
 impl Helpers {
     /// Must be called inside the runtime. What a daemon before us left running is ended.
     pub fn open(run: &Path) -> io::Result<Helpers> {
+        Helpers::open_keeping(run, &BTreeSet::new())
+    }
+
+    /// The same, but for these: somebody will wait for them again.
+    pub fn open_keeping(run: &Path, kept: &BTreeSet<RunNo>) -> io::Result<Helpers> {
         let (orders, ordered) = mpsc::channel(ROOM);
         let (hear, heard) = mpsc::channel(ROOM);
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
@@ -116,7 +126,7 @@ impl Helpers {
             look_at: None,
             next_peer: 0,
         };
-        let greatest = hands.find_stale();
+        let greatest = hands.find_stale(kept);
         let ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let first = greatest.map_or(0, |no| no.wrapping_add(1)).max(ms.wrapping_mul(64) % (1 << 40));
         tokio::spawn(hands.serve(ordered, heard));
@@ -130,9 +140,29 @@ impl Helpers {
 
     /// Runs one to its end. It has the time that its spec gives it; dropped before that, it is killed.
     pub async fn run(&self, no: RunNo, spec: &Spec) -> Answer {
+        self.run_marked(no, spec, None).await
+    }
+
+    /// `mark`: a file that holds its number from before it begins, for the next daemon.
+    pub async fn run_marked(&self, no: RunNo, spec: &Spec, mark: Option<PathBuf>) -> Answer {
         let bytes = spec.encode().map_err(|bad| HelperError::Spec(io::Error::other(bad)))?;
+        self.wait(no, |reply| Order::Run { no, spec: bytes, mark, reply }).await
+    }
+
+    /// One that an earlier daemon had begun, and that is `kept`. `HelperError::Spec`: it has ended, and how is forgotten.
+    pub async fn run_again(&self, no: RunNo) -> Answer {
+        self.wait(no, |reply| Order::Again { no, reply }).await
+    }
+
+    /// Kills one. Whoever waits for it hears of its end.
+    pub async fn end(&self, no: RunNo) {
+        // Closing: they end with us.
+        self.orders.send(Order::End { no }).await.ok();
+    }
+
+    async fn wait(&self, no: RunNo, order: impl FnOnce(oneshot::Sender<Answer>) -> Order) -> Answer {
         let (reply, answer) = oneshot::channel();
-        self.orders.send(Order::Run { no, spec: bytes, reply }).await.map_err(|_| HelperError::Closing)?;
+        self.orders.send(order(reply)).await.map_err(|_| HelperError::Closing)?;
         let mut held = Held { no, orders: Some(self.orders.clone()) };
         let answer = answer.await.unwrap_or(Err(HelperError::Closing));
         held.orders = None;
@@ -214,14 +244,30 @@ impl Hands {
 
     fn order(&mut self, order: Order) {
         match order {
-            Order::Run { no, spec, reply } => {
-                if let Err(e) = self.write_spec(no, &spec) {
+            Order::Run { no, spec, mark, reply } => {
+                let marked = || mark.map_or(Ok(()), |mark| write_mark(&mark, no));
+                if let Err(e) = self.write_spec(no, &spec).and_then(|()| marked()) {
+                    self.remove_spec(no);
                     // Whoever asked may have gone; then nobody needs to know.
                     reply.send(Err(HelperError::Spec(e))).ok();
                     return;
                 }
                 self.going.insert(no, Going { reply, asked: None });
                 self.start(no);
+            }
+            Order::Again { no, reply } => {
+                self.going.insert(no, Going { reply, asked: None });
+                let holder = self.peers.iter().find(|(_, peer)| peer.table.find(no.get()).is_some()).map(|(g, _)| *g);
+                match holder {
+                    Some(generation) => self.look_at_slot(generation, no),
+                    None => self.start_what_is_nowhere(),
+                }
+            }
+            Order::End { no } => {
+                let holder = self.peers.iter().find(|(_, peer)| peer.table.find(no.get()).is_some()).map(|(g, _)| *g);
+                if let Some(generation) = holder {
+                    self.say(generation, Ask::Stop { run: no.get(), why: StopKind::Kill });
+                }
             }
             Order::Drop { no } => {
                 let Some(going) = self.going.remove(&no) else { return };
@@ -505,11 +551,11 @@ impl Hands {
 
     /// What an earlier daemon left: slots are ended when their keeper is reached, specs go now. The greatest number of
     /// all, so that none is given out twice.
-    fn find_stale(&mut self) -> Option<u64> {
+    fn find_stale(&mut self, kept: &BTreeSet<RunNo>) -> Option<u64> {
         for generation in self.generations() {
             let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else { continue };
             let served = table.is_served();
-            for (no, slot) in helpers(&table) {
+            for (no, slot) in helpers(&table).filter(|(no, _)| !kept.contains(no)) {
                 self.stale.insert(no);
                 if !served {
                     end_orphan(&slot);
@@ -519,12 +565,17 @@ impl Hands {
         let specs = std::fs::read_dir(self.run.join("spec")).into_iter().flatten().flatten();
         let left: Vec<RunNo> =
             specs.filter_map(|entry| RunNo::parse(entry.file_name().to_str()?)).filter(|no| no.is_helper()).collect();
-        for no in &left {
+        for no in left.iter().filter(|no| !kept.contains(no)) {
             self.remove_spec(*no);
         }
         let first = RunNo::helper(0).get();
-        self.stale.iter().chain(&left).map(|no| no.get() - first).max()
+        self.stale.iter().chain(&left).chain(kept).map(|no| no.get() - first).max()
     }
+}
+
+fn write_mark(path: &Path, no: RunNo) -> io::Result<()> {
+    let mut file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{no}")
 }
 
 /// The helpers in a table.

@@ -25,5 +25,6 @@ pub mod place;
 pub mod probe;
 mod probing;
 mod seams;
+pub mod stopping;
 pub mod surroundings;
 mod zonefiles;

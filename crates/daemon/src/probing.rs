@@ -8,13 +8,13 @@ use crate::place::Place;
 use crate::probe::{Probes, Watched};
 use crate::surroundings::Checks;
 use kin_core::RunNo;
-use kin_core::job::{Alive, Ready};
+use kin_core::job::{Alive, Job, Ready};
 use kin_keeper::spec::SpecView;
 use rustix::fd::OwnedFd;
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Looks for as long as the runtime lives. Must be called inside it.
 pub(crate) fn begin(place: &Place, handle: &Handle, helpers: Helpers, notify: Option<OwnedFd>) -> io::Result<()> {
@@ -36,16 +36,23 @@ pub(crate) fn begin(place: &Place, handle: &Handle, helpers: Helpers, notify: Op
     Ok(())
 }
 
-/// The checks of each run, as they were made with it: its spec is read once.
+/// The checks of each run, and by which definition it is alive: its spec is read once for each.
 #[derive(Default)]
-struct Known(BTreeMap<RunNo, (Option<Ready>, Option<Alive>)>);
+struct Known(BTreeMap<RunNo, Checked>);
+
+type Checked = (Arc<Job>, Option<Ready>, Option<Alive>);
 
 impl Known {
     fn watched(&mut self, probed: &Probed, place: &Place) -> Option<Watched> {
-        let (ready, alive) = match self.0.entry(probed.id.no) {
-            Entry::Occupied(known) => known.get().clone(),
-            Entry::Vacant(new) => match checks(probed, &place.run) {
-                Ok(checks) => new.insert(checks).clone(),
+        let known = self.0.get(&probed.id.no).filter(|(by, ..)| Arc::ptr_eq(by, &probed.alive_by)).cloned();
+        let (_, ready, alive) = match known {
+            Some(known) => known,
+            None => match checks(probed, &place.run) {
+                Ok((ready, alive)) => {
+                    let known = (Arc::clone(&probed.alive_by), ready, alive);
+                    self.0.insert(probed.id.no, known.clone());
+                    known
+                }
                 Err(why) => {
                     crate::say!("kin daemon: {} is not looked at: {why}", probed.id);
                     return None;
@@ -67,9 +74,10 @@ impl Known {
 fn checks(probed: &Probed, run: &Path) -> Result<(Option<Ready>, Option<Alive>), String> {
     let spec = std::fs::read(run.join("spec").join(probed.id.no.to_string())).map_err(|e| format!("its spec: {e}"))?;
     let view = SpecView::check(&spec).map_err(|bad| bad.to_string())?;
-    let life = &probed.job.life;
-    let made = Checks::again(&probed.job, &view).map_err(|e| e.to_string())?;
-    let ready = life.ready.clone().zip(made.ready).map(|(ready, by)| Ready { by, ..ready });
-    let alive = life.alive.clone().zip(made.alive).map(|(alive, by)| Alive { by, ..alive });
+    let made = |job| Checks::again(job, &view).map_err(|e| e.to_string());
+    let ready = probed.job.life.ready.clone().zip(made(&probed.job)?.ready);
+    let ready = ready.map(|(ready, by)| Ready { by, ..ready });
+    let alive =
+        probed.alive_by.life.alive.clone().zip(made(&probed.alive_by)?.alive).map(|(alive, by)| Alive { by, ..alive });
     Ok((ready, alive))
 }

@@ -248,6 +248,7 @@ impl Keeper {
             Ask::Hello { protocol: _, role } => self.greet(at, role),
             Ask::Start { run } => self.start(at, generation, run),
             Ask::Stop { run, why } => self.stop(generation, run, why),
+            Ask::Await { run, by, ms } => self.await_end(generation, run, by, ms),
             Ask::Signal { run, signal, leader_only } => self.signal(generation, run, signal, leader_only),
             Ask::Forget { run } => self.forget(generation, run),
             Ask::Upgrade => self.upgrade(),

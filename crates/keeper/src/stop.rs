@@ -2,10 +2,13 @@
 //!
 //! ```text
 //!   stage 0 ──Stop, or the timeout──▶ 1 the run's stop signal to its whole tree, and a deadline; then the next signal
-//!                                     │ deadline of the last, or Stop(Kill)
-//!                                     ▼
-//!                                     2 KILL to the whole tree, again and again until nobody is left
+//!      │                              ▲ │ deadline of the last, or Stop(Kill)
+//!      └─Await─▶ 1 without a signal ──┘ ▼
+//!               Stop, or a deadline     2 KILL to the whole tree, again and again until nobody is left
 //! ```
+//! Without a signal: somebody else asks the run to end (its stop command, which the daemon has started). Should nobody say
+//! more about it, the ladder begins by itself.
+//!
 //! A leader that ends on the first rung does not end the run: what it started has the rest of the time to end too.
 
 use crate::clock::{self, MS, SECOND};
@@ -13,10 +16,13 @@ use crate::fault;
 use crate::keeper::Keeper;
 use crate::start::run_name;
 use crate::sys::wait;
-use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNG, RUNG_BITS, RUNNING, SIGNAL_BITS, SIGNAL_SENT, flag};
+use crate::table::{
+    DRAINED, EXITED, FREE, INTENT, RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, RUNNING, SIGNAL_BITS, SIGNAL_SENT, Slot,
+    flag,
+};
 use crate::token::check_of;
 use crate::tree::{self, Kill, Swept, TreeRun};
-use crate::wire::StopKind;
+use crate::wire::{AwaitBy, StopKind};
 use std::ffi::CString;
 use std::sync::atomic::Ordering;
 
@@ -44,12 +50,46 @@ impl Keeper {
         }
     }
 
+    /// Its end is asked for by other means: what is left of it after `ms` climbs the ladder.
+    pub(crate) fn await_end(&mut self, at: usize, run: u64, by: AwaitBy, ms: u32) {
+        if !self.serves(at) {
+            return;
+        }
+        let Some(generation) = self.generations[at].as_ref() else { return };
+        let Some(slot_at) = generation.table.find(run).map(|slot| slot as u16) else { return };
+        let slot = &generation.table.slots()[usize::from(slot_at)];
+        let lives = match slot.state.load(Ordering::Relaxed) {
+            INTENT | RUNNING => true,
+            EXITED => false,
+            _ => return,
+        };
+        let rung = match by {
+            AwaitBy::Command => RUNG_COMMAND,
+            AwaitBy::Asked => RUNG_ASKED,
+        };
+        let climbs = slot.stop_stage.load(Ordering::Relaxed) != 0;
+        if climbs && !(is_awaited(slot) && rung_of(slot) < rung) {
+            return;
+        }
+        if lives {
+            slot.set_flag(flag::STOP_ASKED);
+        }
+        let now = clock::mono();
+        let deadline = now.saturating_add(u64::from(ms).saturating_mul(MS));
+        slot.stop_deadline.store(deadline, Ordering::Relaxed);
+        slot.stop_signal.store(SIGNAL_SENT | rung << RUNG, Ordering::Release);
+        slot.stop_stage.store(1, Ordering::Release);
+        fault::point("stop-awaited");
+        self.look_soon(at, slot_at, run, now);
+        self.due_by(deadline);
+    }
+
     /// First rung, unless it is climbing already.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
-        if slot.stop_stage.load(Ordering::Relaxed) != 0 {
+        if slot.stop_stage.load(Ordering::Relaxed) != 0 && !is_awaited(slot) {
             return self.look_soon(at, slot_at, run, now);
         }
         self.step_on(at, slot_at, run, 0);
@@ -364,8 +404,8 @@ impl Keeper {
             let Some(generation) = self.generations[at].as_ref() else { return };
             generation.table.slots()[usize::from(slot_at)].timeout_deadline.store(0, Ordering::Relaxed);
         } else if stage == 1 && stop != 0 && now >= stop {
-            let rung = (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS;
-            self.step_on(at, slot_at, run, rung + 1);
+            let next = if is_awaited(slot) { 0 } else { rung_of(slot) + 1 };
+            self.step_on(at, slot_at, run, next);
         } else if stage > 0 && look_at != 0 && now >= look_at {
             if state == EXITED && (self.tree_is_gone(at, slot_at) || (stage == 2 && now >= stop)) {
                 if !self.settle_stopped(at, slot_at, run, now, linger) {
@@ -432,6 +472,15 @@ impl Keeper {
             self.due_by(next.max(now + MS / 10));
         }
     }
+}
+
+fn rung_of(slot: &Slot) -> u32 {
+    (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS
+}
+
+/// It stands before the first signal.
+fn is_awaited(slot: &Slot) -> bool {
+    slot.stop_stage.load(Ordering::Relaxed) == 1 && rung_of(slot) >= RUNG_COMMAND
 }
 
 fn least(a: u64, b: u64) -> u64 {

@@ -41,6 +41,9 @@ pub const SIGNAL_SENT: u32 = 1 << 16;
 pub const SIGNAL_BITS: u32 = 0xff;
 pub const RUNG: u32 = 8;
 pub const RUNG_BITS: u32 = 0xff;
+/// Rungs before the first signal, without a signal of their own: its stop command goes; it has ended well.
+pub const RUNG_COMMAND: u32 = 0xfe;
+pub const RUNG_ASKED: u32 = 0xff;
 
 /// Bits of `Slot::flags`.
 pub mod flag {

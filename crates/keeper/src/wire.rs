@@ -17,6 +17,8 @@ pub enum Ask {
     Start { run: u64 },
     /// Climb the stop ladder: the run's stop signal, its wait, then KILL of the whole tree.
     Stop { run: u64, why: StopKind },
+    /// Its end is asked for by other means than a signal: it has so long for it, then the ladder begins.
+    Await { run: u64, by: AwaitBy, ms: u32 },
     /// Send one signal to the leader's group (or to the leader alone).
     Signal { run: u64, signal: u8, leader_only: bool },
     /// The run's end is in the ledger: the slot may be used again.
@@ -48,6 +50,15 @@ pub enum StopKind {
     Ladder,
     /// Straight to KILL of the whole tree.
     Kill,
+}
+
+/// What a run's end is awaited by before its first signal. Each is waited for once: said again, it changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AwaitBy {
+    /// Its stop command goes.
+    Command,
+    /// Its stop command has ended well.
+    Asked,
 }
 
 /// Said by a keeper.
@@ -146,6 +157,7 @@ impl Ask {
             Ask::Shutdown { leave } => record(7, u16::from(leave), 0, [0; 3]),
             Ask::WantDaemon => record(8, 0, 0, [0; 3]),
             Ask::Ready => record(9, 0, 0, [0; 3]),
+            Ask::Await { run, by, ms } => record(10, by as u16, ms, [run, 0, 0]),
         }
     }
 
@@ -181,6 +193,15 @@ impl Ask {
             7 => Ask::Shutdown { leave: p.small != 0 },
             8 => Ask::WantDaemon,
             9 => Ask::Ready,
+            10 => Ask::Await {
+                run,
+                by: match p.small {
+                    0 => AwaitBy::Command,
+                    1 => AwaitBy::Asked,
+                    _ => return None,
+                },
+                ms: p.word,
+            },
             _ => return None,
         })
     }
@@ -257,6 +278,7 @@ mod tests {
             Ask::Hello { protocol: PROTOCOL, role: Role::Helper },
             Ask::Start { run },
             Ask::Stop { run, why: StopKind::Kill },
+            Ask::Await { run, by: AwaitBy::Asked, ms: 7 },
             Ask::Signal { run, signal: 10, leader_only: true },
             Ask::Forget { run },
             Ask::Upgrade,

@@ -48,6 +48,7 @@ fn nth(n: u64) -> Option<Run> {
         boot: "5c1f4a52-0d5e-4c55-9f0b-1f2f3a4b5c6d+12345".into(),
         terms: kin_core::Terms::default(),
         health: kin_core::Health::default(),
+        notes: kin_core::run::Notes::default(),
     })
 }
 

@@ -4,6 +4,7 @@
 //! body:  making   flags   created   [started] [ended] [pid] [exit] [out] [rss] [cpu]
 //!        [follows] [slot] [attempt] [err] [out dropped] [err dropped] [left behind]
 //!        [the instance of its trigger] [ready at] [ready by] [healthy at]
+//!        [read] [written] [port] [left out] [status]
 //!        state   (zeros, while it lives)   sum u64
 //! ```
 //! All numbers are packed (pack.rs); those in brackets are there when their flag is set. Times are differences, each from
@@ -20,7 +21,7 @@ use crate::pack::{Packer, Unpacker};
 use crate::sum::Sum;
 use kin_core::StopKind;
 use kin_core::job::Millis;
-use kin_core::run::StopWhy;
+use kin_core::run::{Notes, StopWhy};
 use kin_core::{Health, Hold, JobName, Run, RunNo, RunState, Time, Trigger};
 
 /// A living run's body is made as long as it will most likely be in the end: a row that grew would split its page, and a
@@ -45,7 +46,13 @@ const TRIGGER: u64 = 1 << 14;
 const READY_AT: u64 = 1 << 15;
 const READY_BY: u64 = 1 << 16;
 const HEALTHY_AT: u64 = 1 << 17;
-const ALL: u64 = (1 << 18) - 1;
+const READ: u64 = 1 << 18;
+const WRITTEN: u64 = 1 << 19;
+const PORT: u64 = 1 << 20;
+const LEFT_OUT: u64 = 1 << 21;
+const STATUS: u64 = 1 << 22;
+const LEAVING: u64 = 1 << 23;
+const ALL: u64 = (1 << 24) - 1;
 
 /// Held, but at no latch. No stage has this number.
 const HELD_FOR_NEEDS: u64 = 64;
@@ -101,6 +108,7 @@ impl Row {
         for at in [run.health.ready_at, run.health.ready_by, run.health.healthy_at].into_iter().flatten() {
             p.signed(at.0.wrapping_sub(run.created_at.0));
         }
+        pack_notes(&mut p, &run.notes);
         pack_state(&mut p, &run.state);
         if class == Class::Live {
             p.pad_to(LIVE_BODY);
@@ -155,6 +163,7 @@ impl Row {
         };
         let health =
             Health { ready_at: after(u, READY_AT)?, ready_by: after(u, READY_BY)?, healthy_at: after(u, HEALTHY_AT)? };
+        let notes = unpack_notes(u, flags)?;
         let state = unpack_state(u, Class::from_number(self.class)?)?;
         Some(Run {
             no: self.no,
@@ -186,6 +195,7 @@ impl Row {
             boot: making.boot.clone(),
             terms: making.terms.clone(),
             health,
+            notes,
         })
     }
 }
@@ -214,10 +224,39 @@ fn flags(run: &Run) -> u64 {
         (run.health.ready_at.is_some(), READY_AT),
         (run.health.ready_by.is_some(), READY_BY),
         (run.health.healthy_at.is_some(), HEALTHY_AT),
+        (run.notes.read_bytes.is_some(), READ),
+        (run.notes.write_bytes.is_some(), WRITTEN),
+        (run.notes.port.is_some(), PORT),
+        (!run.notes.left_out.is_empty(), LEFT_OUT),
+        (run.notes.status.is_some(), STATUS),
+        (run.notes.leaving, LEAVING),
     ]
     .into_iter()
     .filter_map(|(there, flag)| there.then_some(flag))
     .sum()
+}
+
+fn pack_notes(p: &mut Packer, notes: &Notes) {
+    let numbers = [notes.read_bytes, notes.write_bytes, notes.port.map(u64::from)];
+    numbers.into_iter().flatten().for_each(|n| p.number(n));
+    if !notes.left_out.is_empty() {
+        p.number(notes.left_out.len() as u64);
+        notes.left_out.iter().for_each(|text| p.text(text));
+    }
+    if let Some(status) = &notes.status {
+        p.text(status);
+    }
+}
+
+fn unpack_notes(u: &mut Unpacker<'_>, flags: u64) -> Option<Notes> {
+    let has = |flag: u64| flags & flag != 0;
+    let read_bytes = if has(READ) { Some(u.number()?) } else { None };
+    let write_bytes = if has(WRITTEN) { Some(u.number()?) } else { None };
+    let port = if has(PORT) { Some(u16::try_from(u.number()?).ok()?) } else { None };
+    let texts = if has(LEFT_OUT) { u.number()? } else { 0 };
+    let left_out = (0..texts).map(|_| Some(u.text()?.to_owned())).collect::<Option<_>>()?;
+    let status = if has(STATUS) { Some(u.text()?.to_owned()) } else { None };
+    Some(Notes { port, left_out, read_bytes, write_bytes, status, leaving: has(LEAVING) })
 }
 
 /// Whether a trigger says something of its own run alone.

@@ -34,7 +34,8 @@ const DONE: u64 = 1 << 9;
 const RUNG: u64 = 1 << 10;
 const TICKS: u64 = 1 << 11;
 const FORMER_LINE: u64 = 1 << 12;
-const ALL: u64 = (1 << 13) - 1;
+const PORTS: u64 = 1 << 13;
+const ALL: u64 = (1 << 14) - 1;
 
 fn seed(kind: u64, name: &str) -> Sum {
     Sum::new().number(kind).number(name.len() as u64).bytes(name.as_bytes())
@@ -60,6 +61,7 @@ fn pack(standing: &Standing) -> Vec<u8> {
         (standing.rung, RUNG),
         (standing.ticks.is_some(), TICKS),
         (standing.ticks.is_some_and(|ticks| ticks.former.is_some()), FORMER_LINE),
+        (!standing.ports.is_empty(), PORTS),
     ];
     p.number(flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).sum());
     p.number(standing.rev);
@@ -91,6 +93,13 @@ fn pack(standing: &Standing) -> Vec<u8> {
         }
     }
     p.text(&standing.boot);
+    if !standing.ports.is_empty() {
+        p.number(standing.ports.len() as u64);
+        for (slot, port) in &standing.ports {
+            p.number(u64::from(*slot));
+            p.number(u64::from(*port));
+        }
+    }
     p.sealed(seed(STANDING, standing.job.as_str()))
 }
 
@@ -123,6 +132,9 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
     } else {
         None
     };
+    let boot = u.text()?.to_owned();
+    let ports = if has(PORTS) { u.number()? } else { 0 };
+    let ports = (0..ports).map(|_| Some((u.small()?, u16::try_from(u.number()?).ok()?))).collect::<Option<_>>()?;
     Some(Standing {
         job,
         rev,
@@ -138,7 +150,8 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
         done,
         round,
         rung: has(RUNG),
-        boot: u.text()?.to_owned(),
+        ports,
+        boot,
     })
 }
 
@@ -313,12 +326,12 @@ mod tests {
             renewal in prop::option::of(renewal()), former: Option<u64>, failed: Option<u64>,
             done in prop::option::of(1u64..1 << 40),
             round in prop::collection::btree_map(any::<u8>().prop_map(name), any::<bool>(), 0..4),
-            rung: bool, boot in "[a-z]{0,9}",
+            rung: bool, ports in prop::collection::btree_map(any::<u32>(), any::<u16>(), 0..3), boot in "[a-z]{0,9}",
         ) -> Standing {
             let done = done.and_then(RunNo::new);
             let line = rung.then_some(Former { to: 1, since: -2 });
             let ticks = scale.map(|n| Reckoning { schedule: n.into(), to: -i64::from(n), line: 7, former: line });
-            Standing { ticks, job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, boot }
+            Standing { ticks, job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, ports, boot }
         }
     }
 

@@ -12,6 +12,8 @@
 //! | `hold ms` | the leader ends at once; a child keeps the pipes for that long and says `late` |
 //! | `bomb secs` | makes copies of itself as fast as it can, for at most that long |
 //! | `probe` | what it was given, as JSON: descriptors, environment, directory, session, limits, masks |
+//! | `notify file` | sends each line that comes to that file to `NOTIFY_SOCKET`, for ever |
+//! | `serve quit` | answers each connection on descriptor 3 with its pid, until there is a file `<quit><its pid>` |
 //! | `forever` | says `ready` and waits to be killed |
 //!
 //! It has no `unsafe` of its own: signals are ignored by a shell before it, double forks are two programs.
@@ -58,6 +60,8 @@ fn dispatch(mode: &str, args: &Args) -> io::Result<u8> {
         "late" => late(args),
         "bomb" => bomb(args),
         "probe" => probe(),
+        "notify" => notify(args),
+        "serve" => serve(args),
         "forever" => {
             say("ready")?;
             forever()
@@ -308,6 +312,47 @@ fn bomb(args: &Args) -> io::Result<u8> {
             Err(_) => wait::let_time_pass(Duration::from_millis(1)),
         }
         children.retain_mut(|child| !matches!(child.try_wait(), Ok(Some(_))));
+    }
+    Ok(0)
+}
+
+/// Says what a file says, line by line.
+fn notify(args: &Args) -> io::Result<u8> {
+    let file = PathBuf::from(args.text("file")?);
+    let socket = std::os::unix::net::UnixDatagram::unbound()?;
+    let to = std::env::var_os("NOTIFY_SOCKET").ok_or_else(|| io::Error::other("no NOTIFY_SOCKET"))?;
+    let mut said = 0;
+    loop {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        for line in text.split_inclusive('\n').skip(said).filter(|line| line.ends_with('\n')) {
+            socket.send_to(line.trim_end().as_bytes(), &to)?;
+            said += 1;
+        }
+        wait::let_time_pass(Duration::from_millis(10));
+    }
+}
+
+/// One connection after the other on the socket that it was passed: its pid is the answer. It ends between two of them,
+/// when the file is there whose name ends in its pid.
+fn serve(args: &Args) -> io::Result<u8> {
+    let passed = std::env::var("LISTEN_FDS").unwrap_or_default();
+    let me = std::process::id();
+    if passed != "1" || std::env::var("LISTEN_PID").is_ok_and(|pid| pid != me.to_string()) {
+        return Err(io::Error::other(format!("LISTEN_FDS is {passed:?}")));
+    }
+    let quit = PathBuf::from(format!("{}{me}", args.text("quit")?));
+    let listener = std::net::TcpListener::from(kin_keeper::sys::process::inherited(3)?);
+    listener.set_nonblocking(true)?;
+    say("serving")?;
+    while !quit.exists() {
+        match listener.accept() {
+            Ok((mut stream, _)) => {
+                stream.set_nonblocking(false)?;
+                writeln!(stream, "{me}")?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => wait::let_time_pass(Duration::from_millis(2)),
+            Err(e) => return Err(e),
+        }
     }
     Ok(0)
 }

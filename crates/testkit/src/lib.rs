@@ -21,6 +21,7 @@ pub mod cli;
 pub mod floor;
 pub mod guest;
 pub mod http;
+pub mod jobs;
 pub mod pattern;
 pub mod procfs;
 pub mod rng;

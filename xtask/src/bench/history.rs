@@ -172,6 +172,7 @@ impl Iterator for History {
             boot: "bench".into(),
             terms: kin_core::Terms::default(),
             health: kin_core::Health::default(),
+            notes: kin_core::run::Notes::default(),
             job,
         })
     }

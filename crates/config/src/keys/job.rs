@@ -33,7 +33,7 @@ pub static JOB: Table<Job> = Table {
             keys: &["ready.http", "ready.tcp", "ready.exec", "ready.line", "ready.notify", "ready.fd", "ready.after"],
             needed: true,
         },
-        OneOf { table: "alive", keys: &["alive.http", "alive.tcp", "alive.exec"], needed: true },
+        OneOf { table: "alive", keys: &["alive.http", "alive.tcp", "alive.exec", "alive.notify"], needed: true },
     ],
     index: OnceLock::new(),
 };
@@ -76,7 +76,7 @@ macro_rules! rlimit {
     };
 }
 
-static KEYS: [Key<Job>; 97] = [
+static KEYS: [Key<Job>; 98] = [
     // What it is.
     Key::new("command", Kind::Text(&rule::SCRIPT, field!(shell, |j, v| j.program = Program::Shell(v))))
         .doc("What to run, given to `sh -c`.")
@@ -149,7 +149,8 @@ static KEYS: [Key<Job>; 97] = [
         .example("\"20%\""),
     Key::new("healthy_after", Kind::Length(field!(|j| Some(j.life.again.healthy_after), |j, v| j.life.again.healthy_after = v)))
         .doc("A run that lived for so long begins the count of tries and the delays anew.")
-        .example("\"5m\""),
+        .example("\"5m\"")
+        .effect(NextRun),
     Key::new("retry_on", Kind::RetryOn(field!(|j| Some(j.life.again.on.clone()), |j, v| j.life.again.on = v)))
         .doc("Which bad ends are followed by another try: `failed` (any exit code that is no success), exit codes, `signaled`, `timed-out`, `spawn-failed`, `lost`.")
         .example("[75, \"timed-out\"]"),
@@ -164,7 +165,8 @@ static KEYS: [Key<Job>; 97] = [
         },
     )
     .doc("Exit codes that are a success.")
-    .example("[0, 3]"),
+    .example("[0, 3]")
+    .effect(NextRun),
     Key::new("needs", Kind::Records(&NEEDS))
         .doc("Jobs it needs: it starts when they are ready and stops before them. With `restart = true` it is restarted when the needed one is.")
         .example("[\"db\", { job = \"cache\", restart = true }]")
@@ -241,6 +243,10 @@ static KEYS: [Key<Job>; 97] = [
     Key::new("alive.exec", Kind::Program(field!(|j| alive(j).and_then(by_exec), |j, v| alive_by(j, Check::Exec(v)))))
         .doc("This program ends with 0.")
         .example("[\"./check\"]"),
+    Key::new("alive.notify", Kind::Bool(field!(|j| alive(j).and_then(notify), |j, v| if v { alive_by(j, Check::Notify) })))
+        .doc("It says `WATCHDOG=1` to `$NOTIFY_SOCKET` once in each `every`, as programs for systemd do.")
+        .example("true")
+        .effect(NextRun),
     Key::new("alive.every", Kind::Length(field!(|j| Some(alive(j)?.every), |j, v| alive_mut(j).every = v)))
         .doc("Between two looks.")
         .example("\"30s\""),
@@ -264,7 +270,7 @@ static KEYS: [Key<Job>; 97] = [
         .example("\"30s\"")
         .effect(NextRun),
     Key::new("stop.command", Kind::Program(field!(|j| j.life.stop.command.clone(), |j, v| j.life.stop.command = Some(v))))
-        .doc("Run first, with the run's surroundings; the signals come after it, or at once when it fails.")
+        .doc("Run first, with the run's surroundings. When it ends well the run has `wait` to end by itself, then come the signals; when it fails they come at once.")
         .example("\"./web quit\"")
         .effect(NextRun),
     Key::new("stop.command_timeout", Kind::Length(field!(|j| Some(j.life.stop.command_timeout), |j, v| j.life.stop.command_timeout = v)))

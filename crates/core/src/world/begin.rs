@@ -5,6 +5,7 @@ use crate::effect::{Act, Effects};
 use crate::run::Hold;
 use crate::{Run, RunNo, RunState, SpawnStep, Time};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 impl World {
     /// Where a run stands that no latch and no instant keeps.
@@ -82,10 +83,47 @@ impl World {
         self.end(now, run, crate::Outcome::SpawnFailed { step, errno }, why, fx);
     }
 
+    pub(super) fn made(
+        &mut self,
+        now: Time,
+        no: RunNo,
+        directory: String,
+        (port, auto): (Option<u16>, bool),
+        left_out: Vec<String>,
+        fx: &mut Effects,
+    ) {
+        let Some(run) = self.live.get(&no) else { return };
+        let (job, slot) = (run.job.clone(), run.slot);
+        for why in &left_out {
+            self.note(now, "run.left-out", Some(run.id()), why.clone(), fx);
+        }
+        self.change(now, no, fx, |run| {
+            run.directory = directory;
+            run.notes.port = port;
+            run.notes.left_out = left_out;
+        });
+        if let Some(port) = port.filter(|_| auto) {
+            self.alter(&job, fx, |standing| {
+                standing.ports.insert(slot, port);
+            });
+        }
+    }
+
+    /// The port that `auto` found before for a run's slot.
+    pub fn port_before(&self, no: RunNo) -> Option<u16> {
+        let run = self.live.get(&no)?;
+        self.jobs.get(&run.job)?.standing.ports.get(&run.slot).copied()
+    }
+
+    /// Every port that `auto` found for some slot.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.jobs.values().flat_map(|post| post.standing.ports.values().copied())
+    }
+
     /// What is not ready of what a run needs.
-    pub(super) fn missing(&self, run: &Run) -> alloc::vec::Vec<crate::JobName> {
+    pub(super) fn missing(&self, run: &Run) -> Vec<crate::JobName> {
         if !run.is_defined() || self.breaks(Mutant::IgnoreNeeds) {
-            return alloc::vec::Vec::new();
+            return Vec::new();
         }
         let needs = self.job_of(run).map(|job| job.life.needs.as_slice()).unwrap_or_default();
         needs.iter().filter(|need| !self.is_ready(&need.job)).map(|need| need.job.clone()).collect()

@@ -459,7 +459,7 @@ fn every_part_of_a_definition_has_a_key() {
     let changes: [(&str, Change); 12] = [
         ("command", |job| job.program = Program::Exec(vec!["x".to_string()])),
         ("env_pass", |job| job.around.env_pass.push("X".to_string())),
-        ("limits", |job| job.around.limits.best_effort = true),
+        ("limits", |job| job.around.limits.pids = Some(7)),
         ("linger", |job| job.life.linger = Millis(1)),
         ("rolling", |job| job.life.rolling = false),
         ("again_on", |job| job.life.again.on.lost = true),

@@ -104,6 +104,7 @@ impl World {
             boot: self.boot.clone(),
             terms: terms(job, rev, birth.chain),
             health: Health::default(),
+            notes: crate::run::Notes::default(),
         }
     }
 

@@ -293,6 +293,11 @@ impl World {
             Fact::NotReady { run, why } => self.not_ready(run, why),
             Fact::Sick { run, why } => self.sick(now, run, &why, fx),
             Fact::Unmakeable { run, step, errno, message } => self.unmakeable(now, run, step, errno, message, fx),
+            Fact::Made { run, directory, port, auto, left_out } => {
+                self.made(now, run, directory, (port, auto), left_out, fx);
+            }
+            Fact::Status { run, text } => self.status(now, run, text, fx),
+            Fact::Leaving { run } => self.leaving(now, run, fx),
             Fact::Found { run } => self.found(now, *run, fx),
         }
         self.look(now, fx);

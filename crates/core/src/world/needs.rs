@@ -133,7 +133,7 @@ impl World {
 }
 
 pub(super) const fn is_ready(run: &Run) -> bool {
-    matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_some()
+    matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_some() && !run.notes.leaving
 }
 
 fn is_restarted_with(job: &Job, needed: &JobName) -> bool {

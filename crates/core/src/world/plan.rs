@@ -7,7 +7,7 @@ use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
 use crate::effect::{Effects, Event, What};
-use crate::job::{Job, Queue};
+use crate::job::{Job, Limits, Queue};
 use crate::run::{StopWhy, Trigger};
 use crate::wish::{Granted, JobPlan, Plan, QueuePlan};
 use crate::{JobName, Refusal, RunNo, RunState, Standing, Time};
@@ -36,7 +36,7 @@ pub struct Difference {
 type Same = fn(&Job, &Job) -> bool;
 
 /// Every part of a definition, by the key that people write.
-const KEYS: [(&str, Follows, Same); 56] = {
+const KEYS: [(&str, Follows, Same); 57] = {
     use Follows::{AtOnce, Restart, Stored};
     [
         ("command", Restart, |a, b| a.program == b.program),
@@ -50,16 +50,20 @@ const KEYS: [(&str, Follows, Same); 56] = {
         ("umask", Restart, |a, b| a.around.umask == b.around.umask),
         ("nice", Restart, |a, b| a.around.nice == b.around.nice),
         ("no_new_privileges", Restart, |a, b| a.around.no_new_privileges == b.around.no_new_privileges),
-        ("limits", Restart, |a, b| a.around.limits == b.around.limits),
+        ("limits", Restart, |a, b| {
+            let kept = |job: &Job| Limits { best_effort: false, ..job.around.limits.clone() };
+            kept(a) == kept(b)
+        }),
+        ("limits.best_effort", Stored, |a, b| a.around.limits.best_effort == b.around.limits.best_effort),
         ("port", Restart, |a, b| a.around.port == b.around.port),
         ("sockets", Restart, |a, b| a.around.sockets == b.around.sockets),
         ("tty", Restart, |a, b| a.around.tty == b.around.tty),
-        // What the keeper does with a run stands in its spec; a probe of a program may need what stands there.
-        ("stop", Restart, |a, b| a.life.stop == b.life.stop),
-        ("timeout", Restart, |a, b| a.life.timeout == b.life.timeout),
-        ("linger", Restart, |a, b| a.life.linger == b.life.linger),
-        ("ready", Restart, |a, b| a.life.ready == b.life.ready),
-        ("alive", Restart, |a, b| a.life.alive == b.life.alive),
+        // What the keeper does with a run stands in its spec, and no process notices: it goes on as it began.
+        ("stop", Stored, |a, b| a.life.stop == b.life.stop),
+        ("timeout", Stored, |a, b| a.life.timeout == b.life.timeout),
+        ("linger", Stored, |a, b| a.life.linger == b.life.linger),
+        ("ready", Stored, |a, b| a.life.ready == b.life.ready),
+        ("alive", AtOnce, |a, b| a.life.alive == b.life.alive),
         ("keep.run_bytes", Stored, |a, b| a.keep.run_bytes == b.keep.run_bytes),
         ("keep.on_full", Stored, |a, b| a.keep.on_full == b.keep.on_full),
         ("success", Stored, |a, b| a.life.success == b.life.success),
@@ -78,7 +82,7 @@ const KEYS: [(&str, Follows, Same); 56] = {
         ("backoff", AtOnce, |a, b| a.life.again.backoff == b.life.again.backoff),
         ("max_delay", AtOnce, |a, b| a.life.again.max_delay == b.life.again.max_delay),
         ("jitter_percent", AtOnce, |a, b| a.life.again.jitter_percent == b.life.again.jitter_percent),
-        ("healthy_after", AtOnce, |a, b| a.life.again.healthy_after == b.life.again.healthy_after),
+        ("healthy_after", Stored, |a, b| a.life.again.healthy_after == b.life.again.healthy_after),
         ("again_on", AtOnce, |a, b| a.life.again.on == b.life.again.on),
         ("needs", AtOnce, |a, b| a.life.needs == b.life.needs),
         ("rolling", AtOnce, |a, b| a.life.rolling == b.life.rolling),

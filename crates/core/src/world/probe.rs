@@ -1,6 +1,7 @@
 //! Ready and alive: what probes say, and what follows.
 
 use super::World;
+use super::plan::must_restart;
 use crate::effect::Effects;
 use crate::job::Job;
 use crate::run::{Health, StopWhy};
@@ -12,7 +13,10 @@ use alloc::sync::Arc;
 #[derive(Clone, Copy, Debug)]
 pub struct Watched<'a> {
     pub run: &'a Run,
+    /// By which it is ready.
     pub job: &'a Arc<Job>,
+    /// By which it is alive: the one in force, unless the run must give way to another by it.
+    pub alive_by: &'a Arc<Job>,
     /// Whether it is ready is to be found out.
     pub ready: bool,
     /// It is ready, and whether it is alive is to be found out again and again.
@@ -23,9 +27,11 @@ impl World {
     pub fn watched(&self) -> impl Iterator<Item = Watched<'_>> {
         self.live.values().filter(|run| matches!(run.state, RunState::Running { .. })).filter_map(|run| {
             let job = self.job_of(run)?;
+            let alive_by = self.job(&run.job).filter(|now| !must_restart(job, now)).unwrap_or(job);
             let ready = job.life.ready.is_some() && run.health.ready_at.is_none();
-            let alive = job.life.alive.is_some() && run.health.ready_at.is_some();
-            (ready || alive).then_some(Watched { run, job, ready, alive })
+            // What it says itself of its end is believed: no look may hurry it.
+            let alive = alive_by.life.alive.is_some() && run.health.ready_at.is_some() && !run.notes.leaving;
+            (ready || alive).then_some(Watched { run, job, alive_by, ready, alive })
         })
     }
 
@@ -63,9 +69,26 @@ impl World {
         }
     }
 
+    /// In its own words; for people.
+    pub(super) fn status(&mut self, now: Time, no: RunNo, text: String, fx: &mut Effects) {
+        let same = |run: &Run| run.notes.status.as_deref() == Some(text.as_str());
+        if self.live.get(&no).is_some_and(|run| run.state.is_going() && !same(run)) {
+            self.change(now, no, fx, |run| run.notes.status = Some(text));
+        }
+    }
+
+    pub(super) fn leaving(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        let Some(run) = self.live.get(&no) else { return };
+        if matches!(run.state, RunState::Running { .. }) && !run.notes.leaving {
+            let id = run.id();
+            self.change(now, no, fx, |run| run.notes.leaving = true);
+            self.note(now, "run.leaving", Some(id), "it says that it is on its way out".into(), fx);
+        }
+    }
+
     pub(super) fn sick(&mut self, now: Time, no: RunNo, why: &str, fx: &mut Effects) {
         let Some(run) = self.live.get(&no) else { return };
-        if run.is_defined() && matches!(run.state, RunState::Running { .. }) {
+        if run.is_defined() && matches!(run.state, RunState::Running { .. }) && !run.notes.leaving {
             self.note(now, "run.sick", Some(run.id()), alloc::format!("it does not answer any more: {why}"), fx);
             self.stop_for(now, no, StopWhy::Sick, fx);
         }

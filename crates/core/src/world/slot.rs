@@ -210,5 +210,7 @@ fn close_of(run: &mut Run, seen: &Seen, close: &Close) {
     run.err_dropped = seen.err_dropped.max(run.err_dropped);
     run.max_rss_bytes = seen.max_rss_bytes.or(run.max_rss_bytes);
     run.cpu_ms = seen.cpu_ms.or(run.cpu_ms);
+    run.notes.read_bytes = seen.read_bytes.or(run.notes.read_bytes);
+    run.notes.write_bytes = seen.write_bytes.or(run.notes.write_bytes);
     run.left_behind = seen.left_behind.max(run.left_behind);
 }

@@ -61,6 +61,7 @@ impl World {
             tty: new.tty,
             boot: self.boot.clone(),
             terms: Terms::default(),
+            notes: crate::run::Notes::default(),
             health: Health::default(),
         };
         fx.promises = true;

@@ -349,6 +349,12 @@ impl Handle {
         drop(self.inputs.send(Input::Said(said)));
     }
 
+    /// What came of a stop command.
+    pub fn asked(&self, asked: crate::stopping::Asked) {
+        // An engine that has ended leaves it to the keeper, and to the next.
+        drop(self.inputs.send(Input::Asked(asked)));
+    }
+
     /// Changes after each commit; the ledger may then be read.
     pub fn watch(&self) -> watch::Receiver<Committed> {
         self.committed.clone()

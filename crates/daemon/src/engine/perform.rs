@@ -70,11 +70,14 @@ impl Engine {
                         self.survivors.stop(&self.dirs, run, kind);
                         continue;
                     }
-                    let why = match kind {
-                        StopKind::Ladder => wire::StopKind::Ladder,
-                        StopKind::Kill => wire::StopKind::Kill,
+                    let ask = match kind {
+                        StopKind::Ladder => self.ask_to_end(run),
+                        StopKind::Kill => {
+                            self.polite.give_up(run);
+                            Ask::Stop { run: run.get(), why: wire::StopKind::Kill }
+                        }
                     };
-                    self.to_holder(&mut out, run, Ask::Stop { run: run.get(), why });
+                    self.to_holder(&mut out, run, ask);
                 }
                 Act::Signal { run, signal, leader_only } => {
                     if self.survivors.has(run) {
@@ -91,6 +94,7 @@ impl Engine {
                 Act::RemoveSpec { run } => {
                     self.remove_spec(run);
                     self.remove_given(run);
+                    self.polite.forget(run);
                     self.blocked.remove(&run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.
@@ -122,7 +126,7 @@ impl Engine {
     }
 
     /// To the keeper whose table has the run; while none has, to all: who does not have it passes over it.
-    fn to_holder(&self, out: &mut BTreeMap<u64, Vec<Record>>, run: RunNo, ask: Ask) {
+    pub(super) fn to_holder(&self, out: &mut BTreeMap<u64, Vec<Record>>, run: RunNo, ask: Ask) {
         match self.tables.find(run, |generation| self.link.is_connected(generation)) {
             Some((generation, _)) => out.entry(generation).or_default().push(ask.encode()),
             None => {

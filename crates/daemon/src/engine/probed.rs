@@ -1,9 +1,12 @@
 //! The runs whose readiness or health is to be looked at: told to the probes after each commit that may have changed them.
 
-use super::Engine;
+use super::{Batch, Engine};
+use crate::probe::Said;
 use kin_core::job::Job;
-use kin_core::{Effects, Fact, Run, RunId, Time};
+use kin_core::{Effects, Fact, Run, RunId, RunNo, Time};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// A run to look at, and by which definition.
 #[derive(Clone, Debug)]
@@ -13,6 +16,7 @@ pub struct Probed {
     pub started_at: Time,
     pub is_ready: bool,
     pub job: Arc<Job>,
+    pub alive_by: Arc<Job>,
 }
 
 /// Whether what is to be looked at may be different after this.
@@ -28,18 +32,59 @@ impl Engine {
             started_at: watched.run.started_at.unwrap_or(watched.run.created_at),
             is_ready: watched.run.health.ready_at.is_some(),
             job: Arc::clone(watched.job),
+            alive_by: Arc::clone(watched.alive_by),
         });
         self.probed.send_replace(all.collect());
     }
 }
 
-/// What a probe says, as far as the rules ask for it.
-pub(super) fn fact(said: crate::probe::Said) -> Option<Fact> {
-    use crate::probe::Said;
-    match said {
-        Said::Ready { run } => Some(Fact::Ready { run }),
-        Said::NotReady { run, why } => Some(Fact::NotReady { run, why }),
-        Said::Sick { run, why } => Some(Fact::Sick { run, why }),
-        Said::Status { .. } | Said::Stopping { .. } => None,
+/// A run may say how it is as often as it likes; it is recorded so often.
+const STATUS_EVERY: Duration = Duration::from_millis(500);
+
+/// What runs said of themselves, and was not recorded yet: the last word of each.
+#[derive(Debug, Default)]
+pub(super) struct Statuses {
+    said: BTreeMap<RunNo, String>,
+    /// When they are to be recorded.
+    at: Option<Instant>,
+    before: Option<Instant>,
+}
+
+impl Statuses {
+    pub(super) const fn wake_at(&self) -> Option<Instant> {
+        self.at
+    }
+    fn say(&mut self, run: RunNo, text: String) {
+        self.said.insert(run, text);
+        let now = Instant::now();
+        let next = self.before.map_or(now, |before| (before + STATUS_EVERY).max(now));
+        self.at = self.at.or(Some(next));
+    }
+    fn due(&mut self) -> BTreeMap<RunNo, String> {
+        if self.at.is_none_or(|at| at > Instant::now()) {
+            return BTreeMap::new();
+        }
+        self.before = self.at.take();
+        std::mem::take(&mut self.said)
+    }
+}
+
+impl Engine {
+    /// What a probe says, as far as the rules ask for it.
+    pub(super) fn said(&mut self, said: Said, batch: &mut Batch) {
+        let fact = match said {
+            Said::Ready { run } => Fact::Ready { run },
+            Said::NotReady { run, why } => Fact::NotReady { run, why },
+            Said::Sick { run, why } => Fact::Sick { run, why },
+            Said::Stopping { run } => Fact::Leaving { run },
+            Said::Status { run, text } => return self.statuses.say(run, text),
+        };
+        self.fact(fact, batch);
+    }
+
+    pub(super) fn record_statuses(&mut self, batch: &mut Batch) {
+        for (run, text) in self.statuses.due() {
+            self.fact(Fact::Status { run, text }, batch);
+        }
     }
 }

@@ -132,6 +132,7 @@ pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
         boot: boot.to_string(),
         terms: kin_core::Terms::default(),
         health: kin_core::Health::default(),
+        notes: kin_core::run::Notes::default(),
     }
 }
 

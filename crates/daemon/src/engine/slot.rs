@@ -1,7 +1,7 @@
 //! A run table's slot, in the words of the rules.
 
 use kin_core::{Close, Exit, How, Ladder, Phase, RunNo, Seen, SpawnStep, Time};
-use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, Slot, Snapshot, Table, flag};
+use kin_keeper::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, SIGNAL_BITS, Slot, Snapshot, Table, flag};
 
 const CLD_EXITED: i32 = 1;
 const CLD_DUMPED: i32 = 3;
@@ -25,6 +25,9 @@ pub(super) fn seen(s: &Snapshot) -> Option<Seen> {
         err_dropped: s.err_dropped,
         max_rss_bytes: (s.max_rss_kib != 0).then_some(s.max_rss_kib * 1024),
         cpu_ms: (s.user_us + s.system_us != 0).then_some((s.user_us + s.system_us) / 1000),
+        // A keeper that counts them at all has seen the leader's account.
+        read_bytes: (s.max_rss_kib != 0).then_some(s.read_bytes),
+        write_bytes: (s.max_rss_kib != 0).then_some(s.write_bytes),
         left_behind: s.left_behind,
         stop_asked: s.flags & flag::STOP_ASKED != 0,
         ladder: ladder(s),
@@ -34,7 +37,7 @@ pub(super) fn seen(s: &Snapshot) -> Option<Seen> {
 
 /// A first signal that was never sent has no number.
 fn ladder(s: &Snapshot) -> Ladder {
-    match (s.flags & flag::KILLED != 0, s.stop_signal != 0) {
+    match (s.flags & flag::KILLED != 0, s.stop_signal & SIGNAL_BITS != 0) {
         (false, false) => Ladder::Untouched,
         (false, true) => Ladder::Asked,
         (true, true) => Ladder::KilledAfter,

@@ -5,7 +5,8 @@
 
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
-use kin_core::{Fact, Refusal, Run, RunNo, SpawnStep, Trigger};
+use kin_core::job::Port;
+use kin_core::{Fact, JobName, Refusal, Run, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
@@ -14,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 /// A run that cannot be made may be followed by another at once. So often in one commit; then everybody else has a turn.
 const ROUNDS: usize = 100;
-const ENOTSUP: i32 = 95;
 
 impl Engine {
     /// Makes the spec of each run that begins with this batch. What cannot be made ends with it.
@@ -24,8 +24,12 @@ impl Engine {
         for _ in 0..ROUNDS {
             let new: Vec<RunNo> = batch.fx.make.difference(&done).copied().collect();
             for no in &new {
-                if let Err(Unmakeable { step, errno, message }) = self.make_spec(*no) {
-                    self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
+                match self.make_spec(*no) {
+                    Ok(Some(made)) => self.fact(made, batch),
+                    Ok(None) => {}
+                    Err(Unmakeable { step, errno, message }) => {
+                        self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
+                    }
                 }
             }
             if new.is_empty() {
@@ -37,9 +41,9 @@ impl Engine {
         }
     }
 
-    fn make_spec(&self, no: RunNo) -> Result<(), Unmakeable> {
-        // It may have ended in the same batch.
-        let Some(run) = self.world.get(no) else { return Ok(()) };
+    /// `None`: it has ended in the same batch.
+    fn make_spec(&self, no: RunNo) -> Result<Option<Fact>, Unmakeable> {
+        let Some(run) = self.world.get(no) else { return Ok(None) };
         let gone = |message: &str| Unmakeable { step: SpawnStep::Spec, errno: 0, message: message.into() };
         let job = self.world.revision(&run.job, run.terms.rev).ok_or_else(|| gone("its definition is not there"))?;
         let io = |what: &str, e: &io::Error| Unmakeable {
@@ -51,15 +55,29 @@ impl Engine {
         let (mut env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
         env.extend(self.instant_of(run).into_iter().flat_map(variables));
         let (slot, attempt) = (run.slot, run.attempt);
-        let which = Which { id: &id, slot, attempt, env: &env, here: None, port: None, log_base: &base };
-        if job.life.stop.command.is_some() {
-            let message = "this kin cannot do what `stop.command` asks for yet".into();
-            return Err(Unmakeable { step: SpawnStep::Spec, errno: ENOTSUP, message });
-        }
+        let auto = job.around.port == Some(Port::Auto);
+        let port = self.world.port_before(no);
+        let given = if auto && port.is_none() { self.world.ports().collect() } else { BTreeSet::new() };
+        let which = Which { id: &id, slot, attempt, env: &env, here: None, port, given: &given, log_base: &base };
         let made = surroundings::make(job, &which, &self.config.server)?;
         sockets::ensure(&self.dirs.run, &made.sockets)?;
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
-        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))
+        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))?;
+        let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();
+        Ok(Some(Fact::Made { run: no, directory, port: made.port, auto, left_out: made.warnings }))
+    }
+
+    /// Closes the sockets that neither a definition in force nor that of a run that goes names any more.
+    pub(super) fn release_sockets(&self) {
+        for kept in sockets::kept(&self.dirs.run) {
+            let Ok(name) = JobName::parse(&kept.job) else { continue };
+            let going = self.world.live().filter(|run| run.job == name && run.state.is_going());
+            let revs = going.map(|run| run.terms.rev).chain(self.world.standing(&name).map(|standing| standing.rev));
+            let named = revs.filter_map(|rev| self.world.revision(&name, rev)).any(|job| kept.is_named(job));
+            if !named && let Err(e) = sockets::release(&self.dirs.run, &kept) {
+                crate::say!("kin daemon: a socket of {name} cannot be closed: {e}");
+            }
+        }
     }
 
     /// The instant that it is run for, also when it is another try.

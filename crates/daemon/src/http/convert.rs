@@ -47,6 +47,12 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
         err_dropped: run.err_dropped,
         max_rss_bytes: run.max_rss_bytes,
         cpu_ms: run.cpu_ms,
+        read_bytes: run.notes.read_bytes,
+        write_bytes: run.notes.write_bytes,
+        port: run.notes.port,
+        left_out: run.notes.left_out.clone(),
+        status: run.notes.status.clone(),
+        leaving: run.notes.leaving,
         warnings: warnings(run),
         tags: run.tags.clone(),
         command: run.command.clone(),
@@ -152,8 +158,8 @@ pub fn system_words(errno: i32) -> String {
 }
 
 fn warnings(run: &Run) -> BTreeMap<String, u64> {
-    let left_behind = (run.left_behind > 0).then(|| ("left_behind".to_string(), u64::from(run.left_behind)));
-    left_behind.into_iter().collect()
+    let counts = [("left_behind", u64::from(run.left_behind)), ("left_out", run.notes.left_out.len() as u64)];
+    counts.into_iter().filter(|(_, n)| *n > 0).map(|(name, n)| (name.to_string(), n)).collect()
 }
 
 pub fn event(event: &Event) -> kin_api::Event {
@@ -216,6 +222,7 @@ pub(super) mod tests {
             boot: "b".into(),
             terms: kin_core::Terms::default(),
             health: kin_core::Health::default(),
+            notes: kin_core::run::Notes::default(),
         }
     }
 

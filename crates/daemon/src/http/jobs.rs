@@ -16,6 +16,7 @@ use kin_api::job::{
 };
 use kin_core::{JobName, Refusal, RunId, RunNo, Wish};
 use kin_ledger::{Query, StateIs};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -155,7 +156,9 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
     let now = door.engine.jobs(Some(job.clone())).await?.pop().ok_or_else(unknown)?;
     let id = RunId { job, no: RunNo::LAST };
     let env = &wish.env;
-    let which = Which { id: &id, slot: 0, attempt: 1, env, here: None, port: None, log_base: Path::new("/") };
+    let given = BTreeSet::new();
+    let base = Path::new("/");
+    let which = Which { id: &id, slot: 0, attempt: 1, env, here: None, port: None, given: &given, log_base: base };
     let made = surroundings::make(&now.job, &which, &door.about.server);
     surroundings::clear(&door.about.run, id.no).map_err(|e| Failure::internal(e.to_string()))?;
     let spec = made.map_err(|why| Failure::bad(why.message).with_status(StatusCode::UNPROCESSABLE_ENTITY))?.spec;

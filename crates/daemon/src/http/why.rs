@@ -15,7 +15,7 @@ use super::{reason, signal, slots};
 use kin_core::{
     Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
 };
-use kin_keeper::table::{Snapshot, flag};
+use kin_keeper::table::{RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, SIGNAL_BITS, Snapshot, flag};
 use kin_ledger::{Event, Stage};
 use std::path::PathBuf;
 
@@ -190,6 +190,12 @@ fn running(run: &Run, slot: Option<&Snapshot>, unowned: bool, interrupted: bool,
     let pid = run.pid.map_or(String::new(), |pid| format!(" as process {pid}"));
     let since = run.started_at.map_or(String::new(), |at| format!(" for {}", between(at, now)));
     story.push(format!("It has been running{pid}{since}."));
+    if let Some(status) = &run.notes.status {
+        story.push(format!("It says of itself: {status}."));
+    }
+    if run.notes.leaving {
+        story.push("It has said that it is on its way out.".into());
+    }
     if interrupted {
         story.push("Its caller's interruption was passed on to it, and it goes on.".into());
     }
@@ -213,8 +219,14 @@ fn stopping(run: &Run, slot: Option<&Snapshot>, why: StopWhy) -> String {
     let alive = if run.started_at.is_some() { "it has not ended yet" } else { "it was only just starting" };
     let ladder = match slot.map(|slot| (slot.flags & flag::KILLED != 0, slot.stop_signal)) {
         Some((true, _)) => "KILL has been sent to all of its processes".to_string(),
-        Some((false, number)) if number != 0 => {
-            let name = u8::try_from(number).map_or_else(|_| number.to_string(), signal::name);
+        Some((false, rung)) if (rung >> RUNG) & RUNG_BITS == RUNG_COMMAND => {
+            "its stop command goes, and its stop signal follows when that fails".into()
+        }
+        Some((false, rung)) if (rung >> RUNG) & RUNG_BITS == RUNG_ASKED => {
+            "its stop command has ended well, and its stop signal follows if that was in vain".into()
+        }
+        Some((false, rung)) if rung & SIGNAL_BITS != 0 => {
+            let name = signal::name((rung & SIGNAL_BITS) as u8);
             format!("{name} has been sent to all of its processes, and KILL follows when its grace is over")
         }
         Some(_) | None => "if it does not end by itself it is killed".into(),

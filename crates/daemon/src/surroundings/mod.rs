@@ -31,7 +31,7 @@ use kin_keeper::cgroup::Offered;
 use kin_keeper::spec::{OnFull, Output, Spec};
 use people::Person;
 use rustix::io::Errno;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -99,6 +99,8 @@ pub struct Which<'a> {
     pub here: Option<&'a Path>,
     /// The port that this slot had before, for `port = "auto"`.
     pub port: Option<u16>,
+    /// The ports that `auto` found for others.
+    pub given: &'a BTreeSet<u16>,
     /// The path of its logs without their extension.
     pub log_base: &'a Path,
 }
@@ -109,7 +111,7 @@ pub struct Made {
     pub spec: Spec,
     /// Its checks and its stop command, with every variable in its place.
     pub checks: Checks,
-    /// To be kept for the slot's next run.
+    /// What PORT says; with `auto`, to be kept for the slot's next run.
     pub port: Option<u16>,
     /// Those that must listen before the run is started: `sockets::ensure`.
     pub sockets: Vec<sockets::Listening>,
@@ -149,7 +151,7 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
     let port = match &around.port {
         None => None,
         Some(Port::From(first)) => Some(port::from(*first, which.slot)?),
-        Some(Port::Auto) => Some(port::auto(which.port)?),
+        Some(Port::Auto) => Some(port::auto(which.port, which.given)?),
     };
     let mut env = environment(job, which, server, person.as_ref().filter(|_| changes))?;
     let put = |env: &mut Env, name: &str, value: &[u8]| drop(env.insert(name.into(), value.to_vec()));
@@ -324,12 +326,14 @@ pub fn clear(run: &Path, no: RunNo) -> std::io::Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
         Ok(()) | Err(_) => {}
     }
+    crate::stopping::sweep(run, |other| other == no)?;
     credentials::sweep(run, |other| other == no)
 }
 
 /// Takes away what belongs to runs that a former server had.
 pub fn sweep(run: &Path, lives: impl Fn(RunNo) -> bool) -> std::io::Result<()> {
     credentials::sweep(run, |no| !lives(no))?;
+    crate::stopping::sweep(run, |no| !lives(no))?;
     let entries = match std::fs::read_dir(run.join("ready")) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),

@@ -3,6 +3,8 @@
 use super::{Makes, Unmakeable};
 use kin_core::SpawnStep;
 use rustix::io::Errno;
+use std::collections::BTreeSet;
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
 pub(super) fn from(first: u16, slot: u32) -> Makes<u16> {
@@ -11,18 +13,30 @@ pub(super) fn from(first: u16, slot: u32) -> Makes<u16> {
 }
 
 /// The one it had before. Whether that is free now is its own business: the run before may still be letting go of it, and
-/// the addresses of its clients must stay good. A first one is any that nobody listens on.
-pub(super) fn auto(before: Option<u16>) -> Makes<u16> {
+/// the addresses of its clients must stay good. A first one is any that nobody listens on, and that was given to nobody.
+pub(super) fn auto(before: Option<u16>, given: &BTreeSet<u16>) -> Makes<u16> {
     if let Some(port) = before {
         return Ok(port);
     }
-    // Bound on every address, of both kinds where there are both.
-    let any = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)));
-    any.and_then(|listener| Ok(listener.local_addr()?.port())).map_err(|e| Unmakeable {
+    let none = |e: &io::Error| Unmakeable {
         step: SpawnStep::Spec,
         errno: e.raw_os_error().unwrap_or(Errno::ADDRNOTAVAIL.raw_os_error()),
         message: format!("port = \"auto\": no port is free: {e}"),
-    })
+    };
+    // Held while others are looked for, so that none is found twice.
+    let mut held = Vec::new();
+    while held.len() <= given.len() {
+        // Bound on every address, of both kinds where there are both.
+        let any =
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)));
+        let listener = any.map_err(|e| none(&e))?;
+        let port = listener.local_addr().map_err(|e| none(&e))?.port();
+        if !given.contains(&port) {
+            return Ok(port);
+        }
+        held.push(listener);
+    }
+    Err(none(&io::Error::from(io::ErrorKind::AddrNotAvailable)))
 }
 
 #[cfg(test)]
@@ -37,9 +51,18 @@ mod tests {
 
     #[test]
     fn a_port_that_was_found_is_kept() {
-        let port = auto(None).expect("a port");
+        let none = BTreeSet::new();
+        let port = auto(None, &none).expect("a port");
         let _held = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).expect("it was free");
-        assert_eq!(auto(Some(port)), Ok(port));
-        assert_ne!(auto(None), Ok(port), "that one is taken now");
+        assert_eq!(auto(Some(port), &none), Ok(port));
+        assert_ne!(auto(None, &none), Ok(port), "that one is taken now");
+    }
+
+    #[test]
+    fn a_port_that_was_given_away_is_not_found() {
+        let all: BTreeSet<u16> = (1..=u16::MAX).collect();
+        let few: BTreeSet<u16> = (1..=65_000).collect();
+        assert!(auto(None, &few).is_ok_and(|port| port > 65_000) || auto(None, &few).is_err());
+        assert_eq!(auto(None, &(&all - &BTreeSet::new())).map_err(|why| why.step), Err(SpawnStep::Spec));
     }
 }

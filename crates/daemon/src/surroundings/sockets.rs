@@ -2,7 +2,8 @@
 //!
 //! They are bound here once, handed to the keepers under a key, and kept by both of them: while a run is restarted, or
 //! the daemon is, callers wait in the socket's queue instead of being refused. Only the death of both keepers at once
-//! closes them; the next start binds them again.
+//! closes them; the next start binds them again. Each is noted in `<run>/sockets`, by its key, so that it is known when
+//! nothing names it any more.
 
 use super::{Env, Makes, Unmakeable, expand};
 use kin_core::SpawnStep;
@@ -14,6 +15,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
 use std::net::{TcpListener, UdpSocket};
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -33,6 +35,63 @@ pub struct Listening {
     pub key: u64,
     name: String,
     at: SocketAt,
+    job: String,
+    /// Its address as the definition says it.
+    said: String,
+}
+
+/// One that the keepers keep.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub job: String,
+    socket: Listening,
+}
+
+impl Kept {
+    /// Whether this definition of its job names it.
+    pub fn is_named(&self, job: &Job) -> bool {
+        let same = |at: &SocketAt| kind_and_address(at) == (kind_and_address(&self.socket.at).0, &self.socket.said);
+        job.around.sockets.iter().any(|socket| socket.name == self.socket.name && same(&socket.at))
+    }
+}
+
+fn kind_and_address(at: &SocketAt) -> (&'static str, &String) {
+    match at {
+        SocketAt::Tcp(address) => ("tcp", address),
+        SocketAt::Udp(address) => ("udp", address),
+        SocketAt::Unix(path) => ("unix", path),
+    }
+}
+
+/// All that are noted. What cannot be read is passed over: the keepers' end closes it.
+pub fn kept(run: &Path) -> Vec<Kept> {
+    let entries = std::fs::read_dir(run.join("sockets")).into_iter().flatten().flatten();
+    let one = |entry: std::fs::DirEntry| {
+        let key = entry.file_name().to_str()?.parse().ok()?;
+        let text = std::fs::read_to_string(entry.path()).ok()?;
+        let mut lines = text.lines().map(str::to_string);
+        let (job, name, kind) = (lines.next()?, lines.next()?, lines.next()?);
+        let (address, said) = (lines.next()?, lines.next()?);
+        let at = match kind.as_str() {
+            "tcp" => SocketAt::Tcp(address),
+            "udp" => SocketAt::Udp(address),
+            "unix" => SocketAt::Unix(address),
+            _ => return None,
+        };
+        Some(Kept { job: job.clone(), socket: Listening { key, name, at, job, said } })
+    };
+    entries.filter_map(one).collect()
+}
+
+fn note(run: &Path, socket: &Listening) -> io::Result<()> {
+    let path = run.join("sockets").join(socket.key.to_string());
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run.join("sockets"))?;
+    let (kind, address) = kind_and_address(&socket.at);
+    let text = format!("{}\n{}\n{kind}\n{address}\n{}\n", socket.job, socket.name, socket.said);
+    std::fs::write(path, text)
 }
 
 pub(super) fn of(job: &Job, env: &Env) -> Makes<Vec<Listening>> {
@@ -52,7 +111,9 @@ pub(super) fn of(job: &Job, env: &Env) -> Makes<Vec<Listening>> {
         // Another address is another socket; all instances of a job share one.
         let named = format!("{}\n{}\n{kind}\n{address}", job.name, socket.name);
         let key = kin_keeper::text::hash(named.as_bytes()).max(1);
-        all.push(Listening { key, name: socket.name.clone(), at: at(address) });
+        let (name, job) = (socket.name.clone(), job.name.to_string());
+        let said = kind_and_address(&socket.at).1.clone();
+        all.push(Listening { key, name, at: at(address), job, said });
     }
     Ok(all)
 }
@@ -64,6 +125,7 @@ pub fn ensure(run: &Path, sockets: &[Listening]) -> Makes<()> {
             Unmakeable::io(SpawnStep::Stdio, format_args!("socket {} ({:?})", socket.name, socket.at), e)
         };
         let until = Instant::now() + PATIENCE;
+        note(run, socket).map_err(|e| failed(&e))?;
         if ask(run, HAVE, socket.key, None, until).map_err(|e| failed(&e))?.get(8) == Some(&1) {
             continue;
         }
@@ -73,17 +135,16 @@ pub fn ensure(run: &Path, sockets: &[Listening]) -> Makes<()> {
     Ok(())
 }
 
-/// Closes those that no definition names any more.
-pub fn release(run: &Path, sockets: &[Listening]) -> io::Result<()> {
-    for socket in sockets {
-        ask(run, DROP, socket.key, None, Instant::now() + PATIENCE)?;
-        if let SocketAt::Unix(path) = &socket.at {
-            // Somebody may have taken it away.
-            std::fs::remove_file(path)
-                .or_else(|e| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) })?;
-        }
+/// Closes one that no definition names any more.
+pub fn release(run: &Path, kept: &Kept) -> io::Result<()> {
+    let socket = &kept.socket;
+    ask(run, DROP, socket.key, None, Instant::now() + PATIENCE)?;
+    // Somebody may have taken it away.
+    let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) };
+    if let SocketAt::Unix(path) = &socket.at {
+        std::fs::remove_file(path).or_else(gone)?;
     }
-    Ok(())
+    std::fs::remove_file(run.join("sockets").join(socket.key.to_string())).or_else(gone)
 }
 
 fn bind(at: &SocketAt) -> io::Result<OwnedFd> {

@@ -57,7 +57,17 @@ impl Town {
     fn make(&self, job: &Job) -> Makes<Made> {
         let id = id();
         let log_base = Path::new("/state/logs/web/web-0000001F");
-        let which = Which { id: &id, slot: 2, attempt: 3, env: &self.given, here: None, port: Some(4000), log_base };
+        let given = BTreeSet::new();
+        let which = Which {
+            id: &id,
+            slot: 2,
+            attempt: 3,
+            env: &self.given,
+            here: None,
+            port: Some(4000),
+            given: &given,
+            log_base,
+        };
         make(job, &which, &self.server)
     }
     fn env(&self, job: &Job) -> BTreeMap<String, String> {

@@ -277,8 +277,16 @@ async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
     let no = helpers.number();
     let id = kin_core::RunId { job: job.name.clone(), no };
     let base = state.join("logs/web/x");
-    let which =
-        surroundings::Which { id: &id, slot: 0, attempt: 1, env: &[].into(), here: None, port: None, log_base: &base };
+    let which = surroundings::Which {
+        id: &id,
+        slot: 0,
+        attempt: 1,
+        env: &[].into(),
+        here: None,
+        port: None,
+        given: &[].into(),
+        log_base: &base,
+    };
     let made = surroundings::make(&job, &which, &around).expect("made");
     let ensure = || surroundings::sockets::ensure(&run, &made.sockets);
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
@@ -309,7 +317,10 @@ async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
         let again = ensure();
         assert!(again.is_ok(), "it is there already, or the address would be in use: {again:?}");
     }
-    surroundings::sockets::release(&run, &made.sockets).expect("released");
+    for kept in surroundings::sockets::kept(&run) {
+        assert!(kept.is_named(&job));
+        surroundings::sockets::release(&run, &kept).expect("released");
+    }
     until("nobody keeps it", || std::net::TcpStream::connect(("127.0.0.1", port)).is_err().then_some(())).await;
     assert!(!path.exists());
     let no = helpers.number();
@@ -447,8 +458,16 @@ async fn another_users_run_reaches_what_is_its_own_and_nothing_else() {
     let no = helpers.number();
     let id = kin_core::RunId { job: job.name.clone(), no };
     let base = PathBuf::from(format!("web-{no}"));
-    let which =
-        surroundings::Which { id: &id, slot: 0, attempt: 1, env: &[].into(), here: None, port: None, log_base: &base };
+    let which = surroundings::Which {
+        id: &id,
+        slot: 0,
+        attempt: 1,
+        env: &[].into(),
+        here: None,
+        port: None,
+        given: &[].into(),
+        log_base: &base,
+    };
     let mut spec = surroundings::make(&job, &which, &around).expect("made").spec;
     spec.output = Output::Null;
     assert_eq!(helpers.run(no, &spec).await.expect("ran"), HelperEnd::Code(0));

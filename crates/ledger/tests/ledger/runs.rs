@@ -1,7 +1,7 @@
 //! Runs to write, directories to write them in, and the image that a SIGKILL leaves.
 
 use kin_core::job::Millis;
-use kin_core::run::StopWhy;
+use kin_core::run::{Notes, StopWhy};
 use kin_core::{
     Exit, Health, Hold, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopKind, Terms,
     Time, Trigger, UnhealthyWhy,
@@ -55,6 +55,7 @@ pub(crate) fn ok(name: &str, n: u64) -> Run {
         boot: "5c1f4a52-0d5e-4c55-9f0b-1f2f3a4b5c6d+12345".into(),
         terms: Terms::default(),
         health: Health::default(),
+        notes: Notes::default(),
     }
 }
 
@@ -185,6 +186,20 @@ fn health() -> impl Strategy<Value = Health> {
     })
 }
 
+fn notes() -> impl Strategy<Value = Notes> {
+    let words = (prop::collection::vec("[a-z ]{0,9}", 0..3), prop::option::of("[a-z]{0,9}"));
+    (any::<(Option<u16>, Option<u64>, Option<u64>, bool)>(), words).prop_map(
+        |((port, read_bytes, write_bytes, leaving), (left_out, status))| Notes {
+            port,
+            left_out,
+            read_bytes,
+            write_bytes,
+            status,
+            leaving,
+        },
+    )
+}
+
 /// Any run that can be, and many that cannot.
 pub(crate) fn any_run() -> impl Strategy<Value = Run> {
     let exit = prop_oneof![
@@ -200,7 +215,7 @@ pub(crate) fn any_run() -> impl Strategy<Value = Run> {
         prop::collection::vec("\\PC{0,20}", 0..4),
         prop::collection::vec("[a-z]{1,5}", 0..3),
     );
-    let of_job = (trigger(), prop_oneof![Just(Terms::default()), terms()], health());
+    let of_job = (trigger(), prop_oneof![Just(Terms::default()), terms()], health(), notes());
     (identity, state(), prop::option::of(exit), times, counts, words, any::<(Option<u32>, Option<u64>)>(), of_job)
         .prop_map(
             |(
@@ -211,7 +226,7 @@ pub(crate) fn any_run() -> impl Strategy<Value = Run> {
                 counts,
                 words,
                 (pid, timeout_ms),
-                (trigger, terms, health),
+                (trigger, terms, health, notes),
             )| Run {
                 no: RunNo::new(n).expect("in range"),
                 job: job(&name),
@@ -242,6 +257,7 @@ pub(crate) fn any_run() -> impl Strategy<Value = Run> {
                 boot: words.1.2,
                 terms,
                 health,
+                notes,
             },
         )
 }

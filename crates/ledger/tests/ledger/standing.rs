@@ -21,6 +21,7 @@ fn standing(name: &str, rev: u64) -> Standing {
         failed: None,
         done: Some(no(5)),
         round: BTreeMap::from([(job("db"), true)]),
+        ports: [(1, 40_001)].into(),
         rung: false,
         boot: "boot".into(),
     }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 /// Where a state stands in a run's life, which never goes back. `None`: not a state.
 pub fn rank(state: &str) -> Option<u8> {
-    let order = ["held", "queued", "starting", "running", "stopping", "draining", "ended"];
+    let order = ["waiting", "held", "queued", "starting", "running", "stopping", "draining", "ended"];
     order.iter().position(|word| *word == state).map(|at| at as u8)
 }
 

@@ -17,10 +17,12 @@
 //! | [`runner`] | submits, repeats, releases, waits, and judges one run after another |
 //! | [`watcher`] | reads listings in between |
 //! | [`judge`] | the three accounts compared |
+//! | [`jobs`] | defined jobs, in use meanwhile |
 //! | [`story`] | many talkative runs while only the daemon dies |
 //! | [`ticks`] | jobs that are due each second, while the daemon dies around it |
 
 pub mod field;
+pub mod jobs;
 pub mod judge;
 pub mod killer;
 pub mod plan;
@@ -51,6 +53,8 @@ pub struct Options {
     pub faults_percent: u64,
     /// As on a kernel before 6.15: `lost(unknown)` is allowed, exactly where details say.
     pub no_pidfd_info: bool,
+    /// Defined jobs too: services, queues, chains. Not with pairs of kills, nor where codes may be unknown.
+    pub with_jobs: bool,
     /// Ends earlier than by the count of kills.
     pub at_most: Option<Duration>,
     /// Says how it goes, on stderr.
@@ -68,6 +72,7 @@ impl Options {
             pairs: false,
             faults_percent: 20,
             no_pidfd_info: false,
+            with_jobs: false,
             at_most: None,
             talk: false,
         }
@@ -84,6 +89,10 @@ pub struct Report {
     pub unknown: u64,
     pub listings: u64,
     pub output_bytes: u64,
+    /// Of defined jobs: runs that were asked for, those that an end led to, and what else was asked of jobs.
+    pub job_runs: u64,
+    pub followed: u64,
+    pub turns: u64,
     pub kills: BTreeMap<&'static str, u64>,
     pub aimed: BTreeMap<String, u64>,
     /// From each kill to a guard that is whole again.
@@ -113,6 +122,10 @@ impl std::fmt::Display for Report {
             self.unknown,
             self.elapsed.as_secs_f64()
         )?;
+        if self.job_runs > 0 {
+            let (runs, followed, turns) = (self.job_runs, self.followed, self.turns);
+            writeln!(f, "  jobs: {runs} runs asked for, {followed} followed them, {turns} restarts and pauses")?;
+        }
         for (role, times) in &self.recovery {
             let mut times = times.clone();
             times.sort();
@@ -167,7 +180,14 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
     if options.no_pidfd_info {
         server = server.env("KIN_NO_PIDFD_INFO", "1");
     }
-    let server = server.start();
+    let server = server.prepare();
+    if options.with_jobs {
+        server.write_jobs(&jobs::definitions());
+    }
+    server.start_again();
+    if options.with_jobs {
+        jobs::begin(&server);
+    }
     let before = descriptor_counts(&server);
     let field = Field::new(options.clone(), server, faults.path().into());
 
@@ -175,6 +195,9 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
         for lane in 0..options.jobs {
             let field = &field;
             scope.spawn(move || field.guarded("runner", || runner::drive(field, lane)));
+        }
+        if options.with_jobs {
+            jobs::lanes(scope, &field);
         }
         for lane in 0..2 {
             let field = &field;
@@ -187,6 +210,9 @@ pub fn run(options: &Options) -> Result<Report, Failure> {
     let mut report = field.report();
     report.elapsed = started.elapsed();
     let mut result = field.verdict();
+    if options.with_jobs && result.is_ok() {
+        result = jobs::finish(&field);
+    }
     let mut server = field.into_server();
     if result.is_ok() {
         result = last_look(&server, &before);

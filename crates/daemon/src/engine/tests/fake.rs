@@ -317,7 +317,7 @@ impl Host {
                 }
             }
             Ask::Shutdown { .. } => self.closing = true,
-            Ask::Upgrade | Ask::WantDaemon | Ask::Ready => {}
+            Ask::Upgrade | Ask::WantDaemon | Ask::Ready | Ask::Await { .. } => {}
         }
     }
 

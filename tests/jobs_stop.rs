@@ -1,0 +1,156 @@
+//! A stop that begins with a command: the run is asked in its own words, whoever of kin is killed meanwhile.
+
+use serde_json::{Value, json};
+use std::time::Duration;
+use testkit::eventually;
+use testkit::procfs;
+use testkit::server::{DEADLINE, Role, Server};
+
+const KIN: &str = env!("CARGO_BIN_EXE_kin");
+
+/// Hears no TERM, and goes when it finds `quit`. `more` is of its definition.
+fn deaf(more: &str) -> String {
+    format!(
+        "[deaf]\ncommand = 'echo lives >> $HOME/lives; trap \"echo term >> $HOME/heard\" TERM; \
+         while ! test -e $HOME/quit; do sleep 0.05; done'\nrestart = 'always'\n{more}"
+    )
+}
+
+fn deaf_server(more: &str) -> (Server, Value) {
+    let server = Server::with_jobs(KIN, &deaf(more));
+    let run = server.running("deaf", 1).remove(0);
+    eventually("its line", DEADLINE, || (server.lines("lives").len() == 1).then_some(()));
+    (server, run)
+}
+
+fn id(run: &Value) -> &str {
+    run["id"].as_str().expect("an id")
+}
+
+fn story(server: &Server, run: &Value) -> String {
+    server.http().get(&format!("/v1/runs/{}/why", id(run))).expect(200).json().to_string()
+}
+
+#[test]
+fn a_stop_command_asks_before_any_signal() {
+    let command = "stop = { command = 'test \"$KIN_PID\" -gt 1 && echo asked-$WORD >> $HOME/asked; touch $HOME/quit', \
+                   wait = '60s' }\nenv = { WORD = 'politely' }\n";
+    let (server, run) = deaf_server(command);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
+    assert_eq!(server.lines("asked"), ["asked-politely"]);
+    assert_eq!(server.lines("heard"), Vec::<String>::new(), "it needed no signal");
+    assert!(std::fs::read_dir(server.run_dir().join("stopping")).is_ok_and(|mut left| left.next().is_none()));
+    server.shutdown();
+}
+
+#[test]
+fn a_stop_command_that_fails_is_followed_by_the_signals_at_once() {
+    let (server, run) = deaf_server("stop = { command = 'exit 7', wait = '500ms' }\n");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["signal"]), (&json!("stopped"), &json!(9)), "{ended}");
+    assert_eq!(server.lines("heard"), ["term"], "asked by signal, then killed");
+    server.told("its stop command did not end well: exit code 7");
+    server.shutdown();
+}
+
+#[test]
+fn a_stop_command_in_vain_is_waited_for_and_then_come_the_signals() {
+    let stop = "stop = { command = 'echo asked >> $HOME/asked', wait = '700ms' }\n";
+    let (server, run) = deaf_server(stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("why says it", DEADLINE, || story(&server, &run).contains("ended well").then_some(()));
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["signal"]), (&json!("stopped"), &json!(9)), "{ended}");
+    assert_eq!((server.lines("asked"), server.lines("heard")), (vec!["asked".to_string()], vec!["term".to_string()]));
+    // The same in the history.
+    assert!(story(&server, &run).contains("Somebody asked for its end"));
+    server.shutdown();
+}
+
+#[test]
+fn a_stop_command_that_hangs_has_its_time() {
+    let (server, run) =
+        deaf_server("stop = { command = 'exec sleep 1000', command_timeout = '500ms', wait = '300ms' }\n");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let ended = server.wait_end(id(&run));
+    assert_eq!(ended["outcome"], "stopped", "{ended}");
+    assert_eq!(server.lines("heard"), ["term"]);
+    server.told("no end in its time");
+    server.shutdown();
+}
+
+/// The command goes on without the daemon, and is not begun twice.
+#[test]
+fn a_stop_command_outlives_the_daemon() {
+    let stop = "stop = { command = 'echo asked >> $HOME/asked; while ! test -e $HOME/go; do sleep 0.05; done; \
+                touch $HOME/quit', command_timeout = '60s', wait = '60s' }\n";
+    let (server, run) = deaf_server(stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    for _ in 0..3 {
+        eventually("the command", DEADLINE, || (server.lines("asked").len() == 1).then_some(()));
+        server.kill(Role::Daemon).expect("a daemon");
+        server.wait_whole(DEADLINE);
+    }
+    for role in [Role::Keeper, Role::Elder] {
+        server.kill(role).expect("it lives");
+        server.wait_whole(DEADLINE);
+    }
+    assert_eq!(server.show(id(&run))["state"], "stopping");
+    std::fs::write(server.home().join("go"), "").expect("writes");
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
+    assert_eq!(server.lines("asked"), ["asked"], "once, whoever died");
+    assert_eq!(server.lines("heard"), Vec::<String>::new());
+    server.shutdown();
+}
+
+/// Without a daemon the keeper goes on to the signals by itself.
+#[test]
+fn the_signals_come_also_when_no_daemon_is_there_to_send_them() {
+    let stop =
+        "stop = { command = 'echo asked >> $HOME/asked; exec sleep 1000', command_timeout = '1s', wait = '1s' }\n";
+    let (server, run) = deaf_server(stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("the command", DEADLINE, || (server.lines("asked").len() == 1).then_some(()));
+    let daemon = server.pid(Role::Daemon).expect("a daemon");
+    procfs::kill_marked(daemon, server.mark(), rustix::process::Signal::STOP).expect("stops it");
+    let pid = u32::try_from(run["pid"].as_u64().expect("a pid")).expect("a pid");
+    assert!(procfs::gone_within(pid, DEADLINE), "nobody ended it");
+    procfs::kill_marked(daemon, server.mark(), rustix::process::Signal::CONT).expect("continues it");
+    assert_eq!(server.wait_end(id(&run))["outcome"], "stopped");
+    assert_eq!(server.lines("heard"), ["term"]);
+    server.shutdown();
+}
+
+#[test]
+fn inv_06_what_a_politely_stopped_run_leaves_is_ended_too() {
+    let server = Server::with_jobs(
+        KIN,
+        "[web]\ncommand = 'setsid sleep 4242 > /dev/null 2>&1 < /dev/null & echo $! > $HOME/other; \
+         while ! test -e $HOME/quit; do sleep 0.05; done'\nrestart = 'always'\n\
+         stop = { command = 'touch $HOME/quit', wait = '1s' }\n",
+    );
+    let run = server.running("web", 1).remove(0);
+    let other = eventually("its other process", DEADLINE, || server.lines("other").first()?.parse::<u32>().ok());
+    server.post("/v1/jobs/web/stop", &json!({})).expect(200);
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["warnings"]), (&json!("stopped"), &json!({})), "{ended}");
+    assert!(procfs::gone_within(other, Duration::from_secs(1)), "left: {other}");
+    server.shutdown();
+}
+
+#[test]
+fn a_kill_asks_nobody() {
+    let (server, run) =
+        deaf_server("stop = { command = 'echo asked >> $HOME/asked; exec sleep 1000', wait = '60s' }\n");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("the command", DEADLINE, || (server.lines("asked").len() == 1).then_some(()));
+    server.post(&format!("/v1/runs/{}/stop", id(&run)), &json!({"kill": true}));
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["signal"]), (&json!("stopped"), &json!(9)), "{ended}");
+    assert_eq!(server.lines("heard"), Vec::<String>::new());
+    server.shutdown();
+}
