@@ -54,7 +54,10 @@ pub(crate) struct LogArgs {
 }
 
 impl LogArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        if let Some(job) = self.of.take().or_else(|| self.job.take()) {
+            self.of = Some(face.job_meant(job).await?);
+        }
         let query = self.query(face)?;
         let page = if self.limit == 0 { Page::All } else { Page::Newest(self.limit) };
         let all = self.all || self.outcome.is_some();
@@ -77,7 +80,7 @@ impl LogArgs {
             parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
         };
         Ok(RunQuery {
-            job: self.of.clone().or_else(|| self.job.clone()),
+            job: self.of.clone(),
             outcome: if self.failed { Some("failure".into()) } else { self.outcome.clone() },
             tag: self.tag.clone(),
             since: time(&self.since)?,

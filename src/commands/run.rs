@@ -54,7 +54,8 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.job = face.job_meant(self.job).await?;
         let request = JobRunRequest { env: self.env.iter().cloned().collect(), dry_run: self.dry_run };
         if self.dry_run {
             let dry = self.found(face, face.client.dry_run(&self.job, &request).await).await?;

@@ -29,7 +29,8 @@ pub(crate) struct WhyArgs {
 }
 
 impl WhyArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.run = face.job_meant(self.run).await?;
         if let Some(job) = self.job(face).await? {
             return self.of_job(face, &job).await;
         }
@@ -82,6 +83,7 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     let source = match &job.source {
         Source::File { path } => format!("in {path}"),
         Source::Api { by } => format!("by request of {by}"),
+        Source::Project { project, path } => format!("by the project {project}, in {path}"),
     };
     let mut said = vec![
         format!("{name} ({}) is {}{reason}.", job::kind(job), job.state),

@@ -26,6 +26,7 @@ mod link;
 mod pack;
 mod perform;
 mod probed;
+mod projects;
 mod readers;
 mod rebuild;
 mod record;
@@ -40,7 +41,8 @@ mod trim;
 
 pub use ending::Unwritten;
 pub use handle::{
-    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, Trouble,
+    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step, Submit,
+    Trouble,
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
