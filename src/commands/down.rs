@@ -7,10 +7,8 @@ use crate::project;
 use crate::report::Failure;
 use crate::verdict;
 use clap::Args;
-use kin_client::Error;
 use kin_client::api::Run;
 use std::path::{Path, PathBuf};
-use tokio::task::JoinSet;
 
 /// Stop all that runs of a project, and forget its jobs; their history stays.
 ///
@@ -36,6 +34,11 @@ pub(crate) struct DownArgs {
 impl DownArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let name = self.name(face).await?;
+        // First who listens: so each end is heard, and in the order in which they came.
+        let mut events = face.client.events(None, None);
+        if !self.detach {
+            events.listening().await?;
+        }
         let mut down = face.client.project_down(&name).await?;
         if self.detach {
             if self.json {
@@ -45,20 +48,16 @@ impl DownArgs {
             }
             return Ok(0);
         }
-        let mut ends = JoinSet::new();
-        for run in &down.runs {
-            let (client, id) = (face.client.clone(), run.id.clone());
-            ends.spawn(async move { client.wait(&id, None).await });
-        }
-        let mut ended = Vec::new();
-        while let Some(end) = ends.join_next().await {
-            let system = |source| Failure::System { what: "could not wait", source };
-            let run: Option<Run> = end.map_err(|e| system(std::io::Error::other(e)))??;
-            let run = run.ok_or_else(|| Error::Strange { what: "waiting ended before the run did".into() })?;
-            if !self.json {
-                face.screen.print(&format!("{}  {}\n", run.id, verdict::words(&run)))?;
+        let (mut ended, mut left): (Vec<Run>, Vec<Run>) = down.runs.drain(..).partition(|run| run.state == "ended");
+        ended.iter().try_for_each(|run| self.say(face, run))?;
+        while !left.is_empty() {
+            let event = events.next().await?;
+            let Some(at) = left.iter().position(|run| event.run.as_ref() == Some(&run.id)) else { continue };
+            if event.state.as_deref() == Some("ended") {
+                let run = face.client.run(&left.remove(at).id).await?;
+                self.say(face, &run)?;
+                ended.push(run);
             }
-            ended.push(run);
         }
         if self.json {
             down.runs = ended;
@@ -67,6 +66,13 @@ impl DownArgs {
             face.screen.note(&format!("{name} is down; kin log '{name}.*' shows what it did"));
         }
         Ok(0)
+    }
+
+    fn say(&self, face: &Face, run: &Run) -> Result<(), Failure> {
+        if self.json {
+            return Ok(());
+        }
+        face.screen.print(&format!("{}  {}\n", run.id, verdict::words(run)))
     }
 
     async fn name(&self, face: &Face) -> Result<String, Failure> {

@@ -67,8 +67,11 @@ impl RunArgs {
         let run = self.found(face, face.client.run_job(&self.job, &request, &key).await).await?;
         face.notices();
         if !self.wait {
+            // It is recorded, and that is all there will be of it.
+            let skipped = (run.state == "ended").then(|| verdict::sentence(&run)).flatten();
             let text = if self.json { json_line(&run).map_err(unwritable)? } else { run.id };
             face.screen.print(&format!("{text}\n"))?;
+            skipped.iter().for_each(|sentence| face.screen.note(sentence));
             return Ok(0);
         }
         match self.to_the_end(face, &run).await {

@@ -86,7 +86,7 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         Source::Project { project, path } => format!("by the project {project}, in {path}"),
     };
     let mut said = vec![
-        format!("{name} ({}) is {}{reason}.", job::kind(job), job.state),
+        format!("{name} ({}) {}{reason}.", job::kind(job), stands(&job.state)),
         format!("It is defined {source}, revision {rev}; kin show {name} has it."),
     ];
     if job.removed {
@@ -115,6 +115,10 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         (None, _) => {}
     }
     said
+}
+
+fn stands(state: &str) -> String {
+    if state == "gave-up" { "has given up".into() } else { format!("is {state}") }
 }
 
 fn instances(n: u32) -> String {
