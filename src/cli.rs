@@ -1,9 +1,9 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    check, completions, config, cron, disable, doctor, edit, exec, jl, kill, list, list_disabled, listen, log, man,
-    next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, upgrade,
-    wait, why, with_client,
+    check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen, log,
+    man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, up,
+    upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -39,6 +39,10 @@ const TEMPLATE: &str = "\
   check          all that is wrong with the files
   reload         read the files again now; --plan says what would change
   config         settings: what holds, where it is written, what may be
+
+\x1b[1mProjects\x1b[0m
+  up             the jobs of kin.toml in this directory: start, follow; again after a change
+  down           stop them all, and forget them
 
 \x1b[1mRun\x1b[0m
   exec           run any command under kin: output, exit code and Ctrl-C pass through
@@ -99,6 +103,8 @@ enum Verb {
     Check(check::CheckArgs),
     Reload(reload::ReloadArgs),
     Config(config::ConfigArgs),
+    Up(up::UpArgs),
+    Down(down::DownArgs),
     Exec(exec::ExecArgs),
     Run(run::RunArgs),
     Start(start::StartArgs),
@@ -192,6 +198,8 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::List(args) => args.run(&face).await,
         Verb::Show(args) => args.run(&face).await,
         Verb::Reload(args) => args.run(&face).await,
+        Verb::Up(args) => args.run(&face).await,
+        Verb::Down(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
         Verb::Run(args) => args.run(&face).await,
         Verb::Start(args) => args.run(&face).await,

@@ -172,7 +172,7 @@ pub(crate) fn table(jobs: &[Job], screen: &Screen) -> String {
             Cell::from(if job.runs.is_empty() { String::new() } else { job.runs.len().to_string() }),
             Cell::from(last.unwrap_or_default()),
             Cell::from(if job.disabled { String::new() } else { clock(job.next_at.as_deref(), screen) }),
-            Cell::from(listing::typed(&job.command)),
+            Cell::from(listing::brief(&job.command)),
         ]);
     }
     table.render(screen.width, screen.colour)

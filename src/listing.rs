@@ -147,7 +147,20 @@ pub(crate) fn ps(runs: &[Run], screen: &Screen) -> String {
 }
 
 fn command(run: &Run) -> String {
-    typed(&run.command)
+    brief(&run.command)
+}
+
+/// The same in a row of a table: of a script of several lines the first.
+pub(crate) fn brief(command: &[String]) -> String {
+    let first = |word: &String| {
+        let mut lines = word.lines().map(str::trim).filter(|line| !line.is_empty());
+        match (lines.next(), lines.next()) {
+            (Some(first), Some(_)) => format!("{first} …"),
+            (Some(_), None) | (None, _) if word.contains('\n') => word.trim().to_owned(),
+            (_, _) => word.clone(),
+        }
+    };
+    typed(&command.iter().map(first).collect::<Vec<_>>())
 }
 
 /// The command as one would type it.

@@ -12,7 +12,9 @@ mod durations;
 mod input;
 mod job;
 mod listing;
+mod merged;
 mod printer;
+mod project;
 mod report;
 #[cfg(test)]
 mod sample;

@@ -67,6 +67,11 @@ impl Screen {
         drop(writeln!(std::io::stderr().lock(), "kin: {}", clean::name(text)));
     }
 
+    /// The same beside data, as it is: it was cleaned already.
+    pub(crate) fn aside(&self, line: &str) {
+        drop(writeln!(std::io::stderr().lock(), "{line}"));
+    }
+
     /// What a note is about, below it.
     pub(crate) fn quote(&self, text: &str) {
         drop(writeln!(std::io::stderr().lock(), "{}", clean::name(text)));
@@ -80,6 +85,7 @@ pub(crate) enum Colour {
     Yellow,
     Blue,
     Magenta,
+    Cyan,
     Dim,
 }
 
@@ -91,6 +97,7 @@ impl Colour {
             Colour::Yellow => "33",
             Colour::Blue => "34",
             Colour::Magenta => "35",
+            Colour::Cyan => "36",
             Colour::Dim => "2",
         };
         if on && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }

@@ -160,36 +160,6 @@ fn edit_makes_the_first_file() {
     assert_eq!(names(&home), ["kin.toml"]);
 }
 
-/// Each block of TOML in the document is a file that `kin check` finds right; one that is marked `wrong` is followed by
-/// what it says.
-#[test]
-fn the_examples_of_the_document_are_checked() {
-    let text =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/jobs.md")).expect("the document");
-    let mut blocks = text.split("\n```").skip(1).step_by(2);
-    let (mut right, mut wrong) = (0, 0);
-    while let Some(block) = blocks.next() {
-        let (kind, body) = block.split_once('\n').expect("a block");
-        let dir = home(&[("jobs.toml", body)]);
-        let check = || kin_in(dir.path(), &[], &["check", "jobs.toml"]);
-        match kind {
-            "toml" => {
-                let said = check();
-                assert_eq!(said.code, 0, "{body}\n{}", said.out);
-                right += 1;
-            }
-            "toml wrong" => {
-                let (_, told) = blocks.next().and_then(|block| block.split_once('\n')).expect("what is said");
-                let said = check();
-                assert_eq!((said.code, said.out.trim_end()), (2, told.trim_end()));
-                wrong += 1;
-            }
-            _ => {}
-        }
-    }
-    assert!(right > 8 && wrong > 0, "{right} {wrong}");
-}
-
 /// The server reads `[kin]` when it starts; a file with a mistake does not keep it from serving, and is said.
 #[test]
 fn the_server_keeps_to_its_settings_and_serves_without_them() {

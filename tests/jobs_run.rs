@@ -179,7 +179,10 @@ fn a_service_is_scaled_stopped_started_and_restarted() {
     when(&server, "web", "is another", |job| pids(job).len() == 1 && pids(job) != one);
     post(&server, "/v1/jobs/web/stop", &json!({})).expect(200);
     let down = when(&server, "web", "is down", |job| job["state"] == "down");
-    assert_eq!((&down["up"], &down["reason"]), (&json!(false), &json!("it is to be down")));
+    assert_eq!(
+        (&down["up"], &down["reason"]),
+        (&json!(false), &json!("it was stopped, and stays so until it is started"))
+    );
     server.kill(Role::Daemon).expect("a daemon");
     server.wait_whole(DEADLINE);
     assert_eq!(job(&server, "web")["state"], "down", "and stays so");

@@ -64,7 +64,8 @@ impl EnableArgs {
 impl Which {
     async fn meant(&self, face: &Face) -> Result<Meant, Failure> {
         if !self.regex {
-            return job::meant(&face.client, &self.what).await;
+            let words = face.jobs_meant(self.what.clone()).await?;
+            return job::meant(&face.client, &words).await;
         }
         let patterns = self.what.iter().map(|text| Ok((text, whole(text)?))).collect::<Result<Vec<_>, Failure>>()?;
         let mut jobs = face.client.jobs(None).await?;

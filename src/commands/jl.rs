@@ -45,7 +45,8 @@ struct Line<'a> {
 }
 
 impl JlArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.run = face.job_meant(self.run).await?;
         let run = select::one(&face.client, &self.run).await?;
         match (self.json, self.out, self.err) {
             (true, _, _) => self.as_json(face, &run.id).await,

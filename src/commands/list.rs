@@ -34,7 +34,8 @@ pub(crate) struct ListArgs {
 }
 
 impl ListArgs {
-    pub(crate) async fn run(&self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         if self.files || !face.client.server_lives()? {
             return self.of_the_files(&face.screen);
         }

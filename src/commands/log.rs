@@ -61,7 +61,10 @@ pub(crate) struct LogArgs {
 }
 
 impl LogArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        if let Some(job) = self.of.take().or_else(|| self.job.take()) {
+            self.of = Some(face.job_meant(job).await?);
+        }
         let query = self.query(face)?;
         if self.ticks {
             return self.decided(face, &query).await;
@@ -117,7 +120,7 @@ impl LogArgs {
             parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
         };
         Ok(RunQuery {
-            job: self.of.clone().or_else(|| self.job.clone()),
+            job: self.of.clone(),
             outcome: if self.failed { Some("failure".into()) } else { self.outcome.clone() },
             tag: self.tag.clone(),
             since: time(&self.since)?,

@@ -21,7 +21,8 @@ pub(crate) struct PsArgs {
 }
 
 impl PsArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         let (mut runs, mut code) = (Vec::new(), 0);
         if self.what.is_empty() {
             let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };

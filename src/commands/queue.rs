@@ -42,7 +42,10 @@ fn slots(text: &str) -> Result<(String, u32), String> {
 }
 
 impl QueueArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        if let Some(name) = self.name {
+            self.name = Some(face.name_meant(name, |project| project.queues).await?);
+        }
         let queues = match &self.name {
             None => face.client.queues().await?,
             Some(name) => vec![self.one(face, name).await?],

@@ -15,7 +15,8 @@ pub(crate) struct ReleaseArgs {
 }
 
 impl ReleaseArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.latch = face.name_meant(self.latch, |project| project.latches).await?;
         let released = face.client.release(&self.latch).await?;
         if released.runs.is_empty() {
             face.screen.note(&format!("nothing is held at {:?}", self.latch));

@@ -7,7 +7,7 @@ use crate::report::Failure;
 use crate::screen::{Colour, Screen};
 use crate::table::{Cell, Column, Table};
 use clap::Args;
-use kin_client::api::job::{PlanStep, Reload};
+use kin_client::api::job::PlanStep;
 
 /// Read the job files again now, and say what changed; with --plan, what would.
 ///
@@ -31,7 +31,7 @@ impl ReloadArgs {
         if self.json {
             face.screen.print(&(json_line(&reload).map_err(unwritable)? + "\n"))?;
         } else {
-            face.screen.print(&table(&reload, &face.screen))?;
+            face.screen.print(&steps(&reload.steps, &face.screen))?;
             for mistake in &reload.mistakes {
                 mistake.text.lines().for_each(|line| face.screen.quote(line));
             }
@@ -48,12 +48,13 @@ impl ReloadArgs {
     }
 }
 
-fn table(reload: &Reload, screen: &Screen) -> String {
-    if reload.steps.is_empty() {
+/// A row for each job that comes, changes or goes.
+pub(crate) fn steps(steps: &[PlanStep], screen: &Screen) -> String {
+    if steps.is_empty() {
         return String::new();
     }
     let mut table = Table::new(["job", "change", "follows", "keys"].map(Column::new));
-    for step in &reload.steps {
+    for step in steps {
         let colour = match step.what.as_str() {
             "add" => Colour::Green,
             "remove" => Colour::Red,
@@ -67,6 +68,18 @@ fn table(reload: &Reload, screen: &Screen) -> String {
         ]);
     }
     table.render(screen.width, screen.colour)
+}
+
+/// `web is restarted: exec, env changed`
+pub(crate) fn sentence(step: &PlanStep) -> String {
+    let PlanStep { job, what, keys, .. } = step;
+    let keys = if keys.is_empty() { String::new() } else { format!(", by {}", keys.join(", ")) };
+    match (what.as_str(), follows(step)) {
+        ("remove", "") => format!("{job} is forgotten"),
+        ("remove", _) => format!("{job} is stopped and forgotten"),
+        (_, "") => format!("{job} is changed{keys}"),
+        (_, follows) => format!("{job} is changed{keys}: {follows}"),
+    }
 }
 
 fn follows(step: &PlanStep) -> &str {
@@ -100,7 +113,17 @@ mod tests {
             step("web", "change", "restart", &["exec"]),
         ];
         let screen = Screen::of_test(None, jiff::tz::TimeZone::UTC, jiff::Timestamp::UNIX_EPOCH);
-        insta::assert_snapshot!(table(&Reload { applied: true, steps, mistakes: Vec::new() }, &screen));
-        assert_eq!(table(&Reload { applied: true, steps: Vec::new(), mistakes: Vec::new() }, &screen), "");
+        let words: Vec<String> = steps.iter().map(sentence).collect();
+        assert_eq!(
+            words,
+            [
+                "backup is changed, by command, timeout: it holds from the next run on",
+                "bell is changed",
+                "old is stopped and forgotten",
+                "web is changed, by exec: it is restarted",
+            ]
+        );
+        insta::assert_snapshot!(super::steps(&steps, &screen));
+        assert_eq!(super::steps(&[], &screen), "");
     }
 }

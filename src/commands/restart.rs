@@ -28,7 +28,8 @@ pub(crate) struct RestartArgs {
 }
 
 impl RestartArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         let request = RestartRequest { rolling: (self.rolling || self.at_once).then_some(self.rolling) };
         let meant = job::services(&face.client, &self.what).await?;
         let mut asked = Asked::of(face, &meant, self.json).await?;

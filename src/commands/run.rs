@@ -54,7 +54,8 @@ fn variable(text: &str) -> Result<(String, String), String> {
 }
 
 impl RunArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.job = face.job_meant(self.job).await?;
         let request = JobRunRequest { env: self.env.iter().cloned().collect(), dry_run: self.dry_run };
         if self.dry_run {
             let dry = self.found(face, face.client.dry_run(&self.job, &request).await).await?;
@@ -66,8 +67,11 @@ impl RunArgs {
         let run = self.found(face, face.client.run_job(&self.job, &request, &key).await).await?;
         face.notices();
         if !self.wait {
+            // It is recorded, and that is all there will be of it.
+            let skipped = (run.state == "ended").then(|| verdict::sentence(&run)).flatten();
             let text = if self.json { json_line(&run).map_err(unwritable)? } else { run.id };
             face.screen.print(&format!("{text}\n"))?;
+            skipped.iter().for_each(|sentence| face.screen.note(sentence));
             return Ok(0);
         }
         match self.to_the_end(face, &run).await {

@@ -26,8 +26,10 @@ fn wanted(text: &str) -> Result<(String, u32), String> {
 }
 
 impl ScaleArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         let words: Vec<String> = self.what.iter().map(|(job, _)| job.clone()).collect();
+        let words = face.jobs_meant(words).await?;
+        self.what.iter_mut().zip(&words).for_each(|((job, _), whole)| job.clone_from(whole));
         let Meant { jobs, unmatched } = job::meant(&face.client, &words).await?;
         let mut asked = Asked::of(face, &Meant { jobs, unmatched: unmatched.clone() }, self.json).await?;
         for (job, n) in self.what.iter().filter(|(job, _)| !unmatched.contains(job)) {

@@ -32,7 +32,8 @@ pub(crate) struct ShowArgs {
 }
 
 impl ShowArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.job = face.job_meant(self.job).await?;
         let all = match face.client.definitions(&self.job).await {
             Err(error) if error.is_not_found() => return Err(job::unknown(&face.client, &self.job).await?),
             answer => answer?,
@@ -70,6 +71,7 @@ fn source(definition: &Definition) -> String {
     match &definition.source {
         Source::File { path } => path.clone(),
         Source::Api { by } => format!("by request of {by}"),
+        Source::Project { path, .. } => path.clone(),
     }
 }
 

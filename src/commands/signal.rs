@@ -24,7 +24,8 @@ pub(crate) struct SignalArgs {
 }
 
 impl SignalArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         let signal = signals::parse(&self.signal).ok_or_else(|| Failure::Usage {
             message: format!("{:?} is no signal", self.signal),
             hint: Some("kill -l lists them".into()),

@@ -21,7 +21,8 @@ pub(crate) struct StartArgs {
 }
 
 impl StartArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         let meant = job::services(&face.client, &self.what).await?;
         let mut asked = Asked::of(face, &meant, self.json).await?;
         for job in &meant.jobs {

@@ -29,7 +29,8 @@ pub(crate) struct StopArgs {
 }
 
 impl StopArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.what = face.jobs_meant(self.what).await?;
         let (services, tasks) = defined(face, &self.what).await?;
         let mut code = 0;
         for service in &services.jobs {

@@ -99,6 +99,7 @@ const ENDED: Goal = Goal::State("ended");
 impl WaitArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let (goal, words) = self.goal()?;
+        let words = face.jobs_meant(words).await?;
         let waiting = async {
             match (goal, words.is_empty()) {
                 (ENDED, false) => self.ends(face, &words).await,

@@ -31,7 +31,8 @@ pub(crate) struct WhyArgs {
 }
 
 impl WhyArgs {
-    pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+    pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
+        self.run = face.job_meant(self.run).await?;
         if let Some(job) = self.job(face).await? {
             return self.of_job(face, &job).await;
         }
@@ -93,9 +94,10 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     let source = match &job.source {
         Source::File { path } => format!("in {path}"),
         Source::Api { by } => format!("by request of {by}"),
+        Source::Project { project, path } => format!("by the project {project}, in {path}"),
     };
     let mut said = vec![
-        format!("{name} ({}) is {}{reason}.", job::kind(job), job.state),
+        format!("{name} ({}) {}{reason}.", job::kind(job), stands(&job.state)),
         format!("It is defined {source}, revision {rev}; kin show {name} has it."),
     ];
     if job.removed {
@@ -124,6 +126,10 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         (None, _) => {}
     }
     said
+}
+
+fn stands(state: &str) -> String {
+    if state == "gave-up" { "has given up".into() } else { format!("is {state}") }
 }
 
 fn instances(n: u32) -> String {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   check     everything that must hold: what CI runs, word for word
+//!   book      the pages of docs/ as HTML
 //!   gen       writes the generated files anew (--check: only says whether they are fresh)
 //!   torture   kills kin's processes while runs are going on, and judges what is left
 //!   sim       years of random worlds against the rules of jobs, in seconds
@@ -10,6 +11,7 @@
 //! ```
 
 mod bench;
+mod book;
 mod check;
 mod generated;
 mod options;
@@ -26,6 +28,8 @@ const HELP: &str = "cargo xtask COMMAND
   check [--quick]
       fmt, clippy, tests (the short torture among them), docs, generated files, dependencies.
       --quick: without the tests that start servers.
+  book [--to DIRECTORY]
+      the pages of docs/ as plain HTML, in target/book; a link that leads nowhere is an error.
   gen [--check]
       writes openapi.json and the tables of docs/schedules.md anew, or only says whether they are fresh.
   torture [--kills N] [--victims front,elder,keeper,daemon] [--jobs J] [--seed S] [--minutes M]
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
     let result = match words.split_first() {
         Some((command, rest)) => match command.as_str() {
             "check" => check::main(rest),
+            "book" => book::main(rest),
             "gen" => generated::main(rest),
             "torture" => torture::main(rest),
             "sim" => sim::main(rest),

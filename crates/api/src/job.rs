@@ -49,6 +49,11 @@ pub enum Source {
     Api {
         by: String,
     },
+    /// `kin up`, from that file.
+    Project {
+        project: String,
+        path: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -9,6 +9,7 @@ pub mod event;
 pub mod frame;
 pub mod home;
 pub mod job;
+pub mod project;
 pub mod run;
 pub mod schedule;
 pub mod server;

@@ -21,6 +21,7 @@ mod events;
 mod frames;
 mod hand;
 mod jobs;
+mod projects;
 mod stream;
 mod ticks;
 

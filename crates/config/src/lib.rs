@@ -18,6 +18,7 @@ pub mod keys;
 pub mod kind;
 pub mod mistake;
 pub mod plan;
+pub mod project;
 pub mod quantity;
 pub mod read;
 pub mod reference;

@@ -35,6 +35,14 @@ pub enum Refusal {
     TooLarge { job: JobName, queue: String, resource: String, need: u32, slots: u32 },
     /// A file defines it, so only that file can change it.
     OfFile { job: JobName, path: String },
+    /// A project defines it, so only that project's file can change it.
+    OfProject { job: JobName, project: String },
+    /// It was defined by a request, and no project may take it over.
+    OfRequest { job: JobName },
+    /// A project of this name is up, from another file.
+    ProjectElsewhere { project: String, path: String },
+    /// No such project is up.
+    UnknownProject { project: String },
     /// The revision of a definition is not greater than the ones before it.
     OldRevision { job: JobName, rev: u64, known: u64 },
     /// The same idempotency key with other content.
@@ -71,6 +79,16 @@ impl Refusal {
             Refusal::Circle { .. } => "take one of them out".to_string(),
             Refusal::TooLarge { queue, .. } => alloc::format!("ask for less, or give the queue {queue:?} more"),
             Refusal::OfFile { job, .. } => alloc::format!("change the file: `kin edit {job}`"),
+            Refusal::OfProject { project, .. } => {
+                alloc::format!("change the project's file, then `kin up`; or `kin down --project {project}`")
+            }
+            Refusal::OfRequest { .. } => "give the project another name: `kin up --project NAME`".to_string(),
+            Refusal::ProjectElsewhere { project, .. } => {
+                alloc::format!(
+                    "`kin up --project NAME` gives this one another name; `kin down --project {project}` ends the other"
+                )
+            }
+            Refusal::UnknownProject { .. } => "`kin up` brings one up; `kin list` shows all jobs".to_string(),
             Refusal::OldRevision { .. } => "read the definitions again".to_string(),
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
@@ -110,6 +128,10 @@ impl fmt::Display for Refusal {
                 write!(f, "{job} needs {need} of {resource:?}, and the queue {queue:?} has {slots} in all")
             }
             Refusal::OfFile { job, path } => write!(f, "{job} is defined in {path}"),
+            Refusal::OfProject { job, project } => write!(f, "{job} is defined by the project {project}"),
+            Refusal::OfRequest { job } => write!(f, "{job} was defined by a request"),
+            Refusal::ProjectElsewhere { project, path } => write!(f, "a project {project} is up already, from {path}"),
+            Refusal::UnknownProject { project } => write!(f, "no project {project} is up"),
             Refusal::OldRevision { job, rev, known } => {
                 write!(f, "revision {rev} of {job} is not newer than {known}")
             }

@@ -28,6 +28,7 @@ mod pack;
 mod perform;
 mod polite;
 mod probed;
+mod projects;
 mod readers;
 mod rebuild;
 mod record;
@@ -43,8 +44,8 @@ mod trim;
 
 pub use ending::Unwritten;
 pub use handle::{
-    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, TimedNow,
-    Timetable, Trouble,
+    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step, Submit,
+    TimedNow, Timetable, Trouble,
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};

@@ -7,6 +7,7 @@ use crate::sum::Sum;
 use crate::{Error, ReadError, Reader};
 use kin_core::{JobName, Time};
 use rusqlite::{OptionalExtension, Row};
+use std::borrow::Cow;
 
 /// So many revisions of a job are kept, the newest.
 pub const REVISIONS_KEPT: u64 = 100;
@@ -32,19 +33,28 @@ pub enum Source {
     Api {
         by: String,
     },
+    /// `kin up`: the file of a project, whose name has no blank.
+    Project {
+        project: String,
+        path: String,
+    },
 }
 
 impl Source {
-    fn pack(&self) -> (u8, &str) {
+    fn pack(&self) -> (u8, Cow<'_, str>) {
         match self {
-            Source::File { path } => (0, path),
-            Source::Api { by } => (1, by),
+            Source::File { path } => (0, path.into()),
+            Source::Api { by } => (1, by.into()),
+            Source::Project { project, path } => (2, format!("{project} {path}").into()),
         }
     }
     fn unpack(kind: u8, what: String) -> Option<Source> {
         match kind {
             0 => Some(Source::File { path: what }),
             1 => Some(Source::Api { by: what }),
+            2 => what
+                .split_once(' ')
+                .map(|(project, path)| Source::Project { project: project.into(), path: path.into() }),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
 use super::{Input, Probed};
 use kin_config::good::Reading;
+use kin_config::project::Project;
 use kin_core::job::{Job, Queue};
 use kin_core::{
     Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Timed,
@@ -148,6 +149,16 @@ pub struct TimedNow {
     pub tags: Vec<String>,
 }
 
+/// A project that is up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectNow {
+    pub name: String,
+    pub path: String,
+    pub jobs: Vec<JobName>,
+    pub queues: Vec<String>,
+    pub latches: Vec<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct QueueNow {
     pub queue: Queue,
@@ -170,6 +181,9 @@ pub(super) enum Look {
     Times {
         reply: oneshot::Sender<Timetable>,
     },
+    Projects {
+        reply: oneshot::Sender<Vec<ProjectNow>>,
+    },
     Why {
         run: RunNo,
         reply: oneshot::Sender<Vec<Reason>>,
@@ -184,6 +198,8 @@ pub(super) enum JobCall {
     Undefine { job: JobName, by: String, reply: Reply<()> },
     Run { wish: Box<RunJob>, reply: Reply<Accepted> },
     Wish { wish: Wish, reply: Reply<Granted> },
+    Up { project: Arc<Project>, plan: bool, by: String, reply: Reply<Reloaded> },
+    ProjectDown { project: String, by: String, reply: Reply<Vec<Run>> },
     Look(Look),
 }
 
@@ -297,6 +313,20 @@ impl Handle {
 
     pub async fn timetable(&self) -> Result<Timetable, Refusal> {
         self.look(|reply| Look::Times { reply }).await
+    }
+
+    /// All of a project's jobs, as its file says them now, and its services up. `plan`: only says what would follow.
+    pub async fn project_up(&self, project: Arc<Project>, plan: bool, by: String) -> Result<Reloaded, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::Up { project, plan, by, reply })).await
+    }
+
+    /// All of its jobs end and are forgotten. The runs that lived, as they are now.
+    pub async fn project_down(&self, project: String, by: String) -> Result<Vec<Run>, Refusal> {
+        self.ask(|reply| Call::Job(JobCall::ProjectDown { project, by, reply })).await
+    }
+
+    pub async fn projects(&self) -> Result<Vec<ProjectNow>, Refusal> {
+        self.look(|reply| Look::Projects { reply }).await
     }
 
     /// What is in the way of a live run.

@@ -60,12 +60,12 @@ impl Book {
 
 /// What a reading asks for.
 #[derive(Default)]
-struct Wanted {
-    plan: Plan,
+pub(super) struct Wanted {
+    pub(super) plan: Plan,
     /// Of jobs that are taken away.
-    rows: Vec<Definition>,
-    known: Vec<(JobName, Known)>,
-    queues: BTreeMap<String, Option<Queue>>,
+    pub(super) rows: Vec<Definition>,
+    pub(super) known: Vec<(JobName, Known)>,
+    pub(super) queues: BTreeMap<String, Option<Queue>>,
     steps: Vec<Step>,
 }
 
@@ -223,7 +223,7 @@ impl Engine {
         }
     }
 
-    fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
+    pub(super) fn plan(&mut self, mut wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
         let now = self.now();
         for change in &wanted.plan.jobs {
             let JobPlan::Put { job, .. } = change else { continue };
@@ -260,7 +260,7 @@ impl Engine {
         Ok(())
     }
 
-    fn next_rev(&self, name: &JobName) -> u64 {
+    pub(super) fn next_rev(&self, name: &JobName) -> u64 {
         self.book.known.get(name).map_or(1, |known| known.rev + 1)
     }
 
@@ -301,7 +301,8 @@ impl Engine {
         }
         // A file with mistakes may be the one that has them.
         if reading.report.errors() == 0 {
-            for name in self.book.queues.keys().filter(|name| !queues.contains_key(*name)) {
+            let gone = |name: &&String| !queues.contains_key(*name) && !self.is_of_a_project(name);
+            for name in self.book.queues.keys().filter(gone) {
                 wanted.plan.queues.push(QueuePlan::Remove(name.clone()));
                 wanted.queues.insert(name.clone(), None);
             }
@@ -311,7 +312,7 @@ impl Engine {
     }
 
     /// In words of the contract.
-    fn steps(&self, changes: &[JobPlan]) -> Vec<Step> {
+    pub(super) fn steps(&self, changes: &[JobPlan]) -> Vec<Step> {
         let known = |name: &JobName| self.book.known.get(name).and_then(|known| known.job.clone());
         let (mut from, mut to) = (BTreeMap::new(), BTreeMap::new());
         for change in changes {
@@ -409,6 +410,9 @@ impl Engine {
             Some(Known { source: Source::File { path }, job: Some(_), .. }) => {
                 Err(Refusal::OfFile { job: name.clone(), path: path.clone() })
             }
+            Some(Known { source: Source::Project { project, .. }, job: Some(_), .. }) => {
+                Err(Refusal::OfProject { job: name.clone(), project: project.clone() })
+            }
             Some(_) | None => Ok(()),
         }
     }
@@ -454,6 +458,7 @@ impl Engine {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
+            Look::Projects { reply } => drop(reply.send(self.projects_now())),
             Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
         }
     }
@@ -542,6 +547,14 @@ impl Engine {
             }
             JobCall::Wish { wish, reply } => {
                 let answer = self.wish_job(wish, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::Up { project, plan, by, reply } => {
+                let answer = self.project_up(&project, plan, &by, batch);
+                batch.answers.push(answering(reply, answer));
+            }
+            JobCall::ProjectDown { project, by, reply } => {
+                let answer = self.project_down(&project, &by, batch);
                 batch.answers.push(answering(reply, answer));
             }
             JobCall::Look(look) => batch.looks.push(look),

@@ -80,10 +80,18 @@ fn keepers(chain: &ChainInfo) -> Check {
     }
 }
 
+fn live_runs(runs: u64) -> String {
+    if runs == 1 { "1 run lives".into() } else { format!("{runs} runs live") }
+}
+
+fn event_count(n: u64) -> String {
+    if n == 1 { "1 event".into() } else { format!("{n} events") }
+}
+
 fn ledger(about: &About, counters: Answer<Counters>) -> Check {
     match counters {
         Ok(counters) => {
-            let message = format!("{}; {} runs live, {} events", about.ledger, counters.live, counters.events);
+            let message = format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
             let set_aside = about.ledger.starts_with("set aside");
             let hint = "the damaged file was kept beside the new one; what it still told was carried over";
             check("ledger", if set_aside { Verdict::Warning(hint) } else { Verdict::Ok }, message)

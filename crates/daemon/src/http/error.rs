@@ -62,10 +62,13 @@ impl From<Refusal> for Failure {
                 (Code::Refused, Some(run))
             }
             Refusal::Overlap { live } => (Code::Refused, Some(live)),
-            Refusal::UnknownJob { .. } => (Code::NotFound, None),
+            Refusal::UnknownJob { .. } | Refusal::UnknownProject { .. } => (Code::NotFound, None),
             Refusal::IsService { .. }
             | Refusal::NoService { .. }
             | Refusal::OfFile { .. }
+            | Refusal::OfProject { .. }
+            | Refusal::OfRequest { .. }
+            | Refusal::ProjectElsewhere { .. }
             | Refusal::OldRevision { .. } => (Code::Refused, None),
             Refusal::Missing { .. } | Refusal::Circle { .. } | Refusal::TooLarge { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),

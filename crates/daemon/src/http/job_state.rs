@@ -3,7 +3,7 @@
 use super::{convert, glob, reason};
 use crate::engine::{JobNow, QueueNow};
 use kin_api::job::{Definition, Job, Mistake, PlanStep, Queue, Source};
-use kin_config::good::Reading;
+use kin_config::Report;
 use kin_core::job::Program;
 use kin_core::{Reason, Rest, Run, RunState, Time};
 use std::collections::BTreeMap;
@@ -41,6 +41,9 @@ pub fn source(source: &kin_ledger::Source) -> Source {
     match source {
         kin_ledger::Source::File { path } => Source::File { path: path.clone() },
         kin_ledger::Source::Api { by } => Source::Api { by: by.clone() },
+        kin_ledger::Source::Project { project, path } => {
+            Source::Project { project: project.clone(), path: path.clone() }
+        }
     }
 }
 
@@ -104,8 +107,7 @@ pub fn step(step: &crate::engine::Step) -> PlanStep {
     }
 }
 
-pub fn mistakes(reading: &Reading) -> Vec<Mistake> {
-    let report = &reading.report;
+pub fn mistakes(report: &Report) -> Vec<Mistake> {
     let one = |mistake: &kin_config::Mistake| {
         let place = mistake.at.as_ref().and_then(|spot| report.place(spot));
         let number = |n: usize| u32::try_from(n).ok();

@@ -121,7 +121,7 @@ pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRe
     let (reading, done) = files.now(wish.plan).await.ok_or_else(|| Failure::from(Refusal::Closing))?;
     let done = done?;
     let steps = done.steps.iter().map(job_state::step).collect();
-    Ok(Json(Reload { applied: done.applied, steps, mistakes: job_state::mistakes(&reading) }))
+    Ok(Json(Reload { applied: done.applied, steps, mistakes: job_state::mistakes(&reading.report) }))
 }
 
 /// The job as it stands once the wish is granted.

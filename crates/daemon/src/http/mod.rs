@@ -27,6 +27,7 @@ pub mod jobs;
 pub mod latches;
 pub mod openapi;
 pub mod output;
+pub mod projects;
 pub mod queues;
 pub mod reason;
 pub mod request;

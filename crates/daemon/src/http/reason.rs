@@ -62,7 +62,7 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::Removed => "its definition is gone".into(),
         Reason::Disabled { by_hand: true } => "somebody has disabled it".into(),
         Reason::Disabled { by_hand: false } => "its definition says that it is disabled".into(),
-        Reason::Down => "it is to be down".into(),
+        Reason::Down => "it was stopped, and stays so until it is started".into(),
         Reason::Rests { slot, rest } => format!("slot {slot} stays empty: {}", resting(*rest)),
         Reason::Rolling { back_to: Some(rev) } => {
             format!("its runs are replaced one by one; if the new ones do not become ready, by revision {rev} again")
@@ -91,7 +91,7 @@ fn need(why: &NeedWhy) -> String {
     match why {
         NeedWhy::Undefined => "which nobody has defined".into(),
         NeedWhy::Disabled => "which is disabled".into(),
-        NeedWhy::Down => "which is to be down".into(),
+        NeedWhy::Down => "which was stopped".into(),
         NeedWhy::NotYet(run) => format!("whose run {run} is not ready, or not over, yet"),
         NeedWhy::Rests(rest) => format!("which is not there: {}", resting(*rest)),
         NeedWhy::NotDone => "which has not been run, or did not end well".into(),

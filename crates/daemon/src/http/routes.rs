@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::error::Failure;
-use super::{events, gate, jobs, latches, openapi, output, queues, runs, server, ticks};
+use super::{events, gate, jobs, latches, openapi, output, projects, queues, runs, server, ticks};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
@@ -353,6 +353,33 @@ pub const ROUTES: &[Route] = &[
         asks: NOTHING,
         says: &[ok("Job", "The job, as it stands now.")],
         handler: || post(jobs::disable),
+    },
+    Route {
+        method: Method::Get,
+        path: "/v1/projects",
+        id: "listProjects",
+        summary: "Lists the projects that are up.",
+        asks: NOTHING,
+        says: &[ok("ProjectList", "By name.")],
+        handler: || get(projects::list),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/projects",
+        id: "projectUp",
+        summary: "Brings up the jobs of a project as its file says them, all or none; what is up and the same stays as it is.",
+        asks: Asks { body: Some(("UpRequest", Need::Must)), query: &[], headers: &[] },
+        says: &[ok("Up", "What follows for each job.")],
+        handler: || post(projects::up),
+    },
+    Route {
+        method: Method::Delete,
+        path: "/v1/projects/{project}",
+        id: "projectDown",
+        summary: "Stops all that runs of a project, what is needed after what needs it, and forgets its jobs.",
+        asks: NOTHING,
+        says: &[ok("Down", "The runs that end.")],
+        handler: || delete(projects::down),
     },
     Route {
         method: Method::Post,

@@ -49,7 +49,7 @@ pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 }
 
 fn beginning(run: &Run) -> String {
-    let command = run.command.join(" ");
+    let command = typed(&run.command);
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
         Trigger::Schedule { at, late_ms } => {
@@ -66,6 +66,18 @@ fn beginning(run: &Run) -> String {
         Trigger::Dependency => "came because another job needs it".into(),
     };
     format!("{} {cause} at {}: {command}", run.id(), convert::time(run.created_at))
+}
+
+/// As one would type it; of a script of several lines the first.
+fn typed(command: &[String]) -> String {
+    let word = |word: &String| {
+        let mut lines = word.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default();
+        let text = if lines.next().is_some() { format!("{first} …") } else { first.to_owned() };
+        let plain = |c: char| c.is_alphanumeric() || "-_./=:,+@%^".contains(c);
+        if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
+    };
+    command.iter().map(word).collect::<Vec<_>>().join(" ")
 }
 
 fn happened(run: &Run, events: &[Event]) -> Vec<String> {
@@ -92,10 +104,10 @@ fn change(run: &Run, event: &Event) -> Option<String> {
         (_, Stage::Held) => "it was held".to_string(),
         (_, Stage::Waiting) => "it was to wait after the end of the one before".into(),
         (Some(Stage::Waiting), Stage::Starting) => "its wait was over, and it was to start".into(),
-        (Some(Stage::Held), Stage::Queued) => "its latch was released, and it queued for a place".into(),
-        (_, Stage::Queued) => "it queued for a place in its group".into(),
-        (Some(Stage::Held), Stage::Starting) => "its latch was released, and it was to start".into(),
-        (Some(Stage::Queued), Stage::Starting) => "a place became free, and it was to start".into(),
+        (Some(Stage::Held), Stage::Queued) => "it was let go, and waited for its turn".into(),
+        (_, Stage::Queued) => "it was to wait for its turn".into(),
+        (Some(Stage::Held), Stage::Starting) => "it was let go, and it was to start".into(),
+        (Some(Stage::Queued), Stage::Starting) => "its turn came, and it was to start".into(),
         (_, Stage::Starting) => "it was to start".into(),
         (_, Stage::Running) if never_ran => "a process was made for it".into(),
         (_, Stage::Running) => "it ran".into(),

@@ -9,10 +9,10 @@ fn name(job: &str) -> JobName {
 }
 
 fn definition(job: &str, rev: u64, text: Option<&str>) -> Definition {
-    let source = if rev.is_multiple_of(2) {
-        Source::Api { by: "uid:1000".into() }
-    } else {
-        Source::File { path: "/etc/kin/jobs.toml".into() }
+    let source = match rev % 3 {
+        0 => Source::Project { project: "shop".into(), path: "/srv/my shop/kin.toml".into() },
+        1 => Source::File { path: "/etc/kin/jobs.toml".into() },
+        _ => Source::Api { by: "uid:1000".into() },
     };
     Definition { job: name(job), rev, at: NOON, source, text: text.map(str::to_owned) }
 }
@@ -26,10 +26,10 @@ fn the_newest_revision_holds_and_the_former_are_there() {
     let dir = scratch();
     let mut ledger = open(dir.path());
     define(&mut ledger, vec![definition("web", 1, Some("exec = [\"a\"]")), definition("db", 1, Some("x"))]);
-    define(&mut ledger, vec![definition("web", 2, Some("exec = [\"b\"]")), definition("db", 2, None)]);
+    define(&mut ledger, vec![definition("web", 2, Some("exec = [\"b\"]")), definition("db", 3, None)]);
     let reader = ledger.reader().expect("a reader");
     let now = reader.definitions().expect("readable");
-    assert_eq!(now, [definition("db", 2, None), definition("web", 2, Some("exec = [\"b\"]"))]);
+    assert_eq!(now, [definition("db", 3, None), definition("web", 2, Some("exec = [\"b\"]"))]);
     let former = reader.definition(&name("web"), 1).expect("readable");
     assert_eq!(former, Some(definition("web", 1, Some("exec = [\"a\"]"))));
     assert_eq!(reader.revisions(&name("web")).expect("readable").len(), 2);
