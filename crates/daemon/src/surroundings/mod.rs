@@ -70,14 +70,18 @@ pub struct Server {
 impl Server {
     /// As this process finds it.
     pub fn this(run: &Path, state: &Path, files_soft: Option<u64>) -> Server {
+        let uid = rustix::process::geteuid().as_raw();
+        let people = People::this();
+        let mut env = std::env::vars_os().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect();
+        people.complete(&mut env, uid);
         Server {
-            env: std::env::vars_os().map(|(n, v)| (n.as_bytes().to_vec(), v.as_bytes().to_vec())).collect(),
+            env,
             run: run.to_path_buf(),
-            uid: rustix::process::geteuid().as_raw(),
+            uid,
             gid: rustix::process::getegid().as_raw(),
             files_soft,
             offered: kin_keeper::cgroup::Cgroups::offered(state),
-            people: People::this(),
+            people,
         }
     }
 
@@ -252,11 +256,7 @@ fn environment(job: &Job, which: &Which<'_>, server: &Server, other: Option<&Per
         }
     }
     if let Some(person) = other {
-        for (name, value) in
-            [("HOME", &person.home), ("USER", &person.name), ("LOGNAME", &person.name), ("SHELL", &person.shell)]
-        {
-            env.insert(name.into(), value.clone().into_bytes());
-        }
+        env.extend(person.variables());
     }
     for file in &around.env_files {
         let path = expand::text(file, &env).map_err(|why| Unmakeable::defined(format!("env_file {file:?}: {why}")))?;

@@ -1,7 +1,7 @@
 //! Users and groups by name. The files of this machine are read first; whom they do not know is asked for by `getent`,
 //! since a program that is linked statically knows no directory of users on the network.
 
-use super::{Makes, Unmakeable};
+use super::{Env, Makes, Unmakeable};
 use kin_core::SpawnStep;
 use kin_keeper::spec::User;
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -34,6 +34,12 @@ pub(super) struct Person {
 }
 
 impl Person {
+    /// What tells programs whose they are.
+    pub(super) fn variables(&self) -> [(Vec<u8>, Vec<u8>); 4] {
+        [("HOME", &self.home), ("USER", &self.name), ("LOGNAME", &self.name), ("SHELL", &self.shell)]
+            .map(|(name, value)| (name.into(), value.clone().into_bytes()))
+    }
+
     pub(super) fn into_user(self) -> User {
         User { uid: self.uid, gid: self.gid, groups: self.groups }
     }
@@ -50,6 +56,17 @@ impl People {
     /// Other files, and another program to ask.
     pub fn at(etc: &Path, getent: &Path) -> People {
         People { etc: etc.into(), getent: getent.into() }
+    }
+
+    /// What a login would have given the server's own user, where nobody did: a service of the machine has no HOME.
+    pub(super) fn complete(&self, env: &mut Env, uid: u32) {
+        if env.contains_key(&b"HOME"[..]) {
+            return;
+        }
+        let Ok(person) = self.user(&uid.to_string()) else { return };
+        for (name, value) in person.variables() {
+            env.entry(name).or_insert(value);
+        }
     }
 
     /// Whom a run becomes; `None`: it stays the server's own user.

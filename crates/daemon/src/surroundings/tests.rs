@@ -158,6 +158,21 @@ fn an_undefined_variable_is_refused_with_its_key() {
 }
 
 #[test]
+fn a_server_that_was_told_nothing_of_its_user_looks_it_up() {
+    let mut town = town();
+    let told = |town: &Town| ["HOME", "USER", "LOGNAME", "SHELL"].map(|name| town.env(&job("tool"))[name].clone());
+    town.server.people.complete(&mut town.server.env, 0);
+    assert_eq!(told(&town), ["/root", "root", "root", "/bin/sh"]);
+    town.server.env.clear();
+    town.server.people.complete(&mut town.server.env, 1000);
+    assert_eq!(told(&town), ["/home/ann", "ann", "ann", "/bin/zsh"]);
+    assert_eq!(town.make(&job("tool")).expect("made").spec.directory, b"/home/ann");
+    town.server.env.clear();
+    town.server.people.complete(&mut town.server.env, 4711);
+    assert!(town.server.env.is_empty(), "nobody knows that one");
+}
+
+#[test]
 fn another_user_has_a_home_of_its_own_and_no_new_privileges() {
     let town = town();
     let mut job = job("tool");
