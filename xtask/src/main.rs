@@ -7,6 +7,7 @@
 //!   torture   kills kin's processes while runs are going on, and judges what is left
 //!   sim       years of random worlds against the rules of jobs, in seconds
 //!   bench     what kin costs, as ratios to floors measured in the same minutes
+//!   machine   boots whole machines, with systemd, reboots and power cuts
 //!   zones     proves the schedules by a walk through the minutes of all time zones
 //! ```
 
@@ -14,6 +15,7 @@ mod bench;
 mod book;
 mod check;
 mod generated;
+mod machine;
 mod options;
 mod sim;
 mod step;
@@ -47,6 +49,9 @@ const HELP: &str = "cargo xtask COMMAND
   bench [SECTION…] [--rounds R] [--gate] [--full]
       sections: spawn end-to-end output memory idle history schedules time. Prints a table for docs/performance.md.
       --gate: fails when a ratio or a count misses its target. --full: the ledger of 10 million runs too.
+  machine [TRIAL…] [--suite bookworm|trixie] [--install] [--verbose]
+      boots emulated machines, whole Debian systems with systemd, and lets kin live through a restart of its unit, cron's
+      end, limits by controllers, reboots and power cuts. Needs root, and four of Debian's packages (--install).
   zones [--all] [--seed S] [--expressions N] [--walks N]
       puts a walk through the minutes beside kin's schedules: 200 random expressions around each change of
       the clocks from 2020 to 2040, in every way in which the zones of this machine change, and 20 walks of
@@ -72,6 +77,7 @@ fn main() -> ExitCode {
             "torture" => torture::main(rest),
             "sim" => sim::main(rest),
             "bench" => bench::main(rest),
+            "machine" => machine::main(rest),
             "zones" => zones::main(rest),
             "help" | "--help" | "-h" => {
                 print!("{HELP}");
