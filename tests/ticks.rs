@@ -428,3 +428,33 @@ fn what_nobody_was_there_for_is_caught_up_as_the_job_says() {
     assert_eq!(news(&server, "ticks.late").len(), 1, "told once");
     server.shutdown();
 }
+
+#[test]
+fn a_schedule_is_paused_until_then() {
+    let server = server("[each]\nschedule = '* * * * * *'\ncommand = 'true'\noverlap = 'allow'\n");
+    let has = |decision: &str| {
+        eventually(decision, DEADLINE, || {
+            ticks_of(&server, "each").into_iter().find(|tick| tick["decision"] == decision)
+        })
+    };
+    has("run");
+    let (code, _, err) = said(&server, &["disable", "each", "--until", "1h"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    server.kill(Role::Daemon).expect("a daemon");
+    has("paused");
+    assert!(said(&server, &["why", "each"]).1.contains("Its schedule is paused until "));
+    assert!(said(&server, &["next", "each", "-n", "1"]).1.contains("paused"));
+    assert_eq!(said(&server, &["run", "each", "--wait"]).0, 0, "by hand it may be run");
+    let until = job(&server, "each")["paused_until"].clone();
+    assert!(until.is_string());
+    assert_eq!(said(&server, &["disable", "each", "--until", "yesterday"]).0, 2);
+    let past = serde_json::json!({"until": "2020-01-01T00:00:00Z"});
+    ask(&server, &Request::post("/v1/jobs/each/disable", &past)).expect(400);
+    assert_eq!(said(&server, &["enable", "each"]).0, 0);
+    assert!(job(&server, "each")["paused_until"].is_null());
+    let last = ticks_of(&server, "each").len();
+    eventually("it runs again", DEADLINE, || {
+        ticks_of(&server, "each")[last..].iter().find(|tick| tick["decision"] == "run").map(drop)
+    });
+    server.shutdown();
+}

@@ -685,6 +685,26 @@ fn another_line_of_time_has_other_ticks() {
     assert_ne!(line_of(1, 1), line_of(2, 1));
 }
 
+#[test]
+fn a_paused_schedule_begins_nothing_until_then() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 * * * *"));
+    machine.wish(Wish::Pause { job: name("backup"), until: Time((DAY_0 + 3 * HOUR) * NS) });
+    machine.pass(DAY_0 + HOUR);
+    machine.restart();
+    machine.pass(DAY_0 + 2 * HOUR + 60);
+    assert_eq!(machine.told(), ["1:00 paused", "2:00 paused"]);
+    machine.wish(Wish::RunJob { job: name("backup"), by: "uid:0".into() });
+    assert_eq!(machine.runs.len(), 1, "by hand it may begin");
+    machine.pass(DAY_0 + 4 * HOUR);
+    assert_eq!(machine.told(), ["3:00 run", "4:00 run"]);
+    assert_eq!(machine.standings[&name("backup")].paused, None, "and it is over");
+    machine.wish(Wish::Pause { job: name("backup"), until: Time((DAY_0 + 9 * HOUR) * NS) });
+    machine.wish(Wish::Enable { job: name("backup"), by: "uid:0".into() });
+    machine.pass(DAY_0 + 5 * HOUR);
+    assert_eq!(machine.told(), ["5:00 run"]);
+}
+
 /// What is done to a clock or a machine is told, once.
 #[test]
 fn a_set_clock_an_absence_and_a_reboot_are_events() {
