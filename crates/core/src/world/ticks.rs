@@ -194,7 +194,9 @@ impl World {
             }
             let decision = match verdict {
                 Verdict::Run { .. } if at < paused => Decision::Paused,
-                verdict => self.carry_out(now, job, &timed, at, verdict, fx),
+                Verdict::Run { .. } | Verdict::Closed { .. } | Verdict::Missed { .. } => {
+                    self.carry_out(now, job, &timed, at, verdict, fx)
+                }
             };
             let tick = Tick { job: job.clone(), schedule, at };
             fx.ticks.push(Decided { tick, decided_at: now, decision });
