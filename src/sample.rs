@@ -73,6 +73,7 @@ pub(crate) fn job(name: &str, state: &str) -> Job {
         source: Source::File { path: "/etc/kin/jobs.toml".into() },
         rev: 3,
         disabled: false,
+        paused_until: None,
         up: true,
         removed: false,
         instances: 1,

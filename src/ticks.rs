@@ -30,7 +30,7 @@ pub(crate) fn coming(due: &[Due], screen: &Screen) -> String {
     for due in due {
         let now = screen.now.as_second();
         let wait = at(&due.at).map_or(0, |at| u64::try_from(at.as_second() - now).unwrap_or(0));
-        let nothing = due.disabled || due.calendar.is_some();
+        let nothing = due.disabled || due.paused || due.calendar.is_some();
         let job = if nothing { Cell::painted(&due.job, Colour::Dim) } else { Cell::from(due.job.as_str()) };
         table.row([
             Cell::from(second(&due.at, screen)),
@@ -47,6 +47,8 @@ fn remarks(due: &Due) -> Vec<String> {
     let mut said = Vec::new();
     if due.disabled {
         said.push("disabled".to_owned());
+    } else if due.paused {
+        said.push("paused".to_owned());
     }
     said.extend(due.calendar.as_ref().map(|name| format!("not run: calendar {name}")));
     if let (Some(due_at), Some(begins)) = (at(&due.at), at(&due.begins_at)) {
@@ -141,7 +143,7 @@ pub(crate) fn calendar(due: &[Due], screen: &Screen) -> String {
     line("BEGIN:VCALENDAR".into());
     line("VERSION:2.0".into());
     line("PRODID:-//kin//kin next//EN".into());
-    for due in due.iter().filter(|due| !due.disabled && due.calendar.is_none()) {
+    for due in due.iter().filter(|due| !due.disabled && !due.paused && due.calendar.is_none()) {
         let Some(at) = at(&due.at) else { continue };
         line("BEGIN:VEVENT".into());
         line(format!("UID:{}-{}@kin", due.job, at.as_second()));
@@ -197,6 +199,7 @@ mod tests {
             note: None,
             calendar: None,
             disabled: false,
+            paused: false,
         }
     }
 
@@ -206,6 +209,7 @@ mod tests {
             due("backup", first),
             Due { begins_at: "2026-11-21T01:37:12.000Z".into(), ..due("sync", first) },
             Due { begins_at: "2026-11-21T01:31:00.000Z".into(), random: true, ..due("poll", first) },
+            Due { paused: true, ..due("resting", first) },
             Due { calendar: Some("work, days".into()), ..due("report", "2026-11-21T03:00:00.000Z") },
             Due { disabled: true, note: Some("02:30 comes twice".into()), ..due("off", "2026-11-22T01:30:00.000Z") },
         ]
@@ -257,7 +261,11 @@ mod tests {
     fn a_calendar_has_what_will_be_run_and_no_long_lines() {
         let long = Due { schedule: "0 0 1,2,3,4,5 * *; ".repeat(6), ..due("löng", "2026-11-21T01:30:00.000Z") };
         let text = calendar(&[all_due(), vec![long]].concat(), &screen());
-        assert_eq!(text.matches("BEGIN:VEVENT").count(), 4, "not what is disabled, not what a calendar forbids");
+        assert_eq!(
+            text.matches("BEGIN:VEVENT").count(),
+            4,
+            "not what is disabled or paused, not what a calendar forbids"
+        );
         assert!(text.split("\r\n").all(|line| line.len() <= 75), "{text}");
         assert!(text.starts_with("BEGIN:VCALENDAR\r\n") && text.ends_with("END:VCALENDAR\r\n"));
         assert!(text.contains("UID:backup-1795224600@kin\r\nDTSTAMP:20261120T145604Z\r\nDTSTART:20261121T013000Z\r\n"));

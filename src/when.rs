@@ -41,6 +41,34 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     text.parse::<Date>().map_err(|_| bad()).and_then(|date| local(date.at(0, 0, 0, 0)))
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{0:?} is no time to come; write 2h (from now), 18:00, tomorrow, 2026-12-24, '2026-12-24 18:00' or 2026-12-24T18:00:00Z"
+)]
+pub(crate) struct NotLater(String);
+
+/// What `text` means of the time to come: a length of time means so long from now, a time of day the next one.
+pub(crate) fn later(text: &str, now: &Zoned) -> Result<Timestamp, NotLater> {
+    let bad = || NotLater(text.to_owned());
+    let text = text.trim();
+    let tomorrow = || now.date().checked_add(1.day()).map_err(|_| bad());
+    let local = |at: DateTime| at.to_zoned(now.time_zone().clone()).map(|z| z.timestamp()).map_err(|_| bad());
+    let at = if text.eq_ignore_ascii_case("tomorrow") {
+        local(tomorrow()?.at(0, 0, 0, 0))?
+    } else if let Ok(wait) = crate::durations::parse(text)
+        && !text.bytes().all(|b| b.is_ascii_digit())
+    {
+        now.timestamp().checked_add(wait).map_err(|_| bad())?
+    } else {
+        let at = parse(text, now).map_err(|_| bad())?;
+        match text.parse::<Time>() {
+            Ok(time) if at <= now.timestamp() && !text.contains('-') => local(tomorrow()?.to_datetime(time))?,
+            Ok(_) | Err(_) => at,
+        }
+    };
+    if at > now.timestamp() { Ok(at) } else { Err(bad()) }
+}
+
 /// As it travels: RFC 3339 in UTC with milliseconds.
 pub(crate) fn wire(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
@@ -92,6 +120,18 @@ mod tests {
             ("2026-11-20T14:30:00+05:00", "2026-11-20T09:30:00.000Z"),
         ] {
             assert_eq!(parse(text, &now).map(wire), Ok(at.to_owned()), "{text}");
+        }
+        for (text, at) in [
+            ("2h", "2026-11-20T15:54:01.120Z"),
+            ("18:00", "2026-11-20T17:00:00.000Z"),
+            ("09:00", "2026-11-21T08:00:00.000Z"),
+            ("tomorrow", "2026-11-20T23:00:00.000Z"),
+            ("2026-12-24 18:00", "2026-12-24T17:00:00.000Z"),
+        ] {
+            assert_eq!(later(text, &now).map(wire), Ok(at.to_owned()), "{text}");
+        }
+        for text in ["yesterday", "today", "2026-11-19", "now", "5", "soon"] {
+            assert_eq!(later(text, &now), Err(NotLater(text.to_owned())));
         }
         for text in ["", "soon", "25:99", "2026-13-01", "12345"] {
             assert_eq!(parse(text, &now), Err(BadTime(text.to_owned())));

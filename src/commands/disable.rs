@@ -4,19 +4,24 @@ use crate::cli::Face;
 use crate::job::{self, Asked, Meant};
 use crate::listing::JsonArgs;
 use crate::report::Failure;
+use crate::when;
 use clap::Args;
 use regex_lite::Regex;
 
 /// Keep jobs from running: their schedules, chains and restarts start nothing more, until kin enable.
 ///
-/// Runs that live go on. It holds over restarts of the server, and over changes of the job's file.
+/// Runs that live go on. It holds over restarts of the server, and over changes of the job's file. With --until only the
+/// schedules are paused, and only until then; by hand the jobs may be run.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "EXAMPLE\n  kin disable backup\n  kin disable --regex 'nightly-(eu|us)-.*'\n  kin list-disabled"
+    after_help = "EXAMPLE\n  kin disable backup\n  kin disable backup --until 18:00\n  kin disable --regex 'nightly-(eu|us)-.*'\n  kin list-disabled"
 )]
 pub(crate) struct DisableArgs {
     #[command(flatten)]
     which: Which,
+    /// Only their schedules, until: 2h (from now), 18:00, tomorrow, 2026-12-24, '2026-12-24 18:00'.
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
 }
 
 /// Let jobs run again that are disabled, by hand or by their definition.
@@ -41,10 +46,13 @@ struct Which {
 
 impl DisableArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
+        let now = face.screen.now.to_zoned(face.screen.zone().clone());
+        let until = self.until.as_ref().map(|text| when::later(text, &now)).transpose();
+        let until = until.map_err(|e| Failure::usage(format!("--until: {e}")))?.map(when::wire);
         let meant = self.which.meant(face).await?;
         let mut asked = Asked::of(face, &meant, self.which.json).await?;
         for job in &meant.jobs {
-            asked.take(&job.name, face.client.disable_job(&job.name).await)?;
+            asked.take(&job.name, face.client.disable_job(&job.name, until.clone()).await)?;
         }
         asked.end()
     }

@@ -106,6 +106,9 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     if job.disabled {
         said.push(format!("It is disabled: nothing starts it. `kin enable {name}` lets it run."));
     }
+    if let Some(until) = second(&job.paused_until) {
+        said.push(format!("Its schedule is paused until {until}. `kin enable {name}` ends that."));
+    }
     match (job.kind.as_str(), job.up, job.runs.len()) {
         ("service", true, n) => said.push(format!("It is wished up with {}; {n} live.", instances(job.instances))),
         ("service", false, _) => said.push(format!("It is wished down. `kin start {name}` wishes it up.")),

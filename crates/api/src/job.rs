@@ -17,6 +17,8 @@ pub struct Job {
     pub rev: u64,
     /// By hand or by its definition.
     pub disabled: bool,
+    /// Its schedule begins nothing before.
+    pub paused_until: Option<String>,
     /// Of a service: it is to be there.
     pub up: bool,
     /// Its definition is gone; it goes when its runs have ended.
@@ -124,6 +126,14 @@ pub struct RestartRequest {
     /// One instance after the other, each once the one before is ready; null: as the definition says.
     #[serde(default)]
     pub rolling: Option<bool>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DisableRequest {
+    /// Only its schedule, and only until then (RFC 3339); by hand it may be run.
+    #[serde(default)]
+    pub until: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -67,6 +67,8 @@ pub struct Due {
     pub calendar: Option<String>,
     /// The job is disabled: nothing will be run, unless it is enabled before.
     pub disabled: bool,
+    /// The schedule is paused until after it: nothing will be run, unless the job is enabled before.
+    pub paused: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,8 +6,8 @@ use crate::error::Error;
 use hyper::Method;
 use kin_api::Run;
 use kin_api::job::{
-    DefineRequest, Definition, Definitions, DryRun, Job, JobList, JobRunRequest, Queue, QueueList, QueueRequest,
-    Reload, ReloadRequest, RestartRequest, ScaleRequest,
+    DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobRunRequest, Queue, QueueList,
+    QueueRequest, Reload, ReloadRequest, RestartRequest, ScaleRequest,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -84,8 +84,9 @@ impl Client {
         self.of_job(job, "/enable", &serde_json::json!({})).await
     }
 
-    pub async fn disable_job(&self, job: &str) -> Result<Job, Error> {
-        self.of_job(job, "/disable", &serde_json::json!({})).await
+    /// `until`: only its schedule, and only until then.
+    pub async fn disable_job(&self, job: &str, until: Option<String>) -> Result<Job, Error> {
+        self.of_job(job, "/disable", &DisableRequest { until }).await
     }
 
     /// Reads the job files again. Never starts a server, which would read them itself.

@@ -18,6 +18,8 @@ pub struct Standing {
     pub removed: bool,
     /// By hand, over what the definition says.
     pub disabled: Option<bool>,
+    /// Its schedule begins nothing before that, in UTC seconds.
+    pub paused: Option<i64>,
     /// Instances, by hand, over what the definition says.
     pub scale: Option<u32>,
     /// Slots that stay empty although the service is up.
@@ -91,6 +93,7 @@ impl Standing {
             up,
             removed: false,
             disabled: None,
+            paused: None,
             scale: None,
             rest: BTreeMap::new(),
             renewal: None,

@@ -2,7 +2,7 @@
 
 use crate::job::{Job, Queue};
 use crate::run::StopWhy;
-use crate::{JobName, Run, RunId, RunNo, Timed, Trigger};
+use crate::{JobName, Run, RunId, RunNo, Time, Timed, Trigger};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -40,12 +40,6 @@ pub enum Wish {
         job: JobName,
         by: String,
     },
-    /// One instant of its schedule has come.
-    Tick {
-        job: JobName,
-        at: i64,
-        late_ms: u64,
-    },
     /// One of the paths that it watches has changed.
     Changed {
         job: JobName,
@@ -78,6 +72,11 @@ pub enum Wish {
     Enable {
         job: JobName,
         by: String,
+    },
+    /// Its schedule begins nothing until then; by hand, and by others, it may begin.
+    Pause {
+        job: JobName,
+        until: Time,
     },
     Queue {
         name: String,

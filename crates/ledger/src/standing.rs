@@ -35,7 +35,8 @@ const RUNG: u64 = 1 << 10;
 const TICKS: u64 = 1 << 11;
 const FORMER_LINE: u64 = 1 << 12;
 const PORTS: u64 = 1 << 13;
-const ALL: u64 = (1 << 14) - 1;
+const PAUSED: u64 = 1 << 14;
+const ALL: u64 = (1 << 15) - 1;
 
 fn seed(kind: u64, name: &str) -> Sum {
     Sum::new().number(kind).number(name.len() as u64).bytes(name.as_bytes())
@@ -62,6 +63,7 @@ fn pack(standing: &Standing) -> Vec<u8> {
         (standing.ticks.is_some(), TICKS),
         (standing.ticks.is_some_and(|ticks| ticks.former.is_some()), FORMER_LINE),
         (!standing.ports.is_empty(), PORTS),
+        (standing.paused.is_some(), PAUSED),
     ];
     p.number(flags.into_iter().filter_map(|(there, flag)| there.then_some(flag)).sum());
     p.number(standing.rev);
@@ -92,6 +94,7 @@ fn pack(standing: &Standing) -> Vec<u8> {
             p.signed(former.since);
         }
     }
+    standing.paused.iter().for_each(|until| p.signed(*until));
     p.text(&standing.boot);
     if !standing.ports.is_empty() {
         p.number(standing.ports.len() as u64);
@@ -132,6 +135,7 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
     } else {
         None
     };
+    let paused = if has(PAUSED) { Some(u.signed()?) } else { None };
     let boot = u.text()?.to_owned();
     let ports = if has(PORTS) { u.number()? } else { 0 };
     let ports = (0..ports).map(|_| Some((u.small()?, u16::try_from(u.number()?).ok()?))).collect::<Option<_>>()?;
@@ -139,6 +143,7 @@ fn unpack(job: JobName, body: &[u8]) -> Option<Standing> {
         job,
         rev,
         ticks,
+        paused,
         up: has(UP),
         removed: has(REMOVED),
         disabled: has(BY_HAND).then(|| has(DISABLED)),
@@ -331,7 +336,8 @@ mod tests {
             let done = done.and_then(RunNo::new);
             let line = rung.then_some(Former { to: 1, since: -2 });
             let ticks = scale.map(|n| Reckoning { schedule: n.into(), to: -i64::from(n), line: 7, former: line });
-            Standing { ticks, job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, ports, boot }
+            let paused = failed.map(|n| n.cast_signed());
+            Standing { ticks, paused, job: name(7), rev, up, removed, disabled, scale, rest, renewal, former, failed, done, round, rung, ports, boot }
         }
     }
 

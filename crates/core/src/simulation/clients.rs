@@ -19,7 +19,7 @@ impl Host {
         let live: Vec<RunNo> = self.world.live().map(|run| run.no).collect();
         let wish = match self.dice.below(24) {
             0..=4 => Wish::RunJob { job, by },
-            5 | 6 => Wish::Tick { job, at: self.now().0 / 1_000_000_000, late_ms: 5 },
+            5 | 6 => Wish::Changed { job, path: "another".into() },
             7 | 8 => Wish::Up { job, by },
             9 => Wish::Down { job },
             10 => Wish::Restart { job, by, rolling: None },

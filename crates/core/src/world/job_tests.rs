@@ -285,10 +285,10 @@ fn fifty_who_run_the_same_job_make_one_run_and_learn_its_name() {
     let live = stage.run("backup", 0).id();
     assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), 1);
     assert_eq!(answers.iter().filter(|answer| **answer == Err(Refusal::Overlap { live: live.clone() })).count(), 49);
-    stage.wish(Wish::Tick { job: name("backup"), at: 7, late_ms: 0 }).expect("granted");
+    stage.wish(Wish::Changed { job: name("backup"), path: "f".to_string() }).expect("granted");
     let skipped = stage.fx.changed.values().next().expect("a record");
     assert_eq!(skipped.outcome().expect("ended").to_string(), "skipped(overlap)");
-    assert_eq!(skipped.trigger, Trigger::Schedule { at: 7, late_ms: 0 });
+    assert_eq!(skipped.trigger, Trigger::Watch { path: "f".to_string() });
 }
 
 #[test]
@@ -298,7 +298,7 @@ fn overlap_replace_starts_when_the_one_before_has_ended() {
     let mut stage = Stage::new([sync]);
     stage.run_job("sync").expect("granted");
     stage.all_live();
-    stage.wish(Wish::Tick { job: name("sync"), at: 7, late_ms: 0 }).expect("granted");
+    stage.wish(Wish::Changed { job: name("sync"), path: "f".to_string() }).expect("granted");
     assert_eq!(stage.words("sync"), ["stopping", "queued"]);
     assert!(stage.run_job("sync").is_err(), "by hand a full job is refused");
     stage.first_ends("sync", 0);

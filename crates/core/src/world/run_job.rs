@@ -56,17 +56,6 @@ impl World {
         }
     }
 
-    pub(super) fn tick(
-        &mut self,
-        now: Time,
-        name: &JobName,
-        at: i64,
-        late_ms: u64,
-        fx: &mut Effects,
-    ) -> Result<Granted, Refusal> {
-        self.by_rule(now, name, Trigger::Schedule { at, late_ms }, fx)
-    }
-
     /// A service gives way to a new one, run by run; what is run is run.
     pub(super) fn path_changed(
         &mut self,

@@ -98,7 +98,15 @@ impl World {
         fx: &mut Effects,
     ) -> Result<Granted, Refusal> {
         self.gate_by_hand(name, false, fx)?;
+        self.alter(name, fx, |standing| standing.paused = None);
         self.fill(now, name, &Birth::first(Trigger::Manual { by }), fx);
+        Ok(self.job_granted(name))
+    }
+
+    pub(super) fn pause(&mut self, name: &JobName, until: Time, fx: &mut Effects) -> Result<Granted, Refusal> {
+        self.job(name).ok_or_else(|| Refusal::UnknownJob { job: name.clone() })?;
+        fx.promises = true;
+        self.alter(name, fx, |standing| standing.paused = Some(until.0.div_euclid(1_000_000_000)));
         Ok(self.job_granted(name))
     }
 

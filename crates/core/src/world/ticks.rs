@@ -185,15 +185,24 @@ impl World {
             let former = if proved { None } else { ticks.former };
             standing.ticks = Some(Reckoning { to: now_s, former, ..ticks });
         });
+        let paused = self.standing(job).and_then(|standing| standing.paused).unwrap_or(i64::MIN);
         fx.promises |= !verdicts.is_empty();
         let schedule = line_of(timed.sum, ticks.line);
         for (at, verdict) in verdicts {
             if now_s - at > GRACE {
                 absence.notes(job, at, &verdict);
             }
-            let decision = self.carry_out(now, job, &timed, at, verdict, fx);
+            let decision = match verdict {
+                Verdict::Run { .. } if at < paused => Decision::Paused,
+                Verdict::Run { .. } | Verdict::Closed { .. } | Verdict::Missed { .. } => {
+                    self.carry_out(now, job, &timed, at, verdict, fx)
+                }
+            };
             let tick = Tick { job: job.clone(), schedule, at };
             fx.ticks.push(Decided { tick, decided_at: now, decision });
+        }
+        if paused <= now_s {
+            self.alter(job, fx, |standing| standing.paused = None);
         }
     }
 
@@ -255,7 +264,11 @@ impl World {
             if !self.is_disabled(job) {
                 self.pull(now, job, fx);
             }
-            let decision = match self.ask_for(now, job, birth, fx) {
+            let paused =
+                self.standing(job).and_then(|standing| standing.paused).is_some_and(|until| seconds(now) < until);
+            let asked = if paused { None } else { self.ask_for(now, job, birth, fx) };
+            let decision = match asked {
+                None if paused => Decision::Paused,
                 Some(run) => decision_of(&run, false, 0),
                 None => self.service_was_started(job),
             };

@@ -146,6 +146,8 @@ pub struct TimedNow {
     /// All instants up to this one are decided, in UTC seconds.
     pub decided: i64,
     pub disabled: bool,
+    /// Nothing is run before that, in UTC seconds.
+    pub paused: i64,
     pub tags: Vec<String>,
 }
 

@@ -441,7 +441,7 @@ impl Engine {
     }
 
     pub(super) fn wish_job(&mut self, wish: Wish, batch: &mut Batch) -> Result<Granted, Refusal> {
-        let begins = !matches!(wish, Wish::Disable { .. });
+        let begins = !matches!(wish, Wish::Disable { .. } | Wish::Pause { .. });
         if begins {
             self.has_room()?;
         }
@@ -497,6 +497,7 @@ impl Engine {
                 timed: self.world.timed(&standing.job)?.clone(),
                 decided: standing.ticks.map_or(i64::MIN, |ticks| ticks.to),
                 disabled: standing.disabled.unwrap_or(job.disabled),
+                paused: standing.paused.unwrap_or(i64::MIN),
                 tags: job.tags.clone(),
             })
         };

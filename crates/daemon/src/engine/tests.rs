@@ -1,5 +1,6 @@
 //! The engine with a real ledger and keepers that only pretend, over real tables and sockets.
 
+mod clock;
 mod fake;
 mod jobs;
 
@@ -10,7 +11,7 @@ use kin_keeper::spec::Spec;
 use kin_ledger::{Query, Reader};
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use tempfile::TempDir;
 
 /// Where an engine of this state directory dies, and which ones have no room on their disk.
@@ -43,6 +44,8 @@ struct House {
     fake: Option<Fake>,
     boot: String,
     elders_wanted: std::sync::Arc<AtomicU32>,
+    /// What its clock shows more than the machine's, in nanoseconds.
+    ahead: std::sync::Arc<AtomicI64>,
 }
 
 struct Life {
@@ -58,7 +61,7 @@ impl House {
         }
         let boot = "boot-1".to_string();
         let fake = Some(Fake::new(&dir.path().join("run"), &boot));
-        House { dir, fake, boot, elders_wanted: Default::default() }
+        House { dir, fake, boot, elders_wanted: Default::default(), ahead: Default::default() }
     }
 
     fn state(&self) -> PathBuf {
@@ -78,6 +81,7 @@ impl House {
 
     fn config(&self) -> Config {
         let wanted = std::sync::Arc::clone(&self.elders_wanted);
+        let ahead = std::sync::Arc::clone(&self.ahead);
         Config {
             state: self.state(),
             run: self.run(),
@@ -101,9 +105,9 @@ impl House {
                 wanted.fetch_add(1, Ordering::Relaxed);
                 Ok(())
             }),
-            clock: Box::new(|| {
+            clock: Box::new(move || {
                 let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970");
-                Time(since.as_nanos() as i64)
+                Time(since.as_nanos() as i64 + ahead.load(Ordering::Relaxed))
             }),
             upgraded: false,
         }

@@ -20,6 +20,7 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         source: source(&now.source),
         rev: standing.rev,
         disabled: disabled(now),
+        paused_until: standing.paused.map(|at| convert::time(Time(at.saturating_mul(1_000_000_000)))),
         up: job.life.is_service() && standing.up,
         removed: standing.removed,
         instances: standing.scale.unwrap_or(job.life.instances),

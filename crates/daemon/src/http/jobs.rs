@@ -3,7 +3,8 @@
 use super::body::{Asked, MaySay, OfJob, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
-use super::{job_state, reason, runs};
+use super::{convert, job_state, reason, runs};
+use crate::clock;
 use crate::engine::{JobNow, Key, RunJob};
 use crate::surroundings::{self, Which};
 use axum::Json;
@@ -11,8 +12,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kin_api::job::{
-    DefineRequest, Definition, Definitions, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload, ReloadRequest,
-    RestartRequest, ScaleRequest,
+    DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload,
+    ReloadRequest, RestartRequest, ScaleRequest,
 };
 use kin_core::{JobName, Refusal, RunId, RunNo, Wish};
 use kin_ledger::{Query, StateIs};
@@ -111,8 +112,15 @@ pub async fn enable(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob
     after(&door, job.clone(), Wish::Enable { job, by: peer.words() }).await
 }
 
-pub async fn disable(State(door): State<Arc<Door>>, OfJob(job): OfJob) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Disable { job }).await
+pub async fn disable(
+    State(door): State<Arc<Door>>,
+    OfJob(job): OfJob,
+    MaySay(wish): MaySay<DisableRequest>,
+) -> Answer<Json<Job>> {
+    let Some(until) = wish.until else { return after(&door, job.clone(), Wish::Disable { job }).await };
+    let bad = || Failure::bad(format!("`until` is an instant to come, as 2026-12-24T18:00:00Z, and {until:?} is none"));
+    let until = convert::parse_time(&until).filter(|until| *until > clock::now()).ok_or_else(bad)?;
+    after(&door, job.clone(), Wish::Pause { job, until }).await
 }
 
 pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRequest>) -> Answer<Json<Reload>> {

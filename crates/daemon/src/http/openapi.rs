@@ -26,6 +26,7 @@ use utoipa::openapi::{
     kin_api::job::DefineRequest,
     kin_api::job::Definition,
     kin_api::job::Definitions,
+    kin_api::job::DisableRequest,
     kin_api::job::DryRun,
     kin_api::job::Job,
     kin_api::job::JobList,

@@ -349,8 +349,9 @@ pub const ROUTES: &[Route] = &[
         method: Method::Post,
         path: "/v1/jobs/{job}/disable",
         id: "disableJob",
-        summary: "Nothing of the job begins any more; what goes on goes on.",
-        asks: NOTHING,
+        summary: "Nothing of the job begins any more; what goes on goes on. With `until` only its schedule begins nothing, \
+            until then.",
+        asks: Asks { body: Some(("DisableRequest", Need::May)), query: &[], headers: &[] },
         says: &[ok("Job", "The job, as it stands now.")],
         handler: || post(jobs::disable),
     },

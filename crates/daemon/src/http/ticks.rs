@@ -128,6 +128,7 @@ fn said(now: &TimedNow, coming: &Coming) -> Option<Due> {
         note: schedule.note(&tick, zone),
         calendar: coming.closed.clone(),
         disabled: now.disabled,
+        paused: coming.at < now.paused,
     })
 }
 

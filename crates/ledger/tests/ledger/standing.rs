@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 fn standing(name: &str, rev: u64) -> Standing {
     Standing {
         ticks: None,
+        paused: Some(7),
         job: job(name),
         rev,
         up: true,

@@ -1,0 +1,194 @@
+//! What a schedule does, what its runs are told, and what is shown of it.
+
+use crate::support::{ask, items, job, lines, said, seconds, server, ticks_of};
+use serde_json::json;
+use testkit::http::Request;
+use testkit::server::{DEADLINE, Role};
+use testkit::wait::eventually;
+
+#[test]
+fn a_run_knows_the_instant_that_it_is_for() {
+    let server = server(
+        "[each]\nschedule = '* * * * * *'\ncommand = 'echo $KIN_SCHEDULED_FOR $KIN_TICK $KIN_ATTEMPT >> $HOME/each; false'\n\
+         tries = 2\ndelay = '1ms'\noverlap = 'allow'\n",
+    );
+    let each = server.home().join("each");
+    let said = eventually("two instants, two tries", DEADLINE, || Some(lines(&each)).filter(|said| said.len() >= 4));
+    let mut told = Vec::new();
+    for line in &said {
+        let words: Vec<&str> = line.split(' ').collect();
+        let [instant, second, attempt] = words[..] else { panic!("{line}") };
+        let at: jiff::Timestamp = instant.parse().expect("an instant");
+        assert_eq!((at.as_second().to_string().as_str(), instant.len()), (second, 20), "{line}");
+        told.push((at.as_second(), attempt.to_string()));
+    }
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), said.len(), "each try of each instant once: {said:?}");
+    assert_eq!(told[0].0, told[1].0, "the second try is for the same instant");
+    let next: jiff::Timestamp = job(&server, "each")["next_at"].as_str().expect("an instant").parse().expect("one");
+    assert!(next.as_second() > told[0].0);
+    server.kill(Role::Daemon).expect("a daemon");
+    eventually("it goes on", DEADLINE, || (lines(&each).len() >= said.len() + 2).then_some(()));
+    server.shutdown();
+}
+
+#[test]
+fn what_comes_and_what_was_decided_is_shown() {
+    let server = server(
+        "[kin.calendars.never]\nweekdays = []\n\
+         [each]\nschedule = '* * * * * *'\ncommand = 'sleep 1000'\n\
+         [shut]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendar = 'never'\n\
+         [off]\nschedule = '* * * * * *'\ncommand = 'true'\ndisabled = true\n\
+         [noon]\nschedule = ['0 12 * * *', 'calendar: Mon..Sun 13:00']\ntimezone = 'Asia/Tokyo'\ncommand = 'true'\n\
+         jitter = '10m'\njitter_mode = 'random'\ntags = ['day']\n",
+    );
+    // Each kind of decision, newest first.
+    let decided = |job: &str, decision: &str| {
+        let path = format!("/v1/ticks?job={job}&limit=100");
+        eventually(decision, DEADLINE, || {
+            let list = ask(&server, &Request::get(&path)).expect(200).json();
+            let ticks = list["ticks"].as_array().cloned().expect("ticks");
+            ticks.into_iter().find(|tick| tick["decision"] == decision)
+        })
+    };
+    let run = decided("each", "run");
+    assert_eq!(job(&server, "each")["runs"][0]["id"], run["run"]);
+    assert!(run["late_ms"].as_u64() < Some(60_000), "{run}");
+    decided("each", "skipped-overlap");
+    assert_eq!(decided("shut", "suppressed")["by"], "never");
+    decided("off", "skipped-disabled");
+    // A page, and the one behind it.
+    let first = ask(&server, &Request::get("/v1/ticks?limit=1")).expect(200).json();
+    let next = first["next"].as_u64().expect("there is more");
+    let second = ask(&server, &Request::get(format!("/v1/ticks?limit=1&before={next}"))).expect(200).json();
+    assert_ne!(first["ticks"][0], second["ticks"][0]);
+    let log = items(&server, &["log", "--ticks", "each", "-n", "2", "--json"]);
+    assert_eq!(log.len(), 2);
+    assert!(log[0]["at"].as_str() < log[1]["at"].as_str(), "the last one at the end: {log:?}");
+    let (_, table, _) = said(&server, &["log", "--ticks"]);
+    for words in ["suppressed: never", "skipped: disabled", "skipped: a run of it lives"] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    // To come.
+    let coming = items(&server, &["next", "@day", "--within", "3d", "--json"]);
+    assert_eq!(coming.len(), 6, "{coming:?}");
+    assert!(coming.windows(2).all(|two| two[0]["at"].as_str() < two[1]["at"].as_str()), "in order");
+    let local = coming[0]["local"].as_str().expect("a local time");
+    assert!(local.ends_with("T12:00:00+09:00") || local.ends_with("T13:00:00+09:00"), "{local}");
+    assert_eq!((&coming[0]["timezone"], &coming[0]["random"]), (&"Asia/Tokyo".into(), &true.into()));
+    let marked = items(&server, &["next", "--job", "shut", "-n", "1", "--json"]);
+    assert_eq!(marked[0]["calendar"], "never");
+    let (code, table, err) = said(&server, &["next"]);
+    assert_eq!((code, table.lines().count()), (0, 52));
+    assert!(table.contains("not run: calendar never") && table.contains("disabled"), "{table}");
+    assert!(err.contains("only the first 50 are shown"), "{err}");
+    let (_, calendar, _) = said(&server, &["next", "noon", "--ics"]);
+    assert_eq!(calendar.matches("BEGIN:VEVENT").count(), 2, "{calendar}");
+    assert!(said(&server, &["next", "none", "--within", "1s"]).2.contains("there is no job"));
+    // Explained.
+    let explained = ask(&server, &Request::get("/v1/ticks/explain?job=noon&count=3")).expect(200).json();
+    assert_eq!(
+        (explained["schedules"].as_array().map(Vec::len), explained["coming"].as_array().map(Vec::len)),
+        (Some(2), Some(3))
+    );
+    let words = ask(&server, &Request::get("/v1/ticks/explain?expression=30%202%20*%20*%20*&timezone=Europe/Berlin"));
+    assert_eq!(words.expect(200).json()["schedules"][0]["words"], "at 02:30 every day");
+    let wrong = ask(&server, &Request::get("/v1/ticks/explain?expression=61%202%20*%20*%20*")).expect(422).json();
+    assert!(wrong["error"]["message"].as_str().expect("words").contains("61"), "{wrong}");
+    ask(&server, &Request::get("/v1/ticks/explain")).expect(400);
+    ask(&server, &Request::get("/v1/ticks/explain?job=nobody")).expect(404);
+    // And in a job's own story.
+    let (_, why, _) = said(&server, &["why", "noon"]);
+    assert!(why.contains("Next: it is due at "), "{why}");
+    let (_, why, _) = said(&server, &["why", "shut"]);
+    assert!(why.contains("and not run: suppressed: never"), "{why}");
+    let (_, list, _) = said(&server, &["list"]);
+    assert!(list.lines().next().expect("a head").contains("next"), "{list}");
+    server.shutdown();
+}
+
+#[test]
+fn every_kind_of_schedule_is_followed() {
+    let now = jiff::Timestamp::now();
+    let at = |seconds: i64| (now + jiff::SignedDuration::from_secs(seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    let server = server(&format!(
+        "[kin.calendars.shut]\nblackouts = ['2020-01-01T00:00/2024-01-01T00:00', '{}/{}']\n\
+         [systemd]\nschedule = 'calendar: *:*:0/2'\ncommand = 'true'\n\
+         [never]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendars = ['shut']\n\
+         [later]\nschedule = '@every 1s'\ncommand = 'true'\noverlap = 'allow'\njitter = '900ms'\n",
+        at(-60),
+        at(3600),
+    ));
+    // What is to come must not be over when it is said.
+    let soon = jiff::Timestamp::now().as_second() - now.as_second() + 5;
+    let define = |name: &str, schedules: &[i64]| {
+        let schedules: Vec<String> = schedules.iter().map(|seconds| format!("'@at {}'", at(*seconds))).collect();
+        let text = format!("command = 'true'\nschedule = [{}]\n", schedules.join(", "));
+        ask(&server, &Request::put(format!("/v1/jobs/{name}"), &json!({"text": text}))).expect(200).json()
+    };
+    let once = define("once", &[soon]);
+    assert_eq!(once["next_at"].as_str().map(|at| &at[..19]), Some(&at(soon)[..19]));
+    define("twice", &[soon, soon + 2, soon + 2]);
+    let decided = |job: &str, count: usize| {
+        eventually(job, DEADLINE, || Some(ticks_of(&server, job)).filter(|ticks| ticks.len() >= count))
+    };
+    let once = decided("once", 1);
+    assert_eq!(
+        (once[0]["at"].as_str().map(|at| &at[..19]), &once[0]["decision"]),
+        (Some(&at(soon)[..19]), &"run".into())
+    );
+    eventually("it is due never again", DEADLINE, || job(&server, "once")["next_at"].is_null().then_some(()));
+    let twice = decided("twice", 2);
+    assert_eq!(seconds(&twice[1]["at"]) - seconds(&twice[0]["at"]), 2.0);
+    let systemd = decided("systemd", 2);
+    assert!(systemd.iter().all(|tick| seconds(&tick["at"]) % 2.0 == 0.0), "{systemd:?}");
+    assert!(decided("never", 2).iter().all(|tick| tick["decision"] == "suppressed" && tick["by"] == "shut"));
+    // Decided at the instant, begun later; always by as much.
+    decided("later", 3);
+    let list = eventually("three have ended", DEADLINE, || {
+        let list = ask(&server, &Request::get("/v1/runs?job=later&state=ended")).expect(200).json();
+        list["runs"].as_array().cloned().filter(|runs| runs.len() >= 3)
+    });
+    let delays: Vec<f64> =
+        list.iter().map(|run| seconds(&run["started_at"]) - seconds(&run["trigger"]["at"])).collect();
+    let due = items(&server, &["next", "later", "-n", "1", "--json"]);
+    let jitter = seconds(&due[0]["begins_at"]) - seconds(&due[0]["at"]);
+    assert!(delays.iter().all(|delay| (jitter - 0.002..jitter + 5.0).contains(delay)), "{jitter}: {delays:?}");
+    assert_eq!(
+        (ticks_of(&server, "once").len(), ticks_of(&server, "twice").len()),
+        (1, 2),
+        "two of one instant are one"
+    );
+    server.shutdown();
+}
+
+#[test]
+fn a_schedule_is_paused_until_then() {
+    let server = server("[each]\nschedule = '* * * * * *'\ncommand = 'true'\noverlap = 'allow'\n");
+    let has = |decision: &str| {
+        eventually(decision, DEADLINE, || {
+            ticks_of(&server, "each").into_iter().find(|tick| tick["decision"] == decision)
+        })
+    };
+    has("run");
+    let (code, _, err) = said(&server, &["disable", "each", "--until", "1h"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    server.kill(Role::Daemon).expect("a daemon");
+    has("paused");
+    assert!(said(&server, &["why", "each"]).1.contains("Its schedule is paused until "));
+    assert!(said(&server, &["next", "each", "-n", "1"]).1.contains("paused"));
+    assert_eq!(said(&server, &["run", "each", "--wait"]).0, 0, "by hand it may be run");
+    let until = job(&server, "each")["paused_until"].clone();
+    assert!(until.is_string());
+    assert_eq!(said(&server, &["disable", "each", "--until", "yesterday"]).0, 2);
+    let past = serde_json::json!({"until": "2020-01-01T00:00:00Z"});
+    ask(&server, &Request::post("/v1/jobs/each/disable", &past)).expect(400);
+    assert_eq!(said(&server, &["enable", "each"]).0, 0);
+    assert!(job(&server, "each")["paused_until"].is_null());
+    let last = ticks_of(&server, "each").len();
+    eventually("it runs again", DEADLINE, || {
+        ticks_of(&server, "each")[last..].iter().find(|tick| tick["decision"] == "run").map(drop)
+    });
+    server.shutdown();
+}
