@@ -91,7 +91,7 @@ fn a_fork_bomb_is_ended_within_ten_seconds() {
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(server.home(), open).expect("a home that others may enter");
     let uid = (50_000 + std::process::id() % 10_000).to_string();
-    let bomb = r#"ulimit -u 300; exec setpriv --reuid "$0" --regid "$0" --clear-groups "$1" bomb secs=30"#;
+    let bomb = r#"exec prlimit --nproc=300 setpriv --reuid "$0" --regid "$0" --clear-groups "$1" bomb secs=30"#;
     let guest = guest.to_string_lossy().into_owned();
     let id =
         server.submit(&server.request(&["sh", "-c", bomb, &uid, &guest]))["id"].as_str().expect("an id").to_string();
