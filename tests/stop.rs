@@ -82,10 +82,19 @@ fn a_timeout_is_kept_also_while_the_daemon_is_dead() {
 
 #[test]
 fn a_fork_bomb_is_ended_within_ten_seconds() {
+    a_fork_bomb_is_ended(Options::new(KIN));
+}
+
+#[test]
+fn a_fork_bomb_is_ended_within_ten_seconds_without_cgroups() {
+    a_fork_bomb_is_ended(Options::new(KIN).env("KIN_NO_CGROUP", "1"));
+}
+
+fn a_fork_bomb_is_ended(options: Options) {
     if !is_root() {
         return not_run("the fork bomb needs root, to run as a user of its own");
     }
-    let server = Server::start(KIN);
+    let server = options.start();
     let guest = server.home().join("bomb");
     std::fs::copy(guest_path(), &guest).expect("a copy that another user can read");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
