@@ -294,3 +294,14 @@ fn events_are_told_in_order_and_none_is_missed_after_a_break() {
     assert_eq!(again, all[2..4]);
     server.shutdown();
 }
+
+#[test]
+fn a_command_as_long_as_the_kernel_takes_is_followed_to_its_end() {
+    let server = Server::start(KIN);
+    let word = "x".repeat(100_000);
+    let mut words = vec!["exec", "--", "sh", "-c", "echo $#", "sh"];
+    words.extend(std::iter::repeat_n(word.as_str(), 15));
+    let ran = Cli::new(&server).run(&words).expect(0);
+    assert_eq!(ran.text(), "15\n");
+    server.shutdown();
+}

@@ -109,6 +109,43 @@ fn inv_14_a_full_disk_costs_no_truth() {
     drop(disk);
 }
 
+/// Room, and no inode: no file can be made.
+#[test]
+fn a_disk_without_inodes_costs_no_truth() {
+    if !is_root() {
+        return not_run("the full disk needs root, to mount a small one");
+    }
+    let Some(disk) = SmallDisk::mount("size=48m,mode=755,nr_inodes=200") else {
+        return not_run("no tmpfs can be mounted for the full disk");
+    };
+    let server = Options::new(KIN).below(&disk.0).start();
+    let script = "while [ ! -e go ]; do sleep 0.02; done; echo said; exit 7";
+    let id = server.submit(&server.request(&["sh", "-c", script]))["id"].as_str().expect("an id").to_string();
+    server.wait_state(&id, &["running"]);
+    std::fs::write(server.home().join("soon"), "").expect("written");
+    let filler = |n: u32| disk.0.join(format!("filler-{n}"));
+    let count = (0..).take_while(|n| std::fs::write(filler(*n), "").is_ok()).count();
+    let disk_says = || checked(&server, "disk");
+    assert_eq!(disk_says()["result"], "failed", "{}", disk_says());
+    assert!(disk_says()["message"].as_str().is_some_and(|text| text.contains("inodes")), "{}", disk_says());
+    let request = Request::post("/v1/runs", &server.request(&["true"])).key("while-full");
+    let answer = server.http().insist(&request, server::DEADLINE).expect("an answer");
+    assert_eq!(answer.status, 507, "{}", answer.json());
+    // Its first word needs a file: it waits, and nothing of it is lost.
+    std::fs::rename(server.home().join("soon"), server.home().join("go")).expect("renamed");
+    eventually("its output waits", server::DEADLINE, || {
+        (checked(&server, "output")["result"] == "failed").then_some(())
+    });
+    for n in 0..u32::try_from(count).expect("few") {
+        std::fs::remove_file(filler(n)).expect("removed");
+    }
+    let run = server.wait_end(&id);
+    assert_eq!((run["exit_code"].as_u64(), run["out_dropped"].as_u64()), (Some(7), Some(0)), "{run}");
+    assert_eq!(server.output(&id, "out"), b"said\n");
+    assert_eq!(disk_says()["result"], "ok", "{}", disk_says());
+    server.stop();
+}
+
 /// The disk of a server is full, and its reserve as it was, or gone.
 fn full_house(size: &str, reserve: bool) -> Option<(SmallDisk, Server, PathBuf)> {
     if !is_root() {

@@ -82,16 +82,25 @@ fn a_timeout_is_kept_also_while_the_daemon_is_dead() {
 
 #[test]
 fn a_fork_bomb_is_ended_within_ten_seconds() {
+    a_fork_bomb_is_ended(Options::new(KIN));
+}
+
+#[test]
+fn a_fork_bomb_is_ended_within_ten_seconds_without_cgroups() {
+    a_fork_bomb_is_ended(Options::new(KIN).env("KIN_NO_CGROUP", "1"));
+}
+
+fn a_fork_bomb_is_ended(options: Options) {
     if !is_root() {
         return not_run("the fork bomb needs root, to run as a user of its own");
     }
-    let server = Server::start(KIN);
+    let server = options.start();
     let guest = server.home().join("bomb");
     std::fs::copy(guest_path(), &guest).expect("a copy that another user can read");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     std::fs::set_permissions(server.home(), open).expect("a home that others may enter");
     let uid = (50_000 + std::process::id() % 10_000).to_string();
-    let bomb = r#"ulimit -u 300; exec setpriv --reuid "$0" --regid "$0" --clear-groups "$1" bomb secs=30"#;
+    let bomb = r#"exec prlimit --nproc=300 setpriv --reuid "$0" --regid "$0" --clear-groups "$1" bomb secs=30"#;
     let guest = guest.to_string_lossy().into_owned();
     let id =
         server.submit(&server.request(&["sh", "-c", bomb, &uid, &guest]))["id"].as_str().expect("an id").to_string();

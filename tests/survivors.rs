@@ -2,10 +2,10 @@
 
 use rustix::process::{Pid, Signal, WaitOptions};
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::http::Request;
 use testkit::server::{DEADLINE, Options};
-use testkit::{Role, Server, eventually, procfs, within};
+use testkit::{Role, Server, eventually, guest_path, is_root, not_run, procfs, within};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -229,5 +229,35 @@ fn a_server_that_a_survivor_starts_outlives_the_survivor() {
     assert!(within(Duration::from_millis(300), || (!procfs::is_alive(daemon)).then_some(())).is_none());
     let again = server.submit(&server.request(&["true"]))["id"].as_str().expect("an id").to_string();
     assert_eq!(server.wait_end(&again)["outcome"], "ok");
+    server.stop();
+}
+
+/// Faster than one can look, and nobody is its parent: STOP to all until nobody new is found, then KILL. It would end by
+/// itself after half a minute.
+#[test]
+fn a_fork_bomb_that_outlived_its_keepers_is_ended() {
+    if !is_root() {
+        return not_run("the fork bomb needs root, to run as a user of its own");
+    }
+    let server = Options::new(KIN).env("KIN_NO_CGROUP", "1").start();
+    let guest = server.home().join("bomb");
+    std::fs::copy(guest_path(), &guest).expect("a copy that another user can read");
+    std::fs::set_permissions(server.home(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("an open home");
+    let uid = (40_000 + std::process::id() % 10_000).to_string();
+    let bomb = r#"exec prlimit --nproc=300 setpriv --reuid "$0" --regid "$0" --clear-groups "$1" bomb secs=30"#;
+    let guest = guest.to_string_lossy().into_owned();
+    let id =
+        server.submit(&server.request(&["sh", "-c", bomb, &uid, &guest]))["id"].as_str().expect("an id").to_string();
+    let before = procfs::all_pids().len();
+    eventually("it has exploded", Duration::from_secs(10), || (procfs::all_pids().len() > before + 150).then_some(()));
+    server.kill_all();
+    server.start_again();
+    is_unowned(&server, &id);
+    let asked = Instant::now();
+    stop(&server, &id, &json!({"kill": true}));
+    let run = server.wait_end(&id);
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert!(matches!(outcome(&run), ("stopped", _) | ("lost", "unknown")), "{run}");
+    eventually("nobody is left of it", Duration::from_secs(10), || (server.processes().len() <= 4).then_some(()));
     server.stop();
 }

@@ -20,6 +20,8 @@ pub const HEAD: usize = 16;
 pub const GAP: u32 = 17;
 /// No frame is longer; a longer one means that the connection carries something else.
 pub const MAX: u32 = 1 << 20;
+/// But the last: a run's command may be as long as a request, and each of its bytes six in JSON.
+pub const END_MAX: u32 = 32 << 20;
 
 pub fn head(kind: Kind, offset: u64, len: u32) -> [u8; HEAD] {
     let mut out = [0; HEAD];
@@ -43,5 +45,6 @@ pub fn parse_head(bytes: &[u8; HEAD]) -> Option<(Kind, u64, u32)> {
     let mut offset = [0; 8];
     offset.copy_from_slice(&bytes[8..16]);
     let len = u32::from_le_bytes(len);
-    (len <= MAX).then(|| (kind, u64::from_le_bytes(offset), len))
+    let most = if kind == Kind::End { END_MAX } else { MAX };
+    (len <= most).then(|| (kind, u64::from_le_bytes(offset), len))
 }

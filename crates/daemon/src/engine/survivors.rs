@@ -223,7 +223,6 @@ impl Survivors {
     /// Looks how it stands. Its end, when that is now.
     fn follow(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<Seen> {
         let survivor = self.runs.get_mut(&no).filter(|survivor| survivor.ended.is_none())?;
-        survivor.look_at = None;
         if let Some(watch) = &survivor.watch {
             if !has_ended(&watch.pidfd) {
                 return None;

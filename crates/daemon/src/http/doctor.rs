@@ -135,6 +135,11 @@ fn disk(state: &Path, trouble: &Trouble) -> Check {
                     let message = format!("full since {}: nothing new is started; {message}", convert::time(at));
                     check("disk", Verdict::Failed(hint), message)
                 }
+                // A file system that makes inodes as it needs them counts none at all.
+                None if stat.f_files > 0 && stat.f_favail == 0 => {
+                    let files = format!("no file can be made: all {} inodes are in use; {message}", stat.f_files);
+                    check("disk", Verdict::Failed("remove files: there is room, and no inode is left"), files)
+                }
                 None if free == 0 => check("disk", Verdict::Failed(hint), message),
                 None if room::is_scarce(&stat) => check("disk", Verdict::Warning(hint), message),
                 None => check("disk", Verdict::Ok, message),

@@ -9,13 +9,15 @@ use kin_keeper::clock::{MS, mono};
 use kin_keeper::spec::SpecView;
 use kin_keeper::sys::wait::pidfd_send_signal;
 use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
-use kin_keeper::tree::{self, Processes, TreeRun};
+use kin_keeper::tree::{self, Processes, Swept, TreeRun};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 const SIGTERM: u8 = 15;
+/// How long one piece of killing may take.
+const SWEEP: Duration = Duration::from_millis(100);
 
 impl Survivors {
     /// It is ours from now on: what its keepers, or an earlier daemon, had begun with it goes on.
@@ -101,7 +103,9 @@ impl Survivors {
         let ours = self.ours;
         let Some((processes, survivor)) = self.with_processes(no) else { return };
         let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
-        tree::kill_tree(processes, &ours, &tree, &mut survivor.kill);
+        // Longer than a keeper may: nobody's output waits for us, and all that a bomb of processes needs is a pause.
+        let until = Instant::now() + SWEEP;
+        while tree::kill_tree(processes, &ours, &tree, &mut survivor.kill) != Swept::Gone && Instant::now() < until {}
         // Whether it is over is seen by whoever watches its processes.
         survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
         survivor.look_at = Some(Instant::now() + survivor.pause);
@@ -156,9 +160,8 @@ impl Survivors {
                 self.date_has_come(dirs, no);
             }
             let is_due = |survivor: &Survivor| survivor.look_at.is_some_and(|at| at <= Instant::now());
-            if !self.runs.get(&no).is_some_and(is_due) {
-                continue;
-            }
+            let Some(survivor) = self.runs.get_mut(&no).filter(|survivor| is_due(survivor)) else { continue };
+            survivor.look_at = None;
             if let Some(seen) = self.follow(link, no, now) {
                 ends.push((no, seen));
             } else if self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) == 2) {
