@@ -39,6 +39,7 @@ mod survivors;
 mod tests;
 mod trim;
 
+pub(crate) use care::JOB_OUTPUT_MAX;
 pub use ending::Unwritten;
 pub use handle::{
     Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, QueueNow, Reloaded, RunJob, Step, Submit, Trouble,
