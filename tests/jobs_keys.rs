@@ -142,7 +142,7 @@ fn a_job_finds_around_it_what_its_definition_says() {
     let limits = "nofile = 123\nnproc = { soft = 500, hard = 1000 }\ncore = 0\nstack = '4M'\nfsize = '1G'\ndata = '2G'\n\
                   as = 'unlimited'\nmemlock = '32K'\ncpu_time = '1h'\n";
     let text = format!(
-        "[probe]\nexec = ['{}', 'probe', '$WORD', '$$5']\nenv = {{ WORD = 'said', OVER = 'env' }}\nenv_file = '$HOME/more'\n\
+        "[probe]\nexec = ['{}', 'probe', 'word=$WORD', 'price=$$5']\nenv = {{ WORD = 'said', OVER = 'env' }}\nenv_file = '$HOME/more'\n\
          env_pass = ['PASSED_*']\ncredentials = {{ key = '$HOME/secret' }}\ndir = '/usr'\numask = '027'\n\
          [probe.limits]\n{limits}\
          [shell]\ncommand = 'nice; grep NoNewPrivs /proc/self/status; cat $CREDENTIALS_DIRECTORY/key'\nnice = 7\n\
@@ -165,7 +165,7 @@ fn a_job_finds_around_it_what_its_definition_says() {
     assert_eq!(ran["outcome"], "ok", "{ran}");
     let said: Value = serde_json::from_str(&output(&server, id(&ran))).expect("JSON");
     assert_eq!((&said["directory"], &said["umask"]), (&json!("/usr"), &json!("0027")));
-    assert_eq!(said["args"].as_array().expect("arguments")[2..], [json!("said"), json!("$5")]);
+    assert_eq!(said["args"].as_array().expect("arguments")[2..], [json!("word=said"), json!("price=$5")]);
     let env = &said["env"];
     for (name, value) in [("WORD", "said"), ("OVER", "env"), ("FROM_FILE", "file"), ("PASSED_ON", "yes")] {
         assert_eq!(env[name], value, "{name}");

@@ -19,6 +19,7 @@ use crate::probing;
 use crate::seams;
 use crate::stopping;
 use crate::surroundings::Server;
+use crate::watching;
 use crate::{apply, clock};
 use kin_api::home::Home;
 use kin_config::Settings;
@@ -183,6 +184,8 @@ async fn serve(
     let hear = handle.clone();
     stopping::begin(&place.run, helpers.clone(), asking, move |asked| hear.asked(asked));
     probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
+    let server = Server::this(&place.run, &place.state, files_soft());
+    watching::begin(&handle, server).map_err(at("watching the files of jobs"))?;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {

@@ -163,6 +163,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (probed, probed_seen) = watch::channel(Vec::new());
+    let (watching, watching_seen) = watch::channel(Vec::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
@@ -176,6 +177,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         inputs: sender.clone(),
         committed: committed_seen,
         probed: probed_seen,
+        watching: watching_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone()),
     };
@@ -195,6 +197,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         committed,
         chain,
         probed,
+        watching,
         found: found.clone(),
         look: true,
         booted: false,
@@ -279,6 +282,7 @@ struct Engine {
     committed: watch::Sender<Committed>,
     chain: watch::Sender<ChainInfo>,
     probed: watch::Sender<Vec<Probed>>,
+    watching: watch::Sender<Vec<std::sync::Arc<kin_core::job::Job>>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.
     look: bool,
@@ -686,6 +690,7 @@ impl Engine {
         for path in &batch.read {
             perform::remove(path);
         }
+        let watching = batch.boots || !fx.standings.is_empty() || !fx.defined.is_empty();
         let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
         let probes = batch.boots || probed::may_differ(&fx);
         self.perform(fx.acts);
@@ -694,6 +699,9 @@ impl Engine {
         }
         if sockets {
             self.release_sockets();
+        }
+        if watching {
+            self.tell_watching();
         }
         for wished in batch.endings {
             wished.answer();

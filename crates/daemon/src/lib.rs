@@ -27,3 +27,4 @@ mod probing;
 mod seams;
 pub mod stopping;
 pub mod surroundings;
+mod watching;

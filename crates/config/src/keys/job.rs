@@ -450,7 +450,7 @@ static KEYS: [Key<Job>; 98] = [
     rlimit!("memlock", Size, "limits.memlock", "Memory that each process may lock.", "\"unlimited\""),
     rlimit!("cpu", Seconds, "limits.cpu_time", "Processor time of each process.", "\"1h\""),
     Key::new("watch", Kind::Texts(&rule::GLOB, field!(|j| Some(j.watch.clone()), |j, v| j.watch = v)))
-        .doc("Paths below its directory, as globs: when one changes, it is restarted.")
+        .doc("Paths below its directory, as globs (`**` is any number of directories): when one changes, it is restarted. One that begins with `!` is left out; a name that begins with a dot only fits a pattern that says the dot.")
         .example("[\"src/**\"]")
         .own(),
     // What is kept.

@@ -189,6 +189,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) probed: watch::Receiver<Vec<Probed>>,
+    pub(super) watching: watch::Receiver<Vec<Arc<Job>>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
@@ -300,6 +301,11 @@ impl Handle {
     /// Which runs are to be looked at.
     pub fn probed(&self) -> watch::Receiver<Vec<Probed>> {
         self.probed.clone()
+    }
+
+    /// The jobs whose files are watched, as they are defined.
+    pub fn watching(&self) -> watch::Receiver<Vec<Arc<Job>>> {
+        self.watching.clone()
     }
 
     /// What was seen of one.
