@@ -33,9 +33,9 @@ fn inv_01_an_accepted_run_starts_exactly_once_whoever_is_killed() {
 /// Defined jobs in use meanwhile: no slot has two runs, no queue more than its places, no chain a step too many.
 #[test]
 fn inv_01_what_is_defined_holds_whoever_is_killed() {
-    let with_jobs = Options { with_jobs: true, jobs: 2, at_most: Some(Duration::from_secs(25)), ..options(120) };
+    let with_jobs = Options { with_jobs: true, jobs: 2, at_most: Some(Duration::from_secs(20)), ..options(90) };
     let report = tortured(&with_jobs);
-    assert!(report.kills_in_all() >= 60, "{report}");
+    assert!(report.kills_in_all() >= 40, "{report}");
     assert!(report.job_runs > 30 && report.followed > 10 && report.turns > 5, "{report}");
 }
 

@@ -47,7 +47,7 @@ pub struct Check {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownRequest {
-    /// `leave` (default) or `stop`.
+    /// `leave` or `stop`; default: what `[kin] on_exit` says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<String>,
 }

@@ -42,6 +42,10 @@ pub struct Input {
     pub mistakes: Vec<Mistake>,
 }
 
+/// Settings that nothing follows from, and what there is instead.
+const NOT_YET: [(&str, &str); 1] =
+    [("listen", "the API is offered on the socket of the user alone, `kin config path` names its home")];
+
 impl Set {
     /// Reads all texts. They are taken in the order of their directories, then in the given one.
     pub fn read(mut inputs: Vec<Input>) -> Set {
@@ -162,6 +166,10 @@ impl Set {
                 continue;
             }
             one.key.kind.read(&mut r, &one.entry.tree, &mut self.settings);
+            if let Some((_, instead)) = NOT_YET.iter().find(|(key, _)| *key == one.key.name) {
+                let message = format!("'{SETTINGS}.{}' is understood, and this kin does not act on it", one.key.name);
+                r.say(&one.entry.at, Mistake::warning(Code::Conflict, message).help(*instead));
+            }
         }
         for table in named {
             r.key.clone_from(&table.key);

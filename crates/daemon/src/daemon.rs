@@ -19,11 +19,12 @@ use crate::probing;
 use crate::seams;
 use crate::stopping;
 use crate::surroundings::Server;
+use crate::watching;
 use crate::{apply, clock, zonefiles};
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
-use kin_config::settings::History;
+use kin_config::settings::{History, OnExit};
 use kin_keeper::boot;
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -42,8 +43,6 @@ use tokio::sync::{oneshot, watch};
 const USAGE: &str = "`kin daemon` is started by the elder; `kin serve` starts a server";
 /// Files are read, and SQLite asked, by at most so many threads at once.
 const READERS: usize = 16;
-/// What the runs of one job may have on the disk.
-const JOB_OUTPUT_MAX: u64 = 10 << 30;
 /// A daemon's lock that is held for longer than this is another daemon's.
 const PATIENCE: Duration = Duration::from_millis(500);
 
@@ -186,6 +185,8 @@ async fn serve(
     stopping::begin(&place.run, helpers.clone(), asking, move |asked| hear.asked(asked));
     probing::begin(place, &handle, helpers, notify).map_err(at("looking at runs"))?;
     zonefiles::begin(&handle).map_err(at("watching the time zones"))?;
+    let server = Server::this(&place.run, &place.state, files_soft());
+    watching::begin(&handle, server).map_err(at("watching the files of jobs"))?;
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {
@@ -247,8 +248,9 @@ fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
         per_job: history.runs_per_job,
         events_max_age_ms: history.events_age.map(|age| age.0),
         events_max_count: history.events,
+        jobs: std::collections::BTreeMap::new(),
     };
-    let (retention, job_output_max) = seams::keep(retention, JOB_OUTPUT_MAX);
+    let (retention, job_output_max) = seams::keep(retention, engine::JOB_OUTPUT_MAX);
     Config {
         state: place.state.clone(),
         run: place.run.clone(),
@@ -289,6 +291,7 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         started_at: clock::now(),
         boot: boot::identity(),
         durability: settings.durability.word(),
+        stops_on_exit: settings.on_exit == OnExit::Stop,
         ledger,
         files_soft: files_soft(),
         server: Server::this(&place.run, &place.state, files_soft()),

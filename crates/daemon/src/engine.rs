@@ -42,6 +42,7 @@ mod tests;
 mod timing;
 mod trim;
 
+pub(crate) use care::JOB_OUTPUT_MAX;
 pub use ending::Unwritten;
 pub use handle::{
     Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step, Submit,
@@ -174,6 +175,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (probed, probed_seen) = watch::channel(Vec::new());
     let (zones, zones_seen) = watch::channel(BTreeSet::new());
+    let (watching, watching_seen) = watch::channel(Vec::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
     let (chain, chain_seen) = watch::channel(nobody);
@@ -188,6 +190,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         committed: committed_seen,
         probed: probed_seen,
         zones: zones_seen,
+        watching: watching_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone()),
     };
@@ -215,6 +218,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain,
         probed,
         zones,
+        watching,
         found: found.clone(),
         look: true,
         booted: false,
@@ -308,6 +312,7 @@ struct Engine {
     probed: watch::Sender<Vec<Probed>>,
     /// Which files the zones of all schedules are from.
     zones: watch::Sender<BTreeSet<PathBuf>>,
+    watching: watch::Sender<Vec<std::sync::Arc<kin_core::job::Job>>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.
     look: bool,
@@ -739,6 +744,7 @@ impl Engine {
         for path in &batch.read {
             perform::remove(path);
         }
+        let watching = batch.boots || !fx.standings.is_empty() || !fx.defined.is_empty();
         let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
         let probes = batch.boots || probed::may_differ(&fx);
         self.tell_zones();
@@ -748,6 +754,9 @@ impl Engine {
         }
         if sockets {
             self.release_sockets();
+        }
+        if watching {
+            self.tell_watching();
         }
         for wished in batch.endings {
             wished.answer();

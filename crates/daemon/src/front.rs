@@ -373,7 +373,7 @@ impl Front {
     /// Passes the wish to end on: to the daemon, or to the elder when no daemon answers.
     async fn end(&self, place: &Place, link: &Link) -> io::Result<ShutdownAnswer> {
         let stop = std::process::id() == 1 || (self.manager.is_there() && host_goes_down());
-        match ask::shutdown(&place.run, if stop { "stop" } else { "leave" }).await {
+        match ask::shutdown(&place.run, stop).await {
             Ok(farewell) => Ok(farewell),
             Err(e) => {
                 crate::say!("kin: the daemon does not answer ({e}); the elder is asked instead");

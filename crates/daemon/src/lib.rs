@@ -27,4 +27,5 @@ mod probing;
 mod seams;
 pub mod stopping;
 pub mod surroundings;
+mod watching;
 mod zonefiles;

@@ -7,6 +7,7 @@ use crate::shelf::Shelf;
 use crate::write::Work;
 use crate::{Durability, Error, Ledger, key};
 use kin_core::{Run, RunId, RunNo, Time};
+use std::collections::BTreeMap;
 
 /// The most that one transaction removes of anything.
 pub const SLICE_MAX: u32 = 1_000;
@@ -22,6 +23,8 @@ pub struct Retention {
     pub max_count: Option<u64>,
     /// Runs of one job; those that live count too, and stay whatever their number.
     pub per_job: Option<u64>,
+    /// The same, for jobs that say so themselves; the lesser of both counts.
+    pub jobs: BTreeMap<String, u64>,
     pub events_max_age_ms: Option<u64>,
     pub events_max_count: Option<u64>,
 }
@@ -134,15 +137,22 @@ impl Work<'_> {
         slice: u32,
         swept: &mut Swept,
     ) -> Result<(), Error> {
-        let Some(per_job) = retention.per_job else { return Ok(()) };
-        let jobs: Vec<i64> = self
+        if retention.per_job.is_none() && retention.jobs.is_empty() {
+            return Ok(());
+        }
+        let jobs: Vec<(i64, String)> = self
             .shelf
             .conn
-            .prepare_cached("SELECT id FROM job WHERE id > ?1 ORDER BY id LIMIT ?2")?
-            .query_map([broom.job, JOBS], |row| row.get(0))?
+            .prepare_cached("SELECT id, name FROM job WHERE id > ?1 ORDER BY id LIMIT ?2")?
+            .query_map([broom.job, JOBS], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         let last = jobs.len() < JOBS as usize;
-        for job in jobs {
+        for (job, name) in jobs {
+            let own = retention.jobs.get(&name).copied();
+            let Some(per_job) = own.into_iter().chain(retention.per_job).min() else {
+                broom.job = job;
+                continue;
+            };
             let room = (slice as usize).saturating_sub(swept.runs.len());
             if room == 0 {
                 swept.more = true;

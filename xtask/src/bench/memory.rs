@@ -108,6 +108,14 @@ fn sleeping_floor(n: usize) -> f64 {
 /// at rest.
 pub(super) const SETTLES: Duration = Duration::from_secs(13);
 
+/// How often these were woken in a time in which nothing happens.
+pub(super) fn quiet(pids: [u32; 3], time: Duration) -> f64 {
+    let look = || pids.map(|pid| procfs::switches(pid).expect("it lives")).iter().sum::<u64>();
+    let before = look();
+    let_time_pass(time);
+    look().saturating_sub(before) as f64
+}
+
 /// Twenty seconds in which nothing happens.
 pub(super) fn idle(bench: &Bench) -> Vec<Figure> {
     let mut rig = Rig::of(Options::new(&bench.kin).start());

@@ -9,6 +9,7 @@ mod end_to_end;
 mod figure;
 mod floors;
 mod history;
+mod jobs;
 mod memory;
 mod output;
 mod rig;
@@ -33,7 +34,7 @@ pub(crate) struct Bench {
 
 type Section = fn(&Bench) -> Vec<Figure>;
 
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("spawn", spawn::run),
     ("end-to-end", end_to_end::run),
     ("output", output::run),
@@ -42,22 +43,25 @@ const SECTIONS: [(&str, Section); 8] = [
     ("history", history::run),
     ("schedules", schedules::run),
     ("time", time::run),
+    ("jobs", jobs::run),
 ];
 
 pub(crate) fn main(words: &[String]) -> Result<(), String> {
-    let options = Options::parse(words, &["gate", "full"], &["rounds"])?;
+    let options = Options::parse(words, &["gate", "full", "debug"], &["rounds"])?;
     for wanted in &options.rest {
         if !SECTIONS.iter().any(|(name, _)| name == wanted) {
             return Err(format!("no such section: {wanted}"));
         }
     }
-    let kin = step::build_kin(true, false)?;
-    if cfg!(debug_assertions) {
+    // To try the bench itself: what it says of a debug build counts for nothing.
+    let debug = options.has("debug");
+    let kin = step::build_kin(!debug, false)?;
+    if cfg!(debug_assertions) && !debug {
         return again_in_release(words);
     }
     let bench = Bench {
         kin,
-        floor: step::target_dir().join("release/kin-floor"),
+        floor: step::target_dir().join(if debug { "debug/kin-floor" } else { "release/kin-floor" }),
         rounds: options.number("rounds", 5)?.max(1),
         full: options.has("full"),
     };

@@ -450,12 +450,12 @@ static KEYS: [Key<Job>; 98] = [
     rlimit!("memlock", Size, "limits.memlock", "Memory that each process may lock.", "\"unlimited\""),
     rlimit!("cpu", Seconds, "limits.cpu_time", "Processor time of each process.", "\"1h\""),
     Key::new("watch", Kind::Texts(&rule::GLOB, field!(|j| Some(j.watch.clone()), |j, v| j.watch = v)))
-        .doc("Paths below its directory, as globs: when one changes, it is restarted.")
+        .doc("Paths below its directory, as globs (`**` is any number of directories): when one changes, it is restarted. One that begins with `!` is left out; a name that begins with a dot only fits a pattern that says the dot.")
         .example("[\"src/**\"]")
         .own(),
     // What is kept.
     Key::new("logs.keep", Kind::LengthOr("forever", field!(|j| Some(j.keep.age), |j, v| j.keep.age = v)))
-        .doc("How long.")
+        .doc("How long its output stays after a run's end; the newest run's stays. The run itself is kept as `[kin.history]` says.")
         .example("\"90d\""),
     Key::new("logs.size", Kind::Size(field!(|j| Some(j.keep.bytes), |j, v| j.keep.bytes = v)))
         .doc("Output of all its ended runs together; the oldest goes first.")
@@ -465,7 +465,7 @@ static KEYS: [Key<Job>; 98] = [
         .example("\"100M\"")
         .effect(NextRun),
     Key::new("logs.runs", Kind::Count { min: 1, word: "all", field: field!(|j| Some(j.keep.runs), |j, v| j.keep.runs = v) })
-        .doc("How many ended runs.")
+        .doc("How many runs stay, with their output; `[kin.history]` may say less.")
         .example("100"),
     Key::new("logs.on_full", Kind::Choice(&ON_FULL, |j| Some(on_full_word(j))))
         .doc("When the disk is full: `drop` blocks the program for a minute, then drops output and counts it; `block` waits for ever.")

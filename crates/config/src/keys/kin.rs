@@ -42,7 +42,7 @@ pub static KIN: Table<Settings> = Table {
             .example("\"Europe/Paris\"")
             .absent("the machine's"),
         Key::new("on_exit", Kind::Choice(&ON_EXIT, |s| Some(s.on_exit.word())))
-            .doc("When the server is ended: `leave` lets the runs go on, `stop` stops them.")
+            .doc("When the server is ended and nobody says more: `leave` lets the runs go on, `stop` stops them. It holds from the server's start.")
             .example("\"stop\""),
         Key::new("history.keep", Kind::LengthOr("forever", field!(Settings: |s| Some(s.history.age), |s, v| s.history.age = v)))
             .doc("How long ended runs stay in the ledger.")

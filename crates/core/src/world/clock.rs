@@ -17,14 +17,17 @@ use alloc::vec::Vec;
 impl World {
     /// When `Fact::Time` has something to do next.
     pub fn due(&self) -> Option<Time> {
-        let waiting = self.places.waiting.first().map(|(at, _)| *at).filter(|_| !self.breaks(Mutant::ForgetDue));
+        let begins = !self.is_closing() && !self.breaks(Mutant::ForgetDue);
+        let waiting = self.places.waiting.first().map(|(at, _)| *at).filter(|_| begins);
         let ready_by = self.places.ready_by.first().map(|(at, _)| *at);
         let tick = self.next_tick().filter(|_| !self.is_closing());
         [waiting, ready_by, tick].into_iter().flatten().min()
     }
 
     pub(super) fn time(&mut self, now: Time, fx: &mut Effects) {
+        // At a server's end nothing begins any more: what is due waits for the next one, which has no spec of it to find.
         while let Some((_, no)) = self.places.waiting.first().copied().filter(|(at, _)| *at <= now)
+            && !self.is_closing()
             && !self.breaks(Mutant::ForgetDue)
         {
             self.let_go(now, no, fx);

@@ -64,6 +64,9 @@ pub(super) struct Cared {
     then: Then,
 }
 
+/// What the runs of one job may have on the disk, unless it says so itself.
+pub(crate) const JOB_OUTPUT_MAX: u64 = 10 << 30;
+
 impl Care {
     /// Runs that had written so much; care is taken `after` the first of them.
     pub(super) fn ended(&mut self, bytes: u64, after: Duration) {
@@ -90,7 +93,14 @@ impl Engine {
             return;
         }
         self.care.sweep_at = None;
-        match self.ledger.sweep(&self.config.retention, self.now(), SLICE) {
+        let mut retention = self.config.retention.clone();
+        // A job's own word, where it says less than the server's.
+        let own = self.world.standings().filter_map(|standing| {
+            let runs = self.world.revision(&standing.job, standing.rev)?.keep.runs?;
+            Some((standing.job.to_string(), runs))
+        });
+        retention.jobs = own.collect();
+        match self.ledger.sweep(&retention, self.now(), SLICE) {
             Ok(swept) => {
                 for id in &swept.runs {
                     self.remove_logs(id);
@@ -106,18 +116,36 @@ impl Engine {
         }
         let daily = self.care.looked.is_none_or(|at| at.elapsed() > DAY);
         // No job can have grown by more than was written in all.
-        if daily || self.care.written > self.config.job_output_max / OFTEN {
+        let kept = self.output_kept();
+        let least = kept.jobs.values().map(|most| most.bytes).fold(kept.others.bytes, u64::min);
+        if daily || self.care.written > least / OFTEN {
             if daily {
                 self.care.looked = Some(Instant::now());
             }
             self.care.written = 0;
-            self.look_over(daily);
+            self.look_over(daily, kept);
         }
     }
 
+    /// Of how much output each job's definition says that it stays.
+    fn output_kept(&self) -> trim::Kept {
+        let now = self.now();
+        let others = trim::Most { bytes: self.config.job_output_max, since: None };
+        let most = |job: &kin_core::job::Job| trim::Most {
+            // What every job has unless it says so itself, a test may set.
+            bytes: if job.keep.bytes == JOB_OUTPUT_MAX { others.bytes } else { job.keep.bytes },
+            since: job.keep.age.map(|age| kin_core::Time(now.0.saturating_sub(age.ns()))),
+        };
+        let own = self.world.standings().filter_map(|standing| {
+            let job = self.world.revision(&standing.job, standing.rev)?;
+            Some((standing.job.to_string(), most(job)))
+        });
+        trim::Kept { jobs: own.collect(), others }
+    }
+
     /// In a thread of its own; its words come back as inputs.
-    fn look_over(&mut self, whole: bool) {
-        let (dirs, sender, max) = (self.dirs.clone(), self.sender.clone(), self.config.job_output_max);
+    fn look_over(&mut self, whole: bool, kept: trim::Kept) {
+        let (dirs, sender) = (self.dirs.clone(), self.sender.clone());
         // Who writes into a run that ended long ago is known only by its slot. Without a table nobody is known.
         let pack = (whole && !self.tables.any_unreadable()).then(|| Which { now: self.now(), held: self.held() });
         let look = move || {
@@ -125,7 +153,7 @@ impl Engine {
                 // An engine that has ended wants no news.
                 drop(sender.send(Input::Cared(Cared { notes, then })));
             };
-            say(look_over(&dirs, max, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]), Then::More);
+            say(look_over(&dirs, &kept, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]), Then::More);
             say(pack.map_or_else(Vec::new, |which| pack_old(&dirs, &which)), Then::LookedOver);
         };
         match std::thread::Builder::new().name("kin-care".into()).spawn(look) {
@@ -170,7 +198,9 @@ impl Engine {
             Then::LookedOver => {
                 self.care.looking = false;
                 // What was written meanwhile may be too much by now.
-                if self.care.written > self.config.job_output_max / OFTEN {
+                let kept = self.output_kept();
+                let least = kept.jobs.values().map(|most| most.bytes).fold(kept.others.bytes, u64::min);
+                if self.care.written > least / OFTEN {
                     self.care.sweep_at.get_or_insert_with(|| Instant::now() + BREATH);
                 }
             }
@@ -217,10 +247,10 @@ fn pack_old(dirs: &Dirs, which: &Which) -> Vec<(&'static str, String)> {
 }
 
 /// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.
-fn look_over(dirs: &Dirs, max: u64, whole: bool) -> Result<Vec<(&'static str, String)>, String> {
+fn look_over(dirs: &Dirs, kept: &trim::Kept, whole: bool) -> Result<Vec<(&'static str, String)>, String> {
     let failed = |what: &str, e: &dyn std::error::Error| format!("{what}: {}", super::words(e));
     let reader = Reader::open(&dirs.state).map_err(|e| failed("the ledger cannot be read", &e))?;
-    let (trimmed, problems) = trim::trim(&reader, &dirs.logs(), max);
+    let (trimmed, problems) = trim::trim(&reader, &dirs.logs(), kept);
     let mut notes: Vec<_> = trimmed.iter().map(|trimmed| ("logs.trimmed", trimmed.to_string())).collect();
     notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
     if whole {

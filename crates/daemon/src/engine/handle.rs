@@ -233,6 +233,7 @@ pub struct Handle {
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) probed: watch::Receiver<Vec<Probed>>,
     pub(super) zones: watch::Receiver<BTreeSet<PathBuf>>,
+    pub(super) watching: watch::Receiver<Vec<Arc<Job>>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
@@ -373,6 +374,11 @@ impl Handle {
     pub fn zones_changed(&self) {
         // An engine that has ended has no schedules.
         drop(self.inputs.send(Input::Zones));
+    }
+
+    /// The jobs whose files are watched, as they are defined.
+    pub fn watching(&self) -> watch::Receiver<Vec<Arc<Job>>> {
+        self.watching.clone()
     }
 
     /// What was seen of one.

@@ -25,6 +25,20 @@ pub(super) fn may_differ(fx: &Effects) -> bool {
 }
 
 impl Engine {
+    /// Jobs whose files are to be watched: not those that nothing would follow for.
+    pub(super) fn tell_watching(&self) {
+        let watching = self.world.standings().filter(|standing| !standing.removed).filter_map(|standing| {
+            let job = self.world.revision(&standing.job, standing.rev)?;
+            (!job.watch.is_empty()).then(|| Arc::clone(job))
+        });
+        let now: Vec<Arc<Job>> = watching.collect();
+        self.watching.send_if_modified(|before| {
+            let same = before.len() == now.len() && before.iter().zip(&now).all(|(a, b)| Arc::ptr_eq(a, b));
+            *before = now;
+            !same
+        });
+    }
+
     pub(super) fn tell_probes(&self) {
         let all = self.world.watched().map(|watched| Probed {
             id: watched.run.id(),

@@ -88,6 +88,7 @@ impl House {
             boot: self.boot.clone(),
             durability: Durability::Normal,
             retention: Retention {
+                jobs: BTreeMap::new(),
                 max_age_ms: None,
                 max_count: None,
                 per_job: None,

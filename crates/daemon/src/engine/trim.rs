@@ -4,7 +4,7 @@
 //! where its output was, because the ledger could be rebuilt from it; whoever asks for the output is told that it is gone.
 
 use crate::output::Part;
-use kin_core::{RunId, RunNo};
+use kin_core::{RunId, RunNo, Time};
 use kin_ledger::Reader;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,15 +97,31 @@ pub(super) fn make_room(reader: &Reader, logs: &Path, lacks: u64) -> (Freed, Vec
     (freed, problems)
 }
 
-/// Of every job whose output is more than `max` bytes. What cannot be looked at is said, and the rest is done.
-pub(super) fn trim(reader: &Reader, logs: &Path, max: u64) -> (Vec<Trimmed>, Vec<String>) {
+/// How much output of a job stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Most {
+    pub(super) bytes: u64,
+    /// What ended before that goes.
+    pub(super) since: Option<Time>,
+}
+
+/// What each job's definition says; of all others the same.
+#[derive(Clone, Debug)]
+pub(super) struct Kept {
+    pub(super) jobs: BTreeMap<String, Most>,
+    pub(super) others: Most,
+}
+
+/// Of every job that has more output than may stay. What cannot be looked at is said, and the rest is done.
+pub(super) fn trim(reader: &Reader, logs: &Path, kept: &Kept) -> (Vec<Trimmed>, Vec<String>) {
     let (mut trimmed, mut problems) = (Vec::new(), Vec::new());
     let jobs = match fs::read_dir(logs) {
         Ok(jobs) => jobs,
         Err(e) => return (trimmed, vec![format!("the logs cannot be listed: {e}")]),
     };
     for job in jobs.flatten() {
-        match trim_job(reader, &job.path(), max) {
+        let most = job.file_name().to_str().and_then(|name| kept.jobs.get(name)).copied().unwrap_or(kept.others);
+        match trim_job(reader, &job.path(), most) {
             Ok(None) => {}
             Ok(Some(done)) => trimmed.push(done),
             Err(e) => problems.push(format!("{} cannot be kept below its size: {e}", job.path().display())),
@@ -114,7 +130,7 @@ pub(super) fn trim(reader: &Reader, logs: &Path, max: u64) -> (Vec<Trimmed>, Vec
     (trimmed, problems)
 }
 
-fn trim_job(reader: &Reader, dir: &Path, max: u64) -> io::Result<Option<Trimmed>> {
+fn trim_job(reader: &Reader, dir: &Path, most: Most) -> io::Result<Option<Trimmed>> {
     let mut runs = wrote(dir)?;
     // Numbers grow with time: the last is the newest, and stays.
     let newest = runs.pop_last();
@@ -122,12 +138,19 @@ fn trim_job(reader: &Reader, dir: &Path, max: u64) -> io::Result<Option<Trimmed>
     let job = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut done = Trimmed { job, runs: 0, bytes: 0 };
     for (no, wrote) in runs {
-        if all <= max {
+        let too_much = all > most.bytes;
+        if !too_much && most.since.is_none() {
             break;
         }
         // Of a run that lives, or that nobody knows any more, nothing goes.
-        let has_ended = reader.run(no).is_ok_and(|run| run.is_some_and(|run| run.outcome().is_some()));
-        if has_ended && wrote.bytes > 0 {
+        let Ok(Some(run)) = reader.run(no) else { continue };
+        let Some(ended_at) = run.ended_at.filter(|_| run.outcome().is_some()) else { continue };
+        let too_old = most.since.is_some_and(|since| ended_at < since);
+        if !too_much && !too_old {
+            // All that follow began later; the few of them that ended earlier have their turn another day.
+            break;
+        }
+        if wrote.bytes > 0 {
             wrote.remove()?;
             all -= wrote.bytes;
             done.runs += 1;
@@ -171,7 +194,7 @@ fn run_of(name: &str) -> Option<RunId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kin_core::{Outcome, Run, RunState, Time, Wish, World};
+    use kin_core::{Outcome, Run, RunState, Wish, World};
     use kin_ledger::{Batch, Durability, Ledger};
 
     fn run(job: &str, no: u64, ended: bool) -> Run {
@@ -220,16 +243,41 @@ mod tests {
             let wrote = wrote(&logs.join("a.b")).expect("listed");
             wrote.into_iter().map(|(no, wrote)| (no.get(), wrote.bytes)).collect::<Vec<_>>()
         };
-        assert_eq!(trim(&reader, &logs, 1201), (vec![], vec![]));
-        let (trimmed, problems) = trim(&reader, &logs, 650);
+        let kept = |bytes| Kept { jobs: BTreeMap::new(), others: Most { bytes, since: None } };
+        assert_eq!(trim(&reader, &logs, &kept(1201)), (vec![], vec![]));
+        let (trimmed, problems) = trim(&reader, &logs, &kept(650));
         assert_eq!(trimmed, [Trimmed { job: "a.b".into(), runs: 3, bytes: 600 }]);
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(lengths(), [(2, 200), (5, 200), (6, 200), (3000, 1)]);
         assert!(logs.join("a.b").join(format!("{}.idx", runs[0].id())).exists());
         // The newest stays, whatever its size; so does what lives.
-        let (trimmed, _) = trim(&reader, &logs, 0);
+        let (trimmed, _) = trim(&reader, &logs, &kept(0));
         assert_eq!(trimmed.len(), 1);
         assert_eq!(lengths(), [(2, 200), (3000, 1)]);
         assert_eq!(fs::metadata(logs.join("c").join(format!("{}.out", runs[6].id()))).expect("there").len(), 100);
+    }
+
+    #[test]
+    fn a_jobs_own_word_counts_and_what_is_too_old_goes() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut ledger = Ledger::open(dir.path(), Time(0)).expect("a ledger").ledger;
+        let mut runs: Vec<Run> =
+            (1..=4).map(|no| run("own", no, true)).chain((5..=7).map(|no| run("other", no, true))).collect();
+        for run in &mut runs {
+            run.ended_at = Some(Time(i64::try_from(run.no.get()).expect("small")));
+        }
+        let batch = Batch { runs: runs.iter().collect(), ..Batch::default() };
+        ledger.apply(&batch, Durability::Normal).expect("a commit");
+        let logs = dir.path().join("logs");
+        for run in &runs {
+            fs::create_dir_all(logs.join(run.job.as_str())).expect("a directory");
+            fs::write(logs.join(run.job.as_str()).join(format!("{}.out", run.id())), [0; 10]).expect("writes");
+        }
+        let (own, others) = (Most { bytes: 25, since: None }, Most { bytes: 100, since: Some(Time(6)) });
+        let kept = Kept { jobs: BTreeMap::from([("own".into(), own)]), others };
+        let (mut trimmed, problems) = trim(&ledger.reader().expect("a reader"), &logs, &kept);
+        trimmed.sort_by(|a, b| a.job.cmp(&b.job));
+        let gone = |job: &str, runs, bytes| Trimmed { job: job.into(), runs, bytes };
+        assert_eq!((trimmed, problems), (vec![gone("other", 1, 10), gone("own", 2, 20)], vec![]));
     }
 }

@@ -264,6 +264,7 @@ mod tests {
     fn a_link_that_leads_astray_is_found() {
         let dir = tempfile::tempdir().expect("a directory");
         let about = About {
+            stops_on_exit: false,
             state: dir.path().into(),
             run: dir.path().join("real"),
             host: String::new(),

@@ -35,6 +35,8 @@ pub struct About {
     pub boot: String,
     /// `full` or `fast`.
     pub durability: &'static str,
+    /// `[kin] on_exit = "stop"`: whoever ends the server without a word about its runs stops them.
+    pub stops_on_exit: bool,
     /// What the ledger was found as, in words.
     pub ledger: String,
     /// What runs are given back, as the server's own was raised.

@@ -28,9 +28,10 @@ pub async fn change(
         queues.iter().find(|queue| queue.queue.name == name).map(job_state::queue).ok_or_else(unknown)
     };
     find().await?;
-    let slots = wish.slots.map(QueueWish::Slots);
-    let paused = wish.paused.map(|paused| if paused { QueueWish::Pause } else { QueueWish::Resume });
-    for how in slots.into_iter().chain(paused) {
+    // Nobody slips through between the two: what is to stand still stands before it has more room, and goes after.
+    let pause = wish.paused.filter(|paused| *paused).map(|_| QueueWish::Pause);
+    let resume = wish.paused.filter(|paused| !paused).map(|_| QueueWish::Resume);
+    for how in pause.into_iter().chain(wish.slots.map(QueueWish::Slots)).chain(resume) {
         door.engine.wish(Wish::Queue { name: name.clone(), how }).await?;
     }
     find().await.map(Json)

@@ -49,7 +49,8 @@ pub async fn shutdown(
     MaySay(wish): MaySay<ShutdownRequest>,
 ) -> Answer<Json<ShutdownAnswer>> {
     let stop_runs = match wish.runs.as_deref() {
-        None | Some("leave") => false,
+        None => door.about.stops_on_exit,
+        Some("leave") => false,
         Some("stop") => true,
         Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
     };

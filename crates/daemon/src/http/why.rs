@@ -159,7 +159,12 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         RunState::Starting { generation: Some(_) } => {
             vec![format!("A keeper has been told to start it, and has not yet said that it lives{since}.")]
         }
-        RunState::Running { unowned, interrupted } => running(run, facts.slot.as_ref(), *unowned, *interrupted, now),
+        RunState::Running { unowned, interrupted } => {
+            let mut story = running(run, facts.slot.as_ref(), *unowned, *interrupted, now);
+            // Why it is not ready, or for whom it still stays.
+            story.extend(facts.reasons.iter().filter_map(reason::words).map(|words| sentence(&words, "")));
+            story
+        }
         RunState::Stopping { why, .. } => vec![stopping(run, facts.slot.as_ref(), *why)],
         RunState::Draining { .. } if facts.slot.as_ref().and_then(slots::blocked).is_some() => {
             vec![format!("Its process has ended, and what it wrote last waits to be written{since}.")]

@@ -32,7 +32,7 @@ use kin_keeper::spec::{OnFull, Output, Spec};
 use people::Person;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 /// A run's environment. Names and values are bytes, and no name holds `=`.
@@ -241,6 +241,18 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
         credentials::copy(&credentials, &around.credentials, (uid, gid), server.uid)?;
     }
     Ok(Made { spec, checks, port, sockets, warnings })
+}
+
+/// Where a run of this job begins: of no run in particular.
+pub fn directory_of(job: &Job, server: &Server) -> Makes<PathBuf> {
+    let id = RunId { job: job.name.clone(), no: RunNo::LAST };
+    let (given, base) = (BTreeSet::new(), Path::new("/"));
+    let none = BTreeMap::new();
+    let which =
+        Which { id: &id, slot: 0, attempt: 1, env: &none, here: None, port: None, given: &given, log_base: base };
+    let env = environment(job, &which, server, None)?;
+    let directory = directory(job, &which, &env)?;
+    Ok(PathBuf::from(std::ffi::OsString::from_vec(directory)))
 }
 
 /// All but kin's own variables.

@@ -267,3 +267,15 @@ fn credentials_are_copied_and_named() {
     clear(&town.server.run, id().no).expect("cleared");
     assert!(!dir.exists());
 }
+
+#[test]
+fn what_a_job_asks_of_its_keeper_stands_in_the_spec() {
+    let town = town();
+    let mut job = job("tool");
+    let plain = town.make(&job).expect("made").spec;
+    assert_eq!((plain.keep_bytes, plain.on_full), (1 << 30, OnFull::Drop));
+    job.keep.run_bytes = 100 << 20;
+    job.keep.on_full = kin_core::job::OnFull::Block;
+    let spec = town.make(&job).expect("made").spec;
+    assert_eq!((spec.keep_bytes, spec.on_full), (100 << 20, OnFull::Block));
+}

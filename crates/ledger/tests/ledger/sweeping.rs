@@ -109,3 +109,16 @@ fn a_key_stays_a_day_or_until_its_run_has_ended() {
     put(&mut ledger, &[ok("long", 2)]);
     assert_eq!(sweep_all(&mut ledger, &none, hours(25), 10).keys, 1);
 }
+
+#[test]
+fn a_job_may_ask_for_less_than_the_server() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let job = |n: u64| if n.is_multiple_of(2) { "few" } else { "many" };
+    put(&mut ledger, &(0..40).map(|n| ok(job(n), n)).collect::<Vec<_>>());
+    let few = Retention { jobs: [("few".to_string(), 3)].into(), ..Retention::default() };
+    assert_eq!(sweep_all(&mut ledger, &few, NOON, 7).runs.len(), 17);
+    assert_eq!(left(&ledger).iter().filter(|n| n.is_multiple_of(2)).count(), 3);
+    let both = Retention { per_job: Some(2), ..few };
+    assert_eq!(sweep_all(&mut ledger, &both, NOON, 7).runs.len(), 19);
+}

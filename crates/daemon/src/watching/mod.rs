@@ -1,0 +1,288 @@
+//! `watch`: when a file of a service changes, it is restarted.
+//!
+//! ```text
+//!   jobs that watch ──▶ the directories that may hold what fits ──▶ inotify ──▶ quiet for a moment ──▶ Wish::Changed
+//! ```
+//! Nothing is polled. A directory that is not there yet is waited for at the nearest one that is; one that comes is watched,
+//! and what lies in it has changed. What changed while no daemon lived is found by its time: whatever is younger than the
+//! run that lives. Links are not followed, and a file system that tells nobody (NFS) is not heard.
+
+mod globs;
+
+use crate::engine::Handle;
+use crate::surroundings::{self, Server};
+use globs::{Globs, nearest};
+use kin_core::job::Job;
+use kin_core::{JobName, RunState, Time, Wish};
+use rustix::fd::OwnedFd;
+use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io;
+use std::mem::MaybeUninit;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+use tokio::io::unix::AsyncFd;
+use tokio::time::Instant;
+
+/// So long nothing may happen to a job's files before it is told.
+const QUIET: Duration = Duration::from_millis(200);
+/// At the latest then, whatever goes on happening.
+const LATEST: Duration = Duration::from_secs(2);
+/// Directories watched for all jobs together; the kernel has a limit of its own.
+const DIRS_MAX: usize = 8192;
+
+/// A job and where it watches.
+#[derive(Clone, Debug)]
+struct Watching {
+    job: Arc<Job>,
+    dir: PathBuf,
+    globs: Globs,
+}
+
+/// A job's files are changing.
+#[derive(Clone, Debug)]
+struct Pending {
+    path: PathBuf,
+    first: Instant,
+    last: Instant,
+}
+
+impl Pending {
+    fn due(&self) -> Instant {
+        (self.last + QUIET).min(self.first + LATEST)
+    }
+}
+
+struct Watcher {
+    handle: Handle,
+    server: Server,
+    inotify: AsyncFd<OwnedFd>,
+    dirs: HashMap<i32, PathBuf>,
+    jobs: BTreeMap<JobName, Watching>,
+    pending: BTreeMap<JobName, Pending>,
+    /// It was said that there is no room for more.
+    full: bool,
+}
+
+/// Watches for as long as the runtime lives. Must be called inside it.
+pub(crate) fn begin(handle: &Handle, server: Server) -> io::Result<()> {
+    let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
+    #[expect(deprecated, reason = "its successor is unsafe; an OwnedFd that is never replaced is what it asks for")]
+    let inotify = AsyncFd::new(inotify)?;
+    let (dirs, jobs, pending) = (HashMap::new(), BTreeMap::new(), BTreeMap::new());
+    let mut watcher = Watcher { handle: handle.clone(), server, inotify, dirs, jobs, pending, full: false };
+    let mut watching = handle.watching();
+    tokio::spawn(async move {
+        loop {
+            let now: Vec<Arc<Job>> = watching.borrow_and_update().clone();
+            watcher.set(now).await;
+            loop {
+                let due = watcher.pending.values().map(Pending::due).min();
+                let time = async {
+                    match due {
+                        Some(at) => tokio::time::sleep_until(at).await,
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    changed = watching.changed() => match changed {
+                        Ok(()) => break,
+                        Err(_) => return,
+                    },
+                    heard = watcher.hear() => if let Err(e) = heard {
+                        return crate::say!("kin daemon: files are not watched any more: {e}");
+                    },
+                    () = time => watcher.tell().await,
+                }
+            }
+        }
+    });
+    Ok(())
+}
+
+impl Watcher {
+    /// These and no others.
+    async fn set(&mut self, jobs: Vec<Arc<Job>>) {
+        self.jobs.retain(|name, known| jobs.iter().any(|job| job.name == *name && Arc::ptr_eq(job, &known.job)));
+        for job in jobs.into_iter().filter(|job| !job.watch.is_empty()) {
+            if self.jobs.contains_key(&job.name) {
+                continue;
+            }
+            let dir = match surroundings::directory_of(&job, &self.server) {
+                Ok(dir) => dir,
+                Err(why) => {
+                    crate::say!("kin daemon: the files of {} are not watched: {why}", job.name);
+                    continue;
+                }
+            };
+            let watching = Watching { globs: Globs::of(&job.watch), dir, job };
+            let since = self.since(&watching.job.name).await;
+            self.jobs.insert(watching.job.name.clone(), watching.clone());
+            self.arm(&watching, &watching.dir, since);
+        }
+        let known: BTreeSet<JobName> = self.jobs.keys().cloned().collect();
+        self.pending.retain(|name, _| known.contains(name));
+        self.drop_unused();
+    }
+
+    /// Since when its oldest run lives: what is younger than that was changed while nobody watched.
+    async fn since(&self, job: &JobName) -> Option<Time> {
+        let now = self.handle.jobs(Some(job.clone())).await.ok()?.pop()?;
+        let running = now.runs.iter().filter(|run| matches!(run.state, RunState::Running { .. }));
+        running.filter_map(|run| run.started_at).min()
+    }
+
+    /// Watches a directory and all below it that may hold what the job watches. Files in it that are younger than `since`
+    /// have changed.
+    fn arm(&mut self, of: &Watching, dir: &Path, since: Option<Time>) {
+        let Some(there) = nearest(dir) else { return };
+        self.add(&there);
+        // A parent that stands in for it tells when it comes.
+        if !there.starts_with(&of.dir) {
+            return;
+        }
+        let mut todo = vec![there];
+        while let Some(dir) = todo.pop() {
+            self.add(&dir);
+            for entry in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+                let Ok(below) = path.strip_prefix(&of.dir) else { continue };
+                if kind.is_dir() && of.globs.may_hold(below) {
+                    todo.push(path);
+                } else if !kind.is_dir() && of.globs.fit(below) && since.is_some_and(|since| is_younger(&entry, since))
+                {
+                    self.note(&of.job.name, path);
+                }
+            }
+        }
+    }
+
+    fn add(&mut self, dir: &Path) {
+        let flags = WatchFlags::CLOSE_WRITE
+            | WatchFlags::CREATE
+            | WatchFlags::DELETE
+            | WatchFlags::MOVED_FROM
+            | WatchFlags::MOVED_TO
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let full = self.dirs.len() >= DIRS_MAX;
+        let added = if full { Err(rustix::io::Errno::NOSPC) } else { inotify::add_watch(&self.inotify, dir, flags) };
+        match added {
+            Ok(wd) => drop(self.dirs.insert(wd, dir.to_path_buf())),
+            // Gone already.
+            Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
+            Err(e) => {
+                if !std::mem::replace(&mut self.full, true) {
+                    crate::say!("kin daemon: {} is not watched, nor what comes after it: {e}", dir.display());
+                }
+            }
+        }
+    }
+
+    /// Of jobs that watch no more.
+    fn drop_unused(&mut self) {
+        let jobs = &self.jobs;
+        let used = |dir: &Path| {
+            jobs.values().any(|of| match dir.strip_prefix(&of.dir) {
+                Ok(below) => of.globs.may_hold(below),
+                Err(_) => of.dir.starts_with(dir) && nearest(&of.dir).is_some_and(|there| there == dir),
+            })
+        };
+        let unused: Vec<i32> = self.dirs.iter().filter(|(_, dir)| !used(dir)).map(|(wd, _)| *wd).collect();
+        for wd in unused {
+            self.dirs.remove(&wd);
+            // It may have gone with its directory.
+            inotify::remove_watch(&self.inotify, wd).ok();
+        }
+    }
+
+    fn note(&mut self, job: &JobName, path: PathBuf) {
+        let now = Instant::now();
+        let pending = self.pending.entry(job.clone()).or_insert(Pending { path, first: now, last: now });
+        pending.last = now;
+    }
+
+    async fn hear(&mut self) -> io::Result<()> {
+        let mut news = Vec::new();
+        {
+            let mut ready = self.inotify.readable().await?;
+            let mut buffer = [MaybeUninit::uninit(); 8192];
+            let mut reader = inotify::Reader::new(self.inotify.get_ref(), &mut buffer);
+            loop {
+                match reader.next() {
+                    Ok(event) => {
+                        let name = event.file_name().and_then(|name| name.to_str().ok()).map(PathBuf::from);
+                        news.push((event.wd(), event.events(), name));
+                    }
+                    Err(rustix::io::Errno::AGAIN) => break,
+                    Err(rustix::io::Errno::INTR) => {}
+                    Err(e) => return Err(e.into()),
+                }
+            }
+            ready.clear_ready();
+        }
+        for (wd, events, name) in news {
+            self.heard(wd, events, name);
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, wd: i32, events: ReadFlags, name: Option<PathBuf>) {
+        let all: Vec<Watching> = self.jobs.values().cloned().collect();
+        if events.contains(ReadFlags::QUEUE_OVERFLOW) {
+            // Nobody knows what it was: whoever watches is told.
+            all.iter().for_each(|of| self.note(&of.job.name, of.dir.clone()));
+            return;
+        }
+        let Some(dir) = self.dirs.get(&wd).cloned() else { return };
+        if events.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
+            self.dirs.remove(&wd);
+            for of in all.iter().filter(|of| of.dir.starts_with(&dir)) {
+                self.arm(of, &of.dir, None);
+            }
+            return;
+        }
+        let Some(path) = name.map(|name| dir.join(name)) else { return };
+        let is_dir = events.contains(ReadFlags::ISDIR);
+        let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
+        for of in all {
+            let below = path.strip_prefix(&of.dir);
+            match below {
+                // All that lies in what comes is new.
+                Ok(below) if is_dir && came && of.globs.may_hold(below) => self.arm(&of, &path, Some(Time(0))),
+                // With a directory that goes, what was in it.
+                Ok(below) if is_dir && !came && of.globs.may_hold(below) => self.note(&of.job.name, path.clone()),
+                // A file that is only just made is told when it is written.
+                Ok(below) if !is_dir && !events.contains(ReadFlags::CREATE) && of.globs.fit(below) => {
+                    self.note(&of.job.name, path.clone());
+                }
+                Ok(_) => {}
+                Err(_) if is_dir && came && of.dir.starts_with(&path) => self.arm(&of, &of.dir, Some(Time(0))),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Those whose files are quiet again.
+    async fn tell(&mut self) {
+        let now = Instant::now();
+        let due: Vec<JobName> =
+            self.pending.iter().filter(|(_, pending)| pending.due() <= now).map(|(name, _)| name.clone()).collect();
+        for job in due {
+            let Some(pending) = self.pending.remove(&job) else { continue };
+            let path = pending.path.display().to_string();
+            if let Err(refusal) = self.handle.wish(Wish::Changed { job: job.clone(), path }).await {
+                crate::say!("kin daemon: {job} is not restarted for its files: {refusal}");
+            }
+        }
+    }
+}
+
+/// What lies in the future was dated by somebody's hand, or by another clock: it says nothing.
+fn is_younger(entry: &std::fs::DirEntry, since: Time) -> bool {
+    let time = entry.metadata().and_then(|meta| meta.modified()).ok();
+    let ns = time.and_then(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok());
+    ns.is_some_and(|ns| ns > since.0 && ns <= crate::clock::now().0)
+}
