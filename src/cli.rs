@@ -1,8 +1,8 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen, log,
-    man, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, up,
+    adopt, check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen,
+    log, man, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, up,
     upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
@@ -46,6 +46,7 @@ const TEMPLATE: &str = "\
 
 \x1b[1mRun\x1b[0m
   exec           run any command under kin: output, exit code and Ctrl-C pass through
+  adopt          take a process that kin did not start into its care
   run            run a job now; --wait follows its output and ends as it did
   start          wish services up
   restart        restart services, one instance after the other or all at once
@@ -105,6 +106,7 @@ enum Verb {
     Up(up::UpArgs),
     Down(down::DownArgs),
     Exec(exec::ExecArgs),
+    Adopt(adopt::AdoptArgs),
     Run(run::RunArgs),
     Start(start::StartArgs),
     Restart(restart::RestartArgs),
@@ -199,6 +201,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Up(args) => args.run(&face).await,
         Verb::Down(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
+        Verb::Adopt(args) => args.run(&face).await,
         Verb::Run(args) => args.run(&face).await,
         Verb::Start(args) => args.run(&face).await,
         Verb::Restart(args) => args.run(&face).await,

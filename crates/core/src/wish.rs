@@ -2,7 +2,7 @@
 
 use crate::job::{Job, Queue};
 use crate::run::StopWhy;
-use crate::{JobName, Run, RunId, RunNo, Trigger};
+use crate::{JobName, Run, RunId, RunNo, Time, Trigger};
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -15,6 +15,13 @@ pub enum Wish {
     Submit {
         no: RunNo,
         new: Box<NewRun>,
+    },
+    /// A process that lives already becomes a run: watched, stopped when asked, and no keeper's.
+    Adopt {
+        no: RunNo,
+        new: Box<NewRun>,
+        pid: u32,
+        started_at: Time,
     },
     /// Its end: by the ladder, or at once.
     Stop {

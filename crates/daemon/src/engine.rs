@@ -15,6 +15,7 @@
 //!
 //! No timer runs while nothing is pending.
 
+mod adopt;
 mod care;
 mod chain;
 mod dirs;
@@ -39,6 +40,7 @@ mod survivors;
 mod tests;
 mod trim;
 
+pub use adopt::{Adopt, Adopted};
 pub use ending::Unwritten;
 pub use handle::{
     Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step, Submit,
@@ -483,6 +485,10 @@ impl Engine {
             }
             Call::End(ending) => self.wish_end(ending, batch),
             Call::Job(call) => self.job_call(call, batch),
+            Call::Adopt { wish, reply } => {
+                let answer = self.adopt_process(*wish, batch);
+                batch.answers.push(answering(reply, answer));
+            }
             Call::Release { latch, reply } => {
                 let answer =
                     self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
@@ -661,6 +667,7 @@ impl Engine {
         if batch.boots {
             self.booted = true;
             self.sweep_specs();
+            self.sweep_adopted();
             self.sweep_given();
         }
         self.closing = batch.closing.or(self.closing);

@@ -223,7 +223,11 @@ fn flags(run: &Run) -> u64 {
 const fn has_instance(trigger: &Trigger) -> bool {
     match trigger {
         Trigger::Schedule { .. } | Trigger::Chain { .. } | Trigger::Restart { .. } | Trigger::Retry { .. } => true,
-        Trigger::Manual { .. } | Trigger::Boot | Trigger::Watch { .. } | Trigger::Dependency => false,
+        Trigger::Manual { .. }
+        | Trigger::Boot
+        | Trigger::Watch { .. }
+        | Trigger::Dependency
+        | Trigger::Adopt { .. } => false,
     }
 }
 

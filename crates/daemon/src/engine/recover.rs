@@ -338,7 +338,8 @@ impl Engine {
 
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
-        let mut found = self.survivors.all();
+        let mut found = self.find_adopted(batch);
+        found.extend(self.survivors.all());
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()
