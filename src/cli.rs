@@ -32,6 +32,11 @@ const TEMPLATE: &str = "\
 
 {usage-heading} {usage}
 
+\x1b[1mBegin with\x1b[0m
+  kin exec -- make release      any command, run under kin
+  kin edit                      jobs of your own: services, schedules, tasks
+  kin up                        the jobs of this directory's kin.toml
+
 \x1b[1mJobs\x1b[0m
   list           the jobs that are defined, and how each stands
   show           the definition of a job, and those it had before
@@ -48,7 +53,7 @@ const TEMPLATE: &str = "\
   exec           run any command under kin: output, exit code and Ctrl-C pass through
   adopt          take a process that kin did not start into its care
   run            run a job now; --wait follows its output and ends as it did
-  start          wish services up
+  start          start services, and keep them running
   restart        restart services, one instance after the other or all at once
   scale          give services so many instances: kin scale web=4
   enable         let jobs run again
@@ -68,7 +73,7 @@ const TEMPLATE: &str = "\
   cron           what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
-  stop           ask runs to end, then make them; wish services down
+  stop           ask runs to end, then make them; services stay down
   kill           end runs at once, with all they started
   signal         send runs a signal
 

@@ -11,8 +11,8 @@ use kin_client::api::{Run, RunQuery};
 
 /// The runs there were and are, oldest first, the last 50.
 ///
-/// OK ended well, ER did not, GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id says that something
-/// was written to stderr, whatever came of it.
+/// OK ended well, ER did not (or was stopped), GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id
+/// says that something was written to stderr, whatever came of it.
 #[derive(Args, Debug)]
 #[command(
     after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --job 'backup*' --limit 0 --json=lines"
@@ -27,8 +27,8 @@ pub(crate) struct LogArgs {
     /// Only runs that went wrong.
     #[arg(long, conflicts_with = "outcome")]
     failed: bool,
-    /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, skipped,
-    /// cancelled, lost.
+    /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, unhealthy,
+    /// skipped, cancelled, lost.
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
     /// Only runs with this tag.
