@@ -1,9 +1,9 @@
 //! The command line: every verb, and the words that introduce it.
 
 use crate::commands::{
-    check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen, log,
-    man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail, up,
-    upgrade, wait, why, with_client,
+    adopt, check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen,
+    log, man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail,
+    up, upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -32,6 +32,11 @@ const TEMPLATE: &str = "\
 
 {usage-heading} {usage}
 
+\x1b[1mBegin with\x1b[0m
+  kin exec -- make release      any command, run under kin
+  kin edit                      jobs of your own: services, schedules, tasks
+  kin up                        the jobs of this directory's kin.toml
+
 \x1b[1mJobs\x1b[0m
   list           the jobs that are defined, and how each stands
   show           the definition of a job, and those it had before
@@ -46,8 +51,9 @@ const TEMPLATE: &str = "\
 
 \x1b[1mRun\x1b[0m
   exec           run any command under kin: output, exit code and Ctrl-C pass through
+  adopt          take a process that kin did not start into its care
   run            run a job now; --wait follows its output and ends as it did
-  start          wish services up
+  start          start services, and keep them running
   restart        restart services, one instance after the other or all at once
   scale          give services so many instances: kin scale web=4
   enable         let jobs run again
@@ -68,7 +74,7 @@ const TEMPLATE: &str = "\
   cron           what a schedule does, and when
 
 \x1b[1mEnd\x1b[0m
-  stop           ask runs to end, then make them; wish services down
+  stop           ask runs to end, then make them; services stay down
   kill           end runs at once, with all they started
   signal         send runs a signal
 
@@ -106,6 +112,7 @@ enum Verb {
     Up(up::UpArgs),
     Down(down::DownArgs),
     Exec(exec::ExecArgs),
+    Adopt(adopt::AdoptArgs),
     Run(run::RunArgs),
     Start(start::StartArgs),
     Restart(restart::RestartArgs),
@@ -201,6 +208,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Up(args) => args.run(&face).await,
         Verb::Down(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
+        Verb::Adopt(args) => args.run(&face).await,
         Verb::Run(args) => args.run(&face).await,
         Verb::Start(args) => args.run(&face).await,
         Verb::Restart(args) => args.run(&face).await,

@@ -89,7 +89,12 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
     assert!(said.starts_with("web  down"), "{said}");
     let down = web(&cli, "it is down", |job| job["state"] == "down");
     assert_eq!((&down["up"], pids(&down).len()), (&false.into(), 0));
-    assert!(cli.run(&["why", "web"]).expect(0).text().contains("It is wished down. `kin start web` wishes it up."));
+    assert!(
+        cli.run(&["why", "web"])
+            .expect(0)
+            .text()
+            .contains("It was stopped. `kin start web` starts it, and keeps it running.")
+    );
     cli.run(&["stop", "web"]).expect(0);
     // What was wished is remembered.
     cli.run(&["start", "w*"]).expect(0);

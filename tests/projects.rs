@@ -226,7 +226,8 @@ fn a_second_up_does_what_follows_from_the_change() {
 
     // What was stopped by hand is up again after it.
     kin(&server, &shop, &["stop", "web", "--wait"]).expect(0);
-    kin(&server, &shop, &["up", "--detach"]).expect(0);
+    let said = kin(&server, &shop, &["up", "--detach"]).expect(0).out;
+    assert!(said.contains("shop.web  start   it starts"), "{said}");
     assert_ne!(pid(&server, &shop, "shop.web"), new);
     server.shutdown();
 }

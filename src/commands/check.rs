@@ -17,6 +17,7 @@ use std::path::PathBuf;
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin check\n  kin check jobs.toml --json | jq -r '.[].message'")]
 pub(crate) struct CheckArgs {
+    /// Only these, whatever kin's directories hold.
     files: Vec<PathBuf>,
     #[command(flatten)]
     json: JsonArgs,

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin edit\n  kin edit backup\n  EDITOR=nano kin edit web")]
 pub(crate) struct EditArgs {
+    /// A job of the server's own files.
     job: Option<String>,
 }
 

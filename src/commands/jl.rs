@@ -48,6 +48,9 @@ impl JlArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.run = face.job_meant(self.run).await?;
         let run = select::one(&face.client, &self.run).await?;
+        if run.trigger.kind == "adopt" {
+            face.screen.note(&format!("kin did not start {}: what it writes goes where it always went", run.id));
+        }
         match (self.json, self.out, self.err) {
             (true, _, _) => self.as_json(face, &run.id).await,
             (false, true, _) => self.stream(face, &run.id, Stream::Out).await,

@@ -13,8 +13,8 @@ use kin_client::api::{Run, RunQuery};
 
 /// The runs there were and are, oldest first, the last 50.
 ///
-/// OK ended well, ER did not, GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id says that something
-/// was written to stderr, whatever came of it.
+/// OK ended well, ER did not (or was stopped), GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id
+/// says that something was written to stderr, whatever came of it.
 ///
 /// With --ticks: the instants at which jobs were due, and what was decided of each; LATE is the time between the two.
 #[derive(Args, Debug)]
@@ -34,8 +34,8 @@ pub(crate) struct LogArgs {
     /// Ticks instead of runs: of all jobs, or of the one that is named.
     #[arg(long, conflicts_with_all = ["failed", "outcome", "tag", "all", "wide"])]
     ticks: bool,
-    /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, skipped,
-    /// cancelled, lost.
+    /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, unhealthy,
+    /// skipped, cancelled, lost.
     #[arg(long, value_name = "OUTCOME")]
     outcome: Option<String>,
     /// Only runs with this tag.

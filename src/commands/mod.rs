@@ -1,5 +1,6 @@
 //! One file a verb. The doc comment of its arguments is its help.
 
+pub(crate) mod adopt;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;

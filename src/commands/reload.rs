@@ -56,7 +56,7 @@ pub(crate) fn steps(steps: &[PlanStep], screen: &Screen) -> String {
     let mut table = Table::new(["job", "change", "follows", "keys"].map(Column::new));
     for step in steps {
         let colour = match step.what.as_str() {
-            "add" => Colour::Green,
+            "add" | "start" => Colour::Green,
             "remove" => Colour::Red,
             _ => Colour::Yellow,
         };
@@ -75,6 +75,7 @@ pub(crate) fn sentence(step: &PlanStep) -> String {
     let PlanStep { job, what, keys, .. } = step;
     let keys = if keys.is_empty() { String::new() } else { format!(", by {}", keys.join(", ")) };
     match (what.as_str(), follows(step)) {
+        ("start", _) => format!("{job} starts again"),
         ("remove", "") => format!("{job} is forgotten"),
         ("remove", _) => format!("{job} is stopped and forgotten"),
         (_, "") => format!("{job} is changed{keys}"),

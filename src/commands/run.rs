@@ -16,7 +16,7 @@ use kin_client::{Error, Key};
 /// Run a defined job now, once, and print the run's id.
 ///
 /// With --wait its output is followed to its end, and its exit code is ours. Ctrl-C leaves it then: the run goes on. A
-/// job that is full is refused, unless it says overlap = "queue".
+/// job whose run still lives is refused, unless it says overlap = "queue" or "allow".
 #[derive(Args, Debug)]
 #[command(after_help = "\
 EXAMPLE
@@ -25,7 +25,7 @@ EXAMPLE
   kin run backup --dry-run
 
 EXIT CODES
-  0, 4 no such job, 5 refused; with --wait as kin exec: the run's own, or 128+n")]
+  0 it was accepted, 4 no such job, 5 refused; with --wait as kin exec: the run's own, or 128+n")]
 pub(crate) struct RunArgs {
     /// The job's name.
     job: String,

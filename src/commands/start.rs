@@ -6,7 +6,7 @@ use crate::listing::JsonArgs;
 use crate::report::Failure;
 use clap::Args;
 
-/// Wish services up: they start, and stay until kin stop.
+/// Start services, and what they need; they are kept running until kin stop.
 ///
 /// What is up already stays as it is. A glob or @tag means the services among the jobs that it matches; kin run is for
 /// a job that is no service.

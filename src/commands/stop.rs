@@ -12,7 +12,7 @@ use kin_client::api::Run;
 use kin_client::api::job::Job;
 use kin_client::api::run::StopRequest;
 
-/// Ask runs to end: TERM to all they started, after a while KILL. A service is wished down, and stays down.
+/// Ask runs to end: TERM to all they started, after a while KILL. A service stays down until kin start.
 ///
 /// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure. A
 /// service is down until kin start; of one that is named by the id of a run, only that run ends, and none takes its

@@ -20,7 +20,7 @@ use std::time::Duration;
 EXAMPLE
   kin wait backup
   kin wait --state running --timeout 10s web-NeP8nb4q
-  kin wait completed")]
+  kin wait ok")]
 pub(crate) struct WaitArgs {
     /// A run's id or its last 8 characters, a job, a glob, @tag; or a state.
     #[arg(value_name = "RUN|JOB|STATE", required_unless_present = "state")]
@@ -44,7 +44,7 @@ enum Goal {
 }
 
 /// kin's words, then taro's for the same.
-const GOALS: [(&str, Goal); 27] = [
+const GOALS: [(&str, Goal); 28] = [
     ("held", Goal::State("held")),
     ("queued", Goal::State("queued")),
     ("starting", Goal::State("starting")),
@@ -60,6 +60,7 @@ const GOALS: [(&str, Goal); 27] = [
     ("stopped", Goal::Outcome("stopped")),
     ("interrupted", Goal::Outcome("interrupted")),
     ("spawn-failed", Goal::Outcome("spawn-failed")),
+    ("unhealthy", Goal::Outcome("unhealthy")),
     ("skipped", Goal::Outcome("skipped")),
     ("cancelled", Goal::Outcome("cancelled")),
     ("lost", Goal::Outcome("lost")),

@@ -110,8 +110,10 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         said.push(format!("Its schedule is paused until {until}. `kin enable {name}` ends that."));
     }
     match (job.kind.as_str(), job.up, job.runs.len()) {
-        ("service", true, n) => said.push(format!("It is wished up with {}; {n} live.", instances(job.instances))),
-        ("service", false, _) => said.push(format!("It is wished down. `kin start {name}` wishes it up.")),
+        ("service", true, n) => said.push(format!("It is to be up, with {}; {n} live.", instances(job.instances))),
+        ("service", false, _) => {
+            said.push(format!("It was stopped. `kin start {name}` starts it, and keeps it running."))
+        }
         (_, _, 0) => said.push("It has no runs now.".into()),
         (_, _, 1) => said.push("One run of it lives.".into()),
         (_, _, n) => said.push(format!("{n} runs of it live.")),

@@ -162,7 +162,7 @@ pub struct Reload {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PlanStep {
     pub job: String,
-    /// add, change, remove.
+    /// add, change, remove; of a project also start: the same as before, and not up.
     pub what: String,
     /// start, restart, stop, at-once, next-run, stored.
     pub follows: String,

@@ -83,7 +83,7 @@ pub struct Run {
     pub timeout_ms: Option<u64>,
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub tty: bool,
-    /// It lives, but both keepers died at once and nobody holds its pipes.
+    /// It lives, but no keeper holds its pipes: both died at once, or it was adopted.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub unowned: bool,
     /// Why the history does not have it like this yet: it is known, and was done, but the ledger could not be written.
@@ -98,9 +98,9 @@ const fn is_zero(n: &i32) -> bool {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Trigger {
-    /// manual, schedule, chain, boot, restart, retry, watch, dependency.
+    /// manual, schedule, chain, boot, restart, retry, watch, dependency, adopt.
     pub kind: String,
-    /// manual: `uid:1000`
+    /// manual, adopt: `uid:1000`
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
     /// schedule: the nominal instant.
@@ -128,6 +128,24 @@ pub struct SpawnFailure {
     pub errno: i32,
     /// The system's words for it.
     pub message: String,
+}
+
+/// A process that lives already, to be taken care of. The header `Idempotency-Key` as for a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdoptRequest {
+    pub pid: u32,
+    /// The name under which it is known; default: its program's base name.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub job: Option<String>,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Default: TERM.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stop_signal: Option<String>,
+    /// Until KILL; default: 10 s.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stop_wait_ms: Option<u64>,
 }
 
 /// A wish for a run. The header `Idempotency-Key` makes a repeat of the same request find the first one's run.

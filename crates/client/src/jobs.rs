@@ -9,6 +9,7 @@ use kin_api::job::{
     DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobRunRequest, Queue, QueueList,
     QueueRequest, Reload, ReloadRequest, RestartRequest, ScaleRequest,
 };
+use kin_api::run::AdoptRequest;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -56,6 +57,11 @@ impl Client {
     pub async fn run_job(&self, job: &str, request: &JobRunRequest, key: &Key) -> Result<Run, Error> {
         let request = JobRunRequest { dry_run: false, ..request.clone() };
         self.inner.call(&Ask::post(path(job, "/run"), &request, key.as_str())?).await?.json()
+    }
+
+    /// A process that lives already becomes a run.
+    pub async fn adopt(&self, request: &AdoptRequest, key: &Key) -> Result<Run, Error> {
+        self.inner.call(&Ask::post("/v1/adopt", request, key.as_str())?).await?.json()
     }
 
     pub async fn dry_run(&self, job: &str, request: &JobRunRequest) -> Result<DryRun, Error> {

@@ -45,6 +45,12 @@ pub enum Refusal {
     UnknownProject { project: String },
     /// The revision of a definition is not greater than the ones before it.
     OldRevision { job: JobName, rev: u64, known: u64 },
+    /// The process is a run's already.
+    IsRun { pid: u32, run: RunId },
+    /// There is no such process, or it has ended.
+    NoProcess { pid: u32 },
+    /// It cannot be taken into care.
+    NotAdoptable { pid: u32, why: String },
     /// The same idempotency key with other content.
     KeyReused { key: String, first: RunId },
     /// The request cannot become a run: what is wrong with it.
@@ -90,12 +96,16 @@ impl Refusal {
             }
             Refusal::UnknownProject { .. } => "`kin up` brings one up; `kin list` shows all jobs".to_string(),
             Refusal::OldRevision { .. } => "read the definitions again".to_string(),
+            Refusal::IsRun { run, .. } => alloc::format!("`kin why {run}` tells of it"),
+            Refusal::NoProcess { .. } => {
+                "the number is that of a process that this server sees; `ps` shows it".to_string()
+            }
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
             Refusal::Closing => "it will do it when it has been started again".to_string(),
             Refusal::NoRoom { .. } => "nothing was started; make room, then ask again".to_string(),
             Refusal::Unavailable { .. } => "nothing was done; `kin doctor` says what is wrong".to_string(),
-            Refusal::Ended { .. } | Refusal::Malformed { .. } => return None,
+            Refusal::Ended { .. } | Refusal::Malformed { .. } | Refusal::NotAdoptable { .. } => return None,
         })
     }
 }
@@ -135,6 +145,9 @@ impl fmt::Display for Refusal {
             Refusal::OldRevision { job, rev, known } => {
                 write!(f, "revision {rev} of {job} is not newer than {known}")
             }
+            Refusal::IsRun { pid, run } => write!(f, "process {pid} belongs to run {run} already"),
+            Refusal::NoProcess { pid } => write!(f, "there is no process {pid}"),
+            Refusal::NotAdoptable { pid, why } => write!(f, "process {pid} cannot be adopted: {why}"),
             Refusal::KeyReused { key, first } => {
                 write!(f, "the idempotency key {key:?} was used for run {first}, with another request")
             }

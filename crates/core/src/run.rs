@@ -39,6 +39,8 @@ pub enum Trigger {
     Watch { path: String },
     /// Another job needs it.
     Dependency,
+    /// kin did not start it: `by` gave a process that lived already into its care.
+    Adopt { by: String },
 }
 
 /// What a held run waits for.
@@ -67,7 +69,7 @@ pub enum RunState {
     Starting {
         generation: Option<u64>,
     },
-    /// `unowned`: both keepers died at once and it lives on without them. `interrupted`: the caller's own INT or TERM was
+    /// `unowned`: no keeper has it. Both died at once and it lives on without them, or none of them ever started it. `interrupted`: the caller's own INT or TERM was
     /// passed on to it, which it may well survive; only a run that then ends otherwise than ok ends `interrupted`.
     Running {
         unowned: bool,

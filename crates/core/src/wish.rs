@@ -16,6 +16,13 @@ pub enum Wish {
         no: RunNo,
         new: Box<NewRun>,
     },
+    /// A process that lives already becomes a run: watched, stopped when asked, and no keeper's.
+    Adopt {
+        no: RunNo,
+        new: Box<NewRun>,
+        pid: u32,
+        started_at: Time,
+    },
     /// Its end: by the ladder, or at once.
     Stop {
         run: RunNo,

@@ -15,6 +15,7 @@
 //!
 //! No timer runs while nothing is pending; what the rules wait for, the alarm tells (alarm.rs).
 
+mod adopt;
 mod alarm;
 mod care;
 mod chain;
@@ -42,6 +43,7 @@ mod tests;
 mod timing;
 mod trim;
 
+pub use adopt::{Adopt, Adopted};
 pub(crate) use care::JOB_OUTPUT_MAX;
 pub use ending::Unwritten;
 pub use handle::{
@@ -540,6 +542,10 @@ impl Engine {
             }
             Call::End(ending) => self.wish_end(ending, batch),
             Call::Job(call) => self.job_call(call, batch),
+            Call::Adopt { wish, reply } => {
+                let answer = self.adopt_process(*wish, batch);
+                batch.answers.push(answering(reply, answer));
+            }
             Call::Release { latch, reply } => {
                 let answer =
                     self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
@@ -726,6 +732,7 @@ impl Engine {
         if batch.boots {
             self.booted = true;
             self.sweep_specs();
+            self.sweep_adopted();
             self.sweep_given();
         }
         self.origin = batch.origin.unwrap_or(self.origin);

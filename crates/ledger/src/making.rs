@@ -25,6 +25,7 @@ pub(crate) enum Kind {
     Retry,
     Watch { path: String },
     Dependency,
+    Adopt { by: String },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -115,6 +116,10 @@ pub(crate) fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
             p.text(path);
         }
         Trigger::Dependency => p.number(7),
+        Trigger::Adopt { by } => {
+            p.number(8);
+            p.text(by);
+        }
     }
 }
 
@@ -128,6 +133,7 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
         5 => Kind::Retry,
         6 => Kind::Watch { path: u.text()?.to_owned() },
         7 => Kind::Dependency,
+        8 => Kind::Adopt { by: u.text()?.to_owned() },
         _ => return None,
     })
 }
@@ -140,7 +146,11 @@ pub(crate) fn pack_instance(p: &mut Packer, trigger: &Trigger) {
             p.number(*late_ms);
         }
         Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => p.number(run.get()),
-        Trigger::Manual { .. } | Trigger::Boot | Trigger::Watch { .. } | Trigger::Dependency => {}
+        Trigger::Manual { .. }
+        | Trigger::Boot
+        | Trigger::Watch { .. }
+        | Trigger::Dependency
+        | Trigger::Adopt { .. } => {}
     }
 }
 
@@ -155,6 +165,7 @@ pub(crate) fn unpack_instance(u: &mut Unpacker<'_>, kind: &Kind) -> Option<Trigg
         Kind::Retry => Trigger::Retry { run: run(u)? },
         Kind::Watch { path } => Trigger::Watch { path: path.clone() },
         Kind::Dependency => Trigger::Dependency,
+        Kind::Adopt { by } => Trigger::Adopt { by: by.clone() },
     })
 }
 

@@ -263,7 +263,11 @@ fn unpack_notes(u: &mut Unpacker<'_>, flags: u64) -> Option<Notes> {
 const fn has_instance(trigger: &Trigger) -> bool {
     match trigger {
         Trigger::Schedule { .. } | Trigger::Chain { .. } | Trigger::Restart { .. } | Trigger::Retry { .. } => true,
-        Trigger::Manual { .. } | Trigger::Boot | Trigger::Watch { .. } | Trigger::Dependency => false,
+        Trigger::Manual { .. }
+        | Trigger::Boot
+        | Trigger::Watch { .. }
+        | Trigger::Dependency
+        | Trigger::Adopt { .. } => false,
     }
 }
 

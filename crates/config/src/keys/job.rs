@@ -102,7 +102,7 @@ static KEYS: [Key<Job>; 98] = [
         .example("true"),
     // How it lives.
     Key::new("restart", Kind::Choice(&RESTART, |j| Some(restart_word(j))))
-        .doc("`always` and `on-failure` make it a service: wished up, and started again when it ends. `never`: it is run.")
+        .doc("`always` and `on-failure` make it a service: kept running, started again when it ends. `never`: it is run.")
         .example("\"always\""),
     Key::new("type", Kind::Choice(&TYPE, |_| None))
         .doc("`restart` as ProcMan and k1s write it: `continuous` is `always`, `one_time` and `one-off` are `never`.")

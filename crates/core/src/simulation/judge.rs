@@ -144,6 +144,7 @@ impl Judge {
             | Trigger::Chain { .. }
             | Trigger::Boot
             | Trigger::Watch { .. }
+            | Trigger::Adopt { .. }
             | Trigger::Dependency => run.follows,
         };
         if named != run.follows {

@@ -36,6 +36,7 @@
 //! | any but ended → running, draining, ended | `Fact::Slot`: what a keeper has written is the truth |
 //! | any but ended → ended(lost) | `Fact::Booted` (another boot), `Fact::Settled` (a going run that no table has) |
 //! | starting, running → running, unowned | `Fact::Survivor` |
+//! | (new) → running, unowned | `Wish::Adopt` (submit.rs) |
 //!
 //! What is true in each state:
 //! - *held, waiting, queued*: no keeper ever heard of it. A run of `exec` has its spec as a file; the spec of a defined
@@ -245,6 +246,7 @@ impl World {
     pub fn wish(&mut self, now: Time, wish: Wish, fx: &mut Effects) -> Result<Granted, Refusal> {
         let granted = match wish {
             Wish::Submit { no, new } => self.submit(now, no, *new, fx),
+            Wish::Adopt { no, new, pid, started_at } => self.adopt(now, no, *new, (pid, started_at), fx),
             Wish::Stop { run, kind, why } => self.stop(now, run, kind, why, fx),
             Wish::Signal { run, signal, leader_only, interrupt } => {
                 self.signal(now, run, signal, leader_only, interrupt, fx)

@@ -1,4 +1,4 @@
-//! A run that is no job's: `exec`.
+//! A run that is no job's: of `exec`, or a process that lived already.
 
 use super::World;
 use crate::effect::Effects;
@@ -31,15 +31,50 @@ impl World {
             (None, Some(_)) => RunState::Queued,
             (None, None) => RunState::Starting { generation: None },
         };
+        let run = self.fresh(now, no, new, state.clone());
+        fx.promises = true;
+        self.record(now, run, None, fx);
+        if matches!(state, RunState::Starting { .. }) {
+            self.give(now, no, fx);
+        }
+        self.granted(no)
+    }
+    pub(super) fn adopt(
+        &mut self,
+        now: Time,
+        no: RunNo,
+        new: NewRun,
+        (pid, started_at): (u32, Time),
+        fx: &mut Effects,
+    ) -> Result<Granted, Refusal> {
+        if self.is_closing() {
+            return Err(Refusal::Closing);
+        }
+        if self.live.contains_key(&no) {
+            return Err(Refusal::Malformed { what: alloc::format!("the run number {no} is taken") });
+        }
+        let same = |run: &&Run| run.pid == Some(pid) && run.boot == self.boot && run.state.is_going();
+        if let Some(run) = self.live.values().find(same) {
+            return Err(Refusal::IsRun { pid, run: run.id() });
+        }
+        let state = RunState::Running { unowned: true, interrupted: false };
+        let started_at = Some(started_at.min(now));
+        let run = Run { pid: Some(pid), started_at, ..self.fresh(now, no, new, state) };
+        fx.promises = true;
+        self.record(now, run, None, fx);
+        self.granted(no)
+    }
+
+    fn fresh(&self, now: Time, no: RunNo, new: NewRun, state: RunState) -> Run {
         let (group, group_max) = new.serial.map_or((None, 0), |serial| (Some(serial.group), serial.max));
-        let run = Run {
+        Run {
             no,
             job: new.job,
             slot: 0,
             attempt: 1,
             follows: None,
             trigger: new.trigger,
-            state: state.clone(),
+            state,
             exit: None,
             pid: None,
             created_at: now,
@@ -63,12 +98,6 @@ impl World {
             terms: Terms::default(),
             notes: crate::run::Notes::default(),
             health: Health::default(),
-        };
-        fx.promises = true;
-        self.record(now, run, None, fx);
-        if matches!(state, RunState::Starting { .. }) {
-            self.give(now, no, fx);
         }
-        self.granted(no)
     }
 }

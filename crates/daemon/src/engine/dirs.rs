@@ -40,6 +40,10 @@ impl Dirs {
     pub(super) fn socket(&self, generation: u64) -> PathBuf {
         self.run.join(Dirs::socket_name(generation))
     }
+    /// Which processes were adopted, by run: not in the runtime directory, which may go while they live.
+    pub(super) fn adopted(&self) -> PathBuf {
+        self.state.join("adopted")
+    }
     pub(super) fn left(&self) -> PathBuf {
         self.state.join("left")
     }

@@ -4,6 +4,7 @@
 //! been committed. Reading needs no engine: `reader` gives a read-only connection to the ledger, and `watch` tells when
 //! there is more to read.
 
+use super::adopt::Adopt;
 use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
 use super::{Input, Probed};
@@ -213,6 +214,10 @@ pub(super) enum Call {
         reply: oneshot::Sender<Vec<Result<Accepted, Refusal>>>,
     },
     End(Ending),
+    Adopt {
+        wish: Box<Adopt>,
+        reply: Reply<Accepted>,
+    },
     Job(JobCall),
     Release {
         latch: String,
@@ -281,6 +286,11 @@ impl Handle {
     /// What the job files say now. `plan`: only says what would follow.
     pub async fn files(&self, reading: Arc<Reading>, plan: bool) -> Result<Reloaded, Refusal> {
         self.ask(|reply| Call::Job(JobCall::Files { reading, plan, reply })).await
+    }
+
+    /// A process becomes a run.
+    pub async fn adopt(&self, wish: Adopt) -> Result<Accepted, Refusal> {
+        self.ask(|reply| Call::Adopt { wish: Box::new(wish), reply }).await
     }
 
     pub async fn define(&self, job: Arc<Job>, by: String) -> Result<(), Refusal> {

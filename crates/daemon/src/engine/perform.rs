@@ -41,7 +41,8 @@ impl Engine {
     }
 
     pub(super) fn remove_spec(&self, no: RunNo) {
-        for path in [self.dirs.spec(no), self.dirs.spec_withdrawn(no), self.dirs.spec_new(no)] {
+        let adopted = self.dirs.adopted().join(no.to_string());
+        for path in [self.dirs.spec(no), self.dirs.spec_withdrawn(no), self.dirs.spec_new(no), adopted] {
             remove(&path);
         }
         if let Err(e) = crate::surroundings::clear(&self.dirs.run, no) {

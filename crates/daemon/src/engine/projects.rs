@@ -4,7 +4,7 @@
 //! that some definition in force names.
 
 use super::jobs::{Known, Wanted};
-use super::{Batch, Engine, ProjectNow, Reloaded};
+use super::{Batch, Engine, ProjectNow, Reloaded, Step};
 use kin_config::project::Project;
 use kin_core::{JobName, JobPlan, QueuePlan, Refusal, Run, StopKind, StopWhy, Wish};
 use kin_ledger::{Definition, Source};
@@ -40,7 +40,8 @@ impl Engine {
             wanted.plan.queues.push(QueuePlan::Remove(name.clone()));
             wanted.queues.insert(name.clone(), None);
         }
-        let steps = self.steps(&wanted.plan.jobs);
+        let mut steps = self.steps(&wanted.plan.jobs);
+        steps.extend(self.starts_again(project, &wanted));
         if only_plan {
             return Ok(Reloaded { applied: false, steps });
         }
@@ -56,6 +57,18 @@ impl Engine {
             batch.accepts = true;
         }
         Ok(Reloaded { applied: true, steps })
+    }
+
+    /// Services that are the same, and were stopped or have given up.
+    fn starts_again(&self, project: &Project, wanted: &Wanted) -> Vec<Step> {
+        let changes = |name: &JobName| wanted.known.iter().any(|(other, _)| other == name);
+        let is_down = |name: &JobName| {
+            self.world.standing(name).is_some_and(|standing| !standing.up || !standing.rest.is_empty())
+        };
+        let services = project.jobs.iter().filter(|(_, job)| job.life.is_service() && !job.disabled);
+        let down = services.filter(|(name, _)| !changes(name) && is_down(name));
+        down.map(|(name, _)| Step { job: name.clone(), what: "start", follows: "start".into(), keys: Vec::new() })
+            .collect()
     }
 
     /// One commit: its definitions go, and with them its services; what else runs of it is stopped.

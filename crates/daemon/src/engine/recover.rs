@@ -357,11 +357,12 @@ impl Engine {
 
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
-        let mut found = self.survivors.all();
         let pid_of = |generation: u64| self.link.pid(generation);
         let chain = self.told.map(|told| [pid_of(told.elder), pid_of(told.keeper)]).unwrap_or_default();
         self.survivors.ours_are([chain[0], chain[1], self.front]);
         self.survivors.begin_look();
+        let mut found = self.find_adopted(batch);
+        found.extend(self.survivors.all());
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()

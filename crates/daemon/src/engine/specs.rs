@@ -92,7 +92,8 @@ impl Engine {
                 | Trigger::Boot
                 | Trigger::Restart { .. }
                 | Trigger::Watch { .. }
-                | Trigger::Dependency => return None,
+                | Trigger::Dependency
+                | Trigger::Adopt { .. } => return None,
             };
             // A try before it that is not known any more: nobody knows its instant either.
             run = self.any_run(before).ok()??;

@@ -1,4 +1,5 @@
-//! Runs that outlived both keepers: nobody holds their pipes, nobody is their parent, but they live.
+//! Runs that no keeper has: those that outlived both keepers, and processes that were adopted. Nobody holds their pipes,
+//! and nobody of ours is their parent, but they live.
 //!
 //! A run lives as long as its leader does, or anybody who carries its cgroup or its environment
 //! (`kin_keeper::abandoned`). One of them is watched by pidfd; when that one is gone, it is looked who else there is.
@@ -11,6 +12,7 @@
 
 mod ladder;
 
+use super::adopt::Adopted;
 use super::dirs::Dirs;
 use super::link::Link;
 use super::slot;
@@ -21,6 +23,7 @@ use kin_keeper::sys::wait::{Corpse, ExitInfo, corpse, exit_info, has_ended, pidf
 use kin_keeper::table::{RUNNING, Slot, Snapshot, Table, flag};
 use kin_keeper::tree::{Kill, Processes, TreeRun};
 use rustix::fd::OwnedFd;
+use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -41,6 +44,8 @@ struct Survivor {
     /// Its leader, as the table said; zeros: no table did.
     pid: u32,
     ticks: u64,
+    /// The signal of its stop and the wait after it, in milliseconds: of an adopted process, which has no spec.
+    stop: Option<(u8, u64)>,
     /// There when no table has it.
     slot: Option<Box<Slot>>,
     watch: Option<Watch>,
@@ -57,6 +62,27 @@ struct Survivor {
     seen_empty: bool,
     /// How it ended; said again until it is recorded.
     ended: Option<Seen>,
+}
+
+impl Survivor {
+    fn new(id: String, generation: Option<u64>, (pid, ticks): (u32, u64)) -> Survivor {
+        Survivor {
+            id,
+            generation,
+            pid,
+            ticks,
+            stop: None,
+            slot: None,
+            look_at: None,
+            watch: None,
+            kill: Kill::default(),
+            pause: PAUSE,
+            reaped_by: None,
+            exit: None,
+            seen_empty: false,
+            ended: None,
+        }
+    }
 }
 
 /// One process of a survivor that lives.
@@ -145,24 +171,39 @@ impl Survivors {
             }
         }
         let survivor = Survivor {
-            id,
-            generation,
-            pid,
-            ticks,
-            slot: None,
             // Whoever else there is, is watched from the next look on.
             look_at: leader.is_none().then(Instant::now),
             watch: leader,
-            kill: Kill::default(),
-            pause: PAUSE,
-            reaped_by: None,
-            exit: None,
-            seen_empty: false,
-            ended: None,
+            ..Survivor::new(id, generation, (pid, ticks))
         };
         self.runs.insert(run.no, survivor);
         self.find_slot(dirs, run.no, generation);
         self.take_up(dirs, run.no);
+        Ok(Fate::Alive)
+    }
+
+    /// Watches a process that was adopted, if it is still the same one.
+    pub(super) fn adopt(&mut self, link: &mut Link, dirs: &Dirs, run: &RunId, adopted: &Adopted) -> io::Result<Fate> {
+        if let Some(survivor) = self.runs.get(&run.no) {
+            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
+        }
+        let Adopted { pid, ticks, signal, wait_ms } = *adopted;
+        let pidfd = match pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(Fate::Gone),
+            Err(e) => return Err(e),
+        };
+        if start_ticks(pid) != Some(ticks) {
+            return Ok(Fate::Gone);
+        }
+        let number = link.watch_survivor(&pidfd)?;
+        let survivor = Survivor {
+            stop: Some((signal, wait_ms)),
+            watch: Some(Watch { number, pidfd, is_leader: true }),
+            ..Survivor::new(run.to_string(), None, (pid, ticks))
+        };
+        self.runs.insert(run.no, survivor);
+        self.find_slot(dirs, run.no, None);
         Ok(Fate::Alive)
     }
 

@@ -129,6 +129,7 @@ fn trigger(trigger: &Trigger) -> ApiTrigger {
         Trigger::Retry { run } => ApiTrigger { run: Some(run.to_string()), ..of("retry") },
         Trigger::Watch { path } => ApiTrigger { path: Some(path.clone()), ..of("watch") },
         Trigger::Dependency => of("dependency"),
+        Trigger::Adopt { by } => ApiTrigger { by: Some(by.clone()), ..of("adopt") },
     }
 }
 

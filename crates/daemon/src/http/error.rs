@@ -61,8 +61,11 @@ impl From<Refusal> for Failure {
             Refusal::Ended { run, .. } | Refusal::NotStarted { run } | Refusal::LeaderEnded { run } => {
                 (Code::Refused, Some(run))
             }
-            Refusal::Overlap { live } => (Code::Refused, Some(live)),
-            Refusal::UnknownJob { .. } | Refusal::UnknownProject { .. } => (Code::NotFound, None),
+            Refusal::Overlap { live: run } | Refusal::IsRun { run, .. } => (Code::Refused, Some(run)),
+            Refusal::NotAdoptable { .. } => (Code::Refused, None),
+            Refusal::UnknownJob { .. } | Refusal::UnknownProject { .. } | Refusal::NoProcess { .. } => {
+                (Code::NotFound, None)
+            }
             Refusal::IsService { .. }
             | Refusal::NoService { .. }
             | Refusal::OfFile { .. }

@@ -13,6 +13,7 @@
 //!   slots      what the run tables say just now
 //! ```
 
+pub mod adopt;
 pub mod body;
 pub mod convert;
 pub mod doctor;

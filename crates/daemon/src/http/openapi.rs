@@ -29,6 +29,7 @@ use utoipa::openapi::{
     kin_api::job::DisableRequest,
     kin_api::job::DryRun,
     kin_api::job::Job,
+    kin_api::run::AdoptRequest,
     kin_api::job::JobList,
     kin_api::job::JobRunRequest,
     kin_api::job::Mistake,

@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::error::Failure;
-use super::{events, gate, jobs, latches, openapi, output, projects, queues, runs, server, ticks};
+use super::{adopt, events, gate, jobs, latches, openapi, output, projects, queues, runs, server, ticks};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn;
@@ -107,6 +107,15 @@ pub const ROUTES: &[Route] = &[
         asks: Asks { body: Some(("RunRequest", Need::Must)), query: &[], headers: KEY },
         says: &[said(201, "Run", "A new run."), ok("Run", "The key is known: the run of the first request.")],
         handler: || post(runs::submit),
+    },
+    Route {
+        method: Method::Post,
+        path: "/v1/adopt",
+        id: "adoptProcess",
+        summary: "Takes a process that lives already into care: it is watched, and can be stopped.",
+        asks: Asks { body: Some(("AdoptRequest", Need::Must)), query: &[], headers: KEY },
+        says: &[said(201, "Run", "A new run."), ok("Run", "The key is known: the run of the first request.")],
+        handler: || post(adopt::adopt),
     },
     Route {
         method: Method::Get,

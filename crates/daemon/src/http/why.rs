@@ -64,6 +64,7 @@ fn beginning(run: &Run) -> String {
         Trigger::Retry { run: before } => format!("is attempt {}, after run {before}", run.attempt),
         Trigger::Watch { path } => format!("came because {path} changed"),
         Trigger::Dependency => "came because another job needs it".into(),
+        Trigger::Adopt { by } => format!("is a process that {by} gave into kin's care"),
     };
     format!("{} {cause} at {}: {command}", run.id(), convert::time(run.created_at))
 }
@@ -216,7 +217,9 @@ fn running(run: &Run, slot: Option<&Snapshot>, unowned: bool, interrupted: bool,
     if interrupted {
         story.push("Its caller's interruption was passed on to it, and it goes on.".into());
     }
-    if unowned {
+    if matches!(run.trigger, Trigger::Adopt { .. }) {
+        story.push("kin did not start it: its output goes where it always went, and its exit code is known only if the kernel tells it.".into());
+    } else if unowned {
         story.push("Both keepers died at once, so nobody keeps its output, and its exit code may not be known.".into());
     }
     if slot.is_some_and(|slot| slot.flags & flag::ADOPTED != 0) {

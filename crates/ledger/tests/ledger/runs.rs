@@ -167,6 +167,7 @@ fn trigger() -> impl Strategy<Value = Trigger> {
         run.prop_map(|run| Trigger::Retry { run }),
         "\\PC{0,20}".prop_map(|path| Trigger::Watch { path }),
         Just(Trigger::Dependency),
+        "\\PC{0,20}".prop_map(|by| Trigger::Adopt { by }),
     ]
 }
 

@@ -62,8 +62,9 @@ impl Survivors {
 
     /// The signal of this rung, and its deadline; past the last one it is KILL.
     fn step_on(&mut self, dirs: &Dirs, no: RunNo, rung: u32) {
+        let (first, wait_ms) = self.runs.get(&no).and_then(|survivor| survivor.stop).unwrap_or((SIGTERM, 10_000));
         let (signal, wait_ms) = spec(dirs, no, |view| (view.stop_rung(rung as usize), view.stop_wait_ms()))
-            .unwrap_or(((rung == 0).then_some(SIGTERM), 10_000));
+            .unwrap_or(((rung == 0).then_some(first), wait_ms));
         let Some(signal) = signal else { return self.kill_stage(no) };
         let Some(slot) = self.slot(no) else { return };
         // The deadline first: whoever dies in between leaves the last rung with more time, not this one with none.
