@@ -162,13 +162,27 @@ fn the_ladder_of_a_survivor_goes_on_where_it_was_when_the_daemon_dies() {
 
 #[test]
 fn the_timeout_of_a_survivor_is_kept_from_its_start() {
+    a_timeout_is_kept(false);
+}
+
+#[test]
+fn the_timeout_of_a_survivor_without_a_table_is_kept_from_its_start() {
+    a_timeout_is_kept(true);
+}
+
+fn a_timeout_is_kept(tables_are_gone: bool) {
     let server = Server::start(KIN);
     let mut request = server.request(&["sleep", "1000"]);
     request["timeout_ms"] = 2500.into();
     let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
-    server.wait_state(&id, &["running"]);
+    let pid = server.wait_state(&id, &["running"])["pid"].as_u64().expect("a pid");
     server.kill_all();
+    if tables_are_gone {
+        std::fs::remove_dir_all(std::fs::canonicalize(server.run_dir()).expect("a directory")).expect("removed");
+    }
     server.start_again();
+    is_unowned(&server, &id);
+    assert!(procfs::gone_within(u32::try_from(pid).expect("a pid"), Duration::from_secs(20)));
     let run = server.wait_end(&id);
     assert!(matches!(run["outcome"].as_str(), Some("timed-out" | "lost")), "{run}");
     server.stop();

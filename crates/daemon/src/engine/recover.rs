@@ -30,7 +30,7 @@ use kin_ledger::Found;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 impl Engine {
     /// The first batch of an engine's life.
@@ -480,7 +480,13 @@ impl Engine {
             let mut seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
             match self.survivors.look(&mut self.link, &self.dirs, &run.id(), None) {
                 Ok(Fate::Gone) => continue,
-                Ok(Fate::Alive) => self.fact(Fact::Survivor { run: run.no, seen }, batch),
+                Ok(Fate::Alive) => {
+                    if let (Some(limit), Some(began)) = (run.timeout_ms, run.started_at) {
+                        let age = u64::try_from(self.now().0.saturating_sub(began.0)).unwrap_or(0);
+                        self.survivors.limit(run.no, Duration::from_millis(limit), Duration::from_nanos(age));
+                    }
+                    self.fact(Fact::Survivor { run: run.no, seen }, batch);
+                }
                 Ok(Fate::Ended(end)) => {
                     seen.phase = end.phase;
                     self.fact(Fact::Slot { run: run.no, seen }, batch);

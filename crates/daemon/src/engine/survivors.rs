@@ -178,7 +178,7 @@ impl Survivors {
         };
         self.runs.insert(run.no, survivor);
         self.find_slot(dirs, run.no, generation);
-        self.take_up(dirs, run.no);
+        self.take_up(run.no);
         Ok(Fate::Alive)
     }
 

@@ -21,19 +21,22 @@ const SWEEP: Duration = Duration::from_millis(100);
 
 impl Survivors {
     /// It is ours from now on: what its keepers, or an earlier daemon, had begun with it goes on.
-    pub(super) fn take_up(&mut self, dirs: &Dirs, no: RunNo) {
+    pub(super) fn take_up(&mut self, no: RunNo) {
         let Some(slot) = self.slot(no) else { return };
         match slot.stop_stage.load(Ordering::Relaxed) {
             0 => {}
             1 => self.send_rung(no),
             _ => self.look_now(no),
         }
-        let is_ours = self.runs.get(&no).is_some_and(|survivor| survivor.slot.is_some());
-        if is_ours && let Some(slot) = self.slot(no) {
-            // Nobody wrote down when it began; it is given its whole time from now.
-            let limit = spec(dirs, no, |view| view.timeout_ms()).unwrap_or(0);
-            let deadline = if limit > 0 { mono().saturating_add(limit.saturating_mul(MS)) } else { 0 };
-            slot.timeout_deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    /// No table says when its time is over: after so long, from its start on.
+    pub(in crate::engine) fn limit(&mut self, no: RunNo, limit: Duration, age: Duration) {
+        let Some(slot) = self.runs.get(&no).and_then(|survivor| survivor.slot.as_deref()) else { return };
+        // Once: what is over is not begun again.
+        if slot.t_intent.swap(1, Ordering::Relaxed) == 0 {
+            let left = u64::try_from(limit.saturating_sub(age).as_nanos()).unwrap_or(u64::MAX);
+            slot.timeout_deadline.store(mono().saturating_add(left), Ordering::Relaxed);
         }
     }
 
