@@ -152,3 +152,50 @@ fn a_limit_that_cannot_be_kept_is_refused_or_said() {
     server.shutdown();
     not_run("a run that is killed for its memory: no memory controller in cgroup v2 is delegated here");
 }
+
+/// Whoever tidies up takes names away: they are there again, and a run finds its credentials.
+#[test]
+fn what_a_run_has_in_the_runtime_directory_is_made_again() {
+    let server = testkit::server::Options::new(KIN).prepare();
+    let secret = server.home().join("secret");
+    std::fs::write(&secret, "hush\n").expect("writes");
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("owner-only");
+    let guest = guest_path();
+    server.write_jobs(&format!(
+        "[web]\nexec = ['sleep', '1000']\nrestart = 'always'\ncredentials = {{ key = '{}' }}\n\
+         [late]\nexec = ['{}', 'notify', 'file=$HOME/$KIN_RUN_ID']\nrestart = 'always'\nready = {{ notify = true, within = '1h' }}\n",
+        secret.display(),
+        guest.display()
+    ));
+    server.start_again();
+    let (web, late) = (server.running("web", 1).remove(0), server.running("late", 1).remove(0));
+    let key = server.run_dir().join("credentials").join(id(&web)).join("key");
+    assert_eq!(std::fs::read_to_string(&key).expect("a credential"), "hush\n");
+    for dir in ["credentials", "ready"] {
+        std::fs::remove_dir_all(server.run_dir().join(dir)).expect("taken away");
+        eventually("it is there again", DEADLINE, || server.run_dir().join(dir).is_dir().then_some(()));
+    }
+    eventually("the credential is there again", DEADLINE, || {
+        std::fs::read_to_string(&key).is_ok_and(|text| text == "hush\n").then_some(())
+    });
+    // Its word is written down, and outlives the daemon that heard it.
+    std::fs::write(server.home().join(id(&late)), "READY=1\n").expect("writes");
+    server.job_when("late", "is ready", |job| job["state"] == "ready");
+    let no = id(&late).rsplit('-').next().expect("its number");
+    let word = server.run_dir().join("ready").join(format!("{no}.word"));
+    assert_eq!(std::fs::read_to_string(word).expect("its word"), "\n");
+    assert_eq!((server.running("web", 1), server.running("late", 1)[0]["id"].clone()), (vec![web], late["id"].clone()));
+    server.shutdown();
+}
+
+#[test]
+fn a_server_that_ends_does_with_its_runs_what_the_settings_say() {
+    let server =
+        Server::with_jobs(KIN, "[kin]\non_exit = 'stop'\n[web]\nexec = ['sleep', '1000']\nrestart = 'always'\n");
+    let run = server.running("web", 1).remove(0);
+    let pid = u32::try_from(run["pid"].as_u64().expect("a pid")).expect("a pid");
+    let said = server.command().args(["shutdown", "--wait"]).output().expect("ends");
+    assert!(String::from_utf8_lossy(&said.stdout).contains(&format!("{}  stopping", id(&run))), "{said:?}");
+    assert!(testkit::procfs::gone_within(pid, DEADLINE));
+    server.assert_gone(DEADLINE);
+}

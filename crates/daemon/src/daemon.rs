@@ -356,7 +356,8 @@ fn listen(run: &Path) -> io::Result<OwnedFd> {
 
 fn prepare(place: &Place) -> io::Result<()> {
     std::fs::remove_file(place.run.join(CLOSED)).or_else(gone_is_fine)?;
-    for dir in [place.run.join("spec"), place.state.join("logs")] {
+    let runtime = ["spec", "ready", "credentials"].map(|dir| place.run.join(dir));
+    for dir in runtime.into_iter().chain([place.state.join("logs")]) {
         match rustix::fs::mkdir(&dir, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}
             Err(e) => return Err(e.into()),

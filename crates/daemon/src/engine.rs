@@ -751,6 +751,10 @@ impl Engine {
         for path in &batch.read {
             perform::remove(path);
         }
+        // After its mark is gone: what vanishes from here on leaves another.
+        if batch.read.iter().any(|path| path.ends_with(kin_keeper::MADE_AGAIN)) {
+            self.restore_runs();
+        }
         let watching = batch.boots || !fx.standings.is_empty() || !fx.defined.is_empty();
         let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
         let probes = batch.boots || probed::may_differ(&fx);

@@ -22,6 +22,9 @@ pub(crate) struct Lost {
     keeper: bool,
 }
 
+/// What the daemon keeps there; it fills them again.
+const DIRS: [&str; 3] = ["spec", "ready", "credentials"];
+
 /// Left in a directory that was made again, for the daemon, who tells it and takes it away.
 pub const MADE_AGAIN: &str = "again";
 
@@ -89,7 +92,7 @@ impl Keeper {
     }
 
     fn place_is_whole(&self) -> bool {
-        ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper", "spec"].iter().all(|name| self.is_there(name))
+        ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper"].iter().chain(&DIRS).all(|name| self.is_there(name))
             && self.place.is_same()
             && self.generations.iter().flatten().all(|generation| {
                 // Followed: a table that has lost its name is linked to a descriptor, and that one's owner may be dead.
@@ -101,8 +104,11 @@ impl Keeper {
     /// Makes whatever is missing; may be called again after it failed half way.
     fn make_place_again(&mut self, lost: &mut Lost) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.place.run)?;
+        for dir in DIRS {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join(dir))?;
+        }
+        // Last: whoever reads it finds the others.
         std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join("spec"))?;
         if !self.place.is_same() {
             self.place.reopen()?;
             lost.keeper = true;

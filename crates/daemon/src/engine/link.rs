@@ -328,10 +328,11 @@ fn hear(ear: &Ear, number: u64, flags: EventFlags, heard: &mut Vec<Heard>) {
             let mut reader = inotify::Reader::new(&ear.names, &mut space);
             let mut news = false;
             while let Ok(event) = reader.next() {
-                news |= event
-                    .file_name()
-                    .and_then(|name| name.to_str().ok())
-                    .is_some_and(|name| matches!(dirs::parse(Path::new(name)), Some(dirs::Name::Socket(_))));
+                let is_news = |name: &str| {
+                    let socket = matches!(dirs::parse(Path::new(name)), Some(dirs::Name::Socket(_)));
+                    socket || name == kin_keeper::MADE_AGAIN
+                };
+                news |= event.file_name().and_then(|name| name.to_str().ok()).is_some_and(is_news);
             }
             if news {
                 heard.push(Heard::Names);

@@ -243,6 +243,23 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
     Ok(Made { spec, checks, port, sockets, warnings })
 }
 
+/// What a run that lives had in the runtime directory, if its names are gone: its credentials, as their files are now, and
+/// the place of its word.
+pub fn restore(job: &Job, id: &RunId, server: &Server) -> Makes<()> {
+    let around = &job.around;
+    let place = credentials::place(server, id);
+    if !around.credentials.is_empty() && !place.exists() {
+        let person = server.people.person(around.user.as_deref(), around.group.as_deref(), server.uid, server.gid)?;
+        let owner = person.map_or((server.uid, server.gid), |person| (person.uid, person.gid));
+        credentials::copy(&place, &around.credentials, owner, server.uid)?;
+    }
+    let by = job.life.ready.as_ref().map(|ready| &ready.by);
+    if matches!(by, Some(Check::Fd(_) | Check::Notify)) && !ready_path(&server.run, id.no).exists() {
+        ready_file(&server.run, id)?;
+    }
+    Ok(())
+}
+
 /// Where a run of this job begins: of no run in particular.
 pub fn directory_of(job: &Job, server: &Server) -> Makes<PathBuf> {
     let id = RunId { job: job.name.clone(), no: RunNo::LAST };

@@ -27,7 +27,7 @@ pub struct People {
 pub(super) struct Person {
     pub(super) name: String,
     pub(super) uid: u32,
-    gid: u32,
+    pub(super) gid: u32,
     groups: Vec<u32>,
     pub(super) home: String,
     pub(super) shell: String,

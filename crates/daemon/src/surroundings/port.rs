@@ -7,6 +7,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 
+/// Each finds one at random; so many are not all somebody else's.
+const LOOKS: usize = 256;
+
 pub(super) fn from(first: u16, slot: u32) -> Makes<u16> {
     let port = u32::from(first).checked_add(slot).and_then(|port| u16::try_from(port).ok()).filter(|port| *port != 0);
     port.ok_or_else(|| Unmakeable::defined(format!("port {first} and slot {slot} together are no port (1 to 65535)")))
@@ -23,29 +26,20 @@ pub(super) fn auto(before: Option<u16>, given: &BTreeSet<u16>) -> Makes<u16> {
         errno: e.raw_os_error().unwrap_or(Errno::ADDRNOTAVAIL.raw_os_error()),
         message: format!("port = \"auto\": no port is free: {e}"),
     };
-    let found = first_other(given, || {
+    // Held while others are looked for, so that none is found twice.
+    let mut held = Vec::new();
+    while held.len() < LOOKS {
         // Bound on every address, of both kinds where there are both.
         let any =
-            TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
-        Ok((any.local_addr()?.port(), any))
-    });
-    match found.map_err(|e| none(&e))? {
-        Some(port) => Ok(port),
-        None => Err(none(&io::Error::from(io::ErrorKind::AddrNotAvailable))),
-    }
-}
-
-/// What is found is held while others are looked for, so that none is found twice.
-fn first_other<T>(given: &BTreeSet<u16>, mut find: impl FnMut() -> io::Result<(u16, T)>) -> io::Result<Option<u16>> {
-    let mut held = Vec::new();
-    while held.len() <= given.len() {
-        let (port, holds_it) = find()?;
+            TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)).or_else(|_| TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)));
+        let listener = any.map_err(|e| none(&e))?;
+        let port = listener.local_addr().map_err(|e| none(&e))?.port();
         if !given.contains(&port) {
-            return Ok(Some(port));
+            return Ok(port);
         }
-        held.push(holds_it);
+        held.push(listener);
     }
-    Ok(None)
+    Err(none(&io::Error::from(io::ErrorKind::AddrNotAvailable)))
 }
 
 #[cfg(test)]
@@ -69,11 +63,11 @@ mod tests {
 
     #[test]
     fn a_port_that_was_given_away_is_not_found() {
-        let given = BTreeSet::from([5, 6]);
-        let mut free = [5, 6, 7].into_iter();
-        let mut find = || free.next().map(|port| (port, ())).ok_or(io::Error::from(io::ErrorKind::AddrInUse));
-        assert_eq!(first_other(&given, &mut find).expect("found"), Some(7));
-        find().expect_err("all are taken");
-        assert_eq!(first_other(&given, || Ok((5, ()))).expect("found"), None, "it is not looked for without an end");
+        let mut given = BTreeSet::new();
+        for _ in 0..200 {
+            assert!(given.insert(auto(None, &given).expect("a port")), "found twice");
+        }
+        let all: BTreeSet<u16> = (1..=u16::MAX).collect();
+        assert_eq!(auto(None, &all).map_err(|why| why.step), Err(SpawnStep::Spec));
     }
 }

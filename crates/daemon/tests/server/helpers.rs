@@ -341,7 +341,7 @@ async fn a_newline_on_the_descriptor_it_was_promised_is_found_in_the_file() {
     assert_eq!(refused, HelperEnd::SpawnFailed { step: SpawnStep::Stdio, errno: 2 }, "nobody has made the file");
     let no = helpers.number();
     let word = surroundings::ready_path(&server.run(), no);
-    std::fs::create_dir(word.parent().expect("a directory")).expect("made");
+    std::fs::create_dir_all(word.parent().expect("a directory")).expect("made");
     std::fs::write(&word, "").expect("made");
     assert_eq!(helpers.run(no, &spec).await.expect("told"), HelperEnd::Code(0));
     assert_eq!(std::fs::read_to_string(&word).expect("written"), "ready\n");

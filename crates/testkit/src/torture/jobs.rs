@@ -2,7 +2,7 @@
 //! command; all in use while processes of kin die.
 //!
 //! Each run says in one file when it begins and when it is about to end, by one append each. So the file is one true order
-//! of all of them, and what must never be is read off it ([`told`]): a slot with two runs, a service with more than its
+//! of all of them, and what must never be is read off it: a slot with two runs, a service with more than its
 //! instances, a queue with more than its slots, a run that began twice. What must have happened is asked of kin: every run
 //! that was accepted ended as it was to, and each step of a chain followed once.
 
