@@ -98,7 +98,7 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     match (job.kind.as_str(), job.up, job.runs.len()) {
         ("service", true, n) => said.push(format!("It is to be up, with {}; {n} live.", instances(job.instances))),
         ("service", false, _) => {
-            said.push(format!("It was stopped. `kin start {name}` starts it, and keeps it running."))
+            said.push(format!("It was stopped. `kin start {name}` starts it, and keeps it running."));
         }
         (_, _, 0) => said.push("It has no runs now.".into()),
         (_, _, 1) => said.push("One run of it lives.".into()),
