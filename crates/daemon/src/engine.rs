@@ -189,7 +189,6 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         told: None,
         front: None,
         survivors: Survivors::default(),
-        adoptions: adopt::Adoptions::default(),
         sender,
         inputs,
         committed,
@@ -269,7 +268,6 @@ struct Engine {
     /// The front that is attached to the elder.
     front: Option<u32>,
     survivors: Survivors,
-    adoptions: adopt::Adoptions,
     inputs: mpsc::Receiver<Input>,
     /// For those who work for us.
     sender: mpsc::Sender<Input>,
@@ -423,7 +421,7 @@ impl Engine {
         }
         let pending = [self.stalled, self.room_at, self.chain_at, self.due_at()];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
-        let wake = pending.into_iter().chain(others).chain([self.adoptions.wake_at()]);
+        let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
             Some(at) => match self.inputs.recv_timeout(at.saturating_duration_since(Instant::now())) {

@@ -255,7 +255,6 @@ impl Engine {
     /// Somebody has it who can be told.
     fn is_within_reach(&self, no: RunNo) -> bool {
         self.survivors.has(no)
-            || self.adoptions.has(no)
             || self
                 .tables
                 .find(no, |generation| self.link.is_connected(generation))

@@ -65,10 +65,6 @@ impl Engine {
                         out.entry(generation).or_default().push(Ask::Start { run: run.get() }.encode());
                     }
                 }
-                Act::Stop { run, kind } if self.adoptions.has(run) => self.adoptions.stop(run, kind),
-                Act::Signal { run, signal, leader_only } if self.adoptions.has(run) => {
-                    self.adoptions.signal(run, signal, leader_only);
-                }
                 Act::Stop { run, kind } => {
                     if self.survivors.has(run) {
                         self.survivors.stop(&self.dirs, run, kind);
@@ -95,7 +91,6 @@ impl Engine {
                 Act::RemoveSpec { run } => {
                     self.remove_spec(run);
                     self.remove_given(run);
-                    self.adoptions.forget(&mut self.link, run);
                     self.blocked.remove(&run);
                     if self.survivors.forget(run) {
                         // Its table may hold nothing more.

@@ -18,7 +18,7 @@
 use super::chain::Told;
 use super::link::{Connect, Heard};
 use super::survivors::Fate;
-use super::{AGAIN, Batch, Ended, Engine, Upgrade, adopt, perform, rebuild, slot};
+use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
 use kin_core::{
     Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
 };
@@ -55,9 +55,6 @@ impl Engine {
                 Heard::Names => self.look = true,
                 Heard::Survivor { number } => {
                     let now = self.now();
-                    if let Some((run, close)) = self.adoptions.spoke(&mut self.link, number, now) {
-                        self.fact(adopt::over(run, close), batch);
-                    }
                     if let Some((run, close)) = self.survivors.spoke(&mut self.link, number, now) {
                         self.fact(Fact::SurvivorGone { run, close }, batch);
                     }
@@ -200,9 +197,6 @@ impl Engine {
         for (run, close) in self.survivors.times(&self.dirs, &mut self.link, now) {
             self.fact(Fact::SurvivorGone { run, close }, batch);
         }
-        for (run, close) in self.adoptions.times(&mut self.link, now) {
-            self.fact(adopt::over(run, close), batch);
-        }
         if self.reserve.is_due() {
             // Full or not, what follows from it has been done.
             let _known = self.has_room().is_ok();
@@ -344,7 +338,8 @@ impl Engine {
 
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
-        let mut found = self.survivors.all();
+        let mut found = self.find_adopted(batch);
+        found.extend(self.survivors.all());
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()
@@ -380,7 +375,6 @@ impl Engine {
                 self.tables.forget(generation);
             }
         }
-        found.extend(self.find_adopted(batch));
         found
     }
 

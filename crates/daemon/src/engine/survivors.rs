@@ -1,8 +1,10 @@
-//! Runs that outlived both keepers: nobody holds their pipes, nobody is their parent, but they live.
+//! Runs that no keeper has: those that outlived both keepers, and processes that were adopted. Nobody holds their pipes,
+//! and nobody of ours is their parent, but they live.
 //!
 //! Each is watched by pidfd. While it lives it counts as any other run, and a stop works on it; when it is gone, the
 //! kernel may still say how (from 6.15 on), else nobody knows and the run is lost.
 
+use super::adopt::Adopted;
 use super::dirs::Dirs;
 use super::link::Link;
 use super::slot;
@@ -20,6 +22,8 @@ const SIGTERM: u8 = 15;
 const SIGKILL: i32 = 9;
 /// How long a survivor's zombie may wait for somebody to reap it before it is looked at again.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// So long its parent is waited for; one that never reaps keeps no run alive.
+const REAP_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Survivor {
@@ -29,12 +33,16 @@ struct Survivor {
     pid: u32,
     ticks: u64,
     flags: u32,
+    /// Its stop signal and the wait after it, where no spec says them.
+    ladder: Option<(u8, u64)>,
     /// When its time is over; its keepers, who would have seen to that, are dead.
     timeout_at: Option<Instant>,
     /// When the ladder comes to KILL.
     kill_at: Option<Instant>,
     /// It is dead, and not yet reaped.
     look_at: Option<Instant>,
+    /// Since when.
+    dead_since: Option<Instant>,
     /// How it ended; said again until it is recorded.
     close: Option<Close>,
 }
@@ -92,13 +100,53 @@ impl Survivors {
             pid: s.pid,
             ticks,
             flags: s.flags,
+            ladder: None,
             timeout_at: None,
             kill_at: None,
             look_at: None,
+            dead_since: None,
             close: None,
         };
         self.runs.insert(no, survivor);
         Ok(Fate::Alive)
+    }
+
+    /// Watches a process that was adopted, if it is still the same one.
+    pub(super) fn adopt(&mut self, link: &mut Link, no: RunNo, adopted: &Adopted) -> io::Result<bool> {
+        if self.runs.contains_key(&no) {
+            return Ok(true);
+        }
+        let Adopted { pid, ticks, signal, wait_ms } = *adopted;
+        let pidfd = match pidfd_open(pid) {
+            Ok(pidfd) => pidfd,
+            Err(e) if e.raw_os_error() == Some(rustix::io::Errno::SRCH.raw_os_error()) => return Ok(false),
+            Err(e) => return Err(e),
+        };
+        if start_ticks(pid) != Some(ticks) {
+            return Ok(false);
+        }
+        let number = link.watch_survivor(&pidfd)?;
+        let survivor = Survivor {
+            generation: 0,
+            number,
+            pidfd,
+            pid,
+            ticks,
+            flags: 0,
+            ladder: Some((signal, wait_ms)),
+            timeout_at: None,
+            kill_at: None,
+            look_at: None,
+            dead_since: None,
+            close: None,
+        };
+        self.runs.insert(no, survivor);
+        Ok(true)
+    }
+
+    /// How it ended, if it was watched until then.
+    pub(super) fn close_of(&self, no: RunNo) -> Option<Close> {
+        self.runs.get(&no).and_then(|survivor| survivor.close.clone())
     }
 
     /// Its keepers are dead, and with them the clock of its timeout: it is ours now.
@@ -122,7 +170,9 @@ impl Survivors {
         let how = match exit_info(&survivor.pidfd) {
             Some(info) => slot::exit(info.code, info.status).map_or(How::Unknown, How::Exit),
             // Dead, but its parent has not taken its exit yet; only then will the kernel tell us.
-            None if start_ticks(survivor.pid) == Some(survivor.ticks) => {
+            None if start_ticks(survivor.pid) == Some(survivor.ticks)
+                && survivor.dead_since.get_or_insert_with(Instant::now).elapsed() < REAP_MAX =>
+            {
                 survivor.look_at = Some(Instant::now() + LOOK_AGAIN);
                 return None;
             }
@@ -151,7 +201,7 @@ impl Survivors {
             StopKind::Kill => survivor.signal(SIGKILL),
             StopKind::Ladder if survivor.kill_at.is_some() => {}
             StopKind::Ladder => {
-                let (signal, wait_ms) = ladder(dirs, no);
+                let (signal, wait_ms) = survivor.ladder.unwrap_or_else(|| ladder(dirs, no));
                 survivor.signal(i32::from(signal));
                 survivor.kill_at = Some(Instant::now() + Duration::from_millis(wait_ms));
             }
