@@ -9,9 +9,12 @@ use kin_api::project::{Down, Project, ProjectList, Up, UpRequest};
 impl Client {
     /// The projects that are up, of a server that runs already; where there is none, none is.
     pub async fn projects(&self) -> Result<Vec<Project>, Error> {
-        match self.inner.call(&Ask::get("/v1/projects").of_the_running()).await {
-            Ok(answer) => Ok(answer.json::<ProjectList>()?.projects),
+        let answer = self.inner.call(&Ask::get("/v1/projects").of_the_running()).await;
+        match answer.and_then(|answer| answer.json::<ProjectList>()) {
+            Ok(list) => Ok(list.projects),
             Err(Error::NoServer { .. }) => Ok(Vec::new()),
+            // An older server.
+            Err(error) if error.is_not_found() => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }

@@ -76,6 +76,29 @@ fn a_run_is_given_to_the_keeper_in_the_commit_that_accepts_it() {
 }
 
 #[test]
+fn a_process_that_is_adopted_runs_once_and_is_no_keepers() {
+    let mut world = World::load("boot".to_string(), Mint::after(100), []);
+    fact(&mut world, settled(3));
+    let adopt = |n: u64, started_at: Time| Wish::Adopt { no: no(n), new: Box::new(new_run()), pid: 7, started_at };
+    let (answer, fx) = wish(&mut world, adopt(1, Time(99)));
+    assert!(matches!(answer, Ok(Granted::Run(_))), "{answer:?}");
+    let run = &fx.changed[&no(1)];
+    assert_eq!(run.state, RunState::Running { unowned: true, interrupted: false });
+    // Nobody is asked to start it, and it did not begin after now.
+    assert_eq!((run.pid, run.started_at, fx.acts.len(), fx.promises), (Some(7), Some(Time(5)), 0, true));
+    let (answer, fx) = wish(&mut world, adopt(2, Time(1)));
+    assert_eq!(answer, Err(Refusal::IsRun { pid: 7, run: world.get(no(1)).expect("lives").id() }));
+    assert!(fx.changed.is_empty());
+    // It is found again after each death, which is no news.
+    let fx = fact(&mut world, Fact::Survivor { run: no(1), seen: Seen { pid: Some(7), ..Seen::bare(Phase::Running) } });
+    assert!(fx.changed.is_empty() && fx.events.is_empty(), "{fx:?}");
+    fact(&mut world, Fact::Settled(Settled { keeper: Some(3), found: [no(1)].into(), ..Settled::default() }));
+    let fx = fact(&mut world, Fact::Slot { run: no(1), seen: exited(7) });
+    assert_eq!(fx.changed[&no(1)].outcome().expect("ended").to_string(), "failed(7)");
+    assert!(wish(&mut world, adopt(3, Time(1))).0.is_ok(), "the number is free again");
+}
+
+#[test]
 fn overlap_names_the_run_that_lives() {
     let mut world = World::load("boot".to_string(), Mint::after(100), []);
     submit(&mut world, 1, new_run());
