@@ -290,10 +290,10 @@ fn what_cannot_be_a_project_is_said_and_changes_nothing() {
     let dir = project(&server, "shop", SHOP);
     kin(&server, &dir, &["up", "-d"]).expect(0);
     let web = pid(&server, &dir, "shop.web");
-    let wrong = format!("[kin]\nlisten = ['127.0.0.1:1']\n{}", SHOP.replace("needs", "neds"));
+    let wrong = format!("[kin]\ndurability = 'fast'\n{}", SHOP.replace("needs", "neds"));
     std::fs::write(dir.join("kin.toml"), wrong).expect("writes");
     let said = kin(&server, &dir, &["up", "-d"]).expect(2).err;
-    assert!(said.contains("'kin.listen' is a setting of the server, and this is the file of a project"), "{said}");
+    assert!(said.contains("'kin.durability' is a setting of the server, and this is the file of a project"), "{said}");
     assert!(said.contains("unknown key 'neds', did you mean 'needs'?"), "{said}");
     assert!(said.contains("^^^^") && said.ends_with("2 mistakes, nothing was changed\n"), "{said}");
     assert_eq!(pid(&server, &dir, "shop.web"), web);
