@@ -40,7 +40,7 @@ pub(crate) struct UpArgs {
     /// This file.
     #[arg(long, short = 'f', value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The project's name; else what [kin] project says, or the name of the file's directory.
+    /// The project's name; else what its file says as `project`, or the name of the file's directory.
     #[arg(long, short = 'p', value_name = "NAME")]
     project: Option<String>,
     /// Follow nothing.
