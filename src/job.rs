@@ -67,7 +67,9 @@ pub(crate) fn no_such<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> F
     let names: Vec<&str> = names.collect();
     let hint = match guess::nearest(word, names.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
-        None if names.is_empty() => "no job is defined: kin edit writes one, kin check says what is wrong with a file".into(),
+        None if names.is_empty() => {
+            "no job is defined: kin edit writes one, kin check says what is wrong with a file".into()
+        }
         None => "kin list shows them, kin check says what is wrong with a file".into(),
     };
     let message = if is_name(word) { format!("there is no job {word:?}") } else { format!("no job matches {word:?}") };
@@ -219,8 +221,14 @@ mod tests {
         };
         let said = hint("bakcup", &["web", "backup"]);
         assert_eq!(said, ("there is no job \"bakcup\"".into(), "did you mean backup?".into()));
-        assert_eq!(hint("x*", &["web"]), ("no job matches \"x*\"".into(), "kin list shows them, kin check says what is wrong with a file".into()));
-        assert_eq!(hint("web", &[]).1, "no job is defined: kin edit writes one, kin check says what is wrong with a file");
+        assert_eq!(
+            hint("x*", &["web"]),
+            ("no job matches \"x*\"".into(), "kin list shows them, kin check says what is wrong with a file".into())
+        );
+        assert_eq!(
+            hint("web", &[]).1,
+            "no job is defined: kin edit writes one, kin check says what is wrong with a file"
+        );
     }
 
     #[test]
