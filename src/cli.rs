@@ -3,7 +3,7 @@
 use crate::commands::{
     adopt, check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen,
     log, man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail,
-    up, upgrade, wait, why, with_client,
+    token, up, upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -83,6 +83,7 @@ const TEMPLATE: &str = "\
   shutdown       end the server; runs go on unless told otherwise
   upgrade        replace the server in place; runs notice nothing
   doctor         how the server is, and what to do about it
+  token          what opens the API on TCP, where it is offered
 
 \x1b[1mShell\x1b[0m
   completions    verbs and options, for bash, zsh, fish, ...
@@ -109,6 +110,7 @@ enum Verb {
     Check(check::CheckArgs),
     Reload(reload::ReloadArgs),
     Config(config::ConfigArgs),
+    Token(token::TokenArgs),
     Up(up::UpArgs),
     Down(down::DownArgs),
     Exec(exec::ExecArgs),
@@ -173,6 +175,7 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         Ok(Cli { verb: Verb::Edit(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Check(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Config(args) }) => report::exit(args.run(&Screen::of_process())),
+        Ok(Cli { verb: Verb::Token(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb }) => {
             let result = kin_client::block_on(perform(verb));
             report::exit(result.unwrap_or_else(|source| Err(Failure::System { what: "could not begin", source })))
@@ -235,7 +238,8 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         | Verb::Cron(_)
         | Verb::Edit(_)
         | Verb::Check(_)
-        | Verb::Config(_) => Err(Failure::usage("it asks no server")),
+        | Verb::Config(_)
+        | Verb::Token(_) => Err(Failure::usage("it asks no server")),
         Verb::Shutdown(args) => args.run(&face).await,
         Verb::Upgrade(args) => args.run(&face).await,
         Verb::Doctor(args) => args.run(&face).await,

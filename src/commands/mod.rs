@@ -32,6 +32,7 @@ pub(crate) mod signal;
 pub(crate) mod start;
 pub(crate) mod stop;
 pub(crate) mod tail;
+pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod upgrade;
 pub(crate) mod wait;

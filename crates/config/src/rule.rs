@@ -95,8 +95,19 @@ fn address(text: &str) -> Vec<Wrong> {
     wrong(host.len() + 1, format!("'{port}' is no port"))
 }
 
+/// Of this machine alone: whatever goes further needs TLS.
 fn listen_address(text: &str) -> Vec<Wrong> {
-    if text.parse::<u16>().is_ok() { Vec::new() } else { address(text) }
+    let port = if text.contains(':') { text.rfind(':').map_or(0, |colon| colon + 1) } else { 0 };
+    if !text[port..].parse::<u16>().is_ok_and(|n| n > 0) {
+        return wrong(port, format!("'{}' is no port; write \"127.0.0.1:7070\" or \"7070\"", &text[port..]));
+    }
+    match crate::settings::loopback(text) {
+        Some(_) => Vec::new(),
+        None => wrong(
+            0,
+            "kin listens on 127.0.0.1, [::1] and localhost alone, for it speaks no TLS; from elsewhere reach it by `ssh -L`, or through a proxy that does",
+        ),
+    }
 }
 
 fn schedule(text: &str) -> Vec<Wrong> {

@@ -6,12 +6,13 @@ use crate::key::Table;
 use crate::keys::kin::{CALENDAR, CALENDARS, KIN, QUEUE, QUEUES};
 use crate::mistake::{Code, Mistake, Report, Spot};
 use crate::read::{self, Reader};
-use crate::settings::{self, Calendar, Settings};
+use crate::settings::{self, Calendar, Listen, Settings, loopback};
 use crate::source::Source;
 use crate::tree::{self, Entry, Tree, Value};
 use kin_core::JobName;
 use kin_core::job::{Job, Queue};
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 pub const SETTINGS: &str = "kin";
@@ -41,10 +42,6 @@ pub struct Input {
     /// What is wrong with it before it is read: who may write it, what is not text in it.
     pub mistakes: Vec<Mistake>,
 }
-
-/// Settings that nothing follows from, and what there is instead.
-const NOT_YET: [(&str, &str); 1] =
-    [("listen", "the API is offered on the socket of the user alone, `kin config path` names its home")];
 
 impl Set {
     /// Reads all texts. They are taken in the order of their directories, then in the given one.
@@ -166,9 +163,8 @@ impl Set {
                 continue;
             }
             one.key.kind.read(&mut r, &one.entry.tree, &mut self.settings);
-            if let Some((_, instead)) = NOT_YET.iter().find(|(key, _)| *key == one.key.name) {
-                let message = format!("'{SETTINGS}.{}' is understood, and this kin does not act on it", one.key.name);
-                r.say(&one.entry.at, Mistake::warning(Code::Conflict, message).help(*instead));
+            if one.key.name == "listen" {
+                doors(&mut r, &one.entry.at, &self.settings.listen);
             }
         }
         for table in named {
@@ -247,6 +243,20 @@ fn once(all: &mut BTreeMap<String, Spot>, r: &mut Reader<'_>, path: &str, entry:
     }
     all.insert(path.into(), Spot { source, span: entry.at.clone() });
     true
+}
+
+/// What one place cannot tell of itself.
+fn doors(r: &mut Reader<'_>, at: &Range<usize>, listen: &[Listen]) {
+    for (n, one) in listen.iter().enumerate() {
+        if let Some(dialect) = &one.dialect {
+            let message = format!("nothing will listen on {}: this kin does not speak '{dialect}'", one.address);
+            r.say(at, Mistake::warning(Code::Conflict, message).help("without `dialect` it is kin's own API"));
+        }
+        let taken = |other: &Listen| loopback(&other.address) == loopback(&one.address);
+        if loopback(&one.address).is_some() && listen.iter().take(n).any(taken) {
+            r.say(at, Mistake::error(Code::Conflict, format!("{} is listened on twice", one.address)));
+        }
+    }
 }
 
 fn record<T>(r: &mut Reader<'_>, path: &str, table: &Table<T>, entry: &Entry, entries: &[Entry], mut to: T) -> T {

@@ -2,6 +2,8 @@
 
 use kin_core::job::{Millis, Queue};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -23,6 +25,28 @@ pub struct Listen {
     pub address: String,
     pub dialect: Option<String>,
     pub token_file: Option<String>,
+}
+
+impl Listen {
+    /// `None`: another tool's API, which this kin does not speak.
+    pub fn native(&self) -> Option<SocketAddr> {
+        if self.dialect.is_some() { None } else { loopback(&self.address) }
+    }
+
+    /// The file whose content opens it. A relative one is beside the job files.
+    pub fn token_file(&self, config: &Path, state: &Path) -> PathBuf {
+        self.token_file.as_ref().map_or_else(|| state.join("token"), |file| config.join(file))
+    }
+}
+
+/// `7070`, `127.0.0.1:7070`, `[::1]:7070`, `localhost:7070`: an address that nobody reaches from another machine.
+pub(crate) fn loopback(text: &str) -> Option<SocketAddr> {
+    let here = |port: &str| Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port.parse().ok()?));
+    match text.strip_prefix("localhost:") {
+        Some(port) => here(port),
+        None if !text.contains(':') => here(text),
+        None => text.parse::<SocketAddr>().ok().filter(|address| address.ip().is_loopback()),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

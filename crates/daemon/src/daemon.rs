@@ -12,6 +12,8 @@ use crate::front::{CLOSED, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
+use crate::http::serve::Entrance;
+use crate::http::tcp::{self, Opened, TcpDoor};
 use crate::http::{self, Door};
 use crate::jobfiles::JobFiles;
 use crate::place::Place;
@@ -21,6 +23,7 @@ use crate::stopping;
 use crate::surroundings::Server;
 use crate::watching;
 use crate::{apply, clock, zonefiles};
+use futures_util::future::join_all;
 use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
@@ -153,9 +156,10 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         .build()
         .map_err(at("starting the runtime"))?;
     let settings = settings();
+    let doors = doors(place, &settings);
     let elder = kept().map_err(at("keeping the listening socket"))?;
     let started = engine::start(config(args, &settings, elder))?;
-    let ended = runtime.block_on(serve(place, &settings, listener, notify, started))?;
+    let ended = runtime.block_on(serve(place, &settings, (listener, doors), notify, started))?;
     runtime.shutdown_background();
     match ended {
         Ended::Shutdown => {
@@ -171,7 +175,7 @@ fn run(args: &Args) -> Result<(), DaemonError> {
 async fn serve(
     place: &Place,
     settings: &Settings,
-    listener: OwnedFd,
+    (listener, (tcp, opened)): (OwnedFd, (Vec<TcpDoor>, Vec<Opened>)),
     notify: Option<OwnedFd>,
     started: Started,
 ) -> Result<Ended, DaemonError> {
@@ -196,7 +200,8 @@ async fn serve(
         // It was said when the settings were read.
         Err(_) => None,
     };
-    let door = Door::new(handle, about(place, settings, &found), files).map_err(at("watching the logs"))?;
+    let about = About { doors: opened, ..about(place, settings, &found) };
+    let door = Door::new(handle, about, files).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
     let uid = rustix::process::geteuid().as_raw();
     let wait = async {
@@ -204,13 +209,29 @@ async fn serve(
         stop.send_replace(true);
         ended
     };
-    let serve = http::serve::serve(&listener, http::router(door), uid, stopped);
-    let (ended, ()) = tokio::join!(wait, serve);
+    let tcp = tcp.into_iter().map(Entrance::tcp).collect::<io::Result<Vec<_>>>().map_err(at("listening on TCP"))?;
+    let entrances = std::iter::once(Entrance::User { listener, uid }).chain(tcp);
+    let router = http::router(door);
+    let serve = entrances.map(|entrance| http::serve::serve(entrance, router.clone(), stopped.clone()));
+    let (ended, _) = tokio::join!(wait, join_all(serve));
     Ok(ended)
 }
 
 async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
     ended.await.unwrap_or_else(|_| Ended::Failed { why: "its thread is gone".into() })
+}
+
+/// A door that cannot be opened ends no server: its runs are worth more than its visitors.
+fn doors(place: &Place, settings: &Settings) -> (Vec<TcpDoor>, Vec<Opened>) {
+    let Ok(home) = Home::of_process(rustix::process::geteuid().is_root()) else { return Default::default() };
+    let config = home.config.first().unwrap_or(&place.state);
+    let (doors, opened) = tcp::open(settings, config, &place.state);
+    for one in &opened {
+        if let Err(why) = &one.token {
+            crate::say!("kin: nothing listens on {}: {why}", one.address);
+        }
+    }
+    (doors, opened)
 }
 
 /// What `[kin]` says. A file with mistakes does not count, and a server serves all the same: whoever started it is told
@@ -295,6 +316,7 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         ledger,
         files_soft: files_soft(),
         server: Server::this(&place.run, &place.state, files_soft()),
+        doors: Vec::new(),
     }
 }
 

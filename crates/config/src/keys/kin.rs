@@ -28,7 +28,7 @@ pub const CALENDARS: &str = "calendars";
 pub static KIN: Table<Settings> = Table {
     keys: &[
         Key::new("listen", Kind::Records(&LISTENS))
-            .doc("Where the API is offered besides the socket of the user.")
+            .doc("Where the API is offered besides the socket of the user; whoever asks there must show the token that `kin token` prints. It holds from the server's start.")
             .example("[{ address = \"127.0.0.1:7070\" }]"),
         Key::new("durability", Kind::Choice(&DURABILITY, |s| Some(s.durability.word())))
             .doc("`full`: what was accepted outlives a power cut. `fast` is quicker on slow disks; a power cut may then forget or repeat what was accepted in the last second.")

@@ -207,18 +207,19 @@ static LISTEN: Table<Listen> = Table {
             "address",
             Kind::Text(&rule::LISTEN_ADDRESS, field!(Listen: |l| Some(l.address.clone()), |l, v| l.address = v)),
         )
-        .doc("Where: host and port, or a port alone for 127.0.0.1.")
+        .doc("Where, on this machine alone: 127.0.0.1, [::1] or localhost with a port, or a port alone.")
         .example("\"127.0.0.1:7070\""),
         Key::new("dialect", Kind::Text(&rule::WORD, field!(Listen: |l| l.dialect.clone(), |l, v| l.dialect = Some(v))))
-            .doc("Another tool's API instead of kin's own.")
+            .doc("Another tool's API instead of kin's own. None is spoken yet: nothing listens there.")
             .example("\"k1s\"")
             .absent("kin's own API"),
         Key::new(
             "token_file",
             Kind::Text(&rule::PATH, field!(Listen: |l| l.token_file.clone(), |l, v| l.token_file = Some(v))),
         )
-        .doc("The file that holds its token.")
-        .example("\"k1s.token\""),
+        .doc("The file that holds its token, at least 32 characters that nobody else may read. A relative one is beside the job files.")
+        .example("\"kin.token\"")
+        .absent("`token` in the state directory, which the server makes"),
     ],
     groups: &[],
     one_of: &[OneOf { table: "", keys: &["address"], needed: true }],

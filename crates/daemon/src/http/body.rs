@@ -11,6 +11,7 @@ use http_body_util::BodyExt;
 use kin_api::Code;
 use kin_core::{JobName, RunId, RunNo};
 use serde::de::DeserializeOwned;
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// The environment and the arguments of a run may be as large as the kernel takes them, so this is more than an open
@@ -48,14 +49,20 @@ pub struct OfJob(pub JobName);
 
 /// Whoever opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Peer {
-    pub uid: u32,
+pub enum Peer {
+    /// By the unix socket: the kernel says who.
+    Uid(u32),
+    /// By TCP, with the token.
+    Token(IpAddr),
 }
 
 impl Peer {
     /// As triggers and the history name it.
     pub fn words(self) -> String {
-        format!("uid:{}", self.uid)
+        match self {
+            Peer::Uid(uid) => format!("uid:{uid}"),
+            Peer::Token(ip) => format!("token:{ip}"),
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use super::door::About;
 use super::error::Answer;
 use super::server::guard_word;
 use super::slots::{Blocked, Slots};
+use super::tcp::Opened;
+use super::token;
 use crate::engine::{ChainInfo, Trouble};
 use kin_api::server::{Check, Doctor};
 use kin_core::{Run, RunId, RunNo};
@@ -38,6 +40,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.push(events(about, said.journal));
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
+    checks.extend(about.doors.iter().map(door));
     checks.extend([
         memory(&about.run),
         cgroups(&about.run),
@@ -76,6 +79,24 @@ fn keepers(chain: &ChainInfo) -> Check {
         Guard::Degraded => {
             let hint = "one keeper is alone; kin makes the other as soon as the system lets it make processes";
             check("keepers", Verdict::Failed(hint), message)
+        }
+    }
+}
+
+/// One on TCP. Its token is looked at anew: it may have been damaged since.
+fn door(opened: &Opened) -> Check {
+    let usable = opened.token.clone().and_then(|file| match token::read(&file) {
+        Ok(_) => Ok(file),
+        Err(why) => Err(format!("{}: {why}", file.display())),
+    });
+    match usable {
+        Ok(file) => {
+            let message = format!("{} is open to whoever shows the token in {}", opened.address, file.display());
+            check("listen", Verdict::Ok, message)
+        }
+        Err(why) => {
+            let hint = "mend what is named, then start the server anew: runs go on meanwhile";
+            check("listen", Verdict::Failed(hint), format!("{} lets nobody in: {why}", opened.address))
         }
     }
 }
@@ -274,6 +295,7 @@ mod tests {
             ledger: "good".into(),
             files_soft: None,
             server: crate::surroundings::Server::this(dir.path(), dir.path(), None),
+            doors: Vec::new(),
         };
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");

@@ -3,6 +3,7 @@
 use super::body::Named;
 use super::convert;
 use super::error::{Answer, Failure};
+use super::tcp::Opened;
 use crate::endings::{Ending, Endings};
 use crate::engine::Handle;
 use crate::jobfiles::Look;
@@ -43,6 +44,8 @@ pub struct About {
     pub files_soft: Option<u64>,
     /// What all runs of defined jobs share.
     pub server: Runs,
+    /// Those on TCP.
+    pub doors: Vec<Opened>,
 }
 
 impl Door {

@@ -1,10 +1,11 @@
-//! The face to the socket: `/v1`, over the unix socket in the runtime directory.
+//! The face to the sockets: `/v1`, over the unix socket in the runtime directory and where `[kin] listen` says.
 //!
 //! Handlers translate and know no rule: a request becomes core terms, the engine decides, and what it answers becomes
 //! JSON. Whatever is only read is read from the ledger and the log files, never from the engine.
 //!
 //! ```text
 //!   serve      connections: limits, peers, the end        gate       what may come in at all
+//!   tcp token  doors besides the unix socket                 and what opens them
 //!   routes     every route, once                          openapi    the document made of them
 //!   request    a wish for a run in core terms             convert    core terms as the contract says them
 //!   runs output events latches jobs queues ticks server   one file for each noun
@@ -38,7 +39,9 @@ pub mod serve;
 pub mod server;
 pub mod signal;
 pub mod slots;
+pub mod tcp;
 pub mod ticks;
+pub mod token;
 pub mod upgrade;
 pub mod why;
 

@@ -2,10 +2,11 @@
 
 use super::body::Peer;
 use super::error::Failure;
+use super::tcp::{Lock, TcpDoor};
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -13,9 +14,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kin_api::Code;
 use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
@@ -24,6 +28,8 @@ use tower::ServiceExt;
 const FILES_EACH: u64 = 8;
 /// At most so many are open at once, and never fewer; more wait in the socket's backlog.
 const CONNECTIONS: (u64, u64) = (64, 4096);
+/// By each door on TCP: whatever strangers do there, the socket of the user has its own.
+const STRANGERS: usize = 64;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 16 << 10;
 /// Answers that are under way when the server ends get so long.
@@ -36,22 +42,46 @@ const BREATHER: Duration = Duration::from_millis(50);
 #[derive(Clone, Copy, Debug)]
 pub struct Endless;
 
+/// Where connections come in.
+#[derive(Debug)]
+pub enum Entrance {
+    /// For `uid` and root.
+    User { listener: UnixListener, uid: u32 },
+    /// For whoever shows the token.
+    Tcp { listener: TcpListener, lock: Lock },
+}
+
+/// Who stands there.
+#[derive(Clone, Debug)]
+enum Guest {
+    Uid { uid: u32, welcome: bool },
+    Tcp { from: SocketAddr, lock: Lock },
+}
+
+enum Stream {
+    User(UnixStream),
+    Tcp(TcpStream),
+}
+
 /// Serves until `stop` becomes true, then lets what is under way end.
-pub async fn serve(listener: &UnixListener, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(connections()));
+pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver<bool>) {
+    let permits = Arc::new(Semaphore::new(entrance.most()));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             biased;
             () = stopped(&mut stop) => break,
             Some(_) = open.join_next(), if !open.is_empty() => continue,
-            accepted = accept(listener, &permits) => accepted,
+            accepted = accept(&entrance, &permits) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok((guest, stream, permit)) => {
                 let (router, stop) = (router.clone(), stop.clone());
                 open.spawn(async move {
-                    converse(stream, router, uid, stop).await;
+                    match stream {
+                        Stream::User(stream) => converse(stream, router, guest, stop).await,
+                        Stream::Tcp(stream) => converse(stream, router, guest, stop).await,
+                    }
                     drop(permit);
                 });
             }
@@ -74,13 +104,42 @@ fn connections() -> usize {
     (files / FILES_EACH).clamp(CONNECTIONS.0, CONNECTIONS.1) as usize
 }
 
+impl Entrance {
+    pub fn tcp(door: TcpDoor) -> io::Result<Entrance> {
+        Ok(Entrance::Tcp { listener: TcpListener::from_std(door.listener)?, lock: door.lock })
+    }
+
+    fn most(&self) -> usize {
+        match self {
+            Entrance::User { .. } => connections(),
+            Entrance::Tcp { .. } => STRANGERS,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Guest, Stream)> {
+        match self {
+            Entrance::User { listener, uid } => {
+                let (stream, _) = listener.accept().await?;
+                let peer = stream.peer_cred()?.uid();
+                Ok((Guest::Uid { uid: peer, welcome: peer == *uid || peer == 0 }, Stream::User(stream)))
+            }
+            Entrance::Tcp { listener, lock } => {
+                let (stream, from) = listener.accept().await?;
+                // An answer is written whole: to wait for more would only delay it.
+                stream.set_nodelay(true)?;
+                Ok((Guest::Tcp { from, lock: lock.clone() }, Stream::Tcp(stream)))
+            }
+        }
+    }
+}
+
 async fn accept(
-    listener: &UnixListener,
+    entrance: &Entrance,
     permits: &Arc<Semaphore>,
-) -> std::io::Result<(UnixStream, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
-    let (stream, _) = listener.accept().await?;
-    Ok((stream, permit))
+) -> io::Result<(Guest, Stream, tokio::sync::OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
+    let (guest, stream) = entrance.accept().await?;
+    Ok((guest, stream, permit))
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -89,14 +148,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn converse(stream: UnixStream, router: Router, uid: u32, mut stop: watch::Receiver<bool>) {
-    let Ok(credentials) = stream.peer_cred() else { return };
-    let peer = Peer { uid: credentials.uid() };
-    let welcome = peer.uid == uid || peer.uid == 0;
+async fn converse<S>(stream: S, router: Router, guest: Guest, mut stop: watch::Receiver<bool>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let stopping = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (router, stopping) = (router.clone(), stopping.clone());
-        async move { Ok::<_, Infallible>(ending(answer(router, request, peer, welcome).await, stopping)) }
+        let (router, stopping, guest) = (router.clone(), stopping.clone(), guest.clone());
+        async move { Ok::<_, Infallible>(ending(answer(router, request, &guest).await, stopping)) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -116,11 +175,25 @@ async fn converse(stream: UnixStream, router: Router, uid: u32, mut stop: watch:
     drop(ended);
 }
 
-async fn answer(router: Router, request: Request<Incoming>, peer: Peer, welcome: bool) -> axum::response::Response {
-    if !welcome {
-        let failure = Failure::new(Code::Refused, format!("this server belongs to another user than uid {}", peer.uid));
-        return failure.with_status(StatusCode::FORBIDDEN).into_response();
+impl Guest {
+    fn admit(&self, request: &Request<Incoming>) -> Result<Peer, Response> {
+        match self {
+            Guest::Uid { uid, welcome: true } => Ok(Peer::Uid(*uid)),
+            Guest::Uid { uid, welcome: false } => {
+                let failure =
+                    Failure::new(Code::Refused, format!("this server belongs to another user than uid {uid}"));
+                Err(failure.with_status(StatusCode::FORBIDDEN).into_response())
+            }
+            Guest::Tcp { from, lock } => lock.admit(*from, request.uri(), request.headers()),
+        }
     }
+}
+
+async fn answer(router: Router, request: Request<Incoming>, guest: &Guest) -> Response {
+    let peer = match guest.admit(&request) {
+        Ok(peer) => peer,
+        Err(refused) => return refused,
+    };
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
     match router.oneshot(request).await {
@@ -130,7 +203,7 @@ async fn answer(router: Router, request: Request<Incoming>, peer: Peer, welcome:
 }
 
 /// Nobody who follows a run keeps a server from ending: it asks the next one, from where it was.
-fn ending(response: axum::response::Response, mut stop: watch::Receiver<bool>) -> axum::response::Response {
+fn ending(response: Response, mut stop: watch::Receiver<bool>) -> Response {
     if response.extensions().get::<Endless>().is_none() {
         return response;
     }

@@ -33,7 +33,7 @@ pub(super) fn read(path: &Path, uid: u32, may_miss: bool) -> Makes<Vec<Pair>> {
 }
 
 /// The content of a plain file that is root's or ours, and that nobody else may read or write.
-pub(super) fn secret(path: &Path, uid: u32) -> Result<Vec<u8>, (Errno, String)> {
+pub(crate) fn secret(path: &Path, uid: u32) -> Result<Vec<u8>, (Errno, String)> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
     let file = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e {
         Errno::LOOP => (e, "it is a symbolic link, which is not followed; name the file itself".to_string()),

@@ -20,6 +20,7 @@ mod program;
 pub mod sockets;
 
 pub use checks::Checks;
+pub(crate) use env_file::secret;
 pub use helper::{helper, helper_of};
 pub use people::People;
 pub(crate) use program::{DEFAULT_PATH, open_files, programs};

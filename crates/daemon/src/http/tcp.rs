@@ -1,0 +1,158 @@
+//! Doors on TCP, as `[kin] listen` names them: on this machine alone, and only for whoever shows the token.
+//!
+//! A page of the web can make a browser ask here, and any user of the machine can: that a request comes from this machine
+//! says nothing of who sent it.
+
+use super::body::Peer;
+use super::error::Failure;
+use super::token;
+use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use kin_api::Code;
+use kin_config::Settings;
+use rustix::net::sockopt;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const BACKLOG: i32 = 128;
+
+/// One that is open.
+#[derive(Debug)]
+pub struct TcpDoor {
+    pub listener: std::net::TcpListener,
+    pub lock: Lock,
+}
+
+/// What must be shown at it.
+#[derive(Clone, Debug)]
+pub struct Lock {
+    token: Arc<Path>,
+}
+
+/// How it went with one entry of `listen`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    pub address: String,
+    /// `Err`: why nothing listens there.
+    pub token: Result<PathBuf, String>,
+}
+
+/// Opens all that can be opened; a server whose door is stuck goes on with its runs, and says so.
+pub fn open(settings: &Settings, config: &Path, state: &Path) -> (Vec<TcpDoor>, Vec<Opened>) {
+    let (mut doors, mut said) = (Vec::new(), Vec::new());
+    for entry in &settings.listen {
+        let file = entry.token_file(config, state);
+        let own = entry.token_file.is_none();
+        let opened = match entry.native() {
+            Some(address) => one(address, &file, own),
+            None => Err(format!("this kin does not speak {:?}", entry.dialect.as_deref().unwrap_or_default())),
+        };
+        said.push(Opened {
+            address: entry.address.clone(),
+            token: opened.as_ref().map_or_else(|why| Err(why.clone()), |_| Ok(file)),
+        });
+        doors.extend(opened.ok());
+    }
+    (doors, said)
+}
+
+fn one(address: SocketAddr, file: &Path, own: bool) -> Result<TcpDoor, String> {
+    if own {
+        token::make(file).map_err(|e| format!("{}: {e}", file.display()))?;
+    }
+    token::read(file).map_err(|why| format!("{}: {why}", file.display()))?;
+    let listener = listen(address).map_err(|e| e.to_string())?;
+    Ok(TcpDoor { listener, lock: Lock { token: file.into() } })
+}
+
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+    // The daemon before us may have left connections that are still being forgotten.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
+}
+
+impl Lock {
+    /// Who asks, or why nobody is let in.
+    pub fn admit(&self, from: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Peer, Response> {
+        if !named_rightly(uri, headers) {
+            let failure = Failure::new(Code::Refused, "this door is called 127.0.0.1, [::1] or localhost");
+            return Err(failure.with_status(StatusCode::MISDIRECTED_REQUEST).into_response());
+        }
+        let shown = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
+        let token = token::read(&self.token);
+        match (token, shown) {
+            (Ok(token), Some(shown)) if token::opens(&token, shown) => Ok(Peer::Token(from.ip())),
+            (Ok(_), shown) => {
+                let what = if shown.is_some() { "this is not the token" } else { "this door asks for a token" };
+                let failure = Failure::new(Code::Refused, what).with_status(StatusCode::UNAUTHORIZED);
+                let hint =
+                    "send the header `Authorization: Bearer TOKEN`; `kin token` prints it on the server's machine";
+                let mut response = failure.with_hint(hint).into_response();
+                response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kin\""));
+                Err(response)
+            }
+            // Where it is and what is wrong with it is not for strangers: `kin doctor` says it.
+            (Err(_), _) => {
+                let failure = Failure::new(Code::Unavailable, "the file of this door's token cannot be used");
+                let failure = failure.with_status(StatusCode::SERVICE_UNAVAILABLE);
+                Err(failure.with_hint("`kin doctor` on the server's machine says why").into_response())
+            }
+        }
+    }
+}
+
+/// A page that has made its own name point at this machine asks by that name.
+fn named_rightly(uri: &Uri, headers: &HeaderMap) -> bool {
+    let host = uri.host().or_else(|| {
+        let host = headers.get(HOST)?.to_str().ok()?;
+        Some(
+            host.rsplit_once(':')
+                .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+                .map_or(host, |(host, _)| host),
+        )
+    });
+    host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].iter().any(|name| name.eq_ignore_ascii_case(host)))
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_asked_for_by_its_own_name() {
+        let asked = |host: &str| {
+            let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).expect("a host"))]);
+            named_rightly(&Uri::from_static("/v1/runs"), &headers)
+        };
+        for good in ["127.0.0.1", "127.0.0.1:7070", "localhost:7070", "LOCALHOST", "[::1]:7070", "[::1]"] {
+            assert!(asked(good), "{good}");
+        }
+        for bad in
+            ["evil.example", "evil.example:7070", "127.0.0.1.evil.example", "localhost:x", "", "127.0.0.1@evil.example"]
+        {
+            assert!(!asked(bad), "{bad}");
+        }
+        assert!(!named_rightly(&Uri::from_static("/"), &HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_token_is_shown_as_bearer() {
+        assert_eq!(bearer(b"Bearer abc"), Some(&b"abc"[..]));
+        assert_eq!(bearer(b"bearer  abc "), Some(&b"abc"[..]));
+        assert_eq!((bearer(b"Basic abc"), bearer(b"Bearer"), bearer(b"")), (None, None, None));
+    }
+}
