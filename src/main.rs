@@ -20,7 +20,6 @@ mod report;
 mod sample;
 mod screen;
 mod select;
-mod signals;
 mod table;
 mod ticks;
 mod verdict;

@@ -2,9 +2,9 @@
 
 use crate::durations;
 use crate::screen::Colour;
-use crate::signals;
 use kin_client::api::Run;
 use kin_client::{AWAY, Client};
+use kin_config::signal;
 use std::time::Duration;
 
 /// Kinetic's status of a run.
@@ -63,7 +63,7 @@ pub(crate) fn outcome(run: &Run) -> String {
     let word = run.outcome.as_deref().unwrap_or_default();
     let detail = match (word, run.exit_code, run.signal) {
         ("failed", Some(code), _) => Some(code.to_string()),
-        ("signaled", _, Some(signal)) => Some(signals::name(signal)),
+        ("signaled", _, Some(signal)) => Some(signal::name(signal)),
         _ => match &run.spawn {
             Some(spawn) => Some(format!("{}: {}", spawn.step, spawn.message)),
             None => run.reason.clone(),

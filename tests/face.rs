@@ -189,7 +189,7 @@ fn a_signal_by_any_name_and_none_that_is_not() {
     assert_eq!(output(&fake, &["signal", "sighup", "web"]).1, "web-00000001  HUP sent\n");
     let (code, _, err) = output(&fake, &["signal", "nonsense", "web"]);
     assert_eq!(code, 2);
-    assert!(err.contains("\"nonsense\" is no signal"), "{err}");
+    assert!(err.contains("'nonsense' is no signal"), "{err}");
 }
 
 #[test]

@@ -5,7 +5,6 @@ use crate::commands::unwritable;
 use crate::durations;
 use crate::listing::json_line;
 use crate::report::Failure;
-use crate::signals;
 use clap::Args;
 use kin_client::Key;
 use kin_client::api::run::AdoptRequest;
@@ -41,10 +40,8 @@ pub(crate) struct AdoptArgs {
 
 impl AdoptArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
-        let signal = match &self.stop_signal {
-            None => None,
-            Some(text) => Some(signals::parse(text).ok_or_else(|| Failure::usage(format!("{text:?} is no signal")))?),
-        };
+        let signal = self.stop_signal.as_deref().map(kin_config::signal::parse).transpose().map_err(Failure::usage)?;
+        let signal = signal.map(kin_config::signal::name);
         let request = AdoptRequest {
             pid: self.pid,
             job: self.id,

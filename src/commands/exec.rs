@@ -8,7 +8,6 @@ use crate::input::{self, Input, RawTerminal};
 use crate::printer::{Cleaned, Printer};
 use crate::report::Failure;
 use crate::screen::Screen;
-use crate::signals;
 use crate::verdict;
 use clap::Args;
 use kin_client::api::run::{Serial, SignalRequest, StopRequest, TtySize, to_wire};
@@ -146,10 +145,9 @@ impl ExecArgs {
         if let Some(id) = &self.id {
             JobName::parse(id).map_err(|bad| Failure::usage(bad.to_string()))?;
         }
-        let stop_signal = match &self.stop_signal {
-            None => None,
-            Some(text) => Some(signals::parse(text).ok_or_else(|| Failure::usage(format!("{text:?} is no signal")))?),
-        };
+        let stop_signal =
+            self.stop_signal.as_deref().map(kin_config::signal::parse).transpose().map_err(Failure::usage)?;
+        let stop_signal = stop_signal.map(kin_config::signal::name);
         let serial = (self.serial || self.max_executions.is_some() || self.execution_group.is_some())
             .then(|| Serial { group: self.execution_group.clone(), max: self.max_executions.unwrap_or(1) });
         let size = || input::terminal_size().unwrap_or((24, 80));

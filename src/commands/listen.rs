@@ -6,7 +6,6 @@ use crate::commands::unwritable;
 use crate::listing::{JsonArgs, json_line};
 use crate::report::Failure;
 use crate::screen::Screen;
-use crate::signals;
 use crate::when;
 use clap::Args;
 use kin_client::api::Event;
@@ -55,7 +54,7 @@ fn outcome(event: &Event) -> String {
     match (&event.outcome, event.exit_code, event.signal) {
         (None, _, _) => String::new(),
         (Some(word), Some(code), _) if word == "failed" => format!(" {word}({code})"),
-        (Some(word), _, Some(signal)) if word == "signaled" => format!(" {word}({})", signals::name(signal)),
+        (Some(word), _, Some(signal)) if word == "signaled" => format!(" {word}({})", kin_config::signal::name(signal)),
         (Some(word), _, _) => format!(" {word}"),
     }
 }

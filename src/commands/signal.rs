@@ -4,9 +4,9 @@ use crate::cli::Face;
 use crate::commands::stop::Tally;
 use crate::report::Failure;
 use crate::select::{Which, select};
-use crate::signals;
 use clap::Args;
 use kin_client::api::run::SignalRequest;
+use kin_config::signal;
 
 /// Send runs a signal: to the process group, or only to the process that was started.
 #[derive(Args, Debug)]
@@ -26,10 +26,9 @@ pub(crate) struct SignalArgs {
 impl SignalArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.what = face.jobs_meant(self.what).await?;
-        let signal = signals::parse(&self.signal).ok_or_else(|| Failure::Usage {
-            message: format!("{:?} is no signal", self.signal),
-            hint: Some("kill -l lists them".into()),
-        })?;
+        let number = signal::parse(&self.signal)
+            .map_err(|message| Failure::Usage { message, hint: Some("kill -l lists them".into()) })?;
+        let signal = signal::name(number);
         let request = SignalRequest { signal: signal.clone(), leader_only: self.leader, interrupt: false };
         let selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
         let mut tally = Tally::of(face, &selected)?;

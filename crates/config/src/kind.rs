@@ -121,7 +121,7 @@ impl<T> Kind<T> {
             }
             Kind::Codes { field, .. } => Value::list((field.get)(of)?.into_iter().map(|n| Value::int(i64::from(n)))),
             Kind::Umask(field) => Value::text(format!("{:03o}", (field.get)(of)?)),
-            Kind::Signals(field) => texts((field.get)(of)?.into_iter().map(crate::quantity::show_signal).collect()),
+            Kind::Signals(field) => texts((field.get)(of)?.into_iter().map(crate::signal::name).collect()),
             Kind::Program(field) => match (field.get)(of)? {
                 Program::Shell(text) => Value::text(text),
                 Program::Exec(argv) => texts(argv),

@@ -28,6 +28,7 @@ pub mod schema;
 pub mod set;
 pub mod settings;
 mod show;
+pub mod signal;
 pub mod source;
 pub mod tree;
 mod value;

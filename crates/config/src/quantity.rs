@@ -1,4 +1,4 @@
-//! Lengths of time, sizes, signals: as people write them, and back.
+//! Lengths of time and sizes: as people write them, and back.
 
 /// A hundred years; more is a slip of the finger.
 pub const LENGTH_MAX: u64 = 36_525 * 86_400_000;
@@ -85,81 +85,6 @@ pub fn show_size(bytes: u64) -> String {
     unit.map_or_else(|| bytes.to_string(), |(word, shift)| format!("{}{word}", bytes >> shift))
 }
 
-/// By number, as Linux has them on the machines kin runs on.
-const SIGNALS: [(u8, &str); 31] = [
-    (1, "HUP"),
-    (2, "INT"),
-    (3, "QUIT"),
-    (4, "ILL"),
-    (5, "TRAP"),
-    (6, "ABRT"),
-    (7, "BUS"),
-    (8, "FPE"),
-    (9, "KILL"),
-    (10, "USR1"),
-    (11, "SEGV"),
-    (12, "USR2"),
-    (13, "PIPE"),
-    (14, "ALRM"),
-    (15, "TERM"),
-    (16, "STKFLT"),
-    (17, "CHLD"),
-    (18, "CONT"),
-    (19, "STOP"),
-    (20, "TSTP"),
-    (21, "TTIN"),
-    (22, "TTOU"),
-    (23, "URG"),
-    (24, "XCPU"),
-    (25, "XFSZ"),
-    (26, "VTALRM"),
-    (27, "PROF"),
-    (28, "WINCH"),
-    (29, "IO"),
-    (30, "PWR"),
-    (31, "SYS"),
-];
-const RTMIN: u8 = 34;
-const RTMAX: u8 = 64;
-
-/// `TERM`, `SIGTERM`, `term`, `15`, `RTMIN+3`.
-pub fn signal(text: &str) -> Result<u8, String> {
-    let upper = text.trim().to_ascii_uppercase();
-    let word = upper.strip_prefix("SIG").unwrap_or(&upper);
-    if let Ok(n) = word.parse() {
-        return signal_number(n);
-    }
-    if let Some((n, _)) = SIGNALS.iter().find(|(_, name)| *name == word) {
-        return Ok(*n);
-    }
-    if word == "RTMIN" {
-        return Ok(RTMIN);
-    }
-    let real_time = word.strip_prefix("RTMIN+").and_then(|n| n.parse::<u8>().ok()).filter(|n| *n <= RTMAX - RTMIN);
-    match real_time {
-        Some(n) => Ok(RTMIN + n),
-        None => {
-            let names = SIGNALS.iter().map(|(_, name)| *name);
-            Err(format!("'{text}' is no signal{}", crate::guess::hint(word, names)))
-        }
-    }
-}
-
-pub(crate) fn signal_number(n: i64) -> Result<u8, String> {
-    match u8::try_from(n) {
-        Ok(n @ 1..=RTMAX) => Ok(n),
-        Ok(_) | Err(_) => Err(format!("{n} is no signal; they are 1 to {RTMAX}")),
-    }
-}
-
-pub fn show_signal(n: u8) -> String {
-    match SIGNALS.iter().find(|(number, _)| *number == n) {
-        Some((_, name)) => (*name).into(),
-        None if n >= RTMIN => format!("RTMIN+{}", n - RTMIN),
-        None => n.to_string(),
-    }
-}
-
 fn split(text: &str, take: impl Fn(char) -> bool) -> (&str, &str) {
     text.split_at(text.find(|c| !take(c)).unwrap_or(text.len()))
 }
@@ -187,9 +112,6 @@ mod tests {
         for (text, bytes) in sizes {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
-        for (text, n) in [("TERM", 15), ("sigterm", 15), ("15", 15), ("RTMIN+3", 37), ("RTMIN", 34)] {
-            assert_eq!(signal(text), Ok(n), "{text}");
-        }
     }
 
     #[test]
@@ -200,27 +122,21 @@ mod tests {
         for text in ["", "M", "12Q", "-1", "9999999P", "1iB", "1e9"] {
             assert!(size(text).is_err(), "{text}");
         }
-        for text in ["", "TREM", "0", "65", "RTMIN+31", "-1"] {
-            assert!(signal(text).is_err(), "{text}");
-        }
-        assert_eq!(signal("TREM"), Err("'TREM' is no signal, did you mean 'TERM'?".into()));
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_is_read_as_the_same(ms in 0..LENGTH_MAX, bytes in 0..i64::MAX as u64, n in 1u8..=64) {
+        fn what_is_shown_is_read_as_the_same(ms in 0..LENGTH_MAX, bytes in 0..i64::MAX as u64) {
             prop_assert_eq!(length(&show_length(ms)), Ok(ms));
             let shown = show_size(bytes);
             prop_assert_eq!(size(&shown), Ok(bytes), "{}", shown);
             prop_assert_eq!(size(&show_size(bytes << 20 >> 20)), Ok(bytes << 20 >> 20));
-            prop_assert_eq!(signal(&show_signal(n)), Ok(n));
         }
 
         #[test]
         fn no_text_is_too_strange(text in "\\PC{0,20}") {
             prop_assert!(length(&text).is_ok_and(|ms| ms <= LENGTH_MAX) || length(&text).is_err());
             prop_assert!(size(&text).is_ok_and(|n| n <= i64::MAX as u64) || size(&text).is_err());
-            prop_assert!(signal(&text).is_ok_and(|n| n <= 64) || signal(&text).is_err());
         }
     }
 }

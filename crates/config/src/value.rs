@@ -6,6 +6,7 @@ use crate::mistake::{Code, Mistake};
 use crate::quantity;
 use crate::read::Reader;
 use crate::rule::Rule;
+use crate::signal;
 use crate::tree::{Tree, Value};
 use kin_core::JobName;
 use kin_core::job::{AgainOn, Millis, Port, Program};
@@ -363,8 +364,8 @@ fn signals(r: &mut Reader<'_>, tree: &Tree) -> Option<Vec<u8>> {
     let mut good = true;
     for item in items(tree) {
         let one = match &item.value {
-            Value::Int { n, .. } => quantity::signal_number(*n),
-            Value::Text(text) => quantity::signal(text),
+            Value::Int { n, .. } => signal::number(*n),
+            Value::Text(text) => signal::parse(text),
             Value::Huge(_) | Value::Real(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
                 r.not(item, "a signal or a list of them, as \"TERM\" or 15,");
                 good = false;

@@ -124,7 +124,7 @@ impl Ending {
                 vec![("run.stop-asked", Some(run.id()), format!("{by} asked for its end"))]
             }
             (Ending::Signal { signal, interrupt, by, .. }, Granted::Run(run)) => {
-                let name = crate::http::signal::name(*signal);
+                let name = kin_config::signal::name(*signal);
                 let whose = if *interrupt { "its caller's own" } else { "the signal" };
                 vec![("run.signal", Some(run.id()), format!("{by} had {whose} {name} sent to it"))]
             }

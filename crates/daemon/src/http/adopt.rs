@@ -4,13 +4,14 @@ use super::body::{Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::runs;
+use crate::clock;
 use crate::engine::{Adopt, Adopted, Key};
-use crate::{clock, http::signal};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use kin_api::Run;
 use kin_api::run::{AdoptRequest, to_wire};
+use kin_config::signal;
 use kin_core::{JobName, NewRun, Refusal, RunId, Time, Trigger};
 use kin_keeper::boot::start_ticks;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,7 @@ pub async fn adopt(
         None => JobName::from_program(process.command.first().map_or("process", String::as_str)),
     };
     let signal = match &wish.stop_signal {
-        Some(text) => signal::parse(text).ok_or_else(|| Failure::bad(format!("there is no signal {text:?}")))?,
+        Some(text) => signal::parse(text).map_err(Failure::bad)?,
         None => 15,
     };
     let new = NewRun {

@@ -37,7 +37,6 @@ pub mod routes;
 pub mod runs;
 pub mod serve;
 pub mod server;
-pub mod signal;
 pub mod slots;
 pub mod tcp;
 pub mod ticks;

@@ -2,11 +2,12 @@
 //! is decided elsewhere.
 
 use super::error::{Answer, Failure};
-use super::{inherited, signal};
+use super::inherited;
 use crate::engine::{Key, Submit};
 use crate::surroundings::{DEFAULT_PATH, programs};
 use kin_api::RunRequest;
 use kin_api::run::from_wire;
+use kin_config::signal;
 use kin_core::wish::{NewRun, Serial};
 use kin_core::{JobName, Trigger};
 use kin_keeper::spec::{Output, Spec, Stdin};
@@ -86,8 +87,7 @@ fn spec(request: &RunRequest, asker: &Asker) -> Answer<Spec> {
         spec.umask = Some(umask).filter(|m| *m <= 0o777).ok_or_else(|| Failure::bad("the umask is at most 0777"))?;
     }
     if let Some(text) = &request.stop_signal {
-        let unknown = || Failure::bad(format!("there is no signal {text:?}"));
-        spec.stop_signal = signal::parse(text).ok_or_else(unknown)?;
+        spec.stop_signal = signal::parse(text).map_err(Failure::bad)?;
     }
     spec.timeout_ms = match request.timeout_ms {
         Some(0) => return Err(Failure::bad("a timeout of nothing would end the run before it begins")),

@@ -6,7 +6,7 @@ use super::door::Door;
 use super::error::{Answer, Failure};
 use super::request::{self, Asker};
 use super::slots::Slots;
-use super::{signal, why};
+use super::why;
 use crate::clock;
 use axum::Json;
 use axum::extract::State;
@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kin_api::run::{BatchAnswer, BatchItem, BatchRequest, SignalRequest, StopRequest, Why};
 use kin_api::{Run, RunList, RunQuery, RunRequest};
+use kin_config::signal;
 use kin_core::{StopKind, StopWhy};
 use kin_ledger::{OutcomeIs, OutcomeKind, Query, Stage, StateIs};
 use serde::Deserialize;
@@ -137,8 +138,7 @@ pub async fn signal(
     named: Named,
     Said(wish): Said<SignalRequest>,
 ) -> Answer<Json<Run>> {
-    let unknown = || Failure::bad(format!("there is no signal {:?}", wish.signal));
-    let number = signal::parse(&wish.signal).ok_or_else(unknown)?;
+    let number = signal::parse(&wish.signal).map_err(Failure::bad)?;
     door.run(&named).await?;
     match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),

@@ -11,7 +11,8 @@
 //! | what comes next | the row |
 
 use super::convert::{self, system_words};
-use super::{reason, signal, slots};
+use super::{reason, slots};
+use kin_config::signal;
 use kin_core::{
     Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
 };
