@@ -374,6 +374,12 @@ impl Engine {
         self.survivors.begin_look();
         let mut found = self.find_adopted(batch);
         found.extend(self.survivors.all());
+        // An end that could not be recorded is said until it is: who knows of it looks at these runs no more.
+        for (run, seen) in self.survivors.ended() {
+            if self.world.get(run).is_some() {
+                self.fact(Fact::Slot { run, seen }, batch);
+            }
+        }
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()

@@ -136,6 +136,10 @@ impl Survivors {
     pub(super) fn all(&self) -> BTreeSet<RunNo> {
         self.runs.keys().copied().collect()
     }
+    /// Those that have ended, and how.
+    pub(super) fn ended(&self) -> Vec<(RunNo, Seen)> {
+        self.runs.iter().filter_map(|(no, survivor)| Some((*no, survivor.ended.clone()?))).collect()
+    }
     pub(super) fn ours_are(&mut self, pids: [Option<u32>; 3]) {
         let [elder, keeper, front] = pids.map(Option::unwrap_or_default);
         self.ours = [std::process::id(), elder, keeper, front];
