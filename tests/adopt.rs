@@ -97,6 +97,26 @@ fn what_ended_while_nobody_watched_is_lost_and_what_lived_is_found() {
     server.shutdown();
 }
 
+/// Its file is for the daemon that comes next: the one that watches the process knows of it.
+#[test]
+fn one_that_is_watched_lives_on_without_its_file() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let mut child = stranger(&server, 7);
+    let id = cli.run(&["adopt", &child.id().to_string()]).expect(0).line();
+    let number = id.rsplit('-').next().expect("a number");
+    std::fs::remove_file(server.state().join("adopted").join(number)).expect("it was there");
+    // Everything is looked at anew.
+    server.kill(Role::Keeper).expect("there was one");
+    server.wait_whole(DEADLINE);
+    assert_eq!(run(&cli, &id, "it is there", |_| true)["state"], "running");
+    tell(&child, Signal::USR1);
+    child.wait().expect("it ends");
+    let ended = run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert_eq!(ended["outcome"], if kernel_tells() { "failed" } else { "lost" });
+    server.shutdown();
+}
+
 /// A parent that never takes the exits of its children keeps no run alive.
 #[test]
 fn a_dead_process_that_nobody_reaps_is_over() {

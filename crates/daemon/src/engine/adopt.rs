@@ -118,8 +118,12 @@ impl Engine {
             let path = self.dirs.adopted().join(no.to_string());
             let unknown = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
             let lost = || Fact::Slot { run: no, seen: Seen::bare(Phase::Drained(unknown.clone())) };
-            let looked = Adopted::read(&path)
-                .and_then(|process| self.survivors.adopt(&mut self.link, &self.dirs, &run.id(), &process));
+            let looked = match self.survivors.fate(no) {
+                // It is watched, whatever became of its file.
+                Some(fate) => Ok(fate),
+                None => Adopted::read(&path)
+                    .and_then(|process| self.survivors.adopt(&mut self.link, &self.dirs, &run.id(), &process)),
+            };
             let fact = match looked {
                 Ok(Fate::Ended(seen)) => Fact::Slot { run: no, seen },
                 Ok(Fate::Alive) => {

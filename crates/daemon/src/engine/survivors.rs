@@ -136,6 +136,10 @@ impl Survivors {
     pub(super) fn all(&self) -> BTreeSet<RunNo> {
         self.runs.keys().copied().collect()
     }
+    /// Of one that is watched.
+    pub(super) fn fate(&self, no: RunNo) -> Option<Fate> {
+        Some(self.runs.get(&no)?.ended.clone().map_or(Fate::Alive, Fate::Ended))
+    }
     /// Those that have ended, and how.
     pub(super) fn ended(&self) -> Vec<(RunNo, Seen)> {
         self.runs.iter().filter_map(|(no, survivor)| Some((*no, survivor.ended.clone()?))).collect()
@@ -159,8 +163,8 @@ impl Survivors {
         run: &RunId,
         found: Option<(u64, &Snapshot)>,
     ) -> io::Result<Fate> {
-        if let Some(survivor) = self.runs.get(&run.no) {
-            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
+        if let Some(fate) = self.fate(run.no) {
+            return Ok(fate);
         }
         let (generation, snapshot) = (found.map(|(generation, _)| generation), found.map(|(_, snapshot)| snapshot));
         let (pid, ticks) = snapshot.map_or((0, 0), |s| (s.pid, s.start_ticks));
@@ -188,8 +192,8 @@ impl Survivors {
 
     /// Watches a process that was adopted, if it is still the same one.
     pub(super) fn adopt(&mut self, link: &mut Link, dirs: &Dirs, run: &RunId, adopted: &Adopted) -> io::Result<Fate> {
-        if let Some(survivor) = self.runs.get(&run.no) {
-            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
+        if let Some(fate) = self.fate(run.no) {
+            return Ok(fate);
         }
         let Adopted { pid, ticks, signal, wait_ms } = *adopted;
         let pidfd = match pidfd_open(pid) {
@@ -197,8 +201,13 @@ impl Survivors {
             Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(Fate::Gone),
             Err(e) => return Err(e),
         };
-        if start_ticks(pid) != Some(ticks) {
-            return Ok(Fate::Gone);
+        match start_ticks(pid) {
+            Some(there) if there == ticks => {}
+            // It is there, and it cannot be read now which one it is.
+            None if !has_ended(&pidfd) => {
+                return Err(io::Error::other(format!("/proc/{pid}/stat cannot be read")));
+            }
+            Some(_) | None => return Ok(Fate::Gone),
         }
         let number = link.watch_survivor(&pidfd)?;
         let survivor = Survivor {
