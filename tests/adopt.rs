@@ -156,6 +156,27 @@ fn it_is_stopped_as_it_was_said_and_signalled() {
     server.shutdown();
 }
 
+/// Whom the signal of a stop was sent to belongs to the run, also when nothing else says so once its parent is dead.
+#[test]
+fn a_stop_ends_what_the_adopted_one_leaves() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let script = "sh -c 'trap \"\" TERM; echo $$; exec sleep 600' & trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let mut parent = Command::new("sh");
+    parent.args(["-c", script]).env_clear().envs(server.environment()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut parent = parent.spawn().expect("sh starts");
+    let mut line = String::new();
+    let out = parent.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("it says so");
+    let left: u32 = line.trim().parse().expect("a pid");
+    let id = cli.run(&["adopt", &parent.id().to_string(), "--stop-wait", "300ms"]).expect(0).line();
+    cli.run(&["stop", &id]).expect(0);
+    parent.wait().expect("it ends");
+    run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert!(!testkit::procfs::is_alive(left), "a stopped run leaves nobody");
+    server.shutdown();
+}
+
 #[test]
 fn what_cannot_be_adopted_is_refused_with_the_reason() {
     let server = Server::start(env!("CARGO_BIN_EXE_kin"));

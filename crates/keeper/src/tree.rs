@@ -48,6 +48,8 @@ pub struct TreeRun<'a> {
     pub start_ticks: u64,
     /// Inodes of its pipes; zero: none.
     pub pipes: [u64; 2],
+    /// Processes that were members before, each with its start, in order: they are, whoever of the others has died since.
+    pub known: &'a [(u32, u64)],
 }
 
 /// How far a kill is. Begin with the default, and keep it as long as the same kill goes on.
@@ -205,8 +207,9 @@ impl Processes {
             let marked = if in_cgroup { process.cgroup == cgroup } else { process.mark == mark };
             let of_another = orphan && !marked && (in_cgroup || process.mark != 0);
             let traced = marked || process.pipes.iter().any(|pipe| *pipe != 0 && run.pipes.contains(pipe));
-            process.member =
-                !kin && (is_leader(process) || same_group && !of_another || orphan && !of_another && traced);
+            let is_known = run.known.binary_search(&(process.pid, process.stat.start_ticks)).is_ok();
+            let found = same_group && !of_another || orphan && !of_another && traced;
+            process.member = !kin && (is_leader(process) || is_known || found);
         }
         let mut grew = true;
         while grew {

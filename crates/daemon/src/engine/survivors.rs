@@ -46,6 +46,8 @@ struct Survivor {
     ticks: u64,
     /// The signal of its stop and the wait after it, in milliseconds: of an adopted process, which has no spec.
     stop: Option<(u8, u64)>,
+    /// Those of an adopted one that were seen: they carry nothing of it, and its death would hide them.
+    known: Vec<(u32, u64)>,
     /// There when no table has it.
     slot: Option<Box<Slot>>,
     watch: Option<Watch>,
@@ -72,6 +74,7 @@ impl Survivor {
             pid,
             ticks,
             stop: None,
+            known: Vec::new(),
             slot: None,
             look_at: None,
             watch: None,
@@ -81,6 +84,19 @@ impl Survivor {
             exit: None,
             seen_empty: false,
             ended: None,
+        }
+    }
+
+    fn tree(&self) -> TreeRun<'_> {
+        TreeRun { id: &self.id, leader: self.pid, start_ticks: self.ticks, pipes: [0; 2], known: &self.known }
+    }
+
+    /// Whom a look for it found.
+    fn learn(&mut self, processes: &mut Processes) {
+        if self.stop.is_some() {
+            let mut known = processes.members(&self.tree());
+            known.append(&mut self.known);
+            self.known = in_order(known);
         }
     }
 }
@@ -172,7 +188,7 @@ impl Survivors {
         let leader = watch_leader(link, pid, ticks, &id)?;
         let ticks = if ticks == 0 && leader.is_some() { start_ticks(pid).unwrap_or(0) } else { ticks };
         if leader.is_none() {
-            let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2] };
+            let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2], known: &[] };
             self.look_around()?;
             if self.members(&tree).is_empty() {
                 return Ok(Fate::Gone);
@@ -301,9 +317,6 @@ impl Survivors {
 
     /// Its leader is gone, or nobody knows who that was.
     fn follow_others(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<Seen> {
-        let survivor = self.runs.get(&no)?;
-        let id = survivor.id.clone();
-        let tree = TreeRun { id: &id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
         let again = |survivor: &mut Survivor| {
             survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
             survivor.look_at = Some(Instant::now() + survivor.pause);
@@ -313,11 +326,15 @@ impl Survivors {
             again(self.runs.get_mut(&no)?);
             return None;
         }
-        let members = self.members(&tree);
+        let Survivors { processes, runs, .. } = self;
+        let members = processes.as_mut()?.members(&runs.get(&no)?.tree());
         let is_stopped = self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) > 0);
         let survivor = self.runs.get_mut(&no)?;
         let (was_empty, is_empty) = (survivor.seen_empty, members.is_empty());
         survivor.seen_empty = is_empty;
+        if survivor.stop.is_some() {
+            survivor.known = in_order(members.clone());
+        }
         if survivor.exit.is_some() && !is_stopped || is_empty && was_empty {
             return Some(self.end(no, u32::try_from(members.len()).unwrap_or(u32::MAX), now));
         }
@@ -396,6 +413,12 @@ fn last_word(pidfd: &OwnedFd) -> Result<ExitInfo, Corpse> {
         (Corpse::Ended(info), _) | (_, Some(info)) => Ok(info),
         (corpse, None) => Err(corpse),
     }
+}
+
+fn in_order(mut known: Vec<(u32, u64)>) -> Vec<(u32, u64)> {
+    known.sort_unstable();
+    known.dedup();
+    known
 }
 
 /// Whether a process is of this run, by its environment.

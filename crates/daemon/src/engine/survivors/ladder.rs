@@ -9,7 +9,7 @@ use kin_keeper::clock::{MS, mono};
 use kin_keeper::spec::SpecView;
 use kin_keeper::sys::wait::pidfd_send_signal;
 use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
-use kin_keeper::tree::{self, Processes, Swept, TreeRun};
+use kin_keeper::tree::{self, Processes, Swept};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -106,10 +106,17 @@ impl Survivors {
     fn kill_step(&mut self, no: RunNo) {
         let ours = self.ours;
         let Some((processes, survivor)) = self.with_processes(no) else { return };
-        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
+        let mut kill = survivor.kill;
         // Longer than a keeper may: nobody's output waits for us, and all that a bomb of processes needs is a pause.
         let until = Instant::now() + SWEEP;
-        while tree::kill_tree(processes, &ours, &tree, &mut survivor.kill) != Swept::Gone && Instant::now() < until {}
+        loop {
+            let swept = tree::kill_tree(processes, &ours, &survivor.tree(), &mut kill);
+            survivor.learn(processes);
+            if swept == Swept::Gone || Instant::now() >= until {
+                break;
+            }
+        }
+        survivor.kill = kill;
         // Whether it is over is seen by whoever watches its processes.
         survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
         survivor.look_at = Some(Instant::now() + survivor.pause);
@@ -127,8 +134,9 @@ impl Survivors {
         self.begin_look();
         let ours = self.ours;
         let Some((processes, survivor)) = self.with_processes(no) else { return Ok(()) };
-        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
-        tree::signal_tree(processes, &ours, &tree, signal).map(drop)
+        tree::signal_tree(processes, &ours, &survivor.tree(), signal)?;
+        survivor.learn(processes);
+        Ok(())
     }
 
     fn with_processes(&mut self, no: RunNo) -> Option<(&mut Processes, &mut Survivor)> {
