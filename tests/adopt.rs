@@ -156,6 +156,19 @@ fn it_is_stopped_as_it_was_said_and_signalled() {
     server.shutdown();
 }
 
+/// It leads no process group: it is in that of this test, and a signal to a group of its own would reach nobody.
+#[test]
+fn a_signal_reaches_one_that_leads_no_group() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let mut child = stranger(&server, 3);
+    let id = cli.run(&["adopt", &child.id().to_string()]).expect(0).line();
+    cli.run(&["signal", "USR1", &id]).expect(0);
+    run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    server.shutdown();
+}
+
 /// Whom the signal of a stop was sent to belongs to the run, also when nothing else says so once its parent is dead.
 #[test]
 fn a_stop_ends_what_the_adopted_one_leaves() {

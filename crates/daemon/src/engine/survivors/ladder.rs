@@ -54,7 +54,11 @@ impl Survivors {
     pub(in crate::engine) fn signal(&mut self, no: RunNo, signal: u8, leader_only: bool) {
         let Some(survivor) = self.runs.get(&no) else { return };
         let sent = match survivor.watch.as_ref().filter(|watch| watch.is_leader) {
-            Some(leader) => pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only),
+            Some(leader) => match pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only) {
+                // It leads no group, or this kernel knows groups by number alone.
+                Err(e) if !leader_only && is_gone(&e) => self.signal_all(no, i32::from(signal)),
+                sent => sent,
+            },
             None if leader_only => return,
             None => self.signal_all(no, i32::from(signal)),
         };
@@ -210,5 +214,9 @@ fn spec<T>(dirs: &Dirs, no: RunNo, what: impl Fn(&SpecView<'_>) -> T) -> Option<
 
 /// Whoever is not there any more needs no signal.
 fn gone_is_fine(e: io::Error) -> io::Result<()> {
-    if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) { Ok(()) } else { Err(e) }
+    if is_gone(&e) { Ok(()) } else { Err(e) }
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }
