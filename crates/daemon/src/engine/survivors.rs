@@ -11,6 +11,8 @@
 //! memory, and its ladder begins anew with the next daemon.
 
 mod ladder;
+#[cfg(test)]
+mod tests;
 
 use super::adopt::Adopted;
 use super::dirs::Dirs;
@@ -266,11 +268,16 @@ impl Survivors {
         table.slots().get(table.find(no.get())? as usize)
     }
 
-    /// All processes of the machine, unless that was done since this look around began.
-    fn look_around(&mut self) -> io::Result<()> {
+    fn open_processes(&mut self) -> io::Result<()> {
         if self.processes.is_none() {
             self.processes = Some(Processes::abandoned(self.traces.clone())?);
         }
+        Ok(())
+    }
+
+    /// All processes of the machine, unless that was done since this look around began.
+    fn look_around(&mut self) -> io::Result<()> {
+        self.open_processes()?;
         if let Some(processes) = self.processes.as_mut().filter(|_| !self.is_fresh) {
             processes.look_now(&self.ours)?;
             self.is_fresh = true;

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 const SIGTERM: u8 = 15;
 /// How long one piece of killing may take.
 const SWEEP: Duration = Duration::from_millis(100);
+/// A signal of the ladder that reached nobody is sent again after so long.
+const SEND_AGAIN: Duration = Duration::from_secs(1);
 
 impl Survivors {
     /// It is ours from now on: what its keepers, or an earlier daemon, had begun with it goes on.
@@ -56,11 +58,11 @@ impl Survivors {
         let sent = match survivor.watch.as_ref().filter(|watch| watch.is_leader) {
             Some(leader) => match pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only) {
                 // It leads no group, or this kernel knows groups by number alone.
-                Err(e) if !leader_only && is_gone(&e) => self.signal_all(no, i32::from(signal)),
+                Err(e) if !leader_only && is_gone(&e) => self.signal_all(no, i32::from(signal)).map(drop),
                 sent => sent,
             },
             None if leader_only => return,
-            None => self.signal_all(no, i32::from(signal)),
+            None => self.signal_all(no, i32::from(signal)).map(drop),
         };
         if let Err(e) = sent.or_else(gone_is_fine) {
             crate::say!("kin daemon: cannot signal run {no}: {e}");
@@ -86,8 +88,16 @@ impl Survivors {
         if signal & SIGNAL_SENT != 0 {
             return;
         }
-        if let Err(e) = self.signal_all(no, (signal & SIGNAL_BITS) as i32) {
+        let sent = self.signal_all(no, (signal & SIGNAL_BITS) as i32);
+        if let Err(e) = &sent {
             crate::say!("kin daemon: cannot signal run {no}: {e}");
+        }
+        if sent.unwrap_or(0) == 0 {
+            if let Some(survivor) = self.runs.get_mut(&no) {
+                let at = Instant::now() + SEND_AGAIN;
+                survivor.look_at = Some(survivor.look_at.map_or(at, |sooner| sooner.min(at)));
+            }
+            return;
         }
         if let Some(slot) = self.slot(no) {
             slot.stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
@@ -133,20 +143,19 @@ impl Survivors {
         }
     }
 
-    /// Once to each of its processes.
-    fn signal_all(&mut self, no: RunNo, signal: i32) -> io::Result<()> {
+    /// Once to each of its processes; to how many.
+    fn signal_all(&mut self, no: RunNo, signal: i32) -> io::Result<usize> {
         self.begin_look();
+        self.open_processes()?;
         let ours = self.ours;
-        let Some((processes, survivor)) = self.with_processes(no) else { return Ok(()) };
-        tree::signal_tree(processes, &ours, &survivor.tree(), signal)?;
+        let Some((processes, survivor)) = self.with_processes(no) else { return Ok(0) };
+        let told = tree::signal_tree(processes, &ours, &survivor.tree(), signal)?;
         survivor.learn(processes);
-        Ok(())
+        Ok(told)
     }
 
     fn with_processes(&mut self, no: RunNo) -> Option<(&mut Processes, &mut Survivor)> {
-        if self.processes.is_none() {
-            self.processes = Processes::abandoned(self.traces.clone()).ok();
-        }
+        self.open_processes().ok()?;
         Some((self.processes.as_mut()?, self.runs.get_mut(&no).filter(|survivor| survivor.ended.is_none())?))
     }
 
@@ -180,8 +189,12 @@ impl Survivors {
             survivor.look_at = None;
             if let Some(seen) = self.follow(link, no, now) {
                 ends.push((no, seen));
-            } else if self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) == 2) {
-                self.kill_step(no);
+                continue;
+            }
+            match self.slot(no).map_or(0, |slot| slot.stop_stage.load(Ordering::Relaxed)) {
+                0 => {}
+                1 => self.send_rung(no),
+                _ => self.kill_step(no),
             }
         }
         ends

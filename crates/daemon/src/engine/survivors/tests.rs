@@ -1,0 +1,74 @@
+//! Survivors by themselves: processes of this test's own, adopted, and no keeper.
+
+use super::*;
+use kin_core::{JobName, StopKind};
+use kin_keeper::table::{SIGNAL_BITS, SIGNAL_SENT};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use tempfile::TempDir;
+
+struct House {
+    /// Of the runtime directory, and the state.
+    _dir: TempDir,
+    dirs: Dirs,
+    link: Link,
+    survivors: Survivors,
+    /// Nobody listens; it is looked at whether a process has ended.
+    _mail: mpsc::Receiver<crate::engine::Input>,
+    next: u64,
+}
+
+impl House {
+    fn new() -> House {
+        let dir = tempfile::tempdir().expect("a directory");
+        let dirs = Dirs { state: dir.path().join("state"), run: dir.path().join("run") };
+        for path in [&dirs.state, &dirs.run] {
+            std::fs::create_dir(path).expect("a directory");
+        }
+        let (sender, mail) = mpsc::channel();
+        let link = Link::open(&dirs.run, sender).expect("a link");
+        let survivors = Survivors::new(&dirs);
+        House { _dir: dir, dirs, link, survivors, _mail: mail, next: 64 }
+    }
+
+    fn id(&mut self) -> RunId {
+        self.next += 1;
+        RunId { job: JobName::parse("foreign").expect("a name"), no: RunNo::new(self.next).expect("a number") }
+    }
+
+    fn adopts(&mut self, child: &Child) -> RunNo {
+        let id = self.id();
+        let ticks = start_ticks(child.id()).expect("it lives");
+        let adopted = Adopted { pid: child.id(), ticks, signal: 15, wait_ms: 60_000 };
+        let fate = self.survivors.adopt(&mut self.link, &self.dirs, &id, &adopted).expect("watched");
+        assert!(matches!(fate, Fate::Alive), "{fate:?}");
+        id.no
+    }
+
+    /// Waits for the time at which it wants to be called, and calls it.
+    fn when_due(&mut self) -> Vec<(RunNo, Seen)> {
+        let at = self.survivors.wake_at().expect("it waits for something");
+        std::thread::sleep(at.saturating_duration_since(Instant::now()));
+        self.survivors.times(&self.dirs, &mut self.link, Time(0))
+    }
+}
+
+fn sleeper() -> Child {
+    Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("sleep starts")
+}
+
+#[test]
+fn a_signal_of_the_ladder_that_reached_nobody_is_sent_again() {
+    let mut house = House::new();
+    let mut child = sleeper();
+    let no = house.adopts(&child);
+    // What is kin's own is spared: so nobody can be reached.
+    house.survivors.ours[1] = child.id();
+    house.survivors.stop(&house.dirs, no, StopKind::Ladder);
+    let signal = |house: &House| house.survivors.slot(no).expect("a slot").stop_signal.load(Ordering::Relaxed);
+    assert_eq!((signal(&house) & SIGNAL_BITS, signal(&house) & SIGNAL_SENT), (15, 0));
+    house.survivors.ours[1] = 0;
+    assert!(house.when_due().is_empty());
+    assert_ne!(signal(&house) & SIGNAL_SENT, 0);
+    assert!(!child.wait().expect("it ends").success());
+}
