@@ -62,7 +62,7 @@ use dirs::Dirs;
 use ending::Wished;
 use handle::Call;
 use journal::Journal;
-use kin_core::{Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
+use kin_core::{Act, Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
@@ -212,8 +212,9 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         link,
         tables: Tables::default(),
         told: None,
-        front: None,
+        fronts: BTreeMap::new(),
         survivors,
+        unsaid: Vec::new(),
         sender,
         inputs,
         committed,
@@ -303,9 +304,11 @@ struct Engine {
     tables: Tables,
     /// What a keeper said last; none since the one it named hung up.
     told: Option<Told>,
-    /// The front that is attached to the elder.
-    front: Option<u32>,
+    /// The front that is attached to each of those who answer.
+    fronts: BTreeMap<u64, Option<u32>>,
     survivors: Survivors,
+    /// What is to be done to survivors, once it is known who of all processes is kin's own.
+    unsaid: Vec<Act>,
     inputs: mpsc::Receiver<Input>,
     /// For those who work for us.
     sender: mpsc::Sender<Input>,
@@ -826,7 +829,7 @@ impl Engine {
             guard: self.told.filter(|_| believed).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
-            front: self.front,
+            front: self.front(),
             settled,
         };
         if info != before {

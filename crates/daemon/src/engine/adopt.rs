@@ -73,9 +73,10 @@ impl Engine {
         }
         self.has_room()?;
         let pid = wish.process.pid;
-        let chain = *self.chain.borrow();
-        let links = [chain.elder, chain.keeper].into_iter().flatten().filter_map(|link| link.pid);
-        if links.chain(chain.front).any(|own| own == pid) {
+        if !self.survivors.knows_ours() {
+            return Err(Refusal::Unavailable { why: "the server is just beginning; ask again".into() });
+        }
+        if self.survivors.is_ours(pid) {
             return Err(Refusal::NotAdoptable { pid, why: "it is a process of kin itself".into() });
         }
         let no = self.world.mint(now);

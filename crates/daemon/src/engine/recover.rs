@@ -30,6 +30,7 @@ use kin_ledger::Found;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Engine {
@@ -69,6 +70,7 @@ impl Engine {
     /// One of the chain's own connections: what was told of it is true no more. Whoever lives tells it anew, on the
     /// connection that is made now, or on the other's.
     fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
+        self.fronts.remove(&generation);
         if self.told.is_some_and(|told| told.keeper == generation) {
             self.fact(Fact::KeeperGone { generation }, batch);
         }
@@ -109,15 +111,13 @@ impl Engine {
                     self.note("server.guard", words.into(), batch);
                 }
                 self.look |= self.told != Some(told) || !self.chain.borrow().settled;
-                if self.told.is_some_and(|before| before.elder != elder) {
-                    self.front = None;
-                }
                 self.told = Some(told);
+                self.know_ours();
             }
-            Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
-                self.front = (pid != 0).then_some(pid);
+            Tell::Front { pid } => {
+                self.fronts.insert(generation, (pid != 0).then_some(pid));
+                self.know_ours();
             }
-            Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
         }
     }
@@ -194,6 +194,10 @@ impl Engine {
         if due(self.chain_at) {
             self.chain_at = None;
             self.look = true;
+        }
+        if due(self.survivors.wake_at()) {
+            // A keeper may have been followed by another since.
+            self.know_ours();
         }
         let now = self.now();
         for (run, seen) in self.survivors.times(&self.dirs, &mut self.link, now) {
@@ -368,9 +372,7 @@ impl Engine {
 
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
-        let pid_of = |generation: u64| self.link.pid(generation);
-        let chain = self.told.map(|told| [pid_of(told.elder), pid_of(told.keeper)]).unwrap_or_default();
-        self.survivors.ours_are([chain[0], chain[1], self.front]);
+        self.know_ours();
         self.survivors.begin_look();
         let mut found = self.find_adopted(batch);
         found.extend(self.survivors.all());
@@ -416,6 +418,28 @@ impl Engine {
             }
         }
         found
+    }
+
+    /// Whom no stop of a survivor may reach. A table names who serves it before that one has said a word; who holds the
+    /// server's place is the elder's to say.
+    pub(super) fn know_ours(&mut self) {
+        let served: Vec<u32> = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.table.is_served())
+            .map(|(_, known)| known.table.header().owner.load(Ordering::Relaxed))
+            .collect();
+        let is_all = match self.told {
+            Some(told) => self.fronts.contains_key(&told.elder),
+            None => served.is_empty() && self.link.connected().next().is_none(),
+        };
+        let told = self.link.connected().filter_map(|generation| self.link.pid(generation));
+        self.survivors.ours_are(&self.front().into_iter().chain(served).chain(told).collect(), is_all);
+    }
+
+    /// Who holds the server's place, as the elder said it.
+    pub(super) fn front(&self) -> Option<u32> {
+        *self.fronts.get(&self.told?.elder)?
     }
 
     /// A slot of a table that somebody serves, or that holds an end.

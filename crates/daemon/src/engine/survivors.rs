@@ -23,7 +23,7 @@ use kin_keeper::abandoned::Traces;
 use kin_keeper::boot::start_ticks;
 use kin_keeper::sys::wait::{Corpse, ExitInfo, corpse, exit_info, has_ended, pidfd_open};
 use kin_keeper::table::{RUNNING, Slot, Snapshot, Table, flag};
-use kin_keeper::tree::{Kill, Processes, TreeRun};
+use kin_keeper::tree::{Kill, Processes, REAPERS_MAX, TreeRun};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -121,7 +121,9 @@ pub(super) struct Survivors {
     /// All processes were looked at since this look around began.
     is_fresh: bool,
     /// Processes of kin as it is now: never part of a run, though its server may have been started by one.
-    ours: [u32; 4],
+    ours: [u32; REAPERS_MAX],
+    /// All of them were told. Until then nothing is done to anybody.
+    knows_ours: bool,
 }
 
 /// What became of a run that nobody serves.
@@ -136,13 +138,16 @@ pub(super) enum Fate {
 
 impl Survivors {
     pub(super) fn new(dirs: &Dirs) -> Survivors {
+        let mut ours = [0; REAPERS_MAX];
+        ours[0] = std::process::id();
         Survivors {
             runs: BTreeMap::new(),
             tables: BTreeMap::new(),
             traces: Traces::new(&dirs.state, &dirs.run),
             processes: None,
             is_fresh: false,
-            ours: [std::process::id(), 0, 0, 0],
+            ours,
+            knows_ours: false,
         }
     }
     pub(super) fn has(&self, no: RunNo) -> bool {
@@ -162,9 +167,22 @@ impl Survivors {
     pub(super) fn ended(&self) -> Vec<(RunNo, Seen)> {
         self.runs.iter().filter_map(|(no, survivor)| Some((*no, survivor.ended.clone()?))).collect()
     }
-    pub(super) fn ours_are(&mut self, pids: [Option<u32>; 3]) {
-        let [elder, keeper, front] = pids.map(Option::unwrap_or_default);
-        self.ours = [std::process::id(), elder, keeper, front];
+    /// The other processes of kin, as far as they are known; `all`: that is all of them.
+    pub(super) fn ours_are(&mut self, others: &BTreeSet<u32>, all: bool) {
+        self.ours = [0; REAPERS_MAX];
+        let own = std::process::id();
+        let pids = std::iter::once(own).chain(others.iter().copied().filter(|pid| *pid != 0 && *pid != own));
+        for (to, from) in self.ours.iter_mut().zip(pids) {
+            *to = from;
+        }
+        self.knows_ours |= all;
+    }
+    pub(super) fn knows_ours(&self) -> bool {
+        self.knows_ours
+    }
+    /// Whether it is a process of kin itself.
+    pub(super) fn is_ours(&self, pid: u32) -> bool {
+        self.ours.contains(&pid)
     }
 
     /// What was seen of all processes is old: another look around begins.

@@ -27,7 +27,7 @@ impl Survivors {
         let Some(slot) = self.slot(no) else { return };
         match slot.stop_stage.load(Ordering::Relaxed) {
             0 => {}
-            1 => self.send_rung(no),
+            // As soon as it is time for anything.
             _ => self.look_now(no),
         }
     }
@@ -160,6 +160,9 @@ impl Survivors {
     }
 
     pub(in crate::engine) fn wake_at(&self) -> Option<Instant> {
+        if !self.knows_ours {
+            return None;
+        }
         let deadlines = self.runs.keys().filter_map(|no| self.deadline(*no)).min();
         let deadline = deadlines.map(|at| Instant::now() + Duration::from_nanos(at.saturating_sub(mono())));
         self.runs.values().filter_map(|survivor| survivor.look_at).chain(deadline).min()
@@ -178,6 +181,9 @@ impl Survivors {
     /// What the time says: who is out of time, the next rung, and another look.
     pub(in crate::engine) fn times(&mut self, dirs: &Dirs, link: &mut Link, now: Time) -> Vec<(RunNo, Seen)> {
         let mut ends = Vec::new();
+        if !self.knows_ours {
+            return ends;
+        }
         self.begin_look();
         let all: Vec<RunNo> = self.runs.keys().copied().collect();
         for no in all {

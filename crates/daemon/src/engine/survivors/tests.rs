@@ -27,7 +27,8 @@ impl House {
         }
         let (sender, mail) = mpsc::channel();
         let link = Link::open(&dirs.run, sender).expect("a link");
-        let survivors = Survivors::new(&dirs);
+        let mut survivors = Survivors::new(&dirs);
+        survivors.ours_are(&BTreeSet::new(), true);
         House { _dir: dir, dirs, link, survivors, _mail: mail, next: 64 }
     }
 
@@ -55,6 +56,23 @@ impl House {
 
 fn sleeper() -> Child {
     Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("sleep starts")
+}
+
+/// A daemon that has just been born knows neither its keepers nor who holds its place, and each may live in the run.
+#[test]
+fn nobody_is_killed_before_it_is_known_who_is_kin() {
+    let mut house = House::new();
+    house.survivors.knows_ours = false;
+    let mut child = sleeper();
+    let no = house.adopts(&child);
+    house.survivors.slot(no).expect("a slot").stop_stage.store(2, Ordering::Relaxed);
+    house.survivors.take_up(no);
+    assert!(house.survivors.wake_at().is_none());
+    assert!(house.survivors.times(&house.dirs, &mut house.link, Time(0)).is_empty());
+    assert!(child.try_wait().expect("asked").is_none());
+    house.survivors.ours_are(&BTreeSet::new(), true);
+    house.when_due();
+    assert!(!child.wait().expect("it ends").success());
 }
 
 #[test]
