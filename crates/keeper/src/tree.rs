@@ -18,7 +18,7 @@
 //! Where both keepers died at once nobody of kin is anybody's parent any more, and a run is found by what any process at
 //! all carries of it (`abandoned`): its cgroup, or its environment.
 
-use crate::abandoned::Traces;
+use crate::abandoned::{Traces, is_shortage};
 use crate::boot::Stat;
 use crate::sys::pages::Buffer;
 use crate::sys::wait::{pidfd_open, pidfd_send_signal};
@@ -165,13 +165,15 @@ impl Processes {
         let mut entries = RawDir::new(&self.proc, &mut space);
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            self.next = entry.next_entry_cookie();
+            let next = entry.next_entry_cookie();
             let Some(pid) = number(entry.file_name().to_bytes()).filter(|pid| *pid <= u64::from(u32::MAX)) else {
+                self.next = next;
                 continue;
             };
-            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers, self.traces.as_ref()) {
+            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers, self.traces.as_ref())? {
                 self.seen.push(process)?;
             }
+            self.next = next;
             if now() >= until {
                 return Ok(false);
             }
@@ -335,21 +337,29 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32], traces: Option<&Traces>) -> Option<Process> {
+/// `None`: it has gone. An error says nothing of it: there is nothing left to ask with.
+fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32], traces: Option<&Traces>) -> io::Result<Option<Process>> {
     let mut path = Text::<32>::new();
-    write!(path, "{pid}/stat").ok()?;
+    if write!(path, "{pid}/stat").is_err() {
+        return Ok(None);
+    }
     let mut buffer = [0; 1024];
-    let stat = Stat::parse(read_start_at(proc, path.as_cstr(), &mut buffer).ok()?)?;
+    let stat = match read_start_at(proc, path.as_cstr(), &mut buffer).map_err(io::Error::from) {
+        Ok(bytes) => Stat::parse(bytes),
+        Err(e) if is_shortage(&e) => return Err(e),
+        Err(_) => None,
+    };
+    let Some(stat) = stat else { return Ok(None) };
     let mut process = Process { pid, stat, mark: 0, pipes: [0; 2], cgroup: 0, member: false };
     if let Some(traces) = traces {
         if process.lives() {
-            (process.mark, process.cgroup) = traces.of_process(pid);
+            (process.mark, process.cgroup) = traces.of_process(pid)?;
         }
     } else if reapers.contains(&stat.ppid) && process.lives() {
         process.mark = mark_of(proc, pid);
         process.pipes = [pipe_of(proc, pid, 1), pipe_of(proc, pid, 2)];
     }
-    Some(process)
+    Ok(Some(process))
 }
 
 /// The hash of the run id in a process's environment; zero when there is none or it may not be read.

@@ -86,7 +86,7 @@ impl Engine {
         let id = RunId { job: wish.new.job.clone(), no };
         let watched = match self.survivors.adopt(&mut self.link, &self.dirs, &id, &wish.process) {
             Ok(Fate::Alive) => Ok(()),
-            Ok(Fate::Ended(_) | Fate::Gone) => Err(Refusal::NoProcess { pid }),
+            Ok(Fate::Ended(_) | Fate::Gone | Fate::Unclear) => Err(Refusal::NoProcess { pid }),
             Err(e) => Err(Refusal::NotAdoptable { pid, why: e.to_string() }),
         };
         let adopt = Wish::Adopt { no, new: Box::new(wish.new), pid, started_at: wish.started_at };
@@ -131,7 +131,7 @@ impl Engine {
                     let seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
                     Fact::Survivor { run: no, seen }
                 }
-                Ok(Fate::Gone) => lost(),
+                Ok(Fate::Gone | Fate::Unclear) => lost(),
                 // Nobody knows any more which process it was.
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => lost(),
                 Err(e) => {

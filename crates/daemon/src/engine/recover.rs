@@ -19,7 +19,7 @@
 
 use super::chain::Told;
 use super::link::{Connect, Heard};
-use super::survivors::Fate;
+use super::survivors::{Fate, PAUSE};
 use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
 use kin_core::{
     Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
@@ -488,6 +488,10 @@ impl Engine {
                 self.fact(Fact::Slot { run: no, seen }, batch);
                 Unserved::Said
             }
+            Ok(Fate::Unclear) => {
+                self.look_again_soon();
+                Unserved::Unclear
+            }
             Ok(Fate::Gone) => {
                 // The end record of a keeper that came so far is better than nothing.
                 let unknown = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
@@ -502,6 +506,11 @@ impl Engine {
                 Unserved::Unclear
             }
         }
+    }
+
+    fn look_again_soon(&mut self) {
+        let at = Instant::now() + PAUSE;
+        self.chain_at = Some(self.chain_at.map_or(at, |sooner| sooner.min(at)));
     }
 
     /// Going runs that no table has, nor an end record: their tables were taken away. Who of them lives is known by what
@@ -521,6 +530,7 @@ impl Engine {
             let mut seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
             match self.survivors.look(&mut self.link, &self.dirs, &run.id(), None) {
                 Ok(Fate::Gone) => continue,
+                Ok(Fate::Unclear) => self.look_again_soon(),
                 Ok(Fate::Alive) => {
                     if let (Some(limit), Some(began)) = (run.timeout_ms, run.started_at) {
                         let age = u64::try_from(self.now().0.saturating_sub(began.0)).unwrap_or(0);

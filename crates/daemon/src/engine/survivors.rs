@@ -19,7 +19,7 @@ use super::dirs::Dirs;
 use super::link::Link;
 use super::slot;
 use kin_core::{Close, How, Phase, RunId, RunNo, Seen, Time};
-use kin_keeper::abandoned::Traces;
+use kin_keeper::abandoned::{Traces, is_shortage};
 use kin_keeper::boot::start_ticks;
 use kin_keeper::sys::wait::{Corpse, ExitInfo, corpse, exit_info, has_ended, pidfd_open};
 use kin_keeper::table::{RUNNING, Slot, Snapshot, Table, flag};
@@ -36,7 +36,7 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const REAPED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at all processes for the same run.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
@@ -118,6 +118,9 @@ pub(super) struct Survivors {
     tables: BTreeMap<u64, Table>,
     traces: Traces,
     processes: Option<Processes>,
+    /// Of whom a look found nobody, and when that was first: a process that becomes another program, or dies, carries
+    /// nothing for a moment.
+    empty: BTreeMap<RunNo, Instant>,
     /// All processes were looked at since this look around began.
     is_fresh: bool,
     /// Processes of kin as it is now: never part of a run, though its server may have been started by one.
@@ -134,6 +137,8 @@ pub(super) enum Fate {
     Ended(Seen),
     /// It was gone before anybody watched it.
     Gone,
+    /// Nobody of it was found, for the first time: it is to be looked for once more, after `PAUSE`.
+    Unclear,
 }
 
 impl Survivors {
@@ -145,6 +150,7 @@ impl Survivors {
             tables: BTreeMap::new(),
             traces: Traces::new(&dirs.state, &dirs.run),
             processes: None,
+            empty: BTreeMap::new(),
             is_fresh: false,
             ours,
             knows_ours: false,
@@ -211,9 +217,15 @@ impl Survivors {
             let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2], known: &[] };
             self.look_around()?;
             if self.members(&tree).is_empty() {
+                let first = *self.empty.entry(run.no).or_insert_with(Instant::now);
+                if first.elapsed() < PAUSE {
+                    return Ok(Fate::Unclear);
+                }
+                self.empty.remove(&run.no);
                 return Ok(Fate::Gone);
             }
         }
+        self.empty.remove(&run.no);
         let survivor = Survivor {
             // Whoever else there is, is watched from the next look on.
             look_at: leader.is_none().then(Instant::now),
@@ -241,7 +253,7 @@ impl Survivors {
             Some(there) if there == ticks => {}
             // It is there, and it cannot be read now which one it is.
             None if !has_ended(&pidfd) => {
-                return Err(io::Error::other(format!("/proc/{pid}/stat cannot be read")));
+                return Err(unreadable(pid));
             }
             Some(_) | None => return Ok(Fate::Gone),
         }
@@ -421,9 +433,17 @@ fn watch_leader(link: &mut Link, pid: u32, ticks: u64, id: &str) -> io::Result<O
         return Ok(None);
     }
     // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
-    let Ok(pidfd) = pidfd_open(pid) else { return Ok(None) };
-    let Some(there) = start_ticks(pid) else { return Ok(None) };
-    let same = if ticks != 0 { there == ticks } else { carries(pid, id) };
+    let pidfd = match pidfd_open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(e) if is_shortage(&e) => return Err(e),
+        Err(_) => return Ok(None),
+    };
+    let there = match start_ticks(pid) {
+        Some(there) => there,
+        None if has_ended(&pidfd) => return Ok(None),
+        None => return Err(unreadable(pid)),
+    };
+    let same = if ticks != 0 { there == ticks } else { carries(pid, id)? };
     if !same {
         return Ok(None);
     }
@@ -447,8 +467,16 @@ fn in_order(mut known: Vec<(u32, u64)>) -> Vec<(u32, u64)> {
 }
 
 /// Whether a process is of this run, by its environment.
-fn carries(pid: u32, id: &str) -> bool {
+fn carries(pid: u32, id: &str) -> io::Result<bool> {
     let want = format!("KIN_RUN_ID={id}");
-    std::fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == want.as_bytes()))
+    match std::fs::read(format!("/proc/{pid}/environ")) {
+        Ok(bytes) => Ok(bytes.split(|b| *b == 0).any(|entry| entry == want.as_bytes())),
+        Err(e) if is_shortage(&e) => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
+/// It is there, and it cannot be read now which one it is.
+fn unreadable(pid: u32) -> io::Error {
+    io::Error::other(format!("/proc/{pid}/stat cannot be read"))
 }

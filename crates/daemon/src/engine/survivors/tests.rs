@@ -58,6 +58,29 @@ fn sleeper() -> Child {
     Command::new("sleep").arg("600").stdin(Stdio::null()).spawn().expect("sleep starts")
 }
 
+/// Nobody carries anything of the run while it becomes another program; a moment later somebody does.
+#[test]
+fn nobody_is_gone_because_one_look_did_not_find_them() {
+    let mut house = House::new();
+    let (gone, late) = (house.id(), house.id());
+    let look = |house: &mut House, id: &RunId| {
+        house.survivors.begin_look();
+        house.survivors.look(&mut house.link, &house.dirs, id, None).expect("looked")
+    };
+    for id in [&gone, &late] {
+        assert!(matches!(look(&mut house, id), Fate::Unclear));
+        assert!(!house.survivors.has(id.no));
+    }
+    let mut command = Command::new("sleep");
+    command.arg("600").env("KIN_RUN_ID", late.to_string()).env("KIN_SOCKET", house.dirs.run.join("kin.sock"));
+    let mut child = command.spawn().expect("sleep starts");
+    std::thread::sleep(PAUSE);
+    assert!(matches!(look(&mut house, &late), Fate::Alive));
+    assert!(matches!(look(&mut house, &gone), Fate::Gone));
+    child.kill().expect("it is ours");
+    child.wait().expect("it ends");
+}
+
 /// A daemon that has just been born knows neither its keepers nor who holds its place, and each may live in the run.
 #[test]
 fn nobody_is_killed_before_it_is_known_who_is_kin() {
