@@ -38,6 +38,8 @@ const REAPED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at all processes for the same run.
 pub(super) const PAUSE: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The same, for one that no KILL has ended in its time.
+const PAUSE_GIVEN_UP: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Survivor {

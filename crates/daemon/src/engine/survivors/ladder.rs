@@ -1,7 +1,7 @@
 //! The stop ladder and the timeout of a run that outlived its keepers, as `kin_keeper` has them, in the same fields of the
 //! same slot: whoever comes after us goes on from there.
 
-use super::{PAUSE, PAUSE_MAX, Survivor, Survivors};
+use super::{PAUSE, PAUSE_GIVEN_UP, PAUSE_MAX, Survivor, Survivors};
 use crate::engine::dirs::Dirs;
 use crate::engine::link::Link;
 use kin_core::{RunNo, Seen, StopKind, Time};
@@ -9,7 +9,7 @@ use kin_keeper::clock::{MS, mono};
 use kin_keeper::spec::SpecView;
 use kin_keeper::sys::wait::pidfd_send_signal;
 use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
-use kin_keeper::tree::{self, Processes, Swept};
+use kin_keeper::tree::{self, Kill, Processes, Swept};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -18,6 +18,9 @@ use std::time::{Duration, Instant};
 const SIGTERM: u8 = 15;
 /// How long one piece of killing may take.
 const SWEEP: Duration = Duration::from_millis(100);
+/// How long KILL is tried, as a keeper does, before the run may end with what it leaves behind: who is stuck in the
+/// kernel, or another user's, hears no signal.
+const GIVE_UP: Duration = Duration::from_secs(10);
 /// A signal of the ladder that reached nobody is sent again after so long.
 const SEND_AGAIN: Duration = Duration::from_secs(1);
 
@@ -108,6 +111,8 @@ impl Survivors {
         let Some(slot) = self.slot(no) else { return };
         if slot.stop_stage.load(Ordering::Relaxed) < 2 {
             slot.set_flag(flag::KILLED);
+            let deadline = mono().saturating_add(u64::try_from(GIVE_UP.as_nanos()).unwrap_or(u64::MAX));
+            slot.stop_deadline.store(deadline, Ordering::Relaxed);
             slot.stop_stage.store(2, Ordering::Release);
             if let Some(survivor) = self.runs.get_mut(&no) {
                 survivor.pause = PAUSE;
@@ -119,6 +124,7 @@ impl Survivors {
     /// One bounded piece of killing; comes back by time until nobody is left.
     fn kill_step(&mut self, no: RunNo) {
         let ours = self.ours;
+        let given_up = self.has_given_up(no);
         let Some((processes, survivor)) = self.with_processes(no) else { return };
         let mut kill = survivor.kill;
         // Longer than a keeper may: nobody's output waits for us, and all that a bomb of processes needs is a pause.
@@ -126,15 +132,36 @@ impl Survivors {
         loop {
             let swept = tree::kill_tree(processes, &ours, &survivor.tree(), &mut kill);
             survivor.learn(processes);
-            if swept == Swept::Gone || Instant::now() >= until {
+            if swept == Swept::Gone || given_up || Instant::now() >= until {
                 break;
             }
         }
         survivor.kill = kill;
         // Whether it is over is seen by whoever watches its processes.
-        survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
+        let (least, most) = if given_up { (PAUSE_MAX, PAUSE_GIVEN_UP) } else { (PAUSE, PAUSE_MAX) };
+        survivor.pause = (survivor.pause * 2).clamp(least, most);
         survivor.look_at = Some(Instant::now() + survivor.pause);
         self.begin_look();
+    }
+
+    /// It was told KILL for as long as that is worth anything.
+    fn has_given_up(&self, no: RunNo) -> bool {
+        self.slot(no).is_some_and(|slot| slot.stop_deadline.load(Ordering::Relaxed) <= mono())
+    }
+
+    /// Its end, when its leader is dead and nobody of those who are left hears a KILL.
+    fn give_up(&mut self, no: RunNo, now: Time) -> Option<Seen> {
+        let survivor = self.runs.get(&no)?;
+        let leader_lives = survivor.watch.as_ref().is_some_and(|watch| watch.is_leader);
+        // At least once it is told so by us.
+        if leader_lives || survivor.kill == Kill::default() || !self.has_given_up(no) {
+            return None;
+        }
+        self.begin_look();
+        self.look_around().ok()?;
+        let Survivors { processes, runs, .. } = self;
+        let left = processes.as_mut()?.members(&runs.get(&no)?.tree()).len();
+        Some(self.end(no, u32::try_from(left).unwrap_or(u32::MAX), now))
     }
 
     fn look_now(&mut self, no: RunNo) {
@@ -200,7 +227,10 @@ impl Survivors {
             match self.slot(no).map_or(0, |slot| slot.stop_stage.load(Ordering::Relaxed)) {
                 0 => {}
                 1 => self.send_rung(no),
-                _ => self.kill_step(no),
+                _ => match self.give_up(no, now) {
+                    Some(seen) => ends.push((no, seen)),
+                    None => self.kill_step(no),
+                },
             }
         }
         ends

@@ -3,6 +3,8 @@
 use super::*;
 use kin_core::{JobName, StopKind};
 use kin_keeper::table::{SIGNAL_BITS, SIGNAL_SENT};
+use rustix::process::{Pid, Signal, Uid};
+use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use tempfile::TempDir;
@@ -96,6 +98,49 @@ fn nobody_is_killed_before_it_is_known_who_is_kin() {
     house.survivors.ours_are(&BTreeSet::new(), true);
     house.when_due();
     assert!(!child.wait().expect("it ends").success());
+}
+
+/// This thread alone becomes another user, who may signal nobody of root's; or root again.
+fn act_as(uid: u32) {
+    let uid = Uid::from_raw(uid);
+    rustix::thread::set_thread_res_uid(Some(uid), Some(uid), Some(Uid::ROOT)).expect("allowed");
+}
+
+#[test]
+fn a_kill_that_ends_nobody_is_not_tried_for_ever() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let mut house = House::new();
+    let mut parent = Command::new("sh");
+    parent.args(["-c", "sleep 600 & echo $!; wait"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut parent = parent.spawn().expect("sh starts");
+    let mut line = String::new();
+    BufReader::new(parent.stdout.take().expect("a pipe")).read_line(&mut line).expect("it says so");
+    let child = Pid::from_raw(line.trim().parse().expect("a pid")).expect("a pid");
+    let no = house.adopts(&parent);
+    act_as(65_534);
+    house.survivors.stop(&house.dirs, no, StopKind::Kill);
+    let pause = |house: &House| house.survivors.runs[&no].pause;
+    assert!(house.when_due().is_empty() && pause(&house) <= PAUSE_MAX);
+    // The time for it is over.
+    house.survivors.slot(no).expect("a slot").stop_deadline.store(1, Ordering::Relaxed);
+    while pause(&house) <= PAUSE_MAX {
+        assert!(house.when_due().is_empty(), "its leader lives");
+    }
+    act_as(0);
+    parent.kill().expect("it is ours");
+    parent.wait().expect("it ends");
+    act_as(65_534);
+    let ends = loop {
+        let ends = house.when_due();
+        if !ends.is_empty() {
+            break ends;
+        }
+    };
+    act_as(0);
+    rustix::process::kill_process(child, Signal::KILL).expect("it is there");
+    assert_eq!((ends[0].0, ends[0].1.left_behind), (no, 1));
 }
 
 #[test]
