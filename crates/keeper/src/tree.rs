@@ -190,6 +190,11 @@ impl Processes {
         Ok(())
     }
 
+    /// How many looks were begun.
+    pub fn looks(&self) -> u64 {
+        self.look
+    }
+
     /// Marks the members of `run` in what was seen.
     fn mark_members(&mut self, run: &TreeRun<'_>) {
         let reapers = self.reapers;

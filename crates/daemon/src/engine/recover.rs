@@ -46,7 +46,10 @@ impl Engine {
 
     /// What keepers said, one after the other.
     pub(super) fn mail(&mut self, batch: &mut Batch) {
-        for heard in self.link.mail() {
+        let mail = self.link.mail();
+        // However many of them end at once: after all of these words.
+        self.survivors.begin_look();
+        for heard in mail {
             match heard {
                 Heard::Tell { generation, tell } => self.told(generation, tell, batch),
                 Heard::HungUp { generation, number } => {

@@ -321,11 +321,10 @@ impl Survivors {
         self.processes.as_mut().map(|processes| processes.members(tree)).unwrap_or_default()
     }
 
-    /// A pidfd spoke: its run, and how it ended if it is quite gone.
+    /// A pidfd spoke: its run, and how it ended if it is quite gone. One look around serves all that spoke before it began.
     pub(super) fn spoke(&mut self, link: &mut Link, number: u64, now: Time) -> Option<(RunNo, Seen)> {
         let is_it = |s: &Survivor| s.watch.as_ref().is_some_and(|watch| watch.number == number);
         let no = self.runs.iter().find(|(_, s)| is_it(s)).map(|(no, _)| *no)?;
-        self.begin_look();
         self.follow(link, no, now).map(|seen| (no, seen))
     }
 

@@ -100,6 +100,27 @@ fn nobody_is_killed_before_it_is_known_who_is_kin() {
     assert!(!child.wait().expect("it ends").success());
 }
 
+#[test]
+fn many_that_end_together_are_looked_for_once() {
+    let mut house = House::new();
+    let mut children = [sleeper(), sleeper(), sleeper()];
+    let runs = [0, 1, 2].map(|i| house.adopts(&children[i]));
+    for child in &mut children {
+        child.kill().expect("it is ours");
+        child.wait().expect("it ends");
+    }
+    let numbers = runs.map(|no| house.survivors.runs[&no].watch.as_ref().expect("watched").number);
+    // No kernel is waited for that might tell how they ended.
+    for survivor in house.survivors.runs.values_mut() {
+        survivor.reaped_by = Some(Instant::now());
+    }
+    house.survivors.begin_look();
+    for number in numbers {
+        house.survivors.spoke(&mut house.link, number, Time(0));
+    }
+    assert_eq!(house.survivors.processes.as_ref().expect("looked").looks(), 1);
+}
+
 /// This thread alone becomes another user, who may signal nobody of root's; or root again.
 fn act_as(uid: u32) {
     let uid = Uid::from_raw(uid);
