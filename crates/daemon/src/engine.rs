@@ -380,6 +380,8 @@ struct Batch {
     keys: BTreeMap<String, NewKey>,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
+    /// Processes that are watched as runs which are not committed yet.
+    adopted: Vec<RunNo>,
     /// Specs of runs of defined jobs, written for what begins with this batch.
     made: Vec<RunNo>,
     /// Runs of defined jobs that somebody was promised.
@@ -794,11 +796,15 @@ impl Engine {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
         // A commit may fail after all of it was written: then it is true, and is answered so.
-        let is_there = batch.specs.iter().chain(&batch.jobs_accepted).any(|no| self.world.get(*no).is_some());
+        let mut promised = batch.specs.iter().chain(&batch.adopted).chain(&batch.jobs_accepted);
+        let is_there = promised.any(|no| self.world.get(*no).is_some());
         self.unmake(&batch.made);
         if !is_there {
             for no in batch.specs {
                 self.remove_spec(no);
+            }
+            for no in batch.adopted {
+                self.unadopt(no);
             }
         }
         for answer in batch.answers {

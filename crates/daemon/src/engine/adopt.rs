@@ -93,6 +93,7 @@ impl Engine {
         match watched.and_then(|()| self.world.wish(now, adopt, &mut batch.fx)) {
             Ok(Granted::Run(run)) => {
                 batch.accepts = true;
+                batch.adopted.push(no);
                 if let Some(Key { text, content }) = wish.key {
                     batch.keys.insert(text.clone(), NewKey { key: text, content, run: no, at: now });
                 }
@@ -102,11 +103,16 @@ impl Engine {
                 Err(Refusal::Unknown { run: no })
             }
             Err(refusal) => {
-                super::perform::remove(&path);
-                self.survivors.forget(no);
+                self.unadopt(no);
                 Err(refusal)
             }
         }
+    }
+
+    /// It is no run: it was refused, or could not be recorded.
+    pub(super) fn unadopt(&mut self, no: RunNo) {
+        super::perform::remove(&self.dirs.adopted().join(no.to_string()));
+        self.survivors.forget(&mut self.link, no);
     }
 
     /// Finds those again that an earlier daemon watched, and says what became of them. Those that are there, or may be.

@@ -106,7 +106,7 @@ impl Engine {
                     self.remove_given(run);
                     self.polite.forget(run);
                     self.blocked.remove(&run);
-                    if self.survivors.forget(run) {
+                    if self.survivors.forget(&mut self.link, run) {
                         // Its table may hold nothing more.
                         self.look = true;
                     }

@@ -415,9 +415,13 @@ impl Survivors {
         seen
     }
 
-    /// Its end is in the ledger.
-    pub(super) fn forget(&mut self, no: RunNo) -> bool {
+    /// Its end is in the ledger, or it never was a run.
+    pub(super) fn forget(&mut self, link: &mut Link, no: RunNo) -> bool {
+        self.empty.remove(&no);
         let Some(gone) = self.runs.remove(&no) else { return false };
+        if let Some(watch) = gone.watch {
+            link.unwatch_survivor(watch.number, &watch.pidfd);
+        }
         if let Some(generation) = gone.generation.filter(|generation| self.of_generation(*generation) == 0) {
             self.tables.remove(&generation);
         }

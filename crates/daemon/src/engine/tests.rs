@@ -616,6 +616,28 @@ async fn the_end_of_a_survivor_without_a_table_is_said_until_it_is_recorded() {
 }
 
 #[tokio::test]
+async fn an_adoption_that_is_not_recorded_leaves_nothing() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().expect("a sleeper");
+    let pid = sleeper.id();
+    let ticks = kin_keeper::boot::start_ticks(pid).expect("it lives");
+    let wish = Adopt {
+        new: submit("foreign").new,
+        process: Adopted { pid, ticks, signal: 15, wait_ms: 100 },
+        started_at: Time(1),
+        key: None,
+    };
+    house.disk_full(true);
+    life.handle.adopt(wish).await.expect_err("it cannot be recorded");
+    let files = std::fs::read_dir(house.state().join("adopted")).expect("made");
+    assert_eq!(files.count(), 0);
+    sleeper.kill().expect("it is ours");
+    sleeper.wait().expect("it ends");
+}
+
+#[tokio::test]
 async fn a_ledger_has_one_engine() {
     let house = House::new();
     let life = house.start();
