@@ -737,6 +737,8 @@ impl Engine {
         if batch.boots {
             self.booted = true;
             self.sweep_specs();
+            // Also when the daemon before us died between taking the elder's word and doing this.
+            self.restore_runs();
             self.sweep_adopted();
             self.sweep_given();
         }
