@@ -4,7 +4,7 @@ use super::{Batch, Engine};
 use crate::stopping::{Asked, Asking, Word};
 use kin_core::job::{Job, Millis};
 use kin_core::{Event, RunNo, What};
-use kin_keeper::table::{INTENT, RUNG, RUNG_BITS, RUNG_COMMAND, RUNNING};
+use kin_keeper::table::{INTENT, RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, RUNNING, Snapshot};
 use kin_keeper::wire::{Ask, AwaitBy, StopKind};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -46,11 +46,13 @@ impl Engine {
         let ladder = Ask::Stop { run, why: StopKind::Ladder };
         let Some((id, pid, job)) = self.has_command(no) else { return ladder };
         let slot = self.tables.find(no, |generation| self.link.is_connected(generation)).map(|(_, slot)| slot);
+        let rung = |slot: &Snapshot| (slot.stop_signal >> RUNG) & RUNG_BITS;
         let waits = slot.as_ref().is_some_and(|slot| match slot.stop_stage {
             0 => matches!(slot.state, INTENT | RUNNING) && slot.pid != 0,
-            1 => (slot.stop_signal >> RUNG) & RUNG_BITS >= RUNG_COMMAND,
+            1 => rung(slot) >= RUNG_COMMAND,
             _ => false,
         });
+        let was_asked = slot.as_ref().is_some_and(|slot| slot.stop_stage == 1 && rung(slot) == RUNG_ASKED);
         if !waits {
             return ladder;
         }
@@ -61,6 +63,11 @@ impl Engine {
             Some(Some(true)) => wait(AwaitBy::Asked, stop.wait.0),
             Some(Some(false)) => ladder,
             Some(None) => command,
+            // By a daemon before us, and its command ended well: the slot says so.
+            None if was_asked => {
+                self.polite.asked.insert(no, Some(true));
+                wait(AwaitBy::Asked, stop.wait.0)
+            }
             None => {
                 self.polite.asked.insert(no, None);
                 // Whoever runs them has gone only when this process ends.
