@@ -146,6 +146,27 @@ fn the_end_of_a_stop_command_is_known_to_the_next_daemon() {
     server.shutdown();
 }
 
+/// Its run has ended while no daemon looked, so the next one has no reason to ask: it is ended, and forgotten.
+#[test]
+fn a_stop_command_whose_run_is_over_does_not_outlive_two_daemons() {
+    let stop = "stop = { command = 'echo $$ >> $HOME/asked; exec sleep 4243', command_timeout = '1h', wait = '60s' }\n";
+    let (server, run) = deaf_server(stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let command = eventually("the command", DEADLINE, || server.lines("asked").first()?.parse::<u32>().ok());
+    let daemon = server.pid(Role::Daemon).expect("a daemon");
+    procfs::kill_marked(daemon, server.mark(), rustix::process::Signal::STOP).expect("stops it");
+    std::fs::write(server.home().join("quit"), "").expect("writes");
+    let pid = u32::try_from(run["pid"].as_u64().expect("a pid")).expect("a pid");
+    assert!(procfs::gone_within(pid, DEADLINE), "it goes");
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    assert_eq!(server.wait_end(id(&run))["outcome"], "stopped");
+    assert!(procfs::gone_within(command, DEADLINE), "nobody asked for it any more");
+    let number = id(&run).rsplit('-').next().expect("its number");
+    assert!(!server.run_dir().join("stopping").join(number).exists());
+    server.shutdown();
+}
+
 /// Without a daemon the keeper goes on to the signals by itself.
 #[test]
 fn the_signals_come_also_when_no_daemon_is_there_to_send_them() {

@@ -89,7 +89,7 @@ enum Order {
     },
     /// An earlier daemon had it run.
     Again { no: RunNo, mark: PathBuf, reply: oneshot::Sender<Answer> },
-    /// It is not wanted any more, but its end still is.
+    /// It is not wanted any more, but its end still is, if somebody waits for it.
     End { no: RunNo },
     /// Nobody waits for it any more.
     Drop { no: RunNo },
@@ -154,7 +154,7 @@ impl Helpers {
         self.wait(no, |reply| Order::Again { no, mark, reply }).await
     }
 
-    /// Kills one. Whoever waits for it hears of its end.
+    /// Kills one. Whoever waits for it hears of its end; one that nobody waits for is forgotten then.
     pub async fn end(&self, no: RunNo) {
         // Closing: they end with us.
         self.orders.send(Order::End { no }).await.ok();
@@ -264,6 +264,10 @@ impl Hands {
                     Some(generation) => self.look_at_slot(generation, no),
                     None => self.start_what_is_nowhere(),
                 }
+            }
+            Order::End { no } if !self.going.contains_key(&no) => {
+                self.stale.insert(no);
+                self.look_for(no);
             }
             Order::End { no } => {
                 let holder = self.peers.iter().find(|(_, peer)| peer.table.find(no.get()).is_some()).map(|(g, _)| *g);

@@ -26,6 +26,8 @@ pub enum Word {
     Ask(Asking),
     /// Its run is killed: there is nobody to be asked.
     GiveUp(RunNo),
+    /// The helper of a run that is over, begun by a daemon before us: nobody waits for it.
+    Over(RunNo),
 }
 
 /// A run whose stop command is to go.
@@ -47,6 +49,15 @@ pub struct Asked {
 
 pub(crate) fn mark(run: &Path, no: RunNo) -> PathBuf {
     run.join("stopping").join(no.to_string())
+}
+
+/// The runs that have a mark, each with its helper.
+pub(crate) fn marks(run: &Path) -> Vec<(RunNo, RunNo)> {
+    let entries = std::fs::read_dir(run.join("stopping")).into_iter().flatten().flatten();
+    let of = |entry: std::fs::DirEntry| {
+        Some((RunNo::parse(entry.file_name().to_str()?)?, Mark::read(&entry.path())?.no))
+    };
+    entries.filter_map(of).collect()
 }
 
 /// The helpers that an earlier daemon left at it.
@@ -131,6 +142,10 @@ pub(crate) fn begin(
                     if let Some(mark) = Mark::read(&mark(&run, no)) {
                         helpers.end(mark.no).await;
                     }
+                    continue;
+                }
+                Word::Over(helper) => {
+                    helpers.end(helper).await;
                     continue;
                 }
             };

@@ -102,6 +102,7 @@ impl Engine {
                     }
                 }
                 Act::RemoveSpec { run } => {
+                    self.polite.over(&self.dirs.run, run);
                     self.remove_spec(run);
                     self.remove_given(run);
                     self.polite.forget(run);

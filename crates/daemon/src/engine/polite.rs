@@ -1,12 +1,13 @@
 //! A stop that begins with a command: the keeper waits, and the command goes (`crate::stopping`).
 
 use super::{Batch, Engine};
-use crate::stopping::{Asked, Asking, Word};
+use crate::stopping::{Asked, Asking, Mark, Word, mark, marks};
 use kin_core::job::{Job, Millis};
 use kin_core::{Event, RunNo, What};
 use kin_keeper::table::{INTENT, RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, RUNNING, Snapshot};
 use kin_keeper::wire::{Ask, AwaitBy, StopKind};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,9 +29,23 @@ impl Polite {
     pub(super) fn forget(&mut self, no: RunNo) {
         self.asked.retain(|of, came| *of != no || came.is_none());
     }
+    /// Also of a command that a daemon before us has begun: whoever runs them knows whether there is one.
     pub(super) fn give_up(&self, no: RunNo) {
-        if self.asked.contains_key(&no) {
-            drop(self.ask.send(Word::GiveUp(no)));
+        drop(self.ask.send(Word::GiveUp(no)));
+    }
+    /// It has ended, or waits for no command any more. Before its mark goes: a command that was begun by a daemon before
+    /// us, and that nobody of ours waits for, is ended.
+    pub(super) fn over(&self, run: &Path, no: RunNo) {
+        if !self.asked.contains_key(&no)
+            && let Some(mark) = Mark::read(&mark(run, no))
+        {
+            drop(self.ask.send(Word::Over(mark.no)));
+        }
+    }
+    /// The same of all marks whose runs are gone.
+    pub(super) fn over_but(&self, run: &Path, lives: impl Fn(RunNo) -> bool) {
+        for (no, _) in marks(run).into_iter().filter(|(no, _)| !lives(*no)) {
+            self.over(run, no);
         }
     }
     /// A command goes.
@@ -65,6 +80,7 @@ impl Engine {
             Some(None) => command,
             // By a daemon before us, and its command ended well: the slot says so.
             None if was_asked => {
+                self.polite.over(&self.dirs.run, no);
                 self.polite.asked.insert(no, Some(true));
                 wait(AwaitBy::Asked, stop.wait.0)
             }

@@ -683,6 +683,7 @@ impl Engine {
 
     /// Specs that no row knows were written by a daemon that died before it accepted anything.
     pub(super) fn sweep_specs(&self) {
+        self.polite.over_but(&self.dirs.run, |no| self.world.get(no).is_some());
         if let Err(e) = crate::surroundings::sweep(&self.dirs.run, |no| self.world.get(no).is_some()) {
             crate::say!("kin daemon: cannot take away what earlier runs had: {e}");
         }
