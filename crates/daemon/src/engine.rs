@@ -62,7 +62,9 @@ use dirs::Dirs;
 use ending::Wished;
 use handle::Call;
 use journal::Journal;
-use kin_core::{Act, Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
+use kin_core::{
+    Act, Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World,
+};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,

@@ -54,16 +54,19 @@ pub(crate) fn mark(run: &Path, no: RunNo) -> PathBuf {
 /// The runs that have a mark, each with its helper.
 pub(crate) fn marks(run: &Path) -> Vec<(RunNo, RunNo)> {
     let entries = std::fs::read_dir(run.join("stopping")).into_iter().flatten().flatten();
-    let of = |entry: std::fs::DirEntry| {
-        Some((RunNo::parse(entry.file_name().to_str()?)?, Mark::read(&entry.path())?.no))
-    };
+    let of =
+        |entry: std::fs::DirEntry| Some((RunNo::parse(entry.file_name().to_str()?)?, Mark::read(&entry.path())?.no));
     entries.filter_map(of).collect()
 }
 
 /// The helpers that an earlier daemon left at it.
 pub(crate) fn left(run: &Path) -> BTreeSet<RunNo> {
     let entries = std::fs::read_dir(run.join("stopping")).into_iter().flatten().flatten();
-    entries.filter_map(|entry| Mark::read(&entry.path())).filter(|mark| mark.end.is_none()).map(|mark| mark.no).collect()
+    entries
+        .filter_map(|entry| Mark::read(&entry.path()))
+        .filter(|mark| mark.end.is_none())
+        .map(|mark| mark.no)
+        .collect()
 }
 
 /// What stands in a mark: a number, and below it how that helper ended.
