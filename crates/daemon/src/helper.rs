@@ -268,6 +268,12 @@ impl Hands {
             Order::End { no } if !self.going.contains_key(&no) => {
                 self.stale.insert(no);
                 self.look_for(no);
+                // Its keepers may be dead, and its run outlived them: what lives of it is ended.
+                for generation in self.generations() {
+                    if !self.peers.contains_key(&generation) && self.is_lost(generation, no) {
+                        self.stale.remove(&no);
+                    }
+                }
             }
             Order::End { no } => {
                 let holder = self.peers.iter().find(|(_, peer)| peer.table.find(no.get()).is_some()).map(|(g, _)| *g);

@@ -76,6 +76,9 @@ impl Engine {
                     self.step("stop-committed");
                     if self.survivors.has(run) {
                         self.know_ours();
+                        if kind == StopKind::Kill {
+                            self.polite.give_up(run);
+                        }
                         self.survivors.stop(&self.dirs, run, kind);
                         continue;
                     }
