@@ -267,9 +267,9 @@ fn a_kill_that_a_new_daemon_finds_spares_the_server_that_lives_in_the_run() {
     std::fs::write(server.home().join("go"), "").expect("written");
     eventually("it has started a server", DEADLINE, || server.pid(Role::Daemon));
     is_unowned(&server, &id);
-    server.wait_whole(DEADLINE);
     let keepers = || [Role::Elder, Role::Keeper].map(|role| server.pid(role));
-    let before = keepers();
+    let before =
+        eventually("both keepers are there", DEADLINE, || Some(keepers()).filter(|[a, b]| a.and(*b).is_some()));
     std::fs::write(faults.path().join("stop-committed"), "").expect("written");
     let asked = server.http().send(&Request::post(format!("/v1/runs/{id}/stop"), &json!({"kill": true})));
     assert!(asked.is_err() || !faults.path().join("stop-committed").exists(), "nobody died of it: {asked:?}");
