@@ -146,7 +146,8 @@ impl Survivors {
 
     /// It was told KILL for as long as that is worth anything.
     fn has_given_up(&self, no: RunNo) -> bool {
-        self.slot(no).is_some_and(|slot| slot.stop_deadline.load(Ordering::Relaxed) <= mono())
+        let until = self.slot(no).map_or(0, |slot| slot.stop_deadline.load(Ordering::Relaxed));
+        until != 0 && until <= mono()
     }
 
     /// Its end, when its leader is dead and nobody of those who are left hears a KILL.
