@@ -97,6 +97,26 @@ fn what_ended_while_nobody_watched_is_lost_and_what_lived_is_found() {
     server.shutdown();
 }
 
+/// Its file is for the daemon that comes next: the one that watches the process knows of it.
+#[test]
+fn one_that_is_watched_lives_on_without_its_file() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let mut child = stranger(&server, 7);
+    let id = cli.run(&["adopt", &child.id().to_string()]).expect(0).line();
+    let number = id.rsplit('-').next().expect("a number");
+    std::fs::remove_file(server.state().join("adopted").join(number)).expect("it was there");
+    // Everything is looked at anew.
+    server.kill(Role::Keeper).expect("there was one");
+    server.wait_whole(DEADLINE);
+    assert_eq!(run(&cli, &id, "it is there", |_| true)["state"], "running");
+    tell(&child, Signal::USR1);
+    child.wait().expect("it ends");
+    let ended = run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert_eq!(ended["outcome"], if kernel_tells() { "failed" } else { "lost" });
+    server.shutdown();
+}
+
 /// A parent that never takes the exits of its children keeps no run alive.
 #[test]
 fn a_dead_process_that_nobody_reaps_is_over() {
@@ -133,6 +153,40 @@ fn it_is_stopped_as_it_was_said_and_signalled() {
     cli.run(&["stop", &id]).expect(0);
     deaf.wait().expect("it ends");
     run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    server.shutdown();
+}
+
+/// It leads no process group: it is in that of this test, and a signal to a group of its own would reach nobody.
+#[test]
+fn a_signal_reaches_one_that_leads_no_group() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let mut child = stranger(&server, 3);
+    let id = cli.run(&["adopt", &child.id().to_string()]).expect(0).line();
+    cli.run(&["signal", "USR1", &id]).expect(0);
+    run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    server.shutdown();
+}
+
+/// Whom the signal of a stop was sent to belongs to the run, also when nothing else says so once its parent is dead.
+#[test]
+fn a_stop_ends_what_the_adopted_one_leaves() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let script = "sh -c 'trap \"\" TERM; echo $$; exec sleep 600' & trap 'exit 0' TERM; while :; do sleep 0.05; done";
+    let mut parent = Command::new("sh");
+    parent.args(["-c", script]).env_clear().envs(server.environment()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut parent = parent.spawn().expect("sh starts");
+    let mut line = String::new();
+    let out = parent.stdout.take().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("it says so");
+    let left: u32 = line.trim().parse().expect("a pid");
+    let id = cli.run(&["adopt", &parent.id().to_string(), "--stop-wait", "300ms"]).expect(0).line();
+    cli.run(&["stop", &id]).expect(0);
+    parent.wait().expect("it ends");
+    run(&cli, &id, "it has ended", |run| run["state"] == "ended");
+    assert!(!testkit::procfs::is_alive(left), "a stopped run leaves nobody");
     server.shutdown();
 }
 

@@ -107,6 +107,66 @@ fn a_stop_command_outlives_the_daemon() {
     server.shutdown();
 }
 
+/// Its command has ended well, and it has been told so to go: it has its time, whoever dies now.
+#[test]
+fn a_run_that_was_asked_has_its_time_also_when_the_daemon_dies() {
+    let (server, run) = deaf_server("stop = { command = 'echo asked >> $HOME/asked', wait = '60s' }\n");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("its end is told", DEADLINE, || story(&server, &run).contains("has ended well").then_some(()));
+    for _ in 0..2 {
+        server.kill(Role::Daemon).expect("a daemon");
+        server.wait_whole(DEADLINE);
+    }
+    std::fs::write(server.home().join("quit"), "").expect("writes");
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
+    assert_eq!((server.lines("asked").len(), server.lines("heard").len()), (1, 0), "no signal, and no second command");
+    server.shutdown();
+}
+
+/// A daemon that dies when it has read the command's end, and has told nobody.
+#[test]
+fn the_end_of_a_stop_command_is_known_to_the_next_daemon() {
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = testkit::server::Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).prepare();
+    server.write_jobs(&deaf("stop = { command = 'echo asked >> $HOME/asked', wait = '60s' }\n"));
+    server.start_again();
+    let run = server.running("deaf", 1).remove(0);
+    eventually("its line", DEADLINE, || (server.lines("lives").len() == 1).then_some(()));
+    let fault = faults.path().join("helper-ended");
+    std::fs::write(&fault, "").expect("writes");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("it has died of it", DEADLINE, || (!fault.exists()).then_some(()));
+    server.wait_whole(DEADLINE);
+    eventually("its end is told", DEADLINE, || story(&server, &run).contains("has ended well").then_some(()));
+    std::fs::write(server.home().join("quit"), "").expect("writes");
+    let ended = server.wait_end(id(&run));
+    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
+    assert_eq!((server.lines("asked").len(), server.lines("heard").len()), (1, 0), "no signal, and no second command");
+    server.shutdown();
+}
+
+/// Its run has ended while no daemon looked, so the next one has no reason to ask: it is ended, and forgotten.
+#[test]
+fn a_stop_command_whose_run_is_over_does_not_outlive_two_daemons() {
+    let stop = "stop = { command = 'echo $$ >> $HOME/asked; exec sleep 4243', command_timeout = '1h', wait = '60s' }\n";
+    let (server, run) = deaf_server(stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let command = eventually("the command", DEADLINE, || server.lines("asked").first()?.parse::<u32>().ok());
+    let daemon = server.pid(Role::Daemon).expect("a daemon");
+    procfs::kill_marked(daemon, server.mark(), rustix::process::Signal::STOP).expect("stops it");
+    std::fs::write(server.home().join("quit"), "").expect("writes");
+    let pid = u32::try_from(run["pid"].as_u64().expect("a pid")).expect("a pid");
+    assert!(procfs::gone_within(pid, DEADLINE), "it goes");
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    assert_eq!(server.wait_end(id(&run))["outcome"], "stopped");
+    assert!(procfs::gone_within(command, DEADLINE), "nobody asked for it any more");
+    let number = id(&run).rsplit('-').next().expect("its number");
+    assert!(!server.run_dir().join("stopping").join(number).exists());
+    server.shutdown();
+}
+
 /// Without a daemon the keeper goes on to the signals by itself.
 #[test]
 fn the_signals_come_also_when_no_daemon_is_there_to_send_them() {

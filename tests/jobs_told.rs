@@ -178,6 +178,12 @@ fn what_a_run_has_in_the_runtime_directory_is_made_again() {
     eventually("the credential is there again", DEADLINE, || {
         std::fs::read_to_string(&key).is_ok_and(|text| text == "hush\n").then_some(())
     });
+    // A daemon that died before it had done so leaves that to the next one; nothing else says that they are gone.
+    std::fs::remove_dir_all(key.parent().expect("a directory")).expect("taken away");
+    server.kill(Role::Daemon).expect("there was one");
+    eventually("the credential is there once more", DEADLINE, || {
+        std::fs::read_to_string(&key).is_ok_and(|text| text == "hush\n").then_some(())
+    });
     // Its word is written down, and outlives the daemon that heard it.
     std::fs::write(server.home().join(id(&late)), "READY=1\n").expect("writes");
     server.job_when("late", "is ready", |job| job["state"] == "ready");

@@ -246,6 +246,38 @@ fn a_server_that_a_survivor_starts_outlives_the_survivor() {
     server.stop();
 }
 
+/// A daemon that has just come into the world finds a kill that was recorded and not done, of a run in which its own
+/// keepers live: it learns first who they are.
+#[test]
+fn a_kill_that_a_new_daemon_finds_spares_the_server_that_lives_in_the_run() {
+    adopt_orphans();
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
+    let kin = server.kin().display().to_string();
+    let script =
+        format!("echo $$ > leader; while [ ! -e go ]; do sleep 0.05; done; {kin} ps >ps.out 2>&1; exec sleep 1000");
+    let mut request = server.request(&["sh", "-c", &script]);
+    for (name, value) in server.environment() {
+        request["env"][name] = value.into();
+    }
+    let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+    pid_in(&server, "leader");
+    server.wait_state(&id, &["running"]);
+    server.kill_all();
+    std::fs::write(server.home().join("go"), "").expect("written");
+    eventually("it has started a server", DEADLINE, || server.pid(Role::Daemon));
+    is_unowned(&server, &id);
+    let keepers = || [Role::Elder, Role::Keeper].map(|role| server.pid(role));
+    let before =
+        eventually("both keepers are there", DEADLINE, || Some(keepers()).filter(|[a, b]| a.and(*b).is_some()));
+    std::fs::write(faults.path().join("stop-committed"), "").expect("written");
+    let asked = server.http().send(&Request::post(format!("/v1/runs/{id}/stop"), &json!({"kill": true})));
+    assert!(asked.is_err() || !faults.path().join("stop-committed").exists(), "nobody died of it: {asked:?}");
+    server.wait_end(&id);
+    assert_eq!(keepers(), before, "they are not the run's");
+    server.stop();
+}
+
 /// Faster than one can look, and nobody is its parent: STOP to all until nobody new is found, then KILL. It would end by
 /// itself after half a minute.
 #[test]

@@ -62,7 +62,9 @@ use dirs::Dirs;
 use ending::Wished;
 use handle::Call;
 use journal::Journal;
-use kin_core::{Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World};
+use kin_core::{
+    Act, Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World,
+};
 use kin_keeper::wire::{Ask, Guard};
 use kin_ledger::{
     Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
@@ -212,8 +214,9 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         link,
         tables: Tables::default(),
         told: None,
-        front: None,
+        fronts: BTreeMap::new(),
         survivors,
+        unsaid: Vec::new(),
         sender,
         inputs,
         committed,
@@ -303,9 +306,11 @@ struct Engine {
     tables: Tables,
     /// What a keeper said last; none since the one it named hung up.
     told: Option<Told>,
-    /// The front that is attached to the elder.
-    front: Option<u32>,
+    /// The front that is attached to each of those who answer.
+    fronts: BTreeMap<u64, Option<u32>>,
     survivors: Survivors,
+    /// What is to be done to survivors, once it is known who of all processes is kin's own.
+    unsaid: Vec<Act>,
     inputs: mpsc::Receiver<Input>,
     /// For those who work for us.
     sender: mpsc::Sender<Input>,
@@ -377,6 +382,8 @@ struct Batch {
     keys: BTreeMap<String, NewKey>,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
+    /// Processes that are watched as runs which are not committed yet.
+    adopted: Vec<RunNo>,
     /// Specs of runs of defined jobs, written for what begins with this batch.
     made: Vec<RunNo>,
     /// Runs of defined jobs that somebody was promised.
@@ -732,6 +739,8 @@ impl Engine {
         if batch.boots {
             self.booted = true;
             self.sweep_specs();
+            // Also when the daemon before us died between taking the elder's word and doing this.
+            self.restore_runs();
             self.sweep_adopted();
             self.sweep_given();
         }
@@ -791,11 +800,15 @@ impl Engine {
             self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
         }
         // A commit may fail after all of it was written: then it is true, and is answered so.
-        let is_there = batch.specs.iter().chain(&batch.jobs_accepted).any(|no| self.world.get(*no).is_some());
+        let mut promised = batch.specs.iter().chain(&batch.adopted).chain(&batch.jobs_accepted);
+        let is_there = promised.any(|no| self.world.get(*no).is_some());
         self.unmake(&batch.made);
         if !is_there {
             for no in batch.specs {
                 self.remove_spec(no);
+            }
+            for no in batch.adopted {
+                self.unadopt(no);
             }
         }
         for answer in batch.answers {
@@ -826,7 +839,7 @@ impl Engine {
             guard: self.told.filter(|_| believed).map_or(Guard::Degraded, |told| told.guard),
             elder: self.told.map(|told| link(told.elder)),
             keeper: self.told.map(|told| link(told.keeper)),
-            front: self.front,
+            front: self.front(),
             settled,
         };
         if info != before {

@@ -88,8 +88,8 @@ enum Order {
         reply: oneshot::Sender<Answer>,
     },
     /// An earlier daemon had it run.
-    Again { no: RunNo, reply: oneshot::Sender<Answer> },
-    /// It is not wanted any more, but its end still is.
+    Again { no: RunNo, mark: PathBuf, reply: oneshot::Sender<Answer> },
+    /// It is not wanted any more, but its end still is, if somebody waits for it.
     End { no: RunNo },
     /// Nobody waits for it any more.
     Drop { no: RunNo },
@@ -150,11 +150,11 @@ impl Helpers {
     }
 
     /// One that an earlier daemon had begun, and that is `kept`. `HelperError::Spec`: it has ended, and how is forgotten.
-    pub async fn run_again(&self, no: RunNo) -> Answer {
-        self.wait(no, |reply| Order::Again { no, reply }).await
+    pub async fn run_again(&self, no: RunNo, mark: PathBuf) -> Answer {
+        self.wait(no, |reply| Order::Again { no, mark, reply }).await
     }
 
-    /// Kills one. Whoever waits for it hears of its end.
+    /// Kills one. Whoever waits for it hears of its end; one that nobody waits for is forgotten then.
     pub async fn end(&self, no: RunNo) {
         // Closing: they end with us.
         self.orders.send(Order::End { no }).await.ok();
@@ -201,6 +201,8 @@ struct Going {
     reply: oneshot::Sender<Answer>,
     /// The generation it was last asked of.
     asked: Option<u64>,
+    /// Where its end is written, before its slot is free.
+    mark: Option<PathBuf>,
 }
 
 struct Hands {
@@ -245,22 +247,32 @@ impl Hands {
     fn order(&mut self, order: Order) {
         match order {
             Order::Run { no, spec, mark, reply } => {
-                let marked = || mark.map_or(Ok(()), |mark| write_mark(&mark, no));
+                let marked = || mark.as_ref().map_or(Ok(()), |mark| write_mark(mark, no));
                 if let Err(e) = self.write_spec(no, &spec).and_then(|()| marked()) {
                     self.remove_spec(no);
                     // Whoever asked may have gone; then nobody needs to know.
                     reply.send(Err(HelperError::Spec(e))).ok();
                     return;
                 }
-                self.going.insert(no, Going { reply, asked: None });
+                self.going.insert(no, Going { reply, asked: None, mark });
                 self.start(no);
             }
-            Order::Again { no, reply } => {
-                self.going.insert(no, Going { reply, asked: None });
+            Order::Again { no, mark, reply } => {
+                self.going.insert(no, Going { reply, asked: None, mark: Some(mark) });
                 let holder = self.peers.iter().find(|(_, peer)| peer.table.find(no.get()).is_some()).map(|(g, _)| *g);
                 match holder {
                     Some(generation) => self.look_at_slot(generation, no),
                     None => self.start_what_is_nowhere(),
+                }
+            }
+            Order::End { no } if !self.going.contains_key(&no) => {
+                self.stale.insert(no);
+                self.look_for(no);
+                // Its keepers may be dead, and its run outlived them: what lives of it is ended.
+                for generation in self.generations() {
+                    if !self.peers.contains_key(&generation) && self.is_lost(generation, no) {
+                        self.stale.remove(&no);
+                    }
                 }
             }
             Order::End { no } => {
@@ -397,12 +409,19 @@ impl Hands {
             }
             return;
         }
+        let end = end(&slot);
+        if let Some(mark) = self.going.get(&no).and_then(|going| going.mark.as_ref())
+            && let Err(e) = crate::stopping::Mark::add(mark, end)
+        {
+            crate::say!("kin daemon: cannot write {}: {e}", mark.display());
+        }
         self.remove_spec(no);
         self.say(generation, Ask::Forget { run: no.get() });
         self.stale.remove(&no);
         self.see_who_is_forgotten();
         self.forgetting.insert(no, generation);
-        self.tell(no, Ok(end(&slot)));
+        kin_keeper::fault::point("helper-ended");
+        self.tell(no, Ok(end));
     }
 
     fn see_who_is_forgotten(&mut self) {

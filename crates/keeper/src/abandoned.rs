@@ -8,7 +8,9 @@
 use crate::cgroup::place_name;
 use crate::text::hash;
 use kin_core::RunNo;
+use rustix::io::Errno;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -38,9 +40,13 @@ impl Traces {
     }
 
     /// The hash of the run id in its environment, and that of the number of the run in whose cgroup it is; zero: none.
-    pub(crate) fn of_process(&self, pid: u32) -> (u64, u64) {
-        let read = |file: &str| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
-        (self.of_environment(&read("environ")), self.of_cgroup(&read("cgroup")))
+    pub(crate) fn of_process(&self, pid: u32) -> io::Result<(u64, u64)> {
+        let read = |file: &str| match std::fs::read(format!("/proc/{pid}/{file}")) {
+            Err(e) if is_shortage(&e) => Err(e),
+            // It has gone, or is another user's.
+            read => Ok(read.unwrap_or_default()),
+        };
+        Ok((self.of_environment(&read("environ")?), self.of_cgroup(&read("cgroup")?)))
     }
 
     fn of_environment(&self, environ: &[u8]) -> u64 {
@@ -64,6 +70,12 @@ impl Traces {
         });
         found.next_back().unwrap_or(0)
     }
+}
+
+/// It says nothing of what was asked for, only that we lack something to ask with.
+pub fn is_shortage(e: &io::Error) -> bool {
+    let short = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error);
+    e.raw_os_error().is_some_and(|errno| short.contains(&errno))
 }
 
 /// The path in the one hierarchy of cgroup2.
@@ -91,6 +103,15 @@ mod tests {
         assert_eq!(of(&format!("/{place}/probe-17")), 0);
         // The server itself was started by a run, which then lost its keepers.
         assert_eq!(of(&format!("/{place}/NeP8nb4q/{place}/NeP8nb4r")), hash(b"NeP8nb4r"));
+    }
+
+    #[test]
+    fn who_is_gone_is_nobody_and_who_could_not_be_asked_is_not() {
+        let is = |errno: Errno| is_shortage(&io::Error::from(errno));
+        assert_eq!([Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(is), [true; 3]);
+        assert_eq!([Errno::NOENT, Errno::SRCH, Errno::ACCESS, Errno::PERM].map(is), [false; 4]);
+        let traces = Traces::with(Path::new("/s"), Path::new("/r"), b"");
+        assert_eq!(traces.of_process(u32::MAX / 2).expect("it is gone"), (0, 0));
     }
 
     #[test]

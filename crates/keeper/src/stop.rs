@@ -156,7 +156,7 @@ impl Keeper {
             let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
-            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
+            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes, known: &[] };
             let mut kill = self.kills.take(run);
             if let Swept::Again { .. } = tree::kill_tree(&mut self.processes, &reapers, &traces, &mut kill) {
                 self.kills.put(run, kill);
@@ -219,7 +219,7 @@ impl Keeper {
             let run_id = self.run_id(at, slot_at);
             let reapers = self.reapers();
             let (leader, start_ticks, pipes) = self.marks(at, slot_at);
-            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes };
+            let traces = TreeRun { id: &run_id, leader, start_ticks, pipes, known: &[] };
             if tree::signal_tree(&mut self.processes, &reapers, &traces, signal).is_err() {
                 self.signal_leader(at, slot_at, signal, true);
             }
@@ -255,7 +255,13 @@ impl Keeper {
         let run_id = self.run_id(at, slot_at);
         let reapers = self.reapers();
         let (leader, start_ticks, pipes) = self.marks(at, slot_at);
-        tree::pids_of(&mut self.processes, &reapers, &TreeRun { id: &run_id, leader, start_ticks, pipes }, pids).ok()
+        tree::pids_of(
+            &mut self.processes,
+            &reapers,
+            &TreeRun { id: &run_id, leader, start_ticks, pipes, known: &[] },
+            pids,
+        )
+        .ok()
     }
 
     /// Whether a stopped run's tree has nobody left (its leader's zombie does not count).

@@ -18,7 +18,7 @@
 //! Where both keepers died at once nobody of kin is anybody's parent any more, and a run is found by what any process at
 //! all carries of it (`abandoned`): its cgroup, or its environment.
 
-use crate::abandoned::Traces;
+use crate::abandoned::{Traces, is_shortage};
 use crate::boot::Stat;
 use crate::sys::pages::Buffer;
 use crate::sys::wait::{pidfd_open, pidfd_send_signal};
@@ -48,6 +48,8 @@ pub struct TreeRun<'a> {
     pub start_ticks: u64,
     /// Inodes of its pipes; zero: none.
     pub pipes: [u64; 2],
+    /// Processes that were members before, each with its start, in order: they are, whoever of the others has died since.
+    pub known: &'a [(u32, u64)],
 }
 
 /// How far a kill is. Begin with the default, and keep it as long as the same kill goes on.
@@ -163,13 +165,15 @@ impl Processes {
         let mut entries = RawDir::new(&self.proc, &mut space);
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            self.next = entry.next_entry_cookie();
+            let next = entry.next_entry_cookie();
             let Some(pid) = number(entry.file_name().to_bytes()).filter(|pid| *pid <= u64::from(u32::MAX)) else {
+                self.next = next;
                 continue;
             };
-            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers, self.traces.as_ref()) {
+            if let Some(process) = look_at(&self.proc, pid as u32, &self.reapers, self.traces.as_ref())? {
                 self.seen.push(process)?;
             }
+            self.next = next;
             if now() >= until {
                 return Ok(false);
             }
@@ -184,6 +188,11 @@ impl Processes {
         self.begin(reapers)?;
         self.go_on(u64::MAX)?;
         Ok(())
+    }
+
+    /// How many looks were begun.
+    pub fn looks(&self) -> u64 {
+        self.look
     }
 
     /// Marks the members of `run` in what was seen.
@@ -205,8 +214,9 @@ impl Processes {
             let marked = if in_cgroup { process.cgroup == cgroup } else { process.mark == mark };
             let of_another = orphan && !marked && (in_cgroup || process.mark != 0);
             let traced = marked || process.pipes.iter().any(|pipe| *pipe != 0 && run.pipes.contains(pipe));
-            process.member =
-                !kin && (is_leader(process) || same_group && !of_another || orphan && !of_another && traced);
+            let is_known = run.known.binary_search(&(process.pid, process.stat.start_ticks)).is_ok();
+            let found = same_group && !of_another || orphan && !of_another && traced;
+            process.member = !kin && (is_leader(process) || is_known || found);
         }
         let mut grew = true;
         while grew {
@@ -332,21 +342,29 @@ fn now() -> u64 {
     time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
 }
 
-fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32], traces: Option<&Traces>) -> Option<Process> {
+/// `None`: it has gone. An error says nothing of it: there is nothing left to ask with.
+fn look_at(proc: &OwnedFd, pid: u32, reapers: &[u32], traces: Option<&Traces>) -> io::Result<Option<Process>> {
     let mut path = Text::<32>::new();
-    write!(path, "{pid}/stat").ok()?;
+    if write!(path, "{pid}/stat").is_err() {
+        return Ok(None);
+    }
     let mut buffer = [0; 1024];
-    let stat = Stat::parse(read_start_at(proc, path.as_cstr(), &mut buffer).ok()?)?;
+    let stat = match read_start_at(proc, path.as_cstr(), &mut buffer).map_err(io::Error::from) {
+        Ok(bytes) => Stat::parse(bytes),
+        Err(e) if is_shortage(&e) => return Err(e),
+        Err(_) => None,
+    };
+    let Some(stat) = stat else { return Ok(None) };
     let mut process = Process { pid, stat, mark: 0, pipes: [0; 2], cgroup: 0, member: false };
     if let Some(traces) = traces {
         if process.lives() {
-            (process.mark, process.cgroup) = traces.of_process(pid);
+            (process.mark, process.cgroup) = traces.of_process(pid)?;
         }
     } else if reapers.contains(&stat.ppid) && process.lives() {
         process.mark = mark_of(proc, pid);
         process.pipes = [pipe_of(proc, pid, 1), pipe_of(proc, pid, 2)];
     }
-    Some(process)
+    Ok(Some(process))
 }
 
 /// The hash of the run id in a process's environment; zero when there is none or it may not be read.

@@ -73,9 +73,10 @@ impl Engine {
         }
         self.has_room()?;
         let pid = wish.process.pid;
-        let chain = *self.chain.borrow();
-        let links = [chain.elder, chain.keeper].into_iter().flatten().filter_map(|link| link.pid);
-        if links.chain(chain.front).any(|own| own == pid) {
+        if !self.survivors.knows_ours() {
+            return Err(Refusal::Unavailable { why: "the server is just beginning; ask again".into() });
+        }
+        if self.survivors.is_ours(pid) {
             return Err(Refusal::NotAdoptable { pid, why: "it is a process of kin itself".into() });
         }
         let no = self.world.mint(now);
@@ -85,13 +86,14 @@ impl Engine {
         let id = RunId { job: wish.new.job.clone(), no };
         let watched = match self.survivors.adopt(&mut self.link, &self.dirs, &id, &wish.process) {
             Ok(Fate::Alive) => Ok(()),
-            Ok(Fate::Ended(_) | Fate::Gone) => Err(Refusal::NoProcess { pid }),
+            Ok(Fate::Ended(_) | Fate::Gone | Fate::Unclear) => Err(Refusal::NoProcess { pid }),
             Err(e) => Err(Refusal::NotAdoptable { pid, why: e.to_string() }),
         };
         let adopt = Wish::Adopt { no, new: Box::new(wish.new), pid, started_at: wish.started_at };
         match watched.and_then(|()| self.world.wish(now, adopt, &mut batch.fx)) {
             Ok(Granted::Run(run)) => {
                 batch.accepts = true;
+                batch.adopted.push(no);
                 if let Some(Key { text, content }) = wish.key {
                     batch.keys.insert(text.clone(), NewKey { key: text, content, run: no, at: now });
                 }
@@ -101,11 +103,16 @@ impl Engine {
                 Err(Refusal::Unknown { run: no })
             }
             Err(refusal) => {
-                super::perform::remove(&path);
-                self.survivors.forget(no);
+                self.unadopt(no);
                 Err(refusal)
             }
         }
+    }
+
+    /// It is no run: it was refused, or could not be recorded.
+    pub(super) fn unadopt(&mut self, no: RunNo) {
+        super::perform::remove(&self.dirs.adopted().join(no.to_string()));
+        self.survivors.forget(&mut self.link, no);
     }
 
     /// Finds those again that an earlier daemon watched, and says what became of them. Those that are there, or may be.
@@ -118,15 +125,19 @@ impl Engine {
             let path = self.dirs.adopted().join(no.to_string());
             let unknown = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
             let lost = || Fact::Slot { run: no, seen: Seen::bare(Phase::Drained(unknown.clone())) };
-            let looked = Adopted::read(&path)
-                .and_then(|process| self.survivors.adopt(&mut self.link, &self.dirs, &run.id(), &process));
+            let looked = match self.survivors.fate(no) {
+                // It is watched, whatever became of its file.
+                Some(fate) => Ok(fate),
+                None => Adopted::read(&path)
+                    .and_then(|process| self.survivors.adopt(&mut self.link, &self.dirs, &run.id(), &process)),
+            };
             let fact = match looked {
                 Ok(Fate::Ended(seen)) => Fact::Slot { run: no, seen },
                 Ok(Fate::Alive) => {
                     let seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
                     Fact::Survivor { run: no, seen }
                 }
-                Ok(Fate::Gone) => lost(),
+                Ok(Fate::Gone | Fate::Unclear) => lost(),
                 // Nobody knows any more which process it was.
                 Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidData) => lost(),
                 Err(e) => {

@@ -54,8 +54,15 @@ impl Engine {
     pub(super) fn perform(&mut self, acts: Vec<Act>) {
         let mut out: BTreeMap<u64, Vec<Record>> = BTreeMap::new();
         let (mut starts, mut removes, mut forgets) = (false, false, false);
-        for act in acts {
+        // To a keeper nothing is said twice that would hurt; and what was held back comes first.
+        let held = if self.survivors.knows_ours() { std::mem::take(&mut self.unsaid) } else { Vec::new() };
+        for act in held.into_iter().chain(acts) {
             match act {
+                Act::Stop { run, .. } | Act::Signal { run, .. }
+                    if self.survivors.has(run) && !self.survivors.knows_ours() =>
+                {
+                    self.unsaid.push(act);
+                }
                 Act::Start { run, generation } => {
                     if self.world.may_start(run, generation) {
                         if !starts {
@@ -68,6 +75,10 @@ impl Engine {
                 Act::Stop { run, kind } => {
                     self.step("stop-committed");
                     if self.survivors.has(run) {
+                        self.know_ours();
+                        if kind == StopKind::Kill {
+                            self.polite.give_up(run);
+                        }
                         self.survivors.stop(&self.dirs, run, kind);
                         continue;
                     }
@@ -82,6 +93,7 @@ impl Engine {
                 }
                 Act::Signal { run, signal, leader_only } => {
                     if self.survivors.has(run) {
+                        self.know_ours();
                         self.survivors.signal(run, signal, leader_only);
                         continue;
                     }
@@ -93,11 +105,12 @@ impl Engine {
                     }
                 }
                 Act::RemoveSpec { run } => {
+                    self.polite.over(&self.dirs.run, run);
                     self.remove_spec(run);
                     self.remove_given(run);
                     self.polite.forget(run);
                     self.blocked.remove(&run);
-                    if self.survivors.forget(run) {
+                    if self.survivors.forget(&mut self.link, run) {
                         // Its table may hold nothing more.
                         self.look = true;
                     }

@@ -1,12 +1,13 @@
 //! A stop that begins with a command: the keeper waits, and the command goes (`crate::stopping`).
 
 use super::{Batch, Engine};
-use crate::stopping::{Asked, Asking, Word};
+use crate::stopping::{Asked, Asking, Mark, Word, mark, marks};
 use kin_core::job::{Job, Millis};
 use kin_core::{Event, RunNo, What};
-use kin_keeper::table::{INTENT, RUNG, RUNG_BITS, RUNG_COMMAND, RUNNING};
+use kin_keeper::table::{INTENT, RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, RUNNING, Snapshot};
 use kin_keeper::wire::{Ask, AwaitBy, StopKind};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -28,9 +29,23 @@ impl Polite {
     pub(super) fn forget(&mut self, no: RunNo) {
         self.asked.retain(|of, came| *of != no || came.is_none());
     }
+    /// Also of a command that a daemon before us has begun: whoever runs them knows whether there is one.
     pub(super) fn give_up(&self, no: RunNo) {
-        if self.asked.contains_key(&no) {
-            drop(self.ask.send(Word::GiveUp(no)));
+        drop(self.ask.send(Word::GiveUp(no)));
+    }
+    /// It has ended, or waits for no command any more. Before its mark goes: a command that was begun by a daemon before
+    /// us, and that nobody of ours waits for, is ended.
+    pub(super) fn over(&self, run: &Path, no: RunNo) {
+        if !self.asked.contains_key(&no)
+            && let Some(mark) = Mark::read(&mark(run, no))
+        {
+            drop(self.ask.send(Word::Over(mark.no)));
+        }
+    }
+    /// The same of all marks whose runs are gone.
+    pub(super) fn over_but(&self, run: &Path, lives: impl Fn(RunNo) -> bool) {
+        for (no, _) in marks(run).into_iter().filter(|(no, _)| !lives(*no)) {
+            self.over(run, no);
         }
     }
     /// A command goes.
@@ -46,11 +61,13 @@ impl Engine {
         let ladder = Ask::Stop { run, why: StopKind::Ladder };
         let Some((id, pid, job)) = self.has_command(no) else { return ladder };
         let slot = self.tables.find(no, |generation| self.link.is_connected(generation)).map(|(_, slot)| slot);
+        let rung = |slot: &Snapshot| (slot.stop_signal >> RUNG) & RUNG_BITS;
         let waits = slot.as_ref().is_some_and(|slot| match slot.stop_stage {
             0 => matches!(slot.state, INTENT | RUNNING) && slot.pid != 0,
-            1 => (slot.stop_signal >> RUNG) & RUNG_BITS >= RUNG_COMMAND,
+            1 => rung(slot) >= RUNG_COMMAND,
             _ => false,
         });
+        let was_asked = slot.as_ref().is_some_and(|slot| slot.stop_stage == 1 && rung(slot) == RUNG_ASKED);
         if !waits {
             return ladder;
         }
@@ -61,6 +78,12 @@ impl Engine {
             Some(Some(true)) => wait(AwaitBy::Asked, stop.wait.0),
             Some(Some(false)) => ladder,
             Some(None) => command,
+            // By a daemon before us, and its command ended well: the slot says so.
+            None if was_asked => {
+                self.polite.over(&self.dirs.run, no);
+                self.polite.asked.insert(no, Some(true));
+                wait(AwaitBy::Asked, stop.wait.0)
+            }
             None => {
                 self.polite.asked.insert(no, None);
                 // Whoever runs them has gone only when this process ends.

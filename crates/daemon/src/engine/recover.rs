@@ -19,7 +19,7 @@
 
 use super::chain::Told;
 use super::link::{Connect, Heard};
-use super::survivors::Fate;
+use super::survivors::{Fate, PAUSE};
 use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
 use kin_core::{
     Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
@@ -30,6 +30,7 @@ use kin_ledger::Found;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 impl Engine {
@@ -45,7 +46,10 @@ impl Engine {
 
     /// What keepers said, one after the other.
     pub(super) fn mail(&mut self, batch: &mut Batch) {
-        for heard in self.link.mail() {
+        let mail = self.link.mail();
+        // However many of them end at once: after all of these words.
+        self.survivors.begin_look();
+        for heard in mail {
             match heard {
                 Heard::Tell { generation, tell } => self.told(generation, tell, batch),
                 Heard::HungUp { generation, number } => {
@@ -69,6 +73,7 @@ impl Engine {
     /// One of the chain's own connections: what was told of it is true no more. Whoever lives tells it anew, on the
     /// connection that is made now, or on the other's.
     fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
+        self.fronts.remove(&generation);
         if self.told.is_some_and(|told| told.keeper == generation) {
             self.fact(Fact::KeeperGone { generation }, batch);
         }
@@ -109,15 +114,13 @@ impl Engine {
                     self.note("server.guard", words.into(), batch);
                 }
                 self.look |= self.told != Some(told) || !self.chain.borrow().settled;
-                if self.told.is_some_and(|before| before.elder != elder) {
-                    self.front = None;
-                }
                 self.told = Some(told);
+                self.know_ours();
             }
-            Tell::Front { pid } if self.told.is_some_and(|told| told.elder == generation) => {
-                self.front = (pid != 0).then_some(pid);
+            Tell::Front { pid } => {
+                self.fronts.insert(generation, (pid != 0).then_some(pid));
+                self.know_ours();
             }
-            Tell::Front { .. } => {}
             Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
         }
     }
@@ -194,6 +197,10 @@ impl Engine {
         if due(self.chain_at) {
             self.chain_at = None;
             self.look = true;
+        }
+        if due(self.survivors.wake_at()) {
+            // A keeper may have been followed by another since.
+            self.know_ours();
         }
         let now = self.now();
         for (run, seen) in self.survivors.times(&self.dirs, &mut self.link, now) {
@@ -368,12 +375,16 @@ impl Engine {
 
     /// Says what every table shows. The runs that some table has.
     pub(super) fn read_tables(&mut self, batch: &mut Batch) -> BTreeSet<RunNo> {
-        let pid_of = |generation: u64| self.link.pid(generation);
-        let chain = self.told.map(|told| [pid_of(told.elder), pid_of(told.keeper)]).unwrap_or_default();
-        self.survivors.ours_are([chain[0], chain[1], self.front]);
+        self.know_ours();
         self.survivors.begin_look();
         let mut found = self.find_adopted(batch);
         found.extend(self.survivors.all());
+        // An end that could not be recorded is said until it is: who knows of it looks at these runs no more.
+        for (run, seen) in self.survivors.ended() {
+            if self.world.get(run).is_some() {
+                self.fact(Fact::Slot { run, seen }, batch);
+            }
+        }
         let all: Vec<(u64, bool, bool, Vec<Snapshot>)> = self
             .tables
             .iter()
@@ -410,6 +421,28 @@ impl Engine {
             }
         }
         found
+    }
+
+    /// Whom no stop of a survivor may reach. A table names who serves it before that one has said a word; who holds the
+    /// server's place is the elder's to say.
+    pub(super) fn know_ours(&mut self) {
+        let served: Vec<u32> = self
+            .tables
+            .iter()
+            .filter(|(_, known)| known.table.is_served())
+            .map(|(_, known)| known.table.header().owner.load(Ordering::Relaxed))
+            .collect();
+        let is_all = match self.told {
+            Some(told) => self.fronts.contains_key(&told.elder),
+            None => served.is_empty() && self.link.connected().next().is_none(),
+        };
+        let told = self.link.connected().filter_map(|generation| self.link.pid(generation));
+        self.survivors.ours_are(&self.front().into_iter().chain(served).chain(told).collect(), is_all);
+    }
+
+    /// Who holds the server's place, as the elder said it.
+    pub(super) fn front(&self) -> Option<u32> {
+        *self.fronts.get(&self.told?.elder)?
     }
 
     /// A slot of a table that somebody serves, or that holds an end.
@@ -458,6 +491,10 @@ impl Engine {
                 self.fact(Fact::Slot { run: no, seen }, batch);
                 Unserved::Said
             }
+            Ok(Fate::Unclear) => {
+                self.look_again_soon();
+                Unserved::Unclear
+            }
             Ok(Fate::Gone) => {
                 // The end record of a keeper that came so far is better than nothing.
                 let unknown = Close { how: How::Unknown, at: self.now(), timed_out: false, oom: false };
@@ -472,6 +509,11 @@ impl Engine {
                 Unserved::Unclear
             }
         }
+    }
+
+    fn look_again_soon(&mut self) {
+        let at = Instant::now() + PAUSE;
+        self.chain_at = Some(self.chain_at.map_or(at, |sooner| sooner.min(at)));
     }
 
     /// Going runs that no table has, nor an end record: their tables were taken away. Who of them lives is known by what
@@ -491,6 +533,7 @@ impl Engine {
             let mut seen = Seen { pid: run.pid, started_at: run.started_at, ..Seen::bare(Phase::Running) };
             match self.survivors.look(&mut self.link, &self.dirs, &run.id(), None) {
                 Ok(Fate::Gone) => continue,
+                Ok(Fate::Unclear) => self.look_again_soon(),
                 Ok(Fate::Alive) => {
                     if let (Some(limit), Some(began)) = (run.timeout_ms, run.started_at) {
                         let age = u64::try_from(self.now().0.saturating_sub(began.0)).unwrap_or(0);
@@ -640,6 +683,7 @@ impl Engine {
 
     /// Specs that no row knows were written by a daemon that died before it accepted anything.
     pub(super) fn sweep_specs(&self) {
+        self.polite.over_but(&self.dirs.run, |no| self.world.get(no).is_some());
         if let Err(e) = crate::surroundings::sweep(&self.dirs.run, |no| self.world.get(no).is_some()) {
             crate::say!("kin daemon: cannot take away what earlier runs had: {e}");
         }

@@ -11,17 +11,19 @@
 //! memory, and its ladder begins anew with the next daemon.
 
 mod ladder;
+#[cfg(test)]
+mod tests;
 
 use super::adopt::Adopted;
 use super::dirs::Dirs;
 use super::link::Link;
 use super::slot;
 use kin_core::{Close, How, Phase, RunId, RunNo, Seen, Time};
-use kin_keeper::abandoned::Traces;
+use kin_keeper::abandoned::{Traces, is_shortage};
 use kin_keeper::boot::start_ticks;
 use kin_keeper::sys::wait::{Corpse, ExitInfo, corpse, exit_info, has_ended, pidfd_open};
 use kin_keeper::table::{RUNNING, Slot, Snapshot, Table, flag};
-use kin_keeper::tree::{Kill, Processes, TreeRun};
+use kin_keeper::tree::{Kill, Processes, REAPERS_MAX, TreeRun};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,8 +36,10 @@ use std::time::{Duration, Instant};
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const REAPED_WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at all processes for the same run.
-const PAUSE: Duration = Duration::from_millis(5);
+pub(super) const PAUSE: Duration = Duration::from_millis(5);
 const PAUSE_MAX: Duration = Duration::from_millis(250);
+/// The same, for one that no KILL has ended in its time.
+const PAUSE_GIVEN_UP: Duration = Duration::from_secs(5);
 
 #[derive(Debug)]
 struct Survivor {
@@ -46,6 +50,8 @@ struct Survivor {
     ticks: u64,
     /// The signal of its stop and the wait after it, in milliseconds: of an adopted process, which has no spec.
     stop: Option<(u8, u64)>,
+    /// Those of an adopted one that were seen: they carry nothing of it, and its death would hide them.
+    known: Vec<(u32, u64)>,
     /// There when no table has it.
     slot: Option<Box<Slot>>,
     watch: Option<Watch>,
@@ -72,6 +78,7 @@ impl Survivor {
             pid,
             ticks,
             stop: None,
+            known: Vec::new(),
             slot: None,
             look_at: None,
             watch: None,
@@ -81,6 +88,19 @@ impl Survivor {
             exit: None,
             seen_empty: false,
             ended: None,
+        }
+    }
+
+    fn tree(&self) -> TreeRun<'_> {
+        TreeRun { id: &self.id, leader: self.pid, start_ticks: self.ticks, pipes: [0; 2], known: &self.known }
+    }
+
+    /// Whom a look for it found.
+    fn learn(&mut self, processes: &mut Processes) {
+        if self.stop.is_some() {
+            let mut known = processes.members(&self.tree());
+            known.append(&mut self.known);
+            self.known = in_order(known);
         }
     }
 }
@@ -100,10 +120,15 @@ pub(super) struct Survivors {
     tables: BTreeMap<u64, Table>,
     traces: Traces,
     processes: Option<Processes>,
+    /// Of whom a look found nobody, and when that was first: a process that becomes another program, or dies, carries
+    /// nothing for a moment.
+    empty: BTreeMap<RunNo, Instant>,
     /// All processes were looked at since this look around began.
     is_fresh: bool,
     /// Processes of kin as it is now: never part of a run, though its server may have been started by one.
-    ours: [u32; 4],
+    ours: [u32; REAPERS_MAX],
+    /// All of them were told. Until then nothing is done to anybody.
+    knows_ours: bool,
 }
 
 /// What became of a run that nobody serves.
@@ -114,17 +139,23 @@ pub(super) enum Fate {
     Ended(Seen),
     /// It was gone before anybody watched it.
     Gone,
+    /// Nobody of it was found, for the first time: it is to be looked for once more, after `PAUSE`.
+    Unclear,
 }
 
 impl Survivors {
     pub(super) fn new(dirs: &Dirs) -> Survivors {
+        let mut ours = [0; REAPERS_MAX];
+        ours[0] = std::process::id();
         Survivors {
             runs: BTreeMap::new(),
             tables: BTreeMap::new(),
             traces: Traces::new(&dirs.state, &dirs.run),
             processes: None,
+            empty: BTreeMap::new(),
             is_fresh: false,
-            ours: [std::process::id(), 0, 0, 0],
+            ours,
+            knows_ours: false,
         }
     }
     pub(super) fn has(&self, no: RunNo) -> bool {
@@ -136,9 +167,30 @@ impl Survivors {
     pub(super) fn all(&self) -> BTreeSet<RunNo> {
         self.runs.keys().copied().collect()
     }
-    pub(super) fn ours_are(&mut self, pids: [Option<u32>; 3]) {
-        let [elder, keeper, front] = pids.map(Option::unwrap_or_default);
-        self.ours = [std::process::id(), elder, keeper, front];
+    /// Of one that is watched.
+    pub(super) fn fate(&self, no: RunNo) -> Option<Fate> {
+        Some(self.runs.get(&no)?.ended.clone().map_or(Fate::Alive, Fate::Ended))
+    }
+    /// Those that have ended, and how.
+    pub(super) fn ended(&self) -> Vec<(RunNo, Seen)> {
+        self.runs.iter().filter_map(|(no, survivor)| Some((*no, survivor.ended.clone()?))).collect()
+    }
+    /// The other processes of kin, as far as they are known; `all`: that is all of them.
+    pub(super) fn ours_are(&mut self, others: &BTreeSet<u32>, all: bool) {
+        self.ours = [0; REAPERS_MAX];
+        let own = std::process::id();
+        let pids = std::iter::once(own).chain(others.iter().copied().filter(|pid| *pid != 0 && *pid != own));
+        for (to, from) in self.ours.iter_mut().zip(pids) {
+            *to = from;
+        }
+        self.knows_ours |= all;
+    }
+    pub(super) fn knows_ours(&self) -> bool {
+        self.knows_ours
+    }
+    /// Whether it is a process of kin itself.
+    pub(super) fn is_ours(&self, pid: u32) -> bool {
+        self.ours.contains(&pid)
     }
 
     /// What was seen of all processes is old: another look around begins.
@@ -155,8 +207,8 @@ impl Survivors {
         run: &RunId,
         found: Option<(u64, &Snapshot)>,
     ) -> io::Result<Fate> {
-        if let Some(survivor) = self.runs.get(&run.no) {
-            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
+        if let Some(fate) = self.fate(run.no) {
+            return Ok(fate);
         }
         let (generation, snapshot) = (found.map(|(generation, _)| generation), found.map(|(_, snapshot)| snapshot));
         let (pid, ticks) = snapshot.map_or((0, 0), |s| (s.pid, s.start_ticks));
@@ -164,12 +216,18 @@ impl Survivors {
         let leader = watch_leader(link, pid, ticks, &id)?;
         let ticks = if ticks == 0 && leader.is_some() { start_ticks(pid).unwrap_or(0) } else { ticks };
         if leader.is_none() {
-            let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2] };
+            let tree = TreeRun { id: &id, leader: pid, start_ticks: ticks, pipes: [0; 2], known: &[] };
             self.look_around()?;
             if self.members(&tree).is_empty() {
+                let first = *self.empty.entry(run.no).or_insert_with(Instant::now);
+                if first.elapsed() < PAUSE {
+                    return Ok(Fate::Unclear);
+                }
+                self.empty.remove(&run.no);
                 return Ok(Fate::Gone);
             }
         }
+        self.empty.remove(&run.no);
         let survivor = Survivor {
             // Whoever else there is, is watched from the next look on.
             look_at: leader.is_none().then(Instant::now),
@@ -184,8 +242,8 @@ impl Survivors {
 
     /// Watches a process that was adopted, if it is still the same one.
     pub(super) fn adopt(&mut self, link: &mut Link, dirs: &Dirs, run: &RunId, adopted: &Adopted) -> io::Result<Fate> {
-        if let Some(survivor) = self.runs.get(&run.no) {
-            return Ok(survivor.ended.clone().map_or(Fate::Alive, Fate::Ended));
+        if let Some(fate) = self.fate(run.no) {
+            return Ok(fate);
         }
         let Adopted { pid, ticks, signal, wait_ms } = *adopted;
         let pidfd = match pidfd_open(pid) {
@@ -193,8 +251,13 @@ impl Survivors {
             Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => return Ok(Fate::Gone),
             Err(e) => return Err(e),
         };
-        if start_ticks(pid) != Some(ticks) {
-            return Ok(Fate::Gone);
+        match start_ticks(pid) {
+            Some(there) if there == ticks => {}
+            // It is there, and it cannot be read now which one it is.
+            None if !has_ended(&pidfd) => {
+                return Err(unreadable(pid));
+            }
+            Some(_) | None => return Ok(Fate::Gone),
         }
         let number = link.watch_survivor(&pidfd)?;
         let survivor = Survivor {
@@ -237,11 +300,16 @@ impl Survivors {
         table.slots().get(table.find(no.get())? as usize)
     }
 
-    /// All processes of the machine, unless that was done since this look around began.
-    fn look_around(&mut self) -> io::Result<()> {
+    fn open_processes(&mut self) -> io::Result<()> {
         if self.processes.is_none() {
             self.processes = Some(Processes::abandoned(self.traces.clone())?);
         }
+        Ok(())
+    }
+
+    /// All processes of the machine, unless that was done since this look around began.
+    fn look_around(&mut self) -> io::Result<()> {
+        self.open_processes()?;
         if let Some(processes) = self.processes.as_mut().filter(|_| !self.is_fresh) {
             processes.look_now(&self.ours)?;
             self.is_fresh = true;
@@ -253,11 +321,10 @@ impl Survivors {
         self.processes.as_mut().map(|processes| processes.members(tree)).unwrap_or_default()
     }
 
-    /// A pidfd spoke: its run, and how it ended if it is quite gone.
+    /// A pidfd spoke: its run, and how it ended if it is quite gone. One look around serves all that spoke before it began.
     pub(super) fn spoke(&mut self, link: &mut Link, number: u64, now: Time) -> Option<(RunNo, Seen)> {
         let is_it = |s: &Survivor| s.watch.as_ref().is_some_and(|watch| watch.number == number);
         let no = self.runs.iter().find(|(_, s)| is_it(s)).map(|(no, _)| *no)?;
-        self.begin_look();
         self.follow(link, no, now).map(|seen| (no, seen))
     }
 
@@ -288,9 +355,6 @@ impl Survivors {
 
     /// Its leader is gone, or nobody knows who that was.
     fn follow_others(&mut self, link: &mut Link, no: RunNo, now: Time) -> Option<Seen> {
-        let survivor = self.runs.get(&no)?;
-        let id = survivor.id.clone();
-        let tree = TreeRun { id: &id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
         let again = |survivor: &mut Survivor| {
             survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
             survivor.look_at = Some(Instant::now() + survivor.pause);
@@ -300,11 +364,15 @@ impl Survivors {
             again(self.runs.get_mut(&no)?);
             return None;
         }
-        let members = self.members(&tree);
+        let Survivors { processes, runs, .. } = self;
+        let members = processes.as_mut()?.members(&runs.get(&no)?.tree());
         let is_stopped = self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) > 0);
         let survivor = self.runs.get_mut(&no)?;
         let (was_empty, is_empty) = (survivor.seen_empty, members.is_empty());
         survivor.seen_empty = is_empty;
+        if survivor.stop.is_some() {
+            survivor.known = in_order(members.clone());
+        }
         if survivor.exit.is_some() && !is_stopped || is_empty && was_empty {
             return Some(self.end(no, u32::try_from(members.len()).unwrap_or(u32::MAX), now));
         }
@@ -347,9 +415,13 @@ impl Survivors {
         seen
     }
 
-    /// Its end is in the ledger.
-    pub(super) fn forget(&mut self, no: RunNo) -> bool {
+    /// Its end is in the ledger, or it never was a run.
+    pub(super) fn forget(&mut self, link: &mut Link, no: RunNo) -> bool {
+        self.empty.remove(&no);
         let Some(gone) = self.runs.remove(&no) else { return false };
+        if let Some(watch) = gone.watch {
+            link.unwatch_survivor(watch.number, &watch.pidfd);
+        }
         if let Some(generation) = gone.generation.filter(|generation| self.of_generation(*generation) == 0) {
             self.tables.remove(&generation);
         }
@@ -366,9 +438,17 @@ fn watch_leader(link: &mut Link, pid: u32, ticks: u64, id: &str) -> io::Result<O
         return Ok(None);
     }
     // The descriptor first: what is then asked by number is asked of this process, or the number was used again.
-    let Ok(pidfd) = pidfd_open(pid) else { return Ok(None) };
-    let Some(there) = start_ticks(pid) else { return Ok(None) };
-    let same = if ticks != 0 { there == ticks } else { carries(pid, id) };
+    let pidfd = match pidfd_open(pid) {
+        Ok(pidfd) => pidfd,
+        Err(e) if is_shortage(&e) => return Err(e),
+        Err(_) => return Ok(None),
+    };
+    let there = match start_ticks(pid) {
+        Some(there) => there,
+        None if has_ended(&pidfd) => return Ok(None),
+        None => return Err(unreadable(pid)),
+    };
+    let same = if ticks != 0 { there == ticks } else { carries(pid, id)? };
     if !same {
         return Ok(None);
     }
@@ -385,9 +465,23 @@ fn last_word(pidfd: &OwnedFd) -> Result<ExitInfo, Corpse> {
     }
 }
 
+fn in_order(mut known: Vec<(u32, u64)>) -> Vec<(u32, u64)> {
+    known.sort_unstable();
+    known.dedup();
+    known
+}
+
 /// Whether a process is of this run, by its environment.
-fn carries(pid: u32, id: &str) -> bool {
+fn carries(pid: u32, id: &str) -> io::Result<bool> {
     let want = format!("KIN_RUN_ID={id}");
-    std::fs::read(format!("/proc/{pid}/environ"))
-        .is_ok_and(|bytes| bytes.split(|b| *b == 0).any(|entry| entry == want.as_bytes()))
+    match std::fs::read(format!("/proc/{pid}/environ")) {
+        Ok(bytes) => Ok(bytes.split(|b| *b == 0).any(|entry| entry == want.as_bytes())),
+        Err(e) if is_shortage(&e) => Err(e),
+        Err(_) => Ok(false),
+    }
+}
+
+/// It is there, and it cannot be read now which one it is.
+fn unreadable(pid: u32) -> io::Error {
+    io::Error::other(format!("/proc/{pid}/stat cannot be read"))
 }

@@ -581,6 +581,62 @@ async fn what_outlives_both_keepers_is_unowned_and_then_known_or_lost() {
     assert_eq!(tables(), 2);
 }
 
+/// No table has it, so only who watched it knows of its end.
+#[tokio::test]
+async fn the_end_of_a_survivor_without_a_table_is_said_until_it_is_recorded() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    house.fake().next_pid(0x3fff_fff0);
+    let run = life.handle.submit(submit("a")).await.expect("accepted").run;
+    life.in_state(run.no, "running").await;
+    let mut command = std::process::Command::new("sleep");
+    command.arg("600").env("KIN_RUN_ID", run.id().to_string()).env("KIN_SOCKET", house.run().join("kin.sock"));
+    let mut sleeper = command.spawn().expect("a sleeper");
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    house.fake().both_die();
+    for entry in std::fs::read_dir(house.run()).expect("names").flatten() {
+        if entry.path().extension().is_some_and(|e| e == "tab") {
+            std::fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    let life = house.start();
+    let unowned = RunState::Running { unowned: true, interrupted: false };
+    life.until(|reader| reader.run(run.no).expect("read").filter(|run| run.state == unowned)).await;
+    house.disk_full(true);
+    sleeper.kill().expect("killed");
+    sleeper.wait().expect("reaped");
+    // It was tried, and it is not recorded.
+    let is_known = |trouble: &Trouble| trouble.unwritten.as_ref()?.runs.get(&run.no)?.outcome().map(drop);
+    life.known(is_known).await;
+    house.disk_full(false);
+    assert_eq!(outcome(&life.ended(run.no).await), "lost(unknown)");
+}
+
+#[tokio::test]
+async fn an_adoption_that_is_not_recorded_leaves_nothing() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().expect("a sleeper");
+    let pid = sleeper.id();
+    let ticks = kin_keeper::boot::start_ticks(pid).expect("it lives");
+    let wish = Adopt {
+        new: submit("foreign").new,
+        process: Adopted { pid, ticks, signal: 15, wait_ms: 100 },
+        started_at: Time(1),
+        key: None,
+    };
+    house.disk_full(true);
+    life.handle.adopt(wish).await.expect_err("it cannot be recorded");
+    let files = std::fs::read_dir(house.state().join("adopted")).expect("made");
+    assert_eq!(files.count(), 0);
+    sleeper.kill().expect("it is ours");
+    sleeper.wait().expect("it ends");
+}
+
 #[tokio::test]
 async fn a_ledger_has_one_engine() {
     let house = House::new();

@@ -102,7 +102,7 @@ fn a_started_keeper_starts_looks_stops_and_hands_over_without_allocating() {
                 assert_eq!(cgroups.pids(c"run", &mut pids).expect("asked"), 1);
                 assert!(cgroups.populated(c"run").expect("asked"));
             }
-            let run = TreeRun { id: "x-00000001", leader, start_ticks, pipes: [0; 2] };
+            let run = TreeRun { id: "x-00000001", leader, start_ticks, pipes: [0; 2], known: &[] };
             let mut kill = Kill::default();
             while let Swept::Again { .. } = kill_tree(&mut processes, &[std::process::id()], &run, &mut kill) {}
             wait_for(&pidfd);

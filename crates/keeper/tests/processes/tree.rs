@@ -72,7 +72,7 @@ impl Family {
 fn tree_run<'a>(started: &Started, leader: u32, id: &'a str) -> TreeRun<'a> {
     let inode = |fd: &OwnedFd| rustix::fs::fstat(fd).expect("a status").st_ino;
     let start_ticks = kin_keeper::boot::start_ticks(leader).unwrap_or(0);
-    TreeRun { id, leader, start_ticks, pipes: [inode(&started.out), inode(&started.err)] }
+    TreeRun { id, leader, start_ticks, pipes: [inode(&started.out), inode(&started.err)], known: &[] }
 }
 
 /// Kills as a keeper would: call after call, reaping in between. Gives the calls and the longest of them.

@@ -1,7 +1,7 @@
 //! The stop ladder and the timeout of a run that outlived its keepers, as `kin_keeper` has them, in the same fields of the
 //! same slot: whoever comes after us goes on from there.
 
-use super::{PAUSE, PAUSE_MAX, Survivor, Survivors};
+use super::{PAUSE, PAUSE_GIVEN_UP, PAUSE_MAX, Survivor, Survivors};
 use crate::engine::dirs::Dirs;
 use crate::engine::link::Link;
 use kin_core::{RunNo, Seen, StopKind, Time};
@@ -9,7 +9,7 @@ use kin_keeper::clock::{MS, mono};
 use kin_keeper::spec::SpecView;
 use kin_keeper::sys::wait::pidfd_send_signal;
 use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
-use kin_keeper::tree::{self, Processes, Swept, TreeRun};
+use kin_keeper::tree::{self, Kill, Processes, Swept};
 use rustix::io::Errno;
 use std::io;
 use std::sync::atomic::Ordering;
@@ -18,6 +18,11 @@ use std::time::{Duration, Instant};
 const SIGTERM: u8 = 15;
 /// How long one piece of killing may take.
 const SWEEP: Duration = Duration::from_millis(100);
+/// How long KILL is tried, as a keeper does, before the run may end with what it leaves behind: who is stuck in the
+/// kernel, or another user's, hears no signal.
+const GIVE_UP: Duration = Duration::from_secs(10);
+/// A signal of the ladder that reached nobody is sent again after so long.
+const SEND_AGAIN: Duration = Duration::from_secs(1);
 
 impl Survivors {
     /// It is ours from now on: what its keepers, or an earlier daemon, had begun with it goes on.
@@ -25,7 +30,7 @@ impl Survivors {
         let Some(slot) = self.slot(no) else { return };
         match slot.stop_stage.load(Ordering::Relaxed) {
             0 => {}
-            1 => self.send_rung(no),
+            // As soon as it is time for anything.
             _ => self.look_now(no),
         }
     }
@@ -54,9 +59,13 @@ impl Survivors {
     pub(in crate::engine) fn signal(&mut self, no: RunNo, signal: u8, leader_only: bool) {
         let Some(survivor) = self.runs.get(&no) else { return };
         let sent = match survivor.watch.as_ref().filter(|watch| watch.is_leader) {
-            Some(leader) => pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only),
+            Some(leader) => match pidfd_send_signal(&leader.pidfd, i32::from(signal), !leader_only) {
+                // It leads no group, or this kernel knows groups by number alone.
+                Err(e) if !leader_only && is_gone(&e) => self.signal_all(no, i32::from(signal)).map(drop),
+                sent => sent,
+            },
             None if leader_only => return,
-            None => self.signal_all(no, i32::from(signal)),
+            None => self.signal_all(no, i32::from(signal)).map(drop),
         };
         if let Err(e) = sent.or_else(gone_is_fine) {
             crate::say!("kin daemon: cannot signal run {no}: {e}");
@@ -82,8 +91,16 @@ impl Survivors {
         if signal & SIGNAL_SENT != 0 {
             return;
         }
-        if let Err(e) = self.signal_all(no, (signal & SIGNAL_BITS) as i32) {
+        let sent = self.signal_all(no, (signal & SIGNAL_BITS) as i32);
+        if let Err(e) = &sent {
             crate::say!("kin daemon: cannot signal run {no}: {e}");
+        }
+        if sent.unwrap_or(0) == 0 {
+            if let Some(survivor) = self.runs.get_mut(&no) {
+                let at = Instant::now() + SEND_AGAIN;
+                survivor.look_at = Some(survivor.look_at.map_or(at, |sooner| sooner.min(at)));
+            }
+            return;
         }
         if let Some(slot) = self.slot(no) {
             slot.stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);
@@ -94,6 +111,8 @@ impl Survivors {
         let Some(slot) = self.slot(no) else { return };
         if slot.stop_stage.load(Ordering::Relaxed) < 2 {
             slot.set_flag(flag::KILLED);
+            let deadline = mono().saturating_add(u64::try_from(GIVE_UP.as_nanos()).unwrap_or(u64::MAX));
+            slot.stop_deadline.store(deadline, Ordering::Relaxed);
             slot.stop_stage.store(2, Ordering::Release);
             if let Some(survivor) = self.runs.get_mut(&no) {
                 survivor.pause = PAUSE;
@@ -105,15 +124,45 @@ impl Survivors {
     /// One bounded piece of killing; comes back by time until nobody is left.
     fn kill_step(&mut self, no: RunNo) {
         let ours = self.ours;
+        let given_up = self.has_given_up(no);
         let Some((processes, survivor)) = self.with_processes(no) else { return };
-        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
+        let mut kill = survivor.kill;
         // Longer than a keeper may: nobody's output waits for us, and all that a bomb of processes needs is a pause.
         let until = Instant::now() + SWEEP;
-        while tree::kill_tree(processes, &ours, &tree, &mut survivor.kill) != Swept::Gone && Instant::now() < until {}
+        loop {
+            let swept = tree::kill_tree(processes, &ours, &survivor.tree(), &mut kill);
+            survivor.learn(processes);
+            if swept == Swept::Gone || given_up || Instant::now() >= until {
+                break;
+            }
+        }
+        survivor.kill = kill;
         // Whether it is over is seen by whoever watches its processes.
-        survivor.pause = (survivor.pause * 2).min(PAUSE_MAX);
+        let (least, most) = if given_up { (PAUSE_MAX, PAUSE_GIVEN_UP) } else { (PAUSE, PAUSE_MAX) };
+        survivor.pause = (survivor.pause * 2).clamp(least, most);
         survivor.look_at = Some(Instant::now() + survivor.pause);
         self.begin_look();
+    }
+
+    /// It was told KILL for as long as that is worth anything.
+    fn has_given_up(&self, no: RunNo) -> bool {
+        let until = self.slot(no).map_or(0, |slot| slot.stop_deadline.load(Ordering::Relaxed));
+        until != 0 && until <= mono()
+    }
+
+    /// Its end, when its leader is dead and nobody of those who are left hears a KILL.
+    fn give_up(&mut self, no: RunNo, now: Time) -> Option<Seen> {
+        let survivor = self.runs.get(&no)?;
+        let leader_lives = survivor.watch.as_ref().is_some_and(|watch| watch.is_leader);
+        // At least once it is told so by us.
+        if leader_lives || survivor.kill == Kill::default() || !self.has_given_up(no) {
+            return None;
+        }
+        self.begin_look();
+        self.look_around().ok()?;
+        let Survivors { processes, runs, .. } = self;
+        let left = processes.as_mut()?.members(&runs.get(&no)?.tree()).len();
+        Some(self.end(no, u32::try_from(left).unwrap_or(u32::MAX), now))
     }
 
     fn look_now(&mut self, no: RunNo) {
@@ -122,23 +171,26 @@ impl Survivors {
         }
     }
 
-    /// Once to each of its processes.
-    fn signal_all(&mut self, no: RunNo, signal: i32) -> io::Result<()> {
+    /// Once to each of its processes; to how many.
+    fn signal_all(&mut self, no: RunNo, signal: i32) -> io::Result<usize> {
         self.begin_look();
+        self.open_processes()?;
         let ours = self.ours;
-        let Some((processes, survivor)) = self.with_processes(no) else { return Ok(()) };
-        let tree = TreeRun { id: &survivor.id, leader: survivor.pid, start_ticks: survivor.ticks, pipes: [0; 2] };
-        tree::signal_tree(processes, &ours, &tree, signal).map(drop)
+        let Some((processes, survivor)) = self.with_processes(no) else { return Ok(0) };
+        let told = tree::signal_tree(processes, &ours, &survivor.tree(), signal)?;
+        survivor.learn(processes);
+        Ok(told)
     }
 
     fn with_processes(&mut self, no: RunNo) -> Option<(&mut Processes, &mut Survivor)> {
-        if self.processes.is_none() {
-            self.processes = Processes::abandoned(self.traces.clone()).ok();
-        }
+        self.open_processes().ok()?;
         Some((self.processes.as_mut()?, self.runs.get_mut(&no).filter(|survivor| survivor.ended.is_none())?))
     }
 
     pub(in crate::engine) fn wake_at(&self) -> Option<Instant> {
+        if !self.knows_ours {
+            return None;
+        }
         let deadlines = self.runs.keys().filter_map(|no| self.deadline(*no)).min();
         let deadline = deadlines.map(|at| Instant::now() + Duration::from_nanos(at.saturating_sub(mono())));
         self.runs.values().filter_map(|survivor| survivor.look_at).chain(deadline).min()
@@ -157,6 +209,9 @@ impl Survivors {
     /// What the time says: who is out of time, the next rung, and another look.
     pub(in crate::engine) fn times(&mut self, dirs: &Dirs, link: &mut Link, now: Time) -> Vec<(RunNo, Seen)> {
         let mut ends = Vec::new();
+        if !self.knows_ours {
+            return ends;
+        }
         self.begin_look();
         let all: Vec<RunNo> = self.runs.keys().copied().collect();
         for no in all {
@@ -168,8 +223,15 @@ impl Survivors {
             survivor.look_at = None;
             if let Some(seen) = self.follow(link, no, now) {
                 ends.push((no, seen));
-            } else if self.slot(no).is_some_and(|slot| slot.stop_stage.load(Ordering::Relaxed) == 2) {
-                self.kill_step(no);
+                continue;
+            }
+            match self.slot(no).map_or(0, |slot| slot.stop_stage.load(Ordering::Relaxed)) {
+                0 => {}
+                1 => self.send_rung(no),
+                _ => match self.give_up(no, now) {
+                    Some(seen) => ends.push((no, seen)),
+                    None => self.kill_step(no),
+                },
             }
         }
         ends
@@ -202,5 +264,9 @@ fn spec<T>(dirs: &Dirs, no: RunNo, what: impl Fn(&SpecView<'_>) -> T) -> Option<
 
 /// Whoever is not there any more needs no signal.
 fn gone_is_fine(e: io::Error) -> io::Result<()> {
-    if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) { Ok(()) } else { Err(e) }
+    if is_gone(&e) { Ok(()) } else { Err(e) }
+}
+
+fn is_gone(e: &io::Error) -> bool {
+    e.raw_os_error() == Some(Errno::SRCH.raw_os_error())
 }

@@ -294,6 +294,7 @@ impl Host {
             Ask::Hello { .. } => {
                 self.tell(conn, Tell::Hello { protocol: PROTOCOL, pid: std::process::id(), generation });
                 self.tell(conn, self.chain());
+                self.tell(conn, Tell::Front { pid: 0 });
             }
             Ask::Start { run } => self.start(at, generation, run),
             Ask::Stop { run, .. } => {
