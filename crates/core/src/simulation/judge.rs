@@ -206,8 +206,11 @@ impl Judge {
                 };
                 renewed || (ended && (names(before) || names(after)))
             }
-            // Of a service that was lost: it is there again.
-            Trigger::Boot => !commit.ticks.is_empty() || renewed,
+            // A service that is up is there again, with all its slots.
+            Trigger::Boot => {
+                let service = in_force(after, &run.job).is_some_and(|job| job.life.is_service());
+                !commit.ticks.is_empty() || renewed || service
+            }
             Trigger::Schedule { .. } => !commit.ticks.is_empty() || renewed,
             Trigger::Restart { .. } | Trigger::Retry { .. } => renewed,
             Trigger::Dependency | Trigger::Adopt { .. } => true,

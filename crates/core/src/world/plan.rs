@@ -293,6 +293,7 @@ impl World {
             standing.up = false;
             standing.former = None;
             standing.renewal = None;
+            standing.goes_by_no_schedule();
         });
     }
 }

@@ -20,7 +20,7 @@ use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
 use crate::schedule::wall::{DAY, HOUR};
 use crate::schedule::{Wall, stable};
-use crate::standing::{Former, Reckoning};
+use crate::standing::{Former, Reckoning, Standing};
 use crate::{Coming, Decided, Decision, JobName, Outcome, Run, RunNo, SkipWhy, Tick, Time, Timed};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -32,6 +32,9 @@ use alloc::vec::Vec;
 const SILENT: i64 = 3 * HOUR;
 /// And this for all else.
 const SILENT_RARE: i64 = DAY;
+
+/// In a `Reckoning`: of a job that had a schedule.
+const NO_SCHEDULE: u64 = 0;
 
 const NS: i64 = 1_000_000_000;
 
@@ -112,9 +115,11 @@ impl World {
         self.rearm(job);
     }
 
-    /// A schedule that is new, or another, counts from now.
+    /// A schedule that is new, or another, counts from now. So does one that was away and comes again.
     fn reckon(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
-        let Some(timed) = self.timed(job) else { return };
+        let Some(timed) = self.timed(job) else {
+            return self.alter(job, fx, Standing::goes_by_no_schedule);
+        };
         let (schedule, now) = (timed.sum, seconds(now));
         self.alter(job, fx, |standing| {
             let line = standing.rev;
@@ -313,10 +318,17 @@ impl Absence {
     }
 }
 
-impl crate::Standing {
+impl Standing {
     /// What its ticks are called in the ledger, as long as this line of time goes on.
     pub fn line_of_ticks(&self) -> Option<u64> {
         self.ticks.map(|ticks| line_of(ticks.schedule, ticks.line))
+    }
+
+    /// It has none any more: what comes, if it is the same again, is a new one.
+    pub(super) const fn goes_by_no_schedule(&mut self) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.schedule = NO_SCHEDULE;
+        }
     }
 
     /// They are decided at least as far as that, whatever it says itself.

@@ -598,6 +598,21 @@ fn a_job_that_is_gone_or_has_no_schedule_any_more_is_due_never() {
     assert_eq!(machine.told(), Vec::<String>::new());
 }
 
+/// Found by seed 30 of the simulation: it was caught up for the time in which it had no schedule.
+#[test]
+fn a_schedule_that_comes_again_counts_from_now() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 2 * * *"));
+    let mut bare = job("");
+    bare.time.schedules.clear();
+    machine.put(bare);
+    machine.look(DAY_0 + 27 * HOUR);
+    machine.put(job("0 2 * * *"));
+    machine.restart();
+    assert_eq!(machine.told(), Vec::<String>::new(), "written down, it fires nothing");
+    assert_eq!(machine.world.due(), Some(Time((DAY_0 + 50 * HOUR) * NS)));
+}
+
 /// A ledger of before there were ticks; or a service that went back to the revision before, which had other words.
 #[test]
 fn a_schedule_that_nobody_has_reckoned_with_counts_from_now() {
