@@ -211,7 +211,11 @@ impl Days {
         }
         let month = self.of_month.is_empty() || self.of_month.contains(&of_month);
         let week = self.of_week.is_empty() || self.of_week.contains(&weekday(day));
-        if self.either { self.of_month.contains(&of_month) || self.of_week.contains(&weekday(day)) } else { month && week }
+        if self.either {
+            self.of_month.contains(&of_month) || self.of_week.contains(&weekday(day))
+        } else {
+            month && week
+        }
     }
 }
 
@@ -229,7 +233,13 @@ fn instants(spans: &[(i64, i64, i64)], reading: i64, fixed: bool, dst: Dst) -> V
     let first = later.map(|(start, _, offset)| (reading - offset).max(*start)).expect("time goes on");
     match dst {
         Dst::Once => vec![first],
-        Dst::Skip => if exact.contains(&first) { vec![first] } else { Vec::new() },
+        Dst::Skip => {
+            if exact.contains(&first) {
+                vec![first]
+            } else {
+                Vec::new()
+            }
+        }
         Dst::Both => {
             if !exact.contains(&first) {
                 exact.insert(0, first);
@@ -352,7 +362,13 @@ impl Words {
         };
         match &shape.when {
             When::Reboot => Vec::new(),
-            When::At(at) => if within.contains(at) { vec![(*at, shown(*at))] } else { Vec::new() },
+            When::At(at) => {
+                if within.contains(at) {
+                    vec![(*at, shown(*at))]
+                } else {
+                    Vec::new()
+                }
+            }
             When::Every { period, anchor } => {
                 let first = within.start + (anchor - within.start).rem_euclid(*period);
                 (first..within.end).step_by(*period as usize).map(|at| (at, shown(at))).collect()

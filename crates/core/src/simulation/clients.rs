@@ -32,7 +32,8 @@ impl Host {
             19 => self.exec(),
             20..=22 => Wish::Plan(self.some_plan(&job)),
             23 | 24 => {
-                let until = self.now().plus(self.dice.below(4 * 3600) as i64 * self.pace as i64 * SECOND - 600 * SECOND);
+                let until =
+                    self.now().plus(self.dice.below(4 * 3600) as i64 * self.pace as i64 * SECOND - 600 * SECOND);
                 Wish::Pause { job, until }
             }
             25 => self.other_calendars(),

@@ -215,7 +215,11 @@ impl Judge {
             Trigger::Restart { .. } | Trigger::Retry { .. } => renewed,
             Trigger::Dependency | Trigger::Adopt { .. } => true,
         };
-        if right { Ok(()) } else { Err(format!("{} is there, and nothing is the cause of {:?}", run.id(), run.trigger)) }
+        if right {
+            Ok(())
+        } else {
+            Err(format!("{} is there, and nothing is the cause of {:?}", run.id(), run.trigger))
+        }
     }
 
     fn birth(&mut self, run: &Run, before: &Ledger, after: &Ledger) -> Check {

@@ -188,7 +188,8 @@ impl TickJudge {
     ) -> Check {
         let Some(boot) = self.boot.take() else { return Ok(()) };
         for name in boot {
-            let is_due = self.books.get(&name).and_then(|book| book.words.as_ref()).is_some_and(|words| words.at_boot());
+            let is_due =
+                self.books.get(&name).and_then(|book| book.words.as_ref()).is_some_and(|words| words.at_boot());
             let Some(job) = in_force(commit.before, &name).filter(|_| is_due) else { continue };
             let lines = [commit.before, commit.after].map(|ledger| Some(ledger.standings.get(&name)?.line_of_ticks()));
             let of_job = ticks.entry(job_key(commit, &name)).or_default();

@@ -2,7 +2,7 @@
 
 use super::almanac::{Area, Cal, DAY, Days, HOUR, MINUTE, Marks, Shape, When, Words, assert_readable, date, written};
 use super::dice::Dice;
-use crate::job::{CatchUp, Dst, Job, JitterMode, Millis, Timing};
+use crate::job::{CatchUp, Dst, JitterMode, Job, Millis, Timing};
 use crate::schedule::{Date, Zone};
 use crate::timed::{Calendar, Timed};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,15 +42,8 @@ impl Atlas {
         areas.push(wild(dice, begin, pace));
         let areas = areas.into_iter().map(|area| (Rc::new(area.clone()), Arc::new(area.zone()))).collect();
         let jitter = Millis(dice.between(1, 600) * 1000 * pace as u64);
-        let mut atlas = Atlas {
-            pace,
-            begin,
-            jitter,
-            areas,
-            calendars: Arc::default(),
-            shapes: BTreeMap::new(),
-            words: Vec::new(),
-        };
+        let mut atlas =
+            Atlas { pace, begin, jitter, areas, calendars: Arc::default(), shapes: BTreeMap::new(), words: Vec::new() };
         atlas.calendars = Arc::new(atlas.some_calendars(dice, begin));
         atlas
     }

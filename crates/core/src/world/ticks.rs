@@ -14,7 +14,7 @@
 
 use super::make::Birth;
 use super::verdict::{GRACE, Verdict, verdicts};
-use super::{World, post::Post};
+use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
@@ -79,7 +79,12 @@ impl World {
     }
 
     pub(super) fn next_tick(&self) -> Option<Time> {
-        self.agenda.first().map(|at| Time(at.saturating_mul(NS)))
+        let wrong = match () {
+            () if self.breaks(Mutant::LateAlarm) => 60,
+            () if self.breaks(Mutant::BusyAlarm) => -60,
+            () => 0,
+        };
+        self.agenda.first().map(|at| Time((at + wrong).saturating_mul(NS)))
     }
 
     /// After every change of what it follows from.
@@ -118,13 +123,18 @@ impl World {
     /// A schedule that is new, or another, counts from now. So does one that was away and comes again.
     fn reckon(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
         let Some(timed) = self.timed(job) else {
-            return self.alter(job, fx, Standing::goes_by_no_schedule);
+            if !self.breaks(Mutant::ForgetAbsence) {
+                self.alter(job, fx, Standing::goes_by_no_schedule);
+            }
+            return;
         };
+        let fires = self.breaks(Mutant::FireAtEdit);
         let (schedule, now) = (timed.sum, seconds(now));
         self.alter(job, fx, |standing| {
             let line = standing.rev;
             let ticks = standing.ticks.get_or_insert(Reckoning { schedule, to: now, line, former: None });
             if ticks.schedule != schedule {
+                let now = if fires { now - DAY } else { now };
                 *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
             }
         });
@@ -132,6 +142,9 @@ impl World {
 
     /// The clock was set, or may have been. How many schedules begin a new line of time.
     pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) -> usize {
+        if self.breaks(Mutant::StaySilent) {
+            return 0;
+        }
         let now_s = seconds(now);
         let silent = |job: &JobName| match self.timed(job) {
             Some(timed) if !timed.rare => SILENT,
@@ -168,7 +181,7 @@ impl World {
     }
 
     fn decide_ticks_of(&mut self, now: Time, job: &JobName, absence: &mut Absence, fx: &mut Effects) {
-        let Some(timed) = self.timed(job).cloned() else { return };
+        let Some(timed) = self.timed(job).cloned().map(|timed| self.as_broken(timed)) else { return };
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
         let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
             return self.reckon(now, job, fx);
@@ -178,7 +191,9 @@ impl World {
         let after =
             ticks.former.map_or(ticks.to, |former| if now_s > former.to { former.to.max(ticks.to) } else { ticks.to });
         let again = ticks.former.is_some_and(|former| now_s <= former.to);
-        let catch_up = if again || self.is_disabled(job) { CatchUp::None } else { timed.catch_up };
+        let after = if self.breaks(Mutant::CatchUpFormer) { ticks.to } else { after };
+        let disabled = self.is_disabled(job) && !self.breaks(Mutant::CatchUpDisabled);
+        let catch_up = if again || disabled { CatchUp::None } else { timed.catch_up };
         let verdicts = verdicts(&timed, after, now_s, catch_up);
         let proved = ticks.former.is_none_or(|former| {
             let on_time =
@@ -186,9 +201,14 @@ impl World {
             now_s > former.to || (on_time && now_s - former.since > DAY)
         });
         // First the watermark: what the runs start may look at it.
+        let to = match () {
+            () if self.breaks(Mutant::TickTwice) => now_s - 1,
+            () if self.breaks(Mutant::LoseTick) => now_s + HOUR,
+            () => now_s,
+        };
         self.alter(job, fx, |standing| {
             let former = if proved { None } else { ticks.former };
-            standing.ticks = Some(Reckoning { to: now_s, former, ..ticks });
+            standing.ticks = Some(Reckoning { to, former, ..ticks });
         });
         let paused = self.standing(job).and_then(|standing| standing.paused).unwrap_or(i64::MIN);
         fx.promises |= !verdicts.is_empty();
@@ -198,7 +218,8 @@ impl World {
                 absence.notes(job, at, &verdict);
             }
             let decision = match verdict {
-                Verdict::Run { .. } if at < paused => Decision::Paused,
+                Verdict::Run { .. } if at < paused && !self.breaks(Mutant::IgnoreTickPause) => Decision::Paused,
+                Verdict::Missed { .. } if self.breaks(Mutant::ForgetStretch) => continue,
                 Verdict::Run { .. } | Verdict::Closed { .. } | Verdict::Missed { .. } => {
                     self.carry_out(now, job, &timed, at, verdict, fx)
                 }
@@ -221,6 +242,7 @@ impl World {
         fx: &mut Effects,
     ) -> Decision {
         let (caught_up, missed, of_many, late) = match verdict {
+            Verdict::Closed { .. } if self.breaks(Mutant::IgnoreCalendar) => (false, 0, false, false),
             Verdict::Missed { count, until } => return Decision::Missed { count, until },
             Verdict::Closed { by } => return Decision::Suppressed { by },
             Verdict::Run { caught_up, missed, of_many, late } => (caught_up, missed, of_many, late),
@@ -233,6 +255,7 @@ impl World {
             wait = Millis(wait.0.saturating_add(timed.delay.0));
             from = now;
         }
+        let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
         let trigger = Trigger::Schedule { at, late_ms };
         let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
@@ -240,7 +263,10 @@ impl World {
         if !disabled {
             self.pull(now, job, fx);
         }
-        let run = if of_many && !is_service && !disabled {
+        if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
+            self.make(now, job, birth.clone(), fx);
+        }
+        let run = if (of_many || self.breaks(Mutant::IgnoreOverlap)) && !is_service && !disabled {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {
@@ -262,6 +288,9 @@ impl World {
 
     /// `@reboot`: once for each boot of the machine, of jobs that were defined before it.
     pub(super) fn decide_boot(&mut self, now: Time, jobs: &[JobName], fx: &mut Effects) {
+        if self.breaks(Mutant::ForgetBoot) {
+            return;
+        }
         for job in jobs {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
