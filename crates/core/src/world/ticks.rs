@@ -129,7 +129,7 @@ impl World {
             return;
         };
         let fires = self.breaks(Mutant::FireAtEdit);
-        let (schedule, now) = (timed.sum, seconds(now));
+        let (schedule, time, now) = (timed.sum, now, seconds(now));
         self.alter(job, fx, |standing| {
             let line = standing.rev;
             let ticks = standing.ticks.get_or_insert(Reckoning { schedule, to: now, line, former: None });
@@ -138,6 +138,10 @@ impl World {
                 *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
             }
         });
+        // It may be due more often than what was there when the clock was set back.
+        if self.is_far_back(time, job) && !self.breaks(Mutant::StaySilent) {
+            self.begin_line(time, job, fx);
+        }
     }
 
     /// The clock was set, or may have been. How many schedules begin a new line of time.
@@ -145,25 +149,43 @@ impl World {
         if self.breaks(Mutant::StaySilent) {
             return 0;
         }
-        let now_s = seconds(now);
-        let silent = |job: &JobName| match self.timed(job) {
+        let all: Vec<JobName> = self.jobs.keys().cloned().collect();
+        let far_back: Vec<JobName> = all.into_iter().filter(|job| self.is_far_back(now, job)).collect();
+        for job in &far_back {
+            self.begin_line(now, job, fx);
+        }
+        far_back.len()
+    }
+
+    /// Whether it would be silent for too long until the clock shows again what is decided.
+    fn is_far_back(&self, now: Time, job: &JobName) -> bool {
+        let silent = match self.timed(job) {
             Some(timed) if !timed.rare => SILENT,
             Some(_) | None => SILENT_RARE,
         };
-        let decided = |job: &JobName| Some(self.standing(job)?.ticks?.to);
-        let far_back: Vec<JobName> =
-            self.jobs.keys().filter(|job| decided(job).is_some_and(|to| to - now_s > silent(job))).cloned().collect();
-        for job in &far_back {
-            self.alter(job, fx, |standing| {
-                if let Some(ticks) = &mut standing.ticks {
-                    let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
-                    ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
-                    ticks.former = Some(Former { to, since: now_s });
-                    ticks.to = now_s;
-                }
-            });
-        }
-        far_back.len()
+        let ticks = self.standing(job).and_then(|standing| standing.ticks);
+        ticks.is_some_and(|ticks| ticks.to - seconds(now) > silent)
+    }
+
+    fn begin_line(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+        self.alter(job, fx, |standing| {
+            if let Some(ticks) = &mut standing.ticks {
+                let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
+                ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
+                ticks.former = Some(Former { to, since: seconds(now) });
+                ticks.to = seconds(now);
+            }
+        });
+    }
+
+    /// A service is back at the revision before: what came since it was looked at last is due by that one.
+    pub(super) fn go_back_in_time(&mut self, job: &JobName, fx: &mut Effects) {
+        let sum = self.timed(job).map(|timed| timed.sum);
+        self.alter(job, fx, |standing| match (sum, &mut standing.ticks) {
+            (Some(sum), Some(ticks)) => ticks.schedule = sum,
+            (_, _) => standing.goes_by_no_schedule(),
+        });
+        self.rearm(job);
     }
 
     /// All that is due by now.
