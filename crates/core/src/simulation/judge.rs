@@ -141,7 +141,7 @@ impl Judge {
             if let Some(run) = after.runs.get(no).filter(|run| run.outcome().is_some()) {
                 self.ended.insert(*no);
                 self.waits.remove(no);
-                self.ends(run, changed, before, after, passed)?;
+                self.ends(run, commit, single)?;
             }
         }
         if let Some(Wish::Release { latch }) = wish {
@@ -343,7 +343,8 @@ impl Judge {
         }
     }
 
-    fn ends(&mut self, run: &Run, changed: &[RunNo], before: &Ledger, after: &Ledger, passed: i64) -> Check {
+    fn ends(&mut self, run: &Run, commit: Commit<'_>, single: bool) -> Check {
+        let Commit { changed, before, after, passed, .. } = commit;
         let Some(outcome) = run.outcome() else { return Ok(()) };
         let ran = self.executed.contains(&run.no);
         match outcome {
@@ -398,6 +399,10 @@ impl Judge {
             | RunState::Running { .. }
             | RunState::Ended { .. } => None,
         });
+        // It was stopped and ended in one commit: who wanted that, nobody wrote down.
+        if !single && why.is_none() && *outcome == Outcome::Stopped {
+            return Ok(());
+        }
         let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
         let healthy = job.life.is_service()
             && run.health.healthy_at.is_some_and(|at| run.ended_at.is_some_and(|ended| ended >= at));

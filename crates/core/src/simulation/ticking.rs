@@ -107,6 +107,15 @@ impl TickJudge {
         }
         if commit.fact {
             self.notice(now);
+            // A service that goes back goes by the words before, for all that is not decided yet.
+            for (job, words) in words {
+                if let Some(book) = self.books.get_mut(job)
+                    && !book.words.as_ref().is_some_and(|known| Rc::ptr_eq(known, words))
+                {
+                    book.words = Some(words.clone());
+                    book.find_next();
+                }
+            }
         }
         let mut ticks: BTreeMap<&JobName, Vec<&Decided>> = BTreeMap::new();
         for decided in commit.ticks {
@@ -139,13 +148,7 @@ impl TickJudge {
     /// A clock that was set back so far that jobs would be silent begins a new line of time.
     fn notice(&mut self, now: i64) {
         for book in self.books.values_mut() {
-            let silent = if book.words.as_ref().is_some_and(|words| !words.rare) { SILENT } else { SILENT_RARE };
-            if book.done - now > silent {
-                let to = book.former.map_or(book.done, |(to, _)| to.max(book.done));
-                book.former = Some((to, now));
-                book.done = now;
-                book.find_next();
-            }
+            book.notice(now);
         }
     }
 
@@ -172,8 +175,12 @@ impl TickJudge {
                 if words.is_some() {
                     book.done = book.done.max(now);
                 }
+                let comes = words.is_some();
                 book.words = words;
                 book.find_next();
+                if comes {
+                    book.notice(now);
+                }
             }
         }
     }
@@ -380,6 +387,16 @@ impl TickJudge {
 }
 
 impl Book {
+    fn notice(&mut self, now: i64) {
+        let silent = if self.words.as_ref().is_some_and(|words| !words.rare) { SILENT } else { SILENT_RARE };
+        if self.done - now > silent {
+            let to = self.former.map_or(self.done, |(to, _)| to.max(self.done));
+            self.former = Some((to, now));
+            self.done = now;
+            self.find_next();
+        }
+    }
+
     fn find_next(&mut self) {
         self.next = self.words.as_ref().and_then(|words| words.next_after(self.done));
     }
