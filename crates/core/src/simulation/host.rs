@@ -58,6 +58,7 @@ enum Happens {
 }
 
 /// What is being recorded.
+#[derive(Clone, Copy)]
 enum Cause<'a> {
     /// `looked`: it was asked what is due; `only`: and nothing else.
     Facts {
@@ -303,10 +304,12 @@ impl Host {
 
     /// It is set to what is due next, no later and no earlier.
     fn alarm_is_right(&self) -> Result<(), String> {
-        let next = |run: &Run| match &run.state {
-            RunState::Waiting { until, .. } => Some(*until),
-            RunState::Running { .. } if run.health.ready_at.is_none() => run.health.ready_by,
-            _ => None,
+        let next = |run: &Run| {
+            if let RunState::Waiting { until, .. } = run.state {
+                return Some(until);
+            }
+            let unready = matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_none();
+            run.health.ready_by.filter(|_| unready)
         };
         let tick = self.judge.ticks.alarm().map(|at| Time(at * SECOND));
         let right = self.ledger.runs.values().filter_map(next).chain(tick).min();

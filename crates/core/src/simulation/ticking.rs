@@ -347,15 +347,13 @@ impl TickJudge {
             false => (at * 1_000_000_000, 0),
         };
         let most = words.timing.jitter.0 as i64 * 1_000_000;
-        let begins = match run.state {
-            RunState::Waiting { until, wait } => {
-                if from + wait.ns() != until.0 {
-                    return Err(format!("{} waits {wait:?} from {from}, and until {until:?}", run.id()));
-                }
-                Some(until.0)
+        let mut begins = None;
+        if let RunState::Waiting { until, wait } = run.state {
+            if from + wait.ns() != until.0 {
+                return Err(format!("{} waits {wait:?} from {from}, and until {until:?}", run.id()));
             }
-            _ => None,
-        };
+            begins = Some(until.0);
+        }
         let jitter = begins.map(|begins| begins - from - delay);
         if jitter.is_some_and(|jitter| jitter < 0 || (jitter > 0 && jitter >= most)) {
             return Err(format!("{} waits {jitter:?} ns beside {delay}; its jitter is below {most}", run.id()));

@@ -163,27 +163,31 @@ impl Mutant {
 
 impl World {
     /// The timing, as a broken rule would have it.
-    pub(super) fn as_broken(&self, mut timed: Arc<Timed>) -> Arc<Timed> {
-        if let Some(mutant) = self.broken_rule() {
-            let timed = Arc::make_mut(&mut timed);
-            match mutant {
-                Mutant::CatchUpAll => timed.catch_up = CatchUp::All,
-                Mutant::CatchUpNone => timed.catch_up = CatchUp::None,
-                Mutant::IgnoreWindow => timed.window = i64::MAX / 4,
-                Mutant::OverCap => timed.most += 1,
-                Mutant::NoDelay => timed.delay.0 = 0,
-                Mutant::DrawAgain => {
-                    if let Jitter::Stable(wait) = timed.jitter {
-                        timed.jitter = Jitter::Random(wait);
-                    }
-                }
-                Mutant::LongJitter => {
-                    let (Jitter::Stable(wait) | Jitter::Random(wait)) = &mut timed.jitter;
-                    wait.0 *= 2;
-                }
-                _ => {}
-            }
+    pub(super) fn as_broken(&self, timed: Arc<Timed>) -> Arc<Timed> {
+        let Some(mutant) = self.broken_rule() else { return timed };
+        let mut other = (*timed).clone();
+        if mutant == Mutant::CatchUpAll {
+            other.catch_up = CatchUp::All;
         }
-        timed
+        if mutant == Mutant::CatchUpNone {
+            other.catch_up = CatchUp::None;
+        }
+        if mutant == Mutant::IgnoreWindow {
+            other.window = i64::MAX / 4;
+        }
+        if mutant == Mutant::OverCap {
+            other.most += 1;
+        }
+        if mutant == Mutant::NoDelay {
+            other.delay.0 = 0;
+        }
+        let (Jitter::Stable(wait) | Jitter::Random(wait)) = &mut other.jitter;
+        if mutant == Mutant::LongJitter {
+            wait.0 *= 2;
+        }
+        if mutant == Mutant::DrawAgain {
+            other.jitter = Jitter::Random(*wait);
+        }
+        Arc::new(other)
     }
 }
