@@ -325,6 +325,8 @@ impl Words {
 
     fn work_out(&self, first: i64, last: i64) {
         let (mut first, mut last) = (first, last);
+        // No clock is further from UTC than a day and two hours.
+        (first, last) = (first - 2, last + 2);
         let known = self.known.borrow().days;
         let todo: Vec<i64> = match known {
             None => (first..=last).collect(),
@@ -352,7 +354,7 @@ impl Words {
         }
     }
 
-    /// Those of a day of UTC, each with the day that was written down.
+    /// Those that are written down for a day, or are in that day of UTC; each with the day that was written down.
     fn of_day(&self, shape: &Shape, area: &Area, day: i64) -> Vec<(i64, i64)> {
         let within = day * DAY..(day + 1) * DAY;
         let today = area.spans(day);
@@ -375,15 +377,13 @@ impl Words {
             }
             When::Marks(marks) => {
                 let mut all = Vec::new();
-                // No clock is further from UTC than a day and two hours.
-                for wall in (day - 2..=day + 2).filter(|wall| marks.days.has(*wall)) {
-                    let spans = area.spans(wall);
+                if marks.days.has(day) {
                     for hour in &marks.hours {
                         for minute in &marks.minutes {
                             for second in &marks.seconds {
-                                let reading = wall * DAY + hour * HOUR + minute * MINUTE + second;
-                                let at = instants(&spans, reading, marks.fixed, self.timing.dst);
-                                all.extend(at.into_iter().filter(|at| within.contains(at)).map(|at| (at, wall)));
+                                let reading = day * DAY + hour * HOUR + minute * MINUTE + second;
+                                let at = instants(&today, reading, marks.fixed, self.timing.dst);
+                                all.extend(at.into_iter().map(|at| (at, day)));
                             }
                         }
                     }

@@ -364,7 +364,15 @@ impl Host {
                 }
             }
             Happens::Client => {
-                self.client()?;
+                // Mostly all that was due is done by then; but what is wanted may come first.
+                if self.dice.one_in(12) {
+                    let late = self.some_moment();
+                    self.sleep(late);
+                    self.client()?;
+                    self.facts(vec![Fact::Time])?;
+                } else {
+                    self.client()?;
+                }
                 let next = if self.dice.one_in(3) { self.soon(2_000) } else { self.soon(300_000) };
                 self.later(next, Happens::Client);
             }
