@@ -478,6 +478,11 @@ fn overlap(commit: Commit<'_>, name: &JobName, decision: &Decision) -> Check {
     if job.life.is_service() {
         return Ok(());
     }
+    // What else came in the same moment (by a chain) may have come before it.
+    let new = commit.changed.iter().filter(|no| !commit.before.runs.contains_key(no));
+    if new.filter_map(|no| commit.after.runs.get(no)).filter(|run| run.job == *name).count() > 1 {
+        return Ok(());
+    }
     let of_job = |run: &&Run| run.job == *name && run.is_defined() && run.outcome().is_none();
     let live: Vec<&Run> = commit.before.runs.values().filter(of_job).collect();
     let full = live.len() >= instances(standing, job).max(1) as usize;
