@@ -44,12 +44,14 @@ pub(crate) fn main(words: &[String]) -> Result<(), String> {
         sum.commits += told.commits;
         sum.deaths += told.deaths;
         sum.refusals += told.refusals;
+        sum.ticks += told.ticks;
     }
-    let Told { runs, commits, deaths, refusals, .. } = sum;
+    let Told { runs, commits, deaths, refusals, ticks, .. } = sum;
+    let seconds = began.elapsed().as_secs_f64();
     println!(
-        "sim: {worlds} worlds, {:.1} years, {runs} runs, {commits} commits, {deaths} deaths, {refusals} refusals in {:.1} s: every rule held",
+        "sim: {worlds} worlds, {:.1} years, {runs} runs, {ticks} ticks, {commits} commits, {deaths} deaths, {refusals} refusals in {seconds:.1} s, {:.0} worlds/s: every rule held",
         passed / NS_A_YEAR,
-        began.elapsed().as_secs_f64()
+        worlds as f64 / seconds
     );
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! People, schedules and files: what they want of the world.
 
-use super::host::Host;
-use super::jobs::{any_job, name};
+use super::host::{Host, SECOND};
+use super::jobs::name;
 use crate::job::{Need, Queue};
 use crate::wish::{JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, Wish};
 use crate::{JobName, RunNo, Trigger};
@@ -17,7 +17,7 @@ impl Host {
         let job = name(self.dice.below(self.count));
         let by = "uid:0".to_string();
         let live: Vec<RunNo> = self.world.live().map(|run| run.no).collect();
-        let wish = match self.dice.below(24) {
+        let wish = match self.dice.below(28) {
             0..=4 => Wish::RunJob { job, by },
             5 | 6 => Wish::Changed { job, path: "another".into() },
             7 | 8 => Wish::Up { job, by },
@@ -30,7 +30,13 @@ impl Host {
             17 => Wish::Queue { name: "q".into(), how: self.some_queue_wish() },
             18 => Wish::Changed { job, path: "file".into() },
             19 => self.exec(),
-            20 | 21 => Wish::Plan(self.some_plan(&job)),
+            20..=22 => Wish::Plan(self.some_plan(&job)),
+            23 | 24 => {
+                let until =
+                    self.now().plus(self.dice.below(4 * 3600) as i64 * self.pace as i64 * SECOND - 600 * SECOND);
+                Wish::Pause { job, until }
+            }
+            25 => self.other_calendars(),
             _ => {
                 let Some(run) = self.dice.pick(&live).copied() else { return Ok(()) };
                 return self.stop(run);
@@ -76,7 +82,7 @@ impl Host {
         self.rev += 1;
         let rev = self.rev;
         let known = self.world.defined(job).map(|definition| (*definition.job).clone());
-        match (self.dice.below(8), known) {
+        match (self.dice.below(12), known) {
             (0, _) => plan.jobs.push(JobPlan::Remove(job.clone())),
             (1, Some(mut known)) => {
                 // A circle, unless nothing needs it.
@@ -97,8 +103,22 @@ impl Host {
                 known.around.dir = Some(format!("/{rev}"));
                 plan.jobs.push(JobPlan::Put { job: Arc::new(known), rev });
             }
+            (7, Some(mut known)) => {
+                known.time = crate::job::Timing::default();
+                plan.jobs.push(JobPlan::Put { job: Arc::new(known), rev });
+            }
+            (8, Some(mut known)) => {
+                known.time = self.atlas.some_timing(&mut self.dice);
+                plan.jobs.push(JobPlan::Put { job: Arc::new(known), rev });
+            }
+            (9, Some(mut known)) => {
+                // As another job has it, or as it had it before.
+                let others: Vec<_> = self.ledger.definitions.values().map(|job| job.time.clone()).collect();
+                known.time = self.dice.pick(&others).cloned().unwrap_or_default();
+                plan.jobs.push(JobPlan::Put { job: Arc::new(known), rev });
+            }
             (_, _) => {
-                let job = any_job(&mut self.dice, n, self.count);
+                let job = self.any_job(n);
                 plan.jobs.push(JobPlan::Put { job: Arc::new(job), rev });
                 if self.dice.one_in(4) {
                     let slots = BTreeMap::from([("slots".to_string(), 3), ("gpu".to_string(), 2)]);

@@ -1,7 +1,10 @@
 //! The machine: a ledger, a keeper with its processes, clocks, and a daemon around the world.
 
+use super::almanac::{Cal, Words};
 use super::dice::Dice;
 use super::judge::Judge;
+use super::ticking::Commit;
+use super::times::Atlas;
 use super::{Mutant, Told, jobs};
 use crate::effect::{Act, Effects};
 use crate::fact::{Fact, Settled, StartRefusal};
@@ -9,8 +12,9 @@ use crate::job::{Job, Queue};
 use crate::seen::{Close, How, Phase, Seen};
 use crate::wish::{Granted, JobPlan, Plan, QueuePlan, Wish};
 use crate::world::Definition;
-use crate::{Exit, JobName, Mint, Refusal, Run, RunNo, RunState, SpawnStep, Standing, Time, World};
+use crate::{Decided, Exit, JobName, Mint, Refusal, Run, RunNo, RunState, SpawnStep, Standing, Time, Timed, World};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::string::{String, ToString};
 use std::sync::Arc;
 use std::vec::Vec;
@@ -18,8 +22,8 @@ use std::{format, println, vec};
 
 pub(super) const SECOND: i64 = 1_000_000_000;
 const KEEPER: u64 = 7;
-/// The wall clock at the beginning.
-const BEGAN: i64 = 1_800_000_000 * SECOND;
+/// No wall clock shows less than this, or more than that.
+const WALL: std::ops::Range<i64> = 1_770_000_000 * SECOND..2_050_000_000 * SECOND;
 
 /// What is on the disk.
 #[derive(Clone, Debug, Default)]
@@ -49,6 +53,19 @@ enum Happens {
     Exits(RunNo),
     Answers(RunNo),
     Sickens(RunNo),
+    /// The daemon is there again.
+    Back,
+}
+
+/// What is being recorded.
+#[derive(Clone, Copy)]
+enum Cause<'a> {
+    /// `looked`: it was asked what is due; `only`: and nothing else.
+    Facts {
+        looked: bool,
+        only: bool,
+    },
+    Wish(&'a Wish),
 }
 
 pub(super) struct Host {
@@ -72,10 +89,19 @@ pub(super) struct Host {
     pub(super) count: u64,
     pub(super) judge: Judge,
     /// Everything takes longer by that factor.
-    pace: u64,
+    pub(super) pace: u64,
     steps_left: u64,
     /// The clock was set by so much, and that is not recorded yet: it is said before everything else until it is.
     unsaid: i64,
+    pub(super) atlas: Atlas,
+    /// The calendars by which instants are judged, until others are recorded.
+    pub(super) calendars: Arc<Vec<Cal>>,
+    /// Of each revision that has a schedule.
+    times: BTreeMap<(JobName, u64), Arc<Timed>>,
+    words: BTreeMap<(JobName, u64), Rc<Words>>,
+    /// No daemon is there.
+    away: bool,
+    away_since: i64,
 }
 
 impl Host {
@@ -84,12 +110,13 @@ impl Host {
         let count = dice.between(2, 8);
         let pace = [1, 10, 100][dice.below(3) as usize];
         let steps_left = dice.between(50, 500);
+        let atlas = Atlas::new(&mut dice, pace);
         Host {
             dice,
             talk,
             told: Told::default(),
             passed: 0,
-            ahead: BEGAN,
+            ahead: atlas.begin * SECOND + 500_000_000,
             agenda: BTreeMap::new(),
             seq: 0,
             ledger: Ledger::default(),
@@ -106,6 +133,12 @@ impl Host {
             pace,
             steps_left,
             unsaid: 0,
+            calendars: atlas.calendars.clone(),
+            atlas,
+            times: BTreeMap::new(),
+            words: BTreeMap::new(),
+            away: false,
+            away_since: 0,
         }
     }
 
@@ -134,7 +167,7 @@ impl Host {
         self.daemon_starts()?;
         let mut plan = Plan::default();
         for n in 0..self.count {
-            let job = jobs::any_job(&mut self.dice, n, self.count);
+            let job = self.any_job(n);
             self.rev += 1;
             plan.jobs.push(JobPlan::Put { job: Arc::new(job), rev: self.rev });
         }
@@ -144,10 +177,24 @@ impl Host {
         self.later(0, Happens::Client);
         self.later(SECOND, Happens::Fault);
         while self.steps_left > 0 {
-            self.steps_left -= 1;
+            // Ticks alone make no story.
+            let tells = self.agenda.len() < 3 || self.dice.one_in(3);
+            self.steps_left -= u64::from(tells);
+            self.step()?;
+        }
+        while self.away {
             self.step()?;
         }
         Ok(())
+    }
+
+    /// Job `n`, with a schedule mostly.
+    pub(super) fn any_job(&mut self, n: u64) -> Job {
+        let mut job = jobs::any_job(&mut self.dice, n, self.count);
+        if !self.dice.one_in(3) {
+            job.time = self.atlas.some_timing(&mut self.dice);
+        }
+        job
     }
 
     /// Nobody wants anything and nothing breaks any more: what was promised must come to be.
@@ -164,9 +211,13 @@ impl Host {
         }
         self.wants(Wish::Queue { name: "q".into(), how: crate::wish::QueueWish::Resume })?;
         // All retries, all queues; services come and go meanwhile.
+        let until = self.passed + self.pace as i64 * 5 * 3600 * SECOND;
         for _ in 0..200 {
-            self.step()?;
+            if self.passed < until {
+                self.step()?;
+            }
         }
+        self.no_more_ticks()?;
         for job in all {
             self.wants(Wish::Down { job })?;
         }
@@ -197,6 +248,21 @@ impl Host {
         Ok(())
     }
 
+    fn no_more_ticks(&mut self) -> Result<(), String> {
+        let mut plan = Plan::default();
+        for job in self.ledger.standings.keys() {
+            let Some(known) = self.world.defined(job) else { continue };
+            let mut job = (*known.job).clone();
+            job.time = crate::job::Timing::default();
+            self.rev += 1;
+            plan.jobs.push(JobPlan::Put { job: Arc::new(job), rev: self.rev });
+        }
+        match self.wish(Wish::Plan(plan))? {
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(format!("schedules cannot be taken away: {refusal}")),
+        }
+    }
+
     fn step_rest(&mut self) -> Result<(), String> {
         while !self.agenda.is_empty() {
             self.step()?;
@@ -206,21 +272,74 @@ impl Host {
 
     /// What comes next, comes.
     fn step(&mut self) -> Result<(), String> {
-        let due = self.world.due().map(|at| (at.0 - self.ahead).max(self.passed));
+        let due = self.world.due().filter(|_| !self.away).map(|at| (at.0 - self.ahead).max(self.passed));
         let next = self.agenda.first_key_value().map(|(at, what)| (*at, *what));
         match (due, next) {
             (Some(due), next) if next.is_none_or(|((at, _), _)| due <= at) => {
                 self.pass(due);
+                if !self.calm && self.dice.one_in(20) {
+                    let late = self.some_moment();
+                    self.sleep(late);
+                }
+                let deaths = self.told.deaths;
                 self.facts(vec![Fact::Time])?;
+                let again = self.world.due().filter(|again| *again <= self.now() && deaths == self.told.deaths);
+                if let Some(again) = again {
+                    return Err(format!("the alarm that rang at {:?} is set to {again:?} again", self.now()));
+                }
             }
             (_, Some((at, what))) => {
                 self.agenda.remove(&at);
-                self.pass(at.0);
+                self.pass(at.0.max(self.passed));
                 self.happens(what)?;
             }
             (_, None) => {}
         }
-        self.judge.nothing_due_is_forgotten(&self.ledger, self.now())
+        if self.away {
+            return Ok(());
+        }
+        self.alarm_is_right()?;
+        self.judge.nothing_due_is_forgotten(&self.ledger, self.now(), self.passed)
+    }
+
+    /// It is set to what is due next, no later and no earlier.
+    fn alarm_is_right(&self) -> Result<(), String> {
+        let next = |run: &Run| {
+            if let RunState::Waiting { until, .. } = run.state {
+                return Some(until);
+            }
+            let unready = matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_none();
+            run.health.ready_by.filter(|_| unready)
+        };
+        let tick = self.judge.ticks.alarm().map(|at| Time(at * SECOND));
+        let right = self.ledger.runs.values().filter_map(next).chain(tick).min();
+        // It asks to be asked at once when a job went back to a revision that has another schedule.
+        if self.world.due() == right || self.world.due() == Some(Time(0)) {
+            return Ok(());
+        }
+        let due = self.world.due();
+        let busy = due.is_some_and(|due| right.is_none_or(|right| due < right));
+        let why = if busy { "is busy: it rings" } else { "sleeps over what is due: it rings" };
+        Err(format!("the alarm {why} at {due:?}; due is {right:?}, a tick {tick:?}"))
+    }
+
+    /// A little late, about as late as a tick may be, or later.
+    fn some_moment(&mut self) -> i64 {
+        match self.dice.below(4) {
+            0 => self.dice.below(5_000) as i64 * 1_000_000,
+            1 => self.dice.between(57, 64) as i64 * SECOND,
+            2 => self.dice.below(300) as i64 * SECOND,
+            _ => self.dice.below(7_200 * self.pace) as i64 * SECOND,
+        }
+    }
+
+    /// The machine stands still, and its wall clock goes on.
+    fn sleep(&mut self, by: i64) {
+        self.say(|| format!("the machine sleeps for {} s", by / SECOND));
+        let agenda = std::mem::take(&mut self.agenda);
+        self.agenda = agenda.into_iter().map(|((at, seq), what)| ((at + by, seq), what)).collect();
+        self.pass(self.passed + by);
+        self.judge.slept(self.passed, by);
     }
 
     fn pass(&mut self, until: i64) {
@@ -230,8 +349,30 @@ impl Host {
 
     fn happens(&mut self, what: Happens) -> Result<(), String> {
         match what {
+            Happens::Back => {
+                self.say(|| "the daemon is there again".into());
+                self.away = false;
+                self.judge.slept(self.passed, self.passed - self.away_since);
+                self.daemon_starts()?;
+            }
+            Happens::Tell(_) | Happens::Sickens(_) if self.away => {}
+            Happens::Client if self.away => self.later(SECOND, Happens::Client),
+            Happens::Fault if self.away => self.later(SECOND, Happens::Fault),
+            Happens::Answers(run) if self.away => {
+                if let Some(process) = self.table.get_mut(&run).filter(|process| process.ended.is_none()) {
+                    process.answers = true;
+                }
+            }
             Happens::Client => {
-                self.client()?;
+                // Mostly all that was due is done by then; but what is wanted may come first.
+                if self.dice.one_in(12) {
+                    let late = self.some_moment();
+                    self.sleep(late);
+                    self.client()?;
+                    self.facts(vec![Fact::Time])?;
+                } else {
+                    self.client()?;
+                }
                 let next = if self.dice.one_in(3) { self.soon(2_000) } else { self.soon(300_000) };
                 self.later(next, Happens::Client);
             }
@@ -270,10 +411,24 @@ impl Host {
     }
 
     fn fault(&mut self) -> Result<(), String> {
-        match self.dice.below(8) {
+        match self.dice.below(10) {
             0..=3 => self.daemon_dies(),
             4 | 5 => self.clock_is_set(),
             6 if self.dice.one_in(3) => self.reboot(),
+            7 => {
+                let by = self.some_moment();
+                self.sleep(by);
+                self.facts(vec![Fact::Time])
+            }
+            8 => {
+                self.say(|| "the daemon is killed, and is gone for a while".into());
+                self.told.deaths += 1;
+                self.away = true;
+                self.away_since = self.passed;
+                let back = self.some_moment();
+                self.later(back, Happens::Back);
+                Ok(())
+            }
             _ => {
                 // A clock that is set while no daemon lives is seen by nobody.
                 let by = self.some_step();
@@ -286,8 +441,14 @@ impl Host {
     }
 
     fn some_step(&mut self) -> i64 {
-        let by = (self.dice.between(1, 7200) as i64) * SECOND;
-        if self.dice.one_in(2) { by } else { -by }
+        let by = match self.dice.below(12) {
+            0 => self.dice.between(20, 28) as i64 * 3600 * SECOND,
+            1 => self.dice.between(1, 31) as i64 * 86_400 * SECOND,
+            2 => self.dice.between(50, 70) as i64 * SECOND,
+            _ => (self.dice.between(1, 7200) as i64) * SECOND,
+        };
+        let by = if self.dice.one_in(2) { by } else { -by };
+        if WALL.contains(&(self.now().0 + by)) { by } else { -by }
     }
 
     fn clock_is_set(&mut self) -> Result<(), String> {
@@ -307,6 +468,10 @@ impl Host {
     fn reboot(&mut self) -> Result<(), String> {
         self.say(|| "the machine is restarted".into());
         self.boot += 1;
+        if self.dice.one_in(2) {
+            let off = self.some_moment();
+            self.sleep(off);
+        }
         self.judge.rebooted(&self.ledger);
         self.table.clear();
         self.specs.clear();
@@ -322,6 +487,8 @@ impl Host {
         let definitions = self.ledger.definitions.iter();
         let definitions = definitions.map(|((_, rev), job)| Definition { rev: *rev, job: job.clone() });
         world.know(self.ledger.standings.values().cloned(), definitions, self.ledger.queues.values().cloned());
+        let times = self.times.iter().filter(|(key, _)| self.ledger.definitions.contains_key(key));
+        world.know_times(times.map(|((job, rev), timed)| (job.clone(), *rev, timed.clone())));
         world.break_rule(self.mutant);
         world
     }
@@ -334,6 +501,7 @@ impl Host {
 
     fn daemon_starts(&mut self) -> Result<(), String> {
         self.minted = self.minted.max(self.world.minted());
+        self.calendars = self.atlas.calendars.clone();
         self.world = self.loaded();
         let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
         self.specs.retain(|no| live.contains(no));
@@ -354,18 +522,21 @@ impl Host {
 
     pub(super) fn facts(&mut self, facts: Vec<Fact>) -> Result<(), String> {
         let single = facts.len() == 1;
+        let looked = facts.contains(&Fact::Time);
         let mut fx = Effects::default();
         for fact in facts {
             self.say(|| format!("fact {fact:?}"));
             self.world.fact(self.now(), fact, &mut fx);
         }
-        self.commit(fx, single).map(|_| ())
+        self.commit(fx, single, Cause::Facts { looked, only: single && looked }).map(|_| ())
     }
 
     pub(super) fn stop(&mut self, run: RunNo) -> Result<(), String> {
         let wish = Wish::Stop { run, kind: crate::wish::StopKind::Ladder, why: crate::run::StopWhy::Asked };
         if self.wish(wish)?.is_ok() {
-            self.judge.stop_was_granted(run, &self.ledger)?;
+            // A process takes its time, and so does the word of it.
+            let until = self.passed + (500 * self.pace as i64 + 2_000) * 1_000_000;
+            self.judge.stop_was_granted(run, &self.ledger, until)?;
         }
         Ok(())
     }
@@ -376,11 +547,14 @@ impl Host {
     }
 
     /// Outside: the judge's word. Inside: the world's.
-    pub(super) fn wish(&mut self, wish: Wish) -> Result<Result<Granted, Refusal>, String> {
+    pub(super) fn wish(&mut self, mut wish: Wish) -> Result<Result<Granted, Refusal>, String> {
+        if let Wish::Plan(plan) = &mut wish {
+            self.tell_times(plan);
+        }
         self.say(|| format!("wish {wish:?}"));
         let before = self.world.clone();
         let mut fx = Effects::default();
-        let answer = self.world.wish(self.now(), wish, &mut fx);
+        let answer = self.world.wish(self.now(), wish.clone(), &mut fx);
         if let Err(refusal) = &answer {
             self.told.refusals += 1;
             self.say(|| format!("refused: {refusal}"));
@@ -392,11 +566,91 @@ impl Host {
             self.specs.retain(|no| live.contains(no));
             return Ok(answer);
         }
-        if self.commit(fx, true)? { Ok(answer) } else { Ok(Err(Refusal::Unavailable { why: "the disk".into() })) }
+        let recorded = self.commit(fx, true, Cause::Wish(&wish))?;
+        self.calendars = self.atlas.calendars.clone();
+        if !recorded {
+            return Ok(Err(Refusal::Unavailable { why: "the disk".into() }));
+        }
+        Ok(answer)
+    }
+
+    /// As whoever reads zones and calendars does it.
+    fn tell_times(&mut self, plan: &mut Plan) {
+        for change in &plan.jobs {
+            let JobPlan::Put { job, rev } = change else { continue };
+            if let Some(timed) = self.atlas.timed(job) {
+                plan.timed.insert(job.name.clone(), timed.clone());
+                let words = self.atlas.words(&job.time).expect("it has a schedule");
+                self.times.insert((job.name.clone(), *rev), timed);
+                self.words.insert((job.name.clone(), *rev), words);
+            }
+        }
+    }
+
+    /// Other days off: what is in force goes by them from now on.
+    pub(super) fn other_calendars(&mut self) -> Wish {
+        let now = self.now().0.div_euclid(SECOND);
+        self.atlas.calendars = Arc::new(self.atlas.some_calendars(&mut self.dice, now));
+        let mut plan = Plan::default();
+        let mut others = Vec::new();
+        for ((name, rev), timed) in &mut self.times {
+            let Some(job) = self.ledger.definitions.get(&(name.clone(), *rev)) else { continue };
+            *timed = self.atlas.timed(job).expect("it has a schedule");
+            if self.ledger.standings.get(name).is_some_and(|standing| standing.rev == *rev) {
+                plan.timed.insert(name.clone(), timed.clone());
+            } else {
+                others.push((name.clone(), *rev, timed.clone()));
+            }
+        }
+        self.world.know_times(others);
+        Wish::Plan(plan)
+    }
+
+    /// What the judge must know of what is recorded.
+    fn is_judged(
+        &mut self,
+        changed: &[RunNo],
+        ticks: &[Decided],
+        before: &Ledger,
+        single: bool,
+        cause: &Cause<'_>,
+    ) -> Result<(), String> {
+        let (fact, looked, only_time) = match cause {
+            Cause::Facts { looked, only } => (true, *looked, *only && single),
+            Cause::Wish(wish) => (false, matches!(wish, Wish::Plan(_)), false),
+        };
+        let wish = match cause {
+            Cause::Wish(wish) => Some(*wish),
+            Cause::Facts { .. } => None,
+        };
+        match wish {
+            Some(Wish::Pause { job, until }) => self.judge.ticks.paused(job, until.0.div_euclid(SECOND)),
+            Some(Wish::Enable { job, .. }) => self.judge.ticks.enabled(job),
+            _ => {}
+        }
+        let in_force = self.ledger.standings.values();
+        let words = in_force.filter_map(|standing| {
+            let words = self.words.get(&(standing.job.clone(), standing.rev))?;
+            Some((standing.job.clone(), words.clone()))
+        });
+        let words = words.collect();
+        let commit = Commit {
+            before,
+            after: &self.ledger,
+            changed,
+            ticks,
+            now: self.now(),
+            passed: self.passed,
+            fact,
+            looked,
+            only_time,
+            calendars: &self.calendars,
+        };
+        self.judge.look(commit, &words, wish, single)
     }
 
     /// Whether it was recorded.
-    fn commit(&mut self, mut fx: Effects, mut single: bool) -> Result<bool, String> {
+    fn commit(&mut self, mut fx: Effects, mut single: bool, cause: Cause<'_>) -> Result<bool, String> {
         let mut todo: Vec<RunNo> = fx.make.iter().copied().collect();
         while let Some(run) = todo.pop() {
             if !self.calm && self.dice.one_in(100) {
@@ -409,7 +663,9 @@ impl Host {
                 self.specs.insert(run);
             }
         }
-        if !self.calm && !fx.is_empty() && self.dice.one_in(150) {
+        // Of a decision, or of anything else: refused, or killed before it was recorded. It is the same to who comes after.
+        let odds = if fx.ticks.is_empty() { 150 } else { 40 };
+        if !self.calm && !fx.is_empty() && self.dice.one_in(odds) {
             self.say(|| "the disk is full".into());
             self.daemon_starts()?;
             return Ok(false);
@@ -438,7 +694,11 @@ impl Host {
                 None => self.ledger.queues.remove(&name),
             };
         }
-        self.judge.look(&changed, &before, &self.ledger, self.passed, single)?;
+        self.told.ticks += fx.ticks.len() as u64;
+        for decided in &fx.ticks {
+            self.say(|| format!("  {} at {}: {:?}", decided.tick.job, decided.tick.at, decided.decision));
+        }
+        self.is_judged(&changed, &fx.ticks, &before, single, &cause)?;
         self.ledger.runs.retain(|_, run| run.outcome().is_none());
         if self.calm || self.told.commits.is_multiple_of(5) {
             let again = self.loaded();

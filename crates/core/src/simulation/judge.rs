@@ -1,11 +1,15 @@
 //! The judge: what the rules promise, in words of its own, over what was recorded before and after each commit.
 
+use super::almanac::Words;
 use super::host::{Ledger, SECOND, is_going};
+use super::ticking::{Commit, TickJudge};
 use crate::job::{Backoff, Job, Restart};
 use crate::run::{Hold, StopWhy};
+use crate::wish::Wish;
 use crate::{JobName, Outcome, Run, RunNo, RunState, Standing, Time, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
+use std::rc::Rc;
 use std::string::{String, ToString};
 use std::sync::Arc;
 
@@ -16,22 +20,23 @@ pub(super) struct Judge {
     released: BTreeSet<RunNo>,
     executed: BTreeSet<RunNo>,
     followed: BTreeSet<RunNo>,
-    /// Stops that were granted.
-    stopped: BTreeSet<RunNo>,
+    /// Stops that were granted, and until when each is to have been honoured.
+    stopped: BTreeMap<RunNo, i64>,
     /// When a process was over, by the time that really passes.
     over: BTreeMap<RunNo, i64>,
     /// Of a restart or retry: when it was made, and between which instants it may go on.
     waits: BTreeMap<RunNo, Wait>,
+    pub(super) ticks: TickJudge,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Wait {
-    made: i64,
-    least: i64,
-    most: i64,
+pub(super) struct Wait {
+    pub(super) made: i64,
+    pub(super) least: i64,
+    pub(super) most: i64,
 }
 
-type Check = Result<(), String>;
+pub(super) type Check = Result<(), String>;
 
 impl Judge {
     pub(super) fn process_ended(&mut self, run: RunNo, passed: i64) {
@@ -45,7 +50,18 @@ impl Judge {
         self.over.extend(ledger.runs.keys().map(|no| (*no, i64::MIN)));
     }
 
+    /// Nobody looked until now: neither machine nor daemon was there.
+    pub(super) fn slept(&mut self, passed: i64, by: i64) {
+        for wait in self.waits.values_mut() {
+            wait.most = wait.most.max(passed);
+        }
+        for until in self.stopped.values_mut() {
+            *until += by;
+        }
+    }
+
     pub(super) fn rebooted(&mut self, ledger: &Ledger) {
+        self.ticks.rebooted(ledger);
         self.over.extend(ledger.runs.keys().map(|no| (*no, i64::MIN)));
     }
 
@@ -57,16 +73,19 @@ impl Judge {
         if self.executed.insert(run) { Ok(()) } else { Err(format!("{} is executed twice", row.id())) }
     }
 
-    pub(super) fn stop_was_granted(&mut self, run: RunNo, ledger: &Ledger) -> Check {
-        self.stopped.insert(run);
+    pub(super) fn stop_was_granted(&mut self, run: RunNo, ledger: &Ledger, until: i64) -> Check {
+        self.stopped.entry(run).or_insert(until);
         match ledger.runs.get(&run).map(|run| &run.state) {
             None | Some(RunState::Stopping { .. } | RunState::Draining { .. } | RunState::Ended { .. }) => Ok(()),
             Some(state) => Err(format!("the stop of run {run} was granted, and it is {state:?}")),
         }
     }
 
-    pub(super) fn nothing_due_is_forgotten(&self, ledger: &Ledger, now: Time) -> Check {
+    pub(super) fn nothing_due_is_forgotten(&self, ledger: &Ledger, now: Time, passed: i64) -> Check {
         for run in ledger.runs.values() {
+            if self.stopped.get(&run.no).is_some_and(|until| passed > *until) {
+                return Err(format!("{} was stopped, and is still {:?}", run.id(), run.state));
+            }
             if let RunState::Waiting { until, .. } = run.state
                 && until.plus(SECOND) < now
             {
@@ -81,15 +100,17 @@ impl Judge {
         Ok(())
     }
 
-    /// `single`: of one wish or fact, so that all of it was decided by what stands there.
+    /// `wish`: the one that was granted with it. `single`: of one wish or fact, so that all of it was decided by what stands
+    /// there.
     pub(super) fn look(
         &mut self,
-        changed: &[RunNo],
-        before: &Ledger,
-        after: &Ledger,
-        passed: i64,
+        commit: Commit<'_>,
+        words: &BTreeMap<JobName, Rc<Words>>,
+        wish: Option<&Wish>,
         single: bool,
     ) -> Check {
+        let Commit { changed, before, after, passed, .. } = commit;
+        self.ticks.look(commit, words, &mut self.waits)?;
         for no in changed {
             let Some(run) = after.runs.get(no) else { continue };
             let old = before.runs.get(no);
@@ -101,11 +122,13 @@ impl Judge {
             match old {
                 None if !self.known.insert(*no) => return say("has a number that was given out before"),
                 Some(old) if is_going(old) && run.state.is_pending() => return say("goes back"),
+                Some(old) if old.trigger != run.trigger => return say("has another trigger"),
                 None | Some(_) => {}
             }
-            self.latch(run, old)?;
+            self.latch(run, old, wish)?;
             if old.is_none() {
                 self.birth(run, before, after)?;
+                self.cause(run, commit, wish)?;
             }
             let begins = is_going(run) && old.is_none_or(|old| old.state.is_pending());
             if begins {
@@ -118,13 +141,19 @@ impl Judge {
             if let Some(run) = after.runs.get(no).filter(|run| run.outcome().is_some()) {
                 self.ended.insert(*no);
                 self.waits.remove(no);
-                self.ends(run, changed, before, after, passed)?;
+                self.ends(run, commit, single)?;
+            }
+        }
+        if let Some(Wish::Release { latch }) = wish {
+            let held = |run: &&Run| matches!(&run.state, RunState::Held { on: Hold::Latch(on) } if on == latch);
+            if let Some(run) = after.runs.values().find(held) {
+                return Err(format!("{latch} was released, and {} is held by it", run.id()));
             }
         }
         whole(after)
     }
 
-    fn latch(&mut self, run: &Run, old: Option<&Run>) -> Check {
+    fn latch(&mut self, run: &Run, old: Option<&Run>, wish: Option<&Wish>) -> Check {
         let at_latch = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Latch(_) });
         let was = old.is_some_and(at_latch);
         if at_latch(run) && !was && (old.is_some() || run.follows.is_some()) {
@@ -133,7 +162,64 @@ impl Judge {
         if was && !at_latch(run) && run.outcome().is_none() && !self.released.insert(run.no) {
             return Err(format!("{} was released twice", run.id()));
         }
+        if let Some(RunState::Held { on: Hold::Latch(latch) }) = old.map(|old| &old.state)
+            && !at_latch(run)
+            && run.outcome().is_none()
+            && !matches!(wish, Some(Wish::Release { latch: released }) if released == latch)
+        {
+            return Err(format!("{} was held by {latch}, and goes on without its release", run.id()));
+        }
         Ok(())
+    }
+
+    /// Every run has one cause, and it is there. (Ticks are judged apart.)
+    fn cause(&self, run: &Run, commit: Commit<'_>, wish: Option<&Wish>) -> Check {
+        let Commit { before, after, changed, .. } = commit;
+        let renewed = run.follows.is_some();
+        let right = match &run.trigger {
+            Trigger::Manual { .. } => {
+                renewed
+                    || matches!(
+                        wish,
+                        Some(
+                            Wish::RunJob { .. }
+                                | Wish::Up { .. }
+                                | Wish::Restart { .. }
+                                | Wish::Scale { .. }
+                                | Wish::Enable { .. }
+                                | Wish::Plan(_)
+                                | Wish::Submit { .. }
+                        )
+                    )
+            }
+            Trigger::Watch { .. } => renewed || matches!(wish, Some(Wish::Changed { .. })),
+            // Just now, and by the words of one of the two.
+            Trigger::Chain { run: cause, error } => {
+                let ended = changed.contains(cause) && after.runs.get(cause).is_some_and(|run| run.outcome().is_some());
+                let names = |ledger: &Ledger| {
+                    let from = after.runs.get(cause).and_then(|cause| in_force(ledger, &cause.job));
+                    let list = from.map(|job| if *error { &job.chain.error } else { &job.chain.next });
+                    let joins = in_force(ledger, &run.job).and_then(|job| job.chain.after.as_ref());
+                    let cause = after.runs.get(cause).map(|cause| &cause.job);
+                    list.is_some_and(|list| list.contains(&run.job))
+                        || (!error && joins.is_some_and(|after| after.jobs.iter().any(|job| Some(job) == cause)))
+                };
+                renewed || (ended && (names(before) || names(after)))
+            }
+            // A service that is up is there again, with all its slots.
+            Trigger::Boot => {
+                let service = in_force(after, &run.job).is_some_and(|job| job.life.is_service());
+                !commit.ticks.is_empty() || renewed || service
+            }
+            Trigger::Schedule { .. } => !commit.ticks.is_empty() || renewed,
+            Trigger::Restart { .. } | Trigger::Retry { .. } => renewed,
+            Trigger::Dependency | Trigger::Adopt { .. } => true,
+        };
+        if right {
+            Ok(())
+        } else {
+            Err(format!("{} is there, and nothing is the cause of {:?}", run.id(), run.trigger))
+        }
     }
 
     fn birth(&mut self, run: &Run, before: &Ledger, after: &Ledger) -> Check {
@@ -163,7 +249,7 @@ impl Judge {
         if !self.followed.insert(prev) {
             return Err(format!("{} is the second to follow {prev}", run.id()));
         }
-        if self.stopped.contains(&prev) {
+        if self.stopped.contains_key(&prev) {
             return Err(format!("{} follows {prev}, which was asked to stop", run.id()));
         }
         if let (Trigger::Retry { .. }, Some(prev)) = (&run.trigger, before.runs.get(&prev))
@@ -257,7 +343,8 @@ impl Judge {
         }
     }
 
-    fn ends(&mut self, run: &Run, changed: &[RunNo], before: &Ledger, after: &Ledger, passed: i64) -> Check {
+    fn ends(&mut self, run: &Run, commit: Commit<'_>, single: bool) -> Check {
+        let Commit { changed, before, after, passed, .. } = commit;
         let Some(outcome) = run.outcome() else { return Ok(()) };
         let ran = self.executed.contains(&run.no);
         match outcome {
@@ -312,6 +399,10 @@ impl Judge {
             | RunState::Running { .. }
             | RunState::Ended { .. } => None,
         });
+        // It was stopped and ended in one commit: who wanted that, nobody wrote down.
+        if !single && why.is_none() && *outcome == Outcome::Stopped {
+            return Ok(());
+        }
         let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
         let healthy = job.life.is_service()
             && run.health.healthy_at.is_some_and(|at| run.ended_at.is_some_and(|ended| ended >= at));
@@ -449,19 +540,19 @@ fn whole(after: &Ledger) -> Check {
 
 // ---- what stands there ----
 
-fn definition<'a>(ledger: &'a Ledger, standing: &Standing) -> Option<&'a Arc<Job>> {
+pub(super) fn definition<'a>(ledger: &'a Ledger, standing: &Standing) -> Option<&'a Arc<Job>> {
     ledger.definitions.get(&(standing.job.clone(), standing.rev))
 }
 
-fn in_force<'a>(ledger: &'a Ledger, name: &JobName) -> Option<&'a Arc<Job>> {
+pub(super) fn in_force<'a>(ledger: &'a Ledger, name: &JobName) -> Option<&'a Arc<Job>> {
     definition(ledger, ledger.standings.get(name).filter(|standing| !standing.removed)?)
 }
 
-fn instances(standing: &Standing, job: &Job) -> u32 {
+pub(super) fn instances(standing: &Standing, job: &Job) -> u32 {
     standing.scale.unwrap_or(job.life.instances)
 }
 
-fn is_disabled(standing: &Standing, job: &Job) -> bool {
+pub(super) fn is_disabled(standing: &Standing, job: &Job) -> bool {
     standing.disabled.unwrap_or(job.disabled)
 }
 

@@ -3,9 +3,11 @@
 //! rules only from their words looks at all that is recorded.
 //!
 //! What the keepers do to each other is not here (tests/simulation.rs has that): here there is one, which does what it is
-//! told. `cargo xtask sim` lives through years of this; a short piece is in the tests of this crate. A seed that fails
+//! told. Schedules are made from their meaning, in zones whose clocks change at night or as no government would have it; the
+//! judge writes down each instant and what is to become of it. `cargo xtask sim` lives through years of this; a short piece is in the tests of this crate. A seed that fails
 //! fails again.
 
+mod almanac;
 mod clients;
 mod dice;
 mod host;
@@ -13,6 +15,8 @@ mod jobs;
 mod judge;
 #[cfg(test)]
 mod tests;
+mod ticking;
+mod times;
 
 pub use crate::world::Mutant;
 use std::string::String;
@@ -26,6 +30,8 @@ pub struct Told {
     pub commits: u64,
     pub deaths: u64,
     pub refusals: u64,
+    /// Decisions about ticks.
+    pub ticks: u64,
 }
 
 /// One world from its beginning to its end. `Err`: what it did that no rule allows.

@@ -20,7 +20,7 @@ impl World {
         let begins = !self.is_closing() && !self.breaks(Mutant::ForgetDue);
         let waiting = self.places.waiting.first().map(|(at, _)| *at).filter(|_| begins);
         let ready_by = self.places.ready_by.first().map(|(at, _)| *at);
-        let tick = self.next_tick().filter(|_| !self.is_closing());
+        let tick = self.next_tick().filter(|_| !self.is_closing() && !self.breaks(Mutant::ForgetTick));
         [waiting, ready_by, tick].into_iter().flatten().min()
     }
 

@@ -1,6 +1,6 @@
 //! Latches: each run is released once.
 
-use super::World;
+use super::{Mutant, World};
 use crate::effect::{Effects, Event, What};
 use crate::wish::Granted;
 use crate::{Refusal, RunNo, Time};
@@ -11,7 +11,13 @@ impl World {
         if self.is_closing() {
             return Err(Refusal::Closing);
         }
-        let held: Vec<RunNo> = self.places.latches.get(latch).into_iter().flatten().copied().collect();
+        let mut held: Vec<RunNo> = self.places.latches.get(latch).into_iter().flatten().copied().collect();
+        if self.breaks(Mutant::ReleaseAll) {
+            held = self.places.latches.values().flatten().copied().collect();
+        }
+        if self.breaks(Mutant::ReleaseSome) {
+            held.pop();
+        }
         if held.is_empty() {
             return Ok(Granted::Released(Vec::new()));
         }

@@ -64,6 +64,7 @@ mod graph;
 mod job_tests;
 mod latch;
 mod make;
+mod mutant;
 mod needs;
 mod places;
 mod plan;
@@ -84,6 +85,7 @@ mod verdict;
 mod why;
 
 pub use again::{next_try, wait_after};
+pub use mutant::Mutant;
 pub use plan::{Difference, Follows, differences};
 pub use post::Definition;
 pub use probe::Watched;
@@ -335,74 +337,6 @@ impl World {
     }
 }
 
-/// A rule that is broken on purpose, so that the simulation can show that it would notice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[doc(hidden)]
-pub enum Mutant {
-    /// A run that ended badly is not followed by another.
-    ForgetFollow,
-    /// A restart waits half as long.
-    HalfBackoff,
-    /// A restart waits a second longer than its job allows.
-    LongBackoff,
-    /// The wait is not memorised: a due run is looked for by nobody.
-    ForgetDue,
-    /// One run more than there are places.
-    OneTooMany,
-    /// A slot that is taken is filled again.
-    DoubleSlot,
-    /// Nobody looks whether what a run needs is ready.
-    IgnoreNeeds,
-    /// A service goes before those that need it.
-    StopAtOnce,
-    /// A stop of a run that is starting is granted, and not remembered.
-    ForgetStop,
-    /// A stopped run is restarted.
-    RestartStopped,
-    /// A small run overtakes a large one that waits for its queue.
-    Overtake,
-    /// A paused queue lets runs through.
-    IgnorePause,
-    /// Chains go round.
-    ChainRound,
-    /// The end of a run starts nothing.
-    ForgetChain,
-    /// A run that is over still has its place.
-    LeakPlace,
-    /// A set clock leaves waits where they were.
-    IgnoreStep,
-    /// A released run is held again by the same latch when it is tried again.
-    HoldAgain,
-    /// A slot above `instances` is not given up.
-    KeepSpare,
-    /// The runs of a disabled job go on to begin.
-    IgnoreDisabled,
-}
-
-impl Mutant {
-    pub const ALL: [Mutant; 19] = [
-        Mutant::ForgetFollow,
-        Mutant::HalfBackoff,
-        Mutant::LongBackoff,
-        Mutant::ForgetDue,
-        Mutant::OneTooMany,
-        Mutant::DoubleSlot,
-        Mutant::IgnoreNeeds,
-        Mutant::StopAtOnce,
-        Mutant::ForgetStop,
-        Mutant::RestartStopped,
-        Mutant::Overtake,
-        Mutant::IgnorePause,
-        Mutant::ChainRound,
-        Mutant::ForgetChain,
-        Mutant::LeakPlace,
-        Mutant::IgnoreStep,
-        Mutant::HoldAgain,
-        Mutant::KeepSpare,
-        Mutant::IgnoreDisabled,
-    ];
-}
-
 impl World {
     #[cfg(any(test, feature = "simulation"))]
     fn breaks(&self, mutant: Mutant) -> bool {
@@ -412,6 +346,15 @@ impl World {
     #[expect(clippy::unused_self, reason = "of one signature with its other half")]
     const fn breaks(&self, _: Mutant) -> bool {
         false
+    }
+    #[cfg(any(test, feature = "simulation"))]
+    const fn broken_rule(&self) -> Option<Mutant> {
+        self.broken
+    }
+    #[cfg(not(any(test, feature = "simulation")))]
+    #[expect(clippy::unused_self, reason = "of one signature with its other half")]
+    const fn broken_rule(&self) -> Option<Mutant> {
+        None
     }
     /// In all that is recorded and derived; else in what they differ.
     #[cfg(any(test, feature = "simulation"))]

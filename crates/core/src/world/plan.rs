@@ -1,11 +1,11 @@
 //! Definitions that come, change and go: all of a plan, or nothing of it.
 
-use super::World;
 use super::graph::circle;
 use super::make::Birth;
 use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
+use super::{Mutant, World};
 use crate::effect::{Effects, Event, What};
 use crate::job::{Job, Limits, Queue};
 use crate::run::{StopWhy, Trigger};
@@ -127,7 +127,9 @@ impl World {
         self.check_plan(&plan)?;
         fx.promises = true;
         // What was due by now was due by the schedules that held until now.
-        self.decide_ticks(now, fx);
+        if !self.breaks(Mutant::DropAtEdit) {
+            self.decide_ticks(now, fx);
+        }
         for queue in plan.queues {
             self.plan_queue(queue, fx);
         }
@@ -293,6 +295,7 @@ impl World {
             standing.up = false;
             standing.former = None;
             standing.renewal = None;
+            standing.goes_by_no_schedule();
         });
     }
 }

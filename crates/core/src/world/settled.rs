@@ -1,7 +1,7 @@
 //! After a change of the chain, after a death of the daemon, after a reboot: what is concluded from absence.
 
-use super::World;
 use super::end::wanted_end;
+use super::{Mutant, World};
 use crate::effect::{Act, Effects};
 use crate::fact::Settled;
 use crate::{JobName, LostWhy, Outcome, RunNo, RunState, Time};
@@ -55,7 +55,9 @@ impl World {
     /// promised it cannot, because its spec is gone.
     pub(super) fn booted(&mut self, now: Time, fx: &mut Effects) {
         let mut names: Vec<JobName> = self.jobs.keys().cloned().collect();
-        names.retain(|job| self.standing(job).is_some_and(|standing| standing.boot != self.boot));
+        names.retain(|job| {
+            self.standing(job).is_some_and(|standing| standing.boot != self.boot) || self.breaks(Mutant::BootTwice)
+        });
         for job in &names {
             let boot = self.boot.clone();
             self.alter(job, fx, |standing| {

@@ -59,7 +59,9 @@ impl World {
                 return Err(Refusal::Ended { run: run.id(), outcome: outcome.clone() });
             }
         }
-        fx.acts.push(Act::Stop { run: no, kind });
+        if !self.breaks(Mutant::ForgetLadder) {
+            fx.acts.push(Act::Stop { run: no, kind });
+        }
         self.granted(no)
     }
 

@@ -14,13 +14,13 @@
 
 use super::make::Birth;
 use super::verdict::{GRACE, Verdict, verdicts};
-use super::{World, post::Post};
+use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
 use crate::schedule::wall::{DAY, HOUR};
 use crate::schedule::{Wall, stable};
-use crate::standing::{Former, Reckoning};
+use crate::standing::{Former, Reckoning, Standing};
 use crate::{Coming, Decided, Decision, JobName, Outcome, Run, RunNo, SkipWhy, Tick, Time, Timed};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -32,6 +32,9 @@ use alloc::vec::Vec;
 const SILENT: i64 = 3 * HOUR;
 /// And this for all else.
 const SILENT_RARE: i64 = DAY;
+
+/// In a `Reckoning`: of a job that had a schedule.
+const NO_SCHEDULE: u64 = 0;
 
 const NS: i64 = 1_000_000_000;
 
@@ -76,7 +79,12 @@ impl World {
     }
 
     pub(super) fn next_tick(&self) -> Option<Time> {
-        self.agenda.first().map(|at| Time(at.saturating_mul(NS)))
+        let wrong = match () {
+            () if self.breaks(Mutant::LateAlarm) => 60,
+            () if self.breaks(Mutant::BusyAlarm) => -60,
+            () => 0,
+        };
+        self.agenda.first().map(|at| Time((at + wrong).saturating_mul(NS)))
     }
 
     /// After every change of what it follows from.
@@ -112,40 +120,72 @@ impl World {
         self.rearm(job);
     }
 
-    /// A schedule that is new, or another, counts from now.
+    /// A schedule that is new, or another, counts from now. So does one that was away and comes again.
     fn reckon(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
-        let Some(timed) = self.timed(job) else { return };
-        let (schedule, now) = (timed.sum, seconds(now));
+        let Some(timed) = self.timed(job) else {
+            if !self.breaks(Mutant::ForgetAbsence) {
+                self.alter(job, fx, Standing::goes_by_no_schedule);
+            }
+            return;
+        };
+        let fires = self.breaks(Mutant::FireAtEdit);
+        let (schedule, time, now) = (timed.sum, now, seconds(now));
         self.alter(job, fx, |standing| {
             let line = standing.rev;
             let ticks = standing.ticks.get_or_insert(Reckoning { schedule, to: now, line, former: None });
             if ticks.schedule != schedule {
+                let now = if fires { now - DAY } else { now };
                 *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
             }
         });
+        // It may be due more often than what was there when the clock was set back.
+        if self.is_far_back(time, job) && !self.breaks(Mutant::StaySilent) {
+            self.begin_line(time, job, fx);
+        }
     }
 
     /// The clock was set, or may have been. How many schedules begin a new line of time.
     pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) -> usize {
-        let now_s = seconds(now);
-        let silent = |job: &JobName| match self.timed(job) {
+        if self.breaks(Mutant::StaySilent) {
+            return 0;
+        }
+        let all: Vec<JobName> = self.jobs.keys().cloned().collect();
+        let far_back: Vec<JobName> = all.into_iter().filter(|job| self.is_far_back(now, job)).collect();
+        for job in &far_back {
+            self.begin_line(now, job, fx);
+        }
+        far_back.len()
+    }
+
+    /// Whether it would be silent for too long until the clock shows again what is decided.
+    fn is_far_back(&self, now: Time, job: &JobName) -> bool {
+        let silent = match self.timed(job) {
             Some(timed) if !timed.rare => SILENT,
             Some(_) | None => SILENT_RARE,
         };
-        let decided = |job: &JobName| Some(self.standing(job)?.ticks?.to);
-        let far_back: Vec<JobName> =
-            self.jobs.keys().filter(|job| decided(job).is_some_and(|to| to - now_s > silent(job))).cloned().collect();
-        for job in &far_back {
-            self.alter(job, fx, |standing| {
-                if let Some(ticks) = &mut standing.ticks {
-                    let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
-                    ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
-                    ticks.former = Some(Former { to, since: now_s });
-                    ticks.to = now_s;
-                }
-            });
-        }
-        far_back.len()
+        let ticks = self.standing(job).and_then(|standing| standing.ticks);
+        ticks.is_some_and(|ticks| ticks.to - seconds(now) > silent)
+    }
+
+    fn begin_line(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+        self.alter(job, fx, |standing| {
+            if let Some(ticks) = &mut standing.ticks {
+                let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
+                ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
+                ticks.former = Some(Former { to, since: seconds(now) });
+                ticks.to = seconds(now);
+            }
+        });
+    }
+
+    /// A service is back at the revision before: what came since it was looked at last is due by that one.
+    pub(super) fn go_back_in_time(&mut self, job: &JobName, fx: &mut Effects) {
+        let sum = self.timed(job).map(|timed| timed.sum);
+        self.alter(job, fx, |standing| match (sum, &mut standing.ticks) {
+            (Some(sum), Some(ticks)) => ticks.schedule = sum,
+            (_, _) => standing.goes_by_no_schedule(),
+        });
+        self.rearm(job);
     }
 
     /// All that is due by now.
@@ -163,7 +203,7 @@ impl World {
     }
 
     fn decide_ticks_of(&mut self, now: Time, job: &JobName, absence: &mut Absence, fx: &mut Effects) {
-        let Some(timed) = self.timed(job).cloned() else { return };
+        let Some(timed) = self.timed(job).cloned().map(|timed| self.as_broken(timed)) else { return };
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
         let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
             return self.reckon(now, job, fx);
@@ -173,7 +213,9 @@ impl World {
         let after =
             ticks.former.map_or(ticks.to, |former| if now_s > former.to { former.to.max(ticks.to) } else { ticks.to });
         let again = ticks.former.is_some_and(|former| now_s <= former.to);
-        let catch_up = if again || self.is_disabled(job) { CatchUp::None } else { timed.catch_up };
+        let after = if self.breaks(Mutant::CatchUpFormer) { ticks.to } else { after };
+        let disabled = self.is_disabled(job) && !self.breaks(Mutant::CatchUpDisabled);
+        let catch_up = if again || disabled { CatchUp::None } else { timed.catch_up };
         let verdicts = verdicts(&timed, after, now_s, catch_up);
         let proved = ticks.former.is_none_or(|former| {
             let on_time =
@@ -181,9 +223,14 @@ impl World {
             now_s > former.to || (on_time && now_s - former.since > DAY)
         });
         // First the watermark: what the runs start may look at it.
+        let to = match () {
+            () if self.breaks(Mutant::TickTwice) => now_s - 1,
+            () if self.breaks(Mutant::LoseTick) => now_s + HOUR,
+            () => now_s,
+        };
         self.alter(job, fx, |standing| {
             let former = if proved { None } else { ticks.former };
-            standing.ticks = Some(Reckoning { to: now_s, former, ..ticks });
+            standing.ticks = Some(Reckoning { to, former, ..ticks });
         });
         let paused = self.standing(job).and_then(|standing| standing.paused).unwrap_or(i64::MIN);
         fx.promises |= !verdicts.is_empty();
@@ -193,7 +240,8 @@ impl World {
                 absence.notes(job, at, &verdict);
             }
             let decision = match verdict {
-                Verdict::Run { .. } if at < paused => Decision::Paused,
+                Verdict::Run { .. } if at < paused && !self.breaks(Mutant::IgnoreTickPause) => Decision::Paused,
+                Verdict::Missed { .. } if self.breaks(Mutant::ForgetStretch) => continue,
                 Verdict::Run { .. } | Verdict::Closed { .. } | Verdict::Missed { .. } => {
                     self.carry_out(now, job, &timed, at, verdict, fx)
                 }
@@ -216,6 +264,7 @@ impl World {
         fx: &mut Effects,
     ) -> Decision {
         let (caught_up, missed, of_many, late) = match verdict {
+            Verdict::Closed { .. } if self.breaks(Mutant::IgnoreCalendar) => (false, 0, false, false),
             Verdict::Missed { count, until } => return Decision::Missed { count, until },
             Verdict::Closed { by } => return Decision::Suppressed { by },
             Verdict::Run { caught_up, missed, of_many, late } => (caught_up, missed, of_many, late),
@@ -228,6 +277,7 @@ impl World {
             wait = Millis(wait.0.saturating_add(timed.delay.0));
             from = now;
         }
+        let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
         let trigger = Trigger::Schedule { at, late_ms };
         let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
@@ -235,7 +285,10 @@ impl World {
         if !disabled {
             self.pull(now, job, fx);
         }
-        let run = if of_many && !is_service && !disabled {
+        if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
+            self.make(now, job, birth.clone(), fx);
+        }
+        let run = if (of_many || self.breaks(Mutant::IgnoreOverlap)) && !is_service && !disabled {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {
@@ -257,6 +310,9 @@ impl World {
 
     /// `@reboot`: once for each boot of the machine, of jobs that were defined before it.
     pub(super) fn decide_boot(&mut self, now: Time, jobs: &[JobName], fx: &mut Effects) {
+        if self.breaks(Mutant::ForgetBoot) {
+            return;
+        }
         for job in jobs {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
@@ -313,10 +369,17 @@ impl Absence {
     }
 }
 
-impl crate::Standing {
+impl Standing {
     /// What its ticks are called in the ledger, as long as this line of time goes on.
     pub fn line_of_ticks(&self) -> Option<u64> {
         self.ticks.map(|ticks| line_of(ticks.schedule, ticks.line))
+    }
+
+    /// It has none any more: what comes, if it is the same again, is a new one.
+    pub(super) const fn goes_by_no_schedule(&mut self) {
+        if let Some(ticks) = &mut self.ticks {
+            ticks.schedule = NO_SCHEDULE;
+        }
     }
 
     /// They are decided at least as far as that, whatever it says itself.

@@ -598,6 +598,57 @@ fn a_job_that_is_gone_or_has_no_schedule_any_more_is_due_never() {
     assert_eq!(machine.told(), Vec::<String>::new());
 }
 
+/// Found by seed 30 of the simulation: it was caught up for the time in which it had no schedule.
+#[test]
+fn a_schedule_that_comes_again_counts_from_now() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 2 * * *"));
+    let mut bare = job("");
+    bare.time.schedules.clear();
+    machine.put(bare);
+    machine.look(DAY_0 + 27 * HOUR);
+    machine.put(job("0 2 * * *"));
+    machine.restart();
+    assert_eq!(machine.told(), Vec::<String>::new(), "written down, it fires nothing");
+    assert_eq!(machine.world.due(), Some(Time((DAY_0 + 50 * HOUR) * NS)));
+}
+
+/// Found by seed 446 of the simulation: a clock that went back for less than a day leaves a daily job as it is, and the hourly
+/// one that it becomes was silent for that long.
+#[test]
+fn a_job_that_becomes_more_frequent_is_not_silent_either() {
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("0 2 * * *"));
+    machine.pass(DAY_0 + 26 * HOUR);
+    machine.told();
+    machine.look(DAY_0 + 6 * HOUR);
+    machine.put(job("0 * * * *"));
+    machine.restart();
+    machine.pass(DAY_0 + 7 * HOUR);
+    assert_eq!(machine.told(), ["7:00 run"]);
+}
+
+/// Found by seed 180 of the simulation: what came between a service's going back and the next look was lost.
+#[test]
+fn a_service_that_goes_back_goes_on_with_the_schedule_of_before() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut service = job("0 * * * *");
+    service.life.restart = crate::job::Restart::Always;
+    machine.put(service.clone());
+    let run = machine.world.live().next().expect("it is up").no;
+    machine.fact(Fact::Ready { run });
+    service.time.schedules = vec!["30 * * * *".to_string()];
+    service.around.dir = Some("/other".to_string());
+    machine.put(service);
+    let new = machine.world.live().last().expect("a new one").no;
+    machine.now = Time((DAY_0 + 3 * HOUR + 60) * NS);
+    machine.end(new);
+    assert_eq!(machine.world.defined(&name("backup")).map(|definition| definition.rev), Some(1), "it went back");
+    machine.fact(Fact::Time);
+    assert_eq!(machine.told(), ["1:00 2 missed to 2:00", "3:00 run"]);
+}
+
 /// A ledger of before there were ticks; or a service that went back to the revision before, which had other words.
 #[test]
 fn a_schedule_that_nobody_has_reckoned_with_counts_from_now() {

@@ -1,0 +1,193 @@
+//! Rules that can be broken on purpose, so that the simulation can show that it would notice. Never on in kin itself.
+
+use super::World;
+use crate::Timed;
+use crate::job::CatchUp;
+use crate::timed::Jitter;
+use alloc::sync::Arc;
+
+/// A rule that is broken on purpose, so that the simulation can show that it would notice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[doc(hidden)]
+pub enum Mutant {
+    /// A run that ended badly is not followed by another.
+    ForgetFollow,
+    /// A restart waits half as long.
+    HalfBackoff,
+    /// A restart waits a second longer than its job allows.
+    LongBackoff,
+    /// The wait is not memorised: a due run is looked for by nobody.
+    ForgetDue,
+    /// One run more than there are places.
+    OneTooMany,
+    /// A slot that is taken is filled again.
+    DoubleSlot,
+    /// Nobody looks whether what a run needs is ready.
+    IgnoreNeeds,
+    /// A service goes before those that need it.
+    StopAtOnce,
+    /// A stop of a run that is starting is granted, and not remembered.
+    ForgetStop,
+    /// A stopped run is restarted.
+    RestartStopped,
+    /// A small run overtakes a large one that waits for its queue.
+    Overtake,
+    /// A paused queue lets runs through.
+    IgnorePause,
+    /// Chains go round.
+    ChainRound,
+    /// The end of a run starts nothing.
+    ForgetChain,
+    /// A run that is over still has its place.
+    LeakPlace,
+    /// A set clock leaves waits where they were.
+    IgnoreStep,
+    /// A released run is held again by the same latch when it is tried again.
+    HoldAgain,
+    /// A slot above `instances` is not given up.
+    KeepSpare,
+    /// The runs of a disabled job go on to begin.
+    IgnoreDisabled,
+    /// Nobody is woken for a tick.
+    ForgetTick,
+    /// The alarm rings a minute after a tick is due.
+    LateAlarm,
+    /// It rings a minute before.
+    BusyAlarm,
+    /// What was decided last is not remembered as decided.
+    TickTwice,
+    /// An hour too much is held for decided.
+    LoseTick,
+    /// What was missed is not recorded.
+    ForgetStretch,
+    /// Whatever the job says, all is caught up.
+    CatchUpAll,
+    /// Whatever the job says, nothing is caught up.
+    CatchUpNone,
+    /// What is older than the window is caught up.
+    IgnoreWindow,
+    /// One more is caught up than may be.
+    OverCap,
+    /// What is caught up does not wait for the machine to come to itself.
+    NoDelay,
+    /// A stable jitter is drawn for each run.
+    DrawAgain,
+    /// A jitter is twice what it may be.
+    LongJitter,
+    /// A day off is a day like any other.
+    IgnoreCalendar,
+    /// A paused schedule begins runs.
+    IgnoreTickPause,
+    /// A disabled job catches up.
+    CatchUpDisabled,
+    /// A tick makes a run beside those that are there.
+    IgnoreOverlap,
+    /// A new schedule counts from yesterday.
+    FireAtEdit,
+    /// What was due by the old words is not decided when new ones come.
+    DropAtEdit,
+    /// A schedule that was away and comes again goes on where it was.
+    ForgetAbsence,
+    /// A clock that was set back far silences jobs.
+    StaySilent,
+    /// What another line of time has decided is caught up.
+    CatchUpFormer,
+    /// A boot is no tick.
+    ForgetBoot,
+    /// Each server that starts is a boot.
+    BootTwice,
+    /// A run names another instant.
+    WrongTick,
+    /// A tick makes two runs.
+    TwoRuns,
+    /// A latch releases what others hold.
+    ReleaseAll,
+    /// A latch forgets one of those that it holds.
+    ReleaseSome,
+    /// A stop is granted and recorded, and nobody is told.
+    ForgetLadder,
+}
+
+impl Mutant {
+    pub const ALL: [Mutant; 48] = [
+        Mutant::ForgetFollow,
+        Mutant::HalfBackoff,
+        Mutant::LongBackoff,
+        Mutant::ForgetDue,
+        Mutant::OneTooMany,
+        Mutant::DoubleSlot,
+        Mutant::IgnoreNeeds,
+        Mutant::StopAtOnce,
+        Mutant::ForgetStop,
+        Mutant::RestartStopped,
+        Mutant::Overtake,
+        Mutant::IgnorePause,
+        Mutant::ChainRound,
+        Mutant::ForgetChain,
+        Mutant::LeakPlace,
+        Mutant::IgnoreStep,
+        Mutant::HoldAgain,
+        Mutant::KeepSpare,
+        Mutant::IgnoreDisabled,
+        Mutant::ForgetTick,
+        Mutant::LateAlarm,
+        Mutant::BusyAlarm,
+        Mutant::TickTwice,
+        Mutant::LoseTick,
+        Mutant::ForgetStretch,
+        Mutant::CatchUpAll,
+        Mutant::CatchUpNone,
+        Mutant::IgnoreWindow,
+        Mutant::OverCap,
+        Mutant::NoDelay,
+        Mutant::DrawAgain,
+        Mutant::LongJitter,
+        Mutant::IgnoreCalendar,
+        Mutant::IgnoreTickPause,
+        Mutant::CatchUpDisabled,
+        Mutant::IgnoreOverlap,
+        Mutant::FireAtEdit,
+        Mutant::DropAtEdit,
+        Mutant::ForgetAbsence,
+        Mutant::StaySilent,
+        Mutant::CatchUpFormer,
+        Mutant::ForgetBoot,
+        Mutant::BootTwice,
+        Mutant::WrongTick,
+        Mutant::TwoRuns,
+        Mutant::ReleaseAll,
+        Mutant::ReleaseSome,
+        Mutant::ForgetLadder,
+    ];
+}
+
+impl World {
+    /// The timing, as a broken rule would have it.
+    pub(super) fn as_broken(&self, timed: Arc<Timed>) -> Arc<Timed> {
+        let Some(mutant) = self.broken_rule() else { return timed };
+        let mut other = (*timed).clone();
+        if mutant == Mutant::CatchUpAll {
+            other.catch_up = CatchUp::All;
+        }
+        if mutant == Mutant::CatchUpNone {
+            other.catch_up = CatchUp::None;
+        }
+        if mutant == Mutant::IgnoreWindow {
+            other.window = i64::MAX / 4;
+        }
+        if mutant == Mutant::OverCap {
+            other.most += 1;
+        }
+        if mutant == Mutant::NoDelay {
+            other.delay.0 = 0;
+        }
+        let (Jitter::Stable(wait) | Jitter::Random(wait)) = &mut other.jitter;
+        if mutant == Mutant::LongJitter {
+            wait.0 *= 2;
+        }
+        if mutant == Mutant::DrawAgain {
+            other.jitter = Jitter::Random(*wait);
+        }
+        Arc::new(other)
+    }
+}
