@@ -252,7 +252,11 @@ impl Timed {
             let since = match blackout {
                 Some((from, _)) => *from,
                 None if calendar.has(day) => return None,
-                None => tick.at - i64::from(zone.wall(tick.at).second_of_day()),
+                None => {
+                    // Where clocks changed meanwhile, midnight was at another instant; then nothing is said of before.
+                    let midnight = tick.at - i64::from(zone.wall(tick.at).second_of_day());
+                    if zone.offset(midnight) == zone.offset(tick.at) { midnight } else { tick.at }
+                }
             };
             Some(Closed { by: &calendar.name, since })
         })
