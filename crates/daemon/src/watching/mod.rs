@@ -13,7 +13,7 @@ use crate::engine::Handle;
 use crate::surroundings::{self, Server};
 use globs::{Globs, nearest};
 use kin_core::job::Job;
-use kin_core::{JobName, RunState, Time, Wish};
+use kin_core::{JobName, RunNo, RunState, Time, Wish};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -130,7 +130,8 @@ impl Watcher {
     async fn since(&self, job: &JobName) -> Option<Time> {
         let now = self.handle.jobs(Some(job.clone())).await.ok()?.pop()?;
         let running = now.runs.iter().filter(|run| matches!(run.state, RunState::Running { .. }));
-        running.filter_map(|run| run.started_at).min()
+        let begun = running.filter_map(|run| Some((run.no, run.started_at?)));
+        oldest(begun, now.standing.renewal.as_ref().map(|renewal| renewal.upto))
     }
 
     /// Watches a directory and all below it that may hold what the job watches. Files in it that are younger than `since`
@@ -280,9 +281,29 @@ impl Watcher {
     }
 }
 
+/// When the oldest began of those that stay. Those up to this one are being replaced already, by what begins after every
+/// change that can be found now.
+fn oldest(begun: impl Iterator<Item = (RunNo, Time)>, leaving: Option<RunNo>) -> Option<Time> {
+    begun.filter(|(no, _)| leaving.is_none_or(|upto| *no > upto)).map(|(_, at)| at).min()
+}
+
 /// What lies in the future was dated by somebody's hand, or by another clock: it says nothing.
 fn is_younger(entry: &std::fs::DirEntry, since: Time) -> bool {
     let time = entry.metadata().and_then(|meta| meta.modified()).ok();
     let ns = time.and_then(|time| i64::try_from(time.duration_since(UNIX_EPOCH).ok()?.as_nanos()).ok());
     ns.is_some_and(|ns| ns > since.0 && ns <= crate::clock::now().0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_that_are_being_replaced_do_not_say_since_when() {
+        let no = |no| RunNo::new(no).expect("a number");
+        let begun = [(no(3), Time(30)), (no(4), Time(40)), (no(7), Time(70)), (no(8), Time(80))];
+        assert_eq!(oldest(begun.into_iter(), None), Some(Time(30)));
+        assert_eq!(oldest(begun.into_iter(), Some(no(4))), Some(Time(70)), "in the middle of a roll");
+        assert_eq!(oldest(begun.into_iter(), Some(no(8))), None, "all give way");
+    }
 }
