@@ -13,7 +13,7 @@ use crate::engine::Handle;
 use crate::surroundings::{self, Server};
 use globs::{Globs, nearest};
 use kin_core::job::Job;
-use kin_core::{JobName, RunNo, RunState, Time, Wish};
+use kin_core::{JobName, Refusal, RunNo, RunState, Time, Wish};
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -29,6 +29,8 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(200);
 /// At the latest then, whatever goes on happening.
 const LATEST: Duration = Duration::from_secs(2);
+/// So long a change is kept that was refused, before it is told again.
+const AGAIN: Duration = Duration::from_secs(3);
 /// Directories watched for all jobs together; the kernel has a limit of its own.
 const DIRS_MAX: usize = 8192;
 
@@ -46,11 +48,20 @@ struct Pending {
     path: PathBuf,
     first: Instant,
     last: Instant,
+    /// It was refused, and is not told again before.
+    not_before: Option<Instant>,
 }
 
 impl Pending {
     fn due(&self) -> Instant {
-        (self.last + QUIET).min(self.first + LATEST)
+        let quiet = (self.last + QUIET).min(self.first + LATEST);
+        self.not_before.map_or(quiet, |at| at.max(quiet))
+    }
+
+    /// What is left to be told after this refusal: all of it, as the next time there may be room, unless nobody is there.
+    fn refused(self, refusal: &Refusal, now: Instant) -> Option<Pending> {
+        let is_there = !matches!(refusal, Refusal::UnknownJob { .. });
+        is_there.then_some(Pending { not_before: Some(now + AGAIN), ..self })
     }
 }
 
@@ -201,7 +212,8 @@ impl Watcher {
 
     fn note(&mut self, job: &JobName, path: PathBuf) {
         let now = Instant::now();
-        let pending = self.pending.entry(job.clone()).or_insert(Pending { path, first: now, last: now });
+        let pending =
+            self.pending.entry(job.clone()).or_insert(Pending { path, first: now, last: now, not_before: None });
         pending.last = now;
     }
 
@@ -275,7 +287,12 @@ impl Watcher {
             let Some(pending) = self.pending.remove(&job) else { continue };
             let path = pending.path.display().to_string();
             if let Err(refusal) = self.handle.wish(Wish::Changed { job: job.clone(), path }).await {
-                crate::say!("kin daemon: {job} is not restarted for its files: {refusal}");
+                if pending.not_before.is_none() {
+                    crate::say!("kin daemon: {job} is not restarted for its files: {refusal}");
+                }
+                if let Some(pending) = pending.refused(&refusal, Instant::now()) {
+                    self.pending.insert(job, pending);
+                }
             }
         }
     }
@@ -297,6 +314,17 @@ fn is_younger(entry: &std::fs::DirEntry, since: Time) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_that_is_refused_is_told_later() {
+        let now = Instant::now();
+        let pending = || Pending { path: "/app/a".into(), first: now, last: now, not_before: None };
+        assert_eq!(pending().due(), now + QUIET);
+        let kept = pending().refused(&Refusal::Closing, now + LATEST).expect("it is kept");
+        assert_eq!((kept.due(), kept.path.as_path()), (now + LATEST + AGAIN, Path::new("/app/a")));
+        let job = JobName::parse("web").expect("a name");
+        assert!(pending().refused(&Refusal::UnknownJob { job }, now).is_none(), "nobody is there to be told");
+    }
 
     #[test]
     fn runs_that_are_being_replaced_do_not_say_since_when() {
