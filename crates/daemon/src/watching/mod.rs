@@ -5,7 +5,8 @@
 //! ```
 //! Nothing is polled. A directory that is not there yet is waited for at the nearest one that is; one that comes is watched,
 //! and what lies in it has changed. What changed while no daemon lived is found by its time: whatever is younger than the
-//! run that lives. Links are not followed, and a file system that tells nobody (NFS) is not heard.
+//! run that lives. Links are not followed, a file system that tells nobody (NFS) is not heard, nor that something above a
+//! job's own directory is renamed.
 
 mod globs;
 
@@ -69,7 +70,8 @@ struct Watcher {
     handle: Handle,
     server: Server,
     inotify: AsyncFd<OwnedFd>,
-    dirs: HashMap<i32, PathBuf>,
+    /// What the kernel watches, and every path that led there.
+    dirs: HashMap<i32, BTreeSet<PathBuf>>,
     jobs: BTreeMap<JobName, Watching>,
     pending: BTreeMap<JobName, Pending>,
     /// It was said that there is no room for more.
@@ -148,8 +150,16 @@ impl Watcher {
     /// Watches a directory and all below it that may hold what the job watches. Files in it that are younger than `since`
     /// have changed.
     fn arm(&mut self, of: &Watching, dir: &Path, since: Option<Time>) {
-        let Some(there) = nearest(dir) else { return };
-        self.add(&there);
+        let Some(mut there) = nearest(dir) else { return };
+        // The next level may come before this one is watched: nobody tells of it then.
+        loop {
+            self.add(&there);
+            match nearest(dir) {
+                Some(now) if now != there => there = now,
+                Some(_) => break,
+                None => return,
+            }
+        }
         // A parent that stands in for it tells when it comes.
         if !there.starts_with(&of.dir) {
             return;
@@ -182,7 +192,7 @@ impl Watcher {
         let full = self.dirs.len() >= DIRS_MAX;
         let added = if full { Err(rustix::io::Errno::NOSPC) } else { inotify::add_watch(&self.inotify, dir, flags) };
         match added {
-            Ok(wd) => drop(self.dirs.insert(wd, dir.to_path_buf())),
+            Ok(wd) => drop(self.dirs.entry(wd).or_default().insert(dir.to_path_buf())),
             // Gone already.
             Err(rustix::io::Errno::NOENT | rustix::io::Errno::NOTDIR) => {}
             Err(e) => {
@@ -202,12 +212,14 @@ impl Watcher {
                 Err(_) => of.dir.starts_with(dir) && nearest(&of.dir).is_some_and(|there| there == dir),
             })
         };
-        let unused: Vec<i32> = self.dirs.iter().filter(|(_, dir)| !used(dir)).map(|(wd, _)| *wd).collect();
-        for wd in unused {
-            self.dirs.remove(&wd);
-            // It may have gone with its directory.
-            inotify::remove_watch(&self.inotify, wd).ok();
+        for (wd, dirs) in &mut self.dirs {
+            dirs.retain(|dir| used(dir));
+            if dirs.is_empty() {
+                // It may have gone with its directory.
+                inotify::remove_watch(&self.inotify, *wd).ok();
+            }
         }
+        self.dirs.retain(|_, dirs| !dirs.is_empty());
     }
 
     fn note(&mut self, job: &JobName, path: PathBuf) {
@@ -249,30 +261,62 @@ impl Watcher {
             all.iter().for_each(|of| self.note(&of.job.name, of.dir.clone()));
             return;
         }
-        let Some(dir) = self.dirs.get(&wd).cloned() else { return };
+        let Some(dirs) = self.dirs.get(&wd).cloned() else { return };
         if events.intersects(ReadFlags::IGNORED | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF) {
-            self.dirs.remove(&wd);
-            for of in all.iter().filter(|of| of.dir.starts_with(&dir)) {
-                self.arm(of, &of.dir, None);
-            }
-            return;
+            return self.went(&dirs, &all);
         }
-        let Some(path) = name.map(|name| dir.join(name)) else { return };
+        let Some(name) = name else { return };
+        for dir in dirs {
+            self.heard_of(&dir.join(&name), events, &all);
+        }
+    }
+
+    /// A directory is no longer where it was, nor is what lies in it: the kernel follows them to wherever they are now. They
+    /// are let go, and whatever is in their place is new.
+    fn went(&mut self, dirs: &BTreeSet<PathBuf>, all: &[Watching]) {
+        let is_below = |path: &PathBuf| dirs.iter().any(|dir| path.starts_with(dir));
+        let mut gone = BTreeSet::new();
+        let gone_wds: Vec<i32> =
+            self.dirs.iter().filter(|(_, paths)| paths.iter().any(is_below)).map(|(wd, _)| *wd).collect();
+        for wd in gone_wds {
+            gone.extend(self.dirs.remove(&wd).into_iter().flatten());
+            // The kernel may have let it go already.
+            inotify::remove_watch(&self.inotify, wd).ok();
+        }
+        let tops = gone.iter().filter(|path| !path.ancestors().skip(1).any(|above| gone.contains(above)));
+        for top in tops {
+            for of in all {
+                match top.strip_prefix(&of.dir) {
+                    // If nothing is there yet, the directory above tells when it comes.
+                    Ok(below) if below != Path::new("") => {
+                        if top.is_dir() && of.globs.may_hold(below) {
+                            self.arm(of, top, Some(Time(0)));
+                        }
+                    }
+                    Ok(_) => self.arm(of, &of.dir, Some(Time(0))),
+                    Err(_) if of.dir.starts_with(top) => self.arm(of, &of.dir, Some(Time(0))),
+                    Err(_) => {}
+                }
+            }
+        }
+    }
+
+    fn heard_of(&mut self, path: &Path, events: ReadFlags, all: &[Watching]) {
         let is_dir = events.contains(ReadFlags::ISDIR);
         let came = events.intersects(ReadFlags::CREATE | ReadFlags::MOVED_TO);
         for of in all {
             let below = path.strip_prefix(&of.dir);
             match below {
                 // All that lies in what comes is new.
-                Ok(below) if is_dir && came && of.globs.may_hold(below) => self.arm(&of, &path, Some(Time(0))),
+                Ok(below) if is_dir && came && of.globs.may_hold(below) => self.arm(of, path, Some(Time(0))),
                 // With a directory that goes, what was in it.
-                Ok(below) if is_dir && !came && of.globs.may_hold(below) => self.note(&of.job.name, path.clone()),
+                Ok(below) if is_dir && !came && of.globs.may_hold(below) => self.note(&of.job.name, path.to_path_buf()),
                 // A file that is only just made is told when it is written.
                 Ok(below) if !is_dir && !events.contains(ReadFlags::CREATE) && of.globs.fit(below) => {
-                    self.note(&of.job.name, path.clone());
+                    self.note(&of.job.name, path.to_path_buf());
                 }
                 Ok(_) => {}
-                Err(_) if is_dir && came && of.dir.starts_with(&path) => self.arm(&of, &of.dir, Some(Time(0))),
+                Err(_) if is_dir && came && of.dir.starts_with(&path) => self.arm(of, &of.dir, Some(Time(0))),
                 Err(_) => {}
             }
         }
