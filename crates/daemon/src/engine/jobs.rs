@@ -227,6 +227,8 @@ impl Engine {
         let now = self.now();
         for change in &wanted.plan.jobs {
             let JobPlan::Put { job, .. } = change else { continue };
+            // That of the revision before it may be there, by a timezone that changed with it.
+            wanted.plan.timed.remove(&job.name);
             match self.config.times.of(job) {
                 Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
                 Err(why) => {

@@ -1,6 +1,7 @@
 //! Defined jobs, with keepers that only pretend.
 
 use super::*;
+use kin_config::good::{Good, Reading};
 use kin_core::Wish;
 use kin_core::job::{Again, Job, Millis, Program, Restart};
 use std::sync::Arc;
@@ -156,4 +157,41 @@ async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
     assert_eq!(runs.iter().map(outcome).collect::<Vec<_>>(), ["spawn-failed(directory, 22)"; 3]);
     assert_eq!((house.events("run.unmakeable"), house.fake().executions()), (3, 0));
     assert!(house.specs().is_empty());
+}
+
+fn read(text: &str) -> Arc<Reading> {
+    let source = kin_config::Source::new(std::path::Path::new("/etc/kin/a.toml"), text);
+    let reading = Good::default().judge(vec![kin_config::Input { source, rank: 0, mistakes: Vec::new() }]);
+    assert!(reading.left_out.is_empty(), "{}", reading.report.text(false));
+    Arc::new(reading)
+}
+
+fn noon(timezone: &str) -> Arc<Reading> {
+    read(&format!("[kin]\ntimezone = '{timezone}'\n[t]\ncommand = 'true'\nschedule = '0 12 * * *'\n"))
+}
+
+impl Life {
+    /// The first noon after 1970 began.
+    async fn noons(&self) -> (Option<String>, Vec<Option<i64>>) {
+        let table = self.handle.timetable().await.expect("a timetable");
+        (table.timezone, table.jobs.iter().map(|now| now.timed.next_after(0)).collect())
+    }
+}
+
+const UTC: i64 = 12 * 3600;
+const TOKYO: i64 = 3 * 3600;
+
+#[tokio::test]
+async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.files(noon("UTC"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]));
+    let without = read("[kin]\ntimezone = 'Asia/Tokyo'\n[t]\ncommand = 'true'\n");
+    life.handle.files(without, false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![]));
+    // And there again, by the new clocks.
+    life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
 }
