@@ -7,7 +7,7 @@
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
-use super::timing::untimed;
+use super::timing::{Shared, untimed};
 use super::{Accepted, Batch, Engine, Key, answering};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
@@ -173,30 +173,55 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps });
         }
         self.say_mistakes(reading, batch);
-        self.settle_times(reading, &mut wanted);
+        let before = self.settle_times(reading, &mut wanted);
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
-        if changes {
-            self.has_room()?;
-            if let Err(refusal) = self.plan(wanted, batch) {
-                self.note("jobs.refused", format!("the job files do not fit what is there: {refusal}"), batch);
-                return Err(refusal);
+        if changes && let Err(refusal) = self.take_files(wanted, batch) {
+            // The next reading asks for it again.
+            if let Some(before) = before {
+                self.config.times.swap(before);
             }
+            return Err(refusal);
+        }
+        if let Some(before) = before {
+            self.settle_former();
+            batch.times.get_or_insert(before);
         }
         Ok(Reloaded { applied: true, steps })
     }
 
-    /// What all schedules share may be another now.
-    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) {
-        // What could not be read may be what held it.
-        if !reading.left_out.is_empty() || !self.config.times.settle(&reading.set.settings) {
-            return;
+    fn take_files(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
+        self.has_room()?;
+        let taken = self.plan(wanted, batch);
+        if let Err(refusal) = &taken {
+            self.note("jobs.refused", format!("the job files do not fit what is there: {refusal}"), batch);
         }
+        taken
+    }
+
+    /// What all schedules share may be another now: what it was, if so.
+    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) -> Option<Shared> {
+        // What could not be read may be what held it.
+        if !reading.left_out.is_empty() {
+            return None;
+        }
+        let before = self.config.times.settle(&reading.set.settings)?;
         let in_force = self
             .world
             .standings()
             .filter_map(|standing| Some((standing.rev, self.world.revision(&standing.job, standing.rev)?)));
         let timed = self.config.times.of_all(in_force);
         wanted.plan.timed.extend(timed.into_iter().map(|(job, _, timed)| (job, timed)));
+        Some(before)
+    }
+
+    /// Those that kin may go back to.
+    fn settle_former(&mut self) {
+        let former = self.world.standings().filter_map(|standing| {
+            let rev = standing.former?;
+            Some((rev, self.world.revision(&standing.job, rev)?))
+        });
+        let times = self.config.times.of_all(former);
+        self.world.know_times(times);
     }
 
     /// Schedules go by what the zones say now.

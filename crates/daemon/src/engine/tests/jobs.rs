@@ -195,3 +195,18 @@ async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
     life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
     assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
 }
+
+#[tokio::test]
+async fn a_timezone_that_was_refused_once_is_taken_later() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.files(noon("UTC"), false).await.expect("taken");
+    house.disk_full(true);
+    let refused = life.handle.files(noon("Asia/Tokyo"), false).await.expect_err("no room");
+    assert!(matches!(refused, Refusal::NoRoom { .. }), "{refused}");
+    assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]), "all as it was");
+    house.disk_full(false);
+    life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
+}
