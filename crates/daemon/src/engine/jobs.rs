@@ -37,6 +37,8 @@ pub(super) struct Book {
     pub(super) known: BTreeMap<JobName, Known>,
     /// Queues as the job files say them.
     pub(super) queues: BTreeMap<String, Queue>,
+    /// Those of them that the last reading has.
+    pub(super) of_files: BTreeSet<String>,
     /// Revisions of which it was said that they cannot be read: once in a life.
     unreadable: BTreeSet<(JobName, u64)>,
     /// The mistakes that were said last.
@@ -186,6 +188,11 @@ impl Engine {
             self.settle_former();
             batch.times.get_or_insert(before);
         }
+        // A file with mistakes may be the one that has others.
+        if reading.report.errors() == 0 {
+            self.book.of_files.clear();
+        }
+        self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
         Ok(Reloaded { applied: true, steps })
     }
 

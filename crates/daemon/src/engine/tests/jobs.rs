@@ -210,3 +210,28 @@ async fn a_timezone_that_was_refused_once_is_taken_later() {
     life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
     assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
 }
+
+#[tokio::test]
+async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let files = read("[kin.queues.'web.heavy']\nslots = 2\n[x]\ncommand = 'true'\nqueue = 'web.heavy'\n");
+    life.handle.files(files, false).await.expect("taken");
+    let text = "[kin.queues.light]\nslots = 1\n[a]\ncommand = 'true'\nqueue = 'light'\n";
+    let source = kin_config::Source::new(Path::new("/srv/web/kin.toml"), text);
+    let input = kin_config::Input { source, rank: 0, mistakes: Vec::new() };
+    let project = Arc::new(kin_config::project::read(input, Some("web")).expect("a project"));
+    for _ in 0..2 {
+        life.handle.project_up(Arc::clone(&project), false, by()).await.expect("up");
+        assert_eq!(queues(&life).await, ["web.heavy", "web.light"]);
+        let up = life.handle.projects().await.expect("projects");
+        assert_eq!(up.iter().map(|now| now.queues.clone()).collect::<Vec<_>>(), [["web.light"]]);
+        life.handle.project_down("web".into(), by()).await.expect("down");
+        assert_eq!(queues(&life).await, ["web.heavy"]);
+    }
+}
+
+async fn queues(life: &Life) -> Vec<String> {
+    life.handle.queues().await.expect("queues").into_iter().map(|now| now.queue.name).collect()
+}
