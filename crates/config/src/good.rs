@@ -45,6 +45,11 @@ impl Good {
             let report = first.report.clone();
             return Reading { set: first, report, kept: Vec::new(), left_out: Vec::new() };
         }
+        // A text that is replaced may name a calendar file that nobody else names any more.
+        let mut read = read;
+        let named: Vec<_> =
+            self.calendars().filter(|(path, ..)| !read.iter().any(|(other, ..)| other == path)).collect();
+        read.extend(named);
         let report = first.report.clone();
         let (mut kept, mut left_out) = (BTreeSet::new(), BTreeSet::new());
         let mut guilty = guilty(&first);
@@ -75,6 +80,12 @@ impl Good {
             }
             guilty = self::guilty(&set);
         }
+    }
+
+    /// The last good texts of calendar files: no ledger has them.
+    pub fn calendars(&self) -> impl Iterator<Item = (PathBuf, usize, Arc<str>)> + '_ {
+        let calendars = self.texts.iter().filter(|(path, _)| crate::ics::is_calendar(path));
+        calendars.map(|(path, (rank, text))| (path.clone(), *rank, text.clone()))
     }
 
     /// Nothing of what was read fits: the whole former set stands, files that were removed since among it.

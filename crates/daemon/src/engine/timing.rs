@@ -127,7 +127,8 @@ fn calendar(of: &settings::Calendar, here: &Zone) -> Option<Calendar> {
     let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
     let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
     let blackouts = of.blackouts.iter().map(|text| stretch(text, here)).collect::<Option<_>>()?;
-    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, blackouts })
+    let (file, file_includes) = (of.days.clone(), of.file_includes);
+    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, file, file_includes, blackouts })
 }
 
 /// `2026-12-24T18:00/2026-12-27T06:00`, each end as `@at` has it.
