@@ -247,8 +247,8 @@ fn a_calendar_file_closes_days_and_is_followed_as_it_changes() {
     last("suppressed");
     assert_eq!(ticks_of(&server, "each").iter().filter(|tick| tick["decision"] == "run").count() > 0, true);
     let config = server.home().to_str().expect("text").to_string();
-    let (code, _, err) = said(&server, &["check", &format!("{config}/jobs.toml")]);
-    assert!(code != 0 && err.contains("off.ics") && err.contains("is no date or time"), "{code} {err}");
+    let (code, out, _) = said(&server, &["check", &format!("{config}/jobs.toml")]);
+    assert!(code == 2 && out.contains("off.ics") && out.contains("is no date or time"), "{code} {out}");
     server.shutdown();
 }
 
