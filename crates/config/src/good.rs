@@ -170,4 +170,30 @@ mod tests {
         let reading = good.judge(inputs(&[("a", "[[["), ("b", WEB)]));
         assert_eq!(jobs(&reading), ["db", "web"]);
     }
+
+    #[test]
+    fn a_broken_calendar_file_keeps_its_days_also_under_a_broken_job_file() {
+        let jobs_with = |more: &str| format!("[kin.calendars.off]\nics = 'h.ics'\n[x]\ncommand = 'x'\n{more}");
+        let event =
+            |day: &str| format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:{day}\nEND:VEVENT\nEND:VCALENDAR\n");
+        let days = |reading: &Reading| {
+            assert_eq!(jobs(reading), ["x"]);
+            reading.set.settings.calendars["off"].days.iter().map(|day| day.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let mut good = Good::default();
+        let text = jobs_with("");
+        assert_eq!(days(&good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("20261225"))]))), "2026-12-25");
+        assert_eq!(days(&good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("20261224"))]))), "2026-12-24");
+        let reading = good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("soon"))]));
+        assert_eq!((days(&reading).as_str(), &reading.kept[..]), ("2026-12-24", &[PathBuf::from("h.ics")][..]));
+        assert!(reading.report.text(false).contains("h.ics:3:1"), "{}", reading.report.text(false));
+        // A job file that nobody can read names no calendar file, so none is read with it.
+        let reading = good.judge(inputs(&[("a.toml", "[[[")]));
+        assert_eq!(days(&reading), "2026-12-24");
+        // What a former daemon knew.
+        let known: Vec<_> = good.calendars().map(|(path, rank, text)| (path, rank, text.to_string())).collect();
+        let reading = Good::remembering(known).judge(inputs(&[("a.toml", &text), ("h.ics", "")]));
+        assert_eq!(days(&reading), "2026-12-24");
+        assert_eq!(Good::default().judge(inputs(&[("a.toml", &text), ("h.ics", "")])).left_out.len(), 2);
+    }
 }
