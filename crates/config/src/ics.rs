@@ -50,9 +50,9 @@ pub fn named_in(source: &Source) -> impl Iterator<Item = PathBuf> {
     } else {
         Vec::new()
     };
-    let table = |value: &Value, key: &str| match value {
-        Value::Table(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| entry.tree.value.clone()),
-        _ => None,
+    let table = |value: &Value, key: &str| {
+        let Value::Table(entries) = value else { return None };
+        entries.iter().find(|entry| entry.key == key).map(|entry| entry.tree.value.clone())
     };
     let kin = entries.into_iter().find(|entry| entry.key == crate::set::SETTINGS).map(|entry| entry.tree.value);
     let calendars = kin.and_then(|kin| table(&kin, crate::keys::kin::CALENDARS));

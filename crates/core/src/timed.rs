@@ -80,9 +80,8 @@ impl Calendar {
     pub fn has(&self, day: Date) -> bool {
         let by_weekday = self.weekdays & (1 << day.weekday()) != 0;
         let by_file = self.file.has(day);
-        (by_weekday || self.include.contains(&day) || (by_file && self.file_includes))
-            && !self.exclude.contains(&day)
-            && (!by_file || self.file_includes)
+        let (opened, closed) = if self.file_includes { (by_file, false) } else { (false, by_file) };
+        (by_weekday || opened || self.include.contains(&day)) && !closed && !self.exclude.contains(&day)
     }
 }
 
