@@ -316,7 +316,7 @@ impl Watcher {
                     self.note(&of.job.name, path.to_path_buf());
                 }
                 Ok(_) => {}
-                Err(_) if is_dir && came && of.dir.starts_with(&path) => self.arm(of, &of.dir, Some(Time(0))),
+                Err(_) if is_dir && came && of.dir.starts_with(path) => self.arm(of, &of.dir, Some(Time(0))),
                 Err(_) => {}
             }
         }
