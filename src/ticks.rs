@@ -6,7 +6,7 @@ use crate::screen::{Colour, Screen};
 use crate::table::{Cell, Column, Table};
 use crate::when;
 use jiff::Timestamp;
-use kin_client::api::tick::{Due, Tick};
+use kin_client::api::tick::{Due, Moved, Tick};
 use std::time::Duration;
 
 /// Less is no lateness worth a word.
@@ -58,8 +58,17 @@ fn remarks(due: &Due) -> Vec<String> {
             said.push(format!("begins {most}{} later", short(later)));
         }
     }
+    said.extend(due.moved.as_ref().map(moved));
     said.extend(due.note.clone());
     said
+}
+
+/// Where it comes from, as the schedule's own clocks show it.
+fn moved(of: &Moved) -> String {
+    let from =
+        of.from.rsplit_once(':').filter(|(_, seconds)| *seconds == "00").map_or(of.from.as_str(), |(short, _)| short);
+    let more = if of.count > 1 { format!(" and {} more", of.count - 1) } else { String::new() };
+    format!("moved from {from}{more}: calendar {}", of.calendar)
 }
 
 fn short(ms: u64) -> String {
@@ -80,7 +89,7 @@ pub(crate) fn decided(ticks: &[Tick], screen: &Screen) -> String {
         table.row([
             Cell::from(second(&tick.at, screen)),
             Cell::from(tick.job.as_str()),
-            Cell::painted(decision(tick), colour(tick)),
+            Cell::painted(decision_and_why(tick), colour(tick)),
             Cell::from(late),
             Cell::from(run),
         ]);
@@ -94,6 +103,11 @@ fn colour(tick: &Tick) -> Colour {
         "missed" => Colour::Red,
         _ => Colour::Yellow,
     }
+}
+
+fn decision_and_why(tick: &Tick) -> String {
+    let moved = tick.moved.as_ref().map_or(String::new(), |of| format!(", {}", moved(of)));
+    format!("{}{moved}", decision(tick))
 }
 
 fn decision(tick: &Tick) -> String {
@@ -118,6 +132,7 @@ pub(crate) fn sentence(tick: &Tick, screen: &Screen) -> String {
     let due = second(&tick.at, screen);
     let late = if tick.late_ms < LATE_MS { String::new() } else { format!(", {} late", length(tick.late_ms)) };
     let run = tick.run.as_deref().unwrap_or("a run");
+    let due = tick.moved.as_ref().map_or(due.clone(), |of| format!("{due} ({})", moved(of)));
     match tick.decision.as_str() {
         "run" => format!("It was due last at {due}: {run} came of it{late}."),
         "caught-up" => format!("It was due last at {due}, and caught up{late}: {run} came of it."),
@@ -198,6 +213,7 @@ mod tests {
             random: false,
             note: None,
             calendar: None,
+            moved: None,
             disabled: false,
             paused: false,
         }
@@ -212,6 +228,8 @@ mod tests {
             Due { paused: true, ..due("resting", first) },
             Due { calendar: Some("work, days".into()), ..due("report", "2026-11-21T03:00:00.000Z") },
             Due { disabled: true, note: Some("02:30 comes twice".into()), ..due("off", "2026-11-22T01:30:00.000Z") },
+            Due { moved: moved("2026-11-21 09:00:00", 1), ..due("pay", "2026-11-23T08:00:00.000Z") },
+            Due { moved: moved("2026-11-21 09:00:30", 2), ..due("pay", "2026-11-23T08:00:30.000Z") },
         ]
     }
 
@@ -226,7 +244,12 @@ mod tests {
             by: None,
             missed: None,
             until: None,
+            moved: None,
         }
+    }
+
+    fn moved(from: &str, count: u64) -> Option<Moved> {
+        Some(Moved { from: from.into(), count, calendar: "workdays".into() })
     }
 
     fn all_decided() -> Vec<Tick> {
@@ -239,6 +262,7 @@ mod tests {
             tick("skipped-overlap"),
             tick("skipped-disabled"),
             Tick { by: Some("holidays".into()), ..none("suppressed") },
+            Tick { moved: moved("2026-11-15 09:00:00", 3), ..tick("run") },
             none("paused"),
             Tick { missed: Some(1), until: Some("2026-11-20T01:30:00.000Z".into()), ..none("missed") },
             Tick { missed: Some(1000), until: Some("2026-11-20T10:30:00.000Z".into()), late_ms: 1, ..none("missed") },
@@ -263,7 +287,7 @@ mod tests {
         let text = calendar(&[all_due(), vec![long]].concat(), &screen());
         assert_eq!(
             text.matches("BEGIN:VEVENT").count(),
-            4,
+            6,
             "not what is disabled or paused, not what a calendar forbids"
         );
         assert!(text.split("\r\n").all(|line| line.len() <= 75), "{text}");

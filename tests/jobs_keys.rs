@@ -78,6 +78,7 @@ const PROVED: &[(&str, &[&str])] = &[
         "health_is_looked_at_again_and_again",
         &["alive.http", "alive.codes", "alive.tcp", "alive.every", "alive.timeout", "alive.failures", "alive.grace"],
     ),
+    ("a_tick_is_moved_to_a_day_that_counts", &["shift"]),
     ("old_output_and_old_runs_go_as_the_job_says", &["logs.keep", "logs.size", "logs.runs"]),
     ("what_a_job_asks_of_its_keeper_stands_in_the_spec", &["logs.run_size", "logs.on_full"]),
 ];

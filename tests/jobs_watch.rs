@@ -84,3 +84,63 @@ fn a_changed_file_restarts_what_watches_it() {
     assert_eq!(watched, known.len() - 1, "{:?}", runs.iter().map(|run| &run["trigger"]).collect::<Vec<&Value>>());
     server.shutdown();
 }
+
+/// A directory is swapped for another one by renaming, as builds and deployments do it: below the job's directory, and that
+/// directory itself.
+#[test]
+fn a_directory_that_is_renamed_is_watched_where_it_is_now() {
+    let server = Options::new(KIN).prepare();
+    let app = server.home().join("app");
+    write(&app.join("src/a/one.rs"), "1");
+    server.write_jobs(&format!(
+        "[web]\nexec = ['sleep', '1000']\nrestart = 'always'\ndir = '{}'\nwatch = ['src/**']\n",
+        app.display()
+    ));
+    server.start_again();
+    let mut known: Vec<String> =
+        server.running("web", 1).iter().map(|run| run["id"].as_str().expect("an id").to_string()).collect();
+    std::fs::rename(app.join("src/a"), app.join("src/b")).expect("renames");
+    another(&server, &mut known, "src/");
+    write(&app.join("src/b/one.rs"), "2");
+    another(&server, &mut known, "src/b/one.rs");
+    // The whole of it.
+    write(&server.home().join("new/src/two.rs"), "1");
+    std::fs::rename(&app, server.home().join("old")).expect("renames");
+    std::fs::rename(server.home().join("new"), &app).expect("renames");
+    another(&server, &mut known, "two.rs");
+    write(&app.join("src/two.rs"), "2");
+    another(&server, &mut known, "two.rs");
+    server.shutdown();
+}
+
+/// The roll that a change began goes on over the death of the daemon, and the same change begins no other.
+#[test]
+fn a_daemon_that_dies_in_a_roll_replaces_nobody_twice() {
+    let server = Options::new(KIN).prepare();
+    let app = server.home().join("app");
+    write(&app.join("src/main.rs"), "1");
+    write(&app.join("ready"), "");
+    server.write_jobs(&format!(
+        "[web]\nexec = ['sleep', '1000']\nrestart = 'always'\ninstances = 2\ndir = '{0}'\nwatch = ['src/**']\n\
+         ready = {{ exec = 'test -e {0}/ready', every = '100ms' }}\n",
+        app.display()
+    ));
+    server.start_again();
+    server.job_when("web", "both are ready", |job| job["state"] == "ready");
+    std::fs::remove_file(app.join("ready")).expect("removes");
+    write(&app.join("src/main.rs"), "2");
+    let watched = || {
+        let runs = server.job("web")["runs"].as_array().cloned().unwrap_or_default();
+        runs.iter().filter(|run| run["state"] == "running" && run["trigger"]["kind"] == "watch").count()
+    };
+    // The first is replaced, and not ready: the other waits for its turn.
+    eventually("one is another", DEADLINE, || (watched() == 1).then_some(()));
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    testkit::wait::let_time_pass(Duration::from_secs(1));
+    write(&app.join("ready"), "");
+    eventually("both are others", DEADLINE, || (watched() == 2).then_some(()));
+    testkit::wait::let_time_pass(Duration::from_secs(1));
+    assert_eq!(server.runs_of("web").len(), 4, "two, and one more for each");
+    server.shutdown();
+}

@@ -218,7 +218,7 @@ fn with(dirs: &[PathBuf], path: &Path, bytes: &[u8]) -> Set {
         Some(n) => inputs[n] = new(inputs[n].rank),
         None => inputs.push(new(0)),
     }
-    Set::read(inputs)
+    Set::read(Reader::of_process().with_calendars(inputs))
 }
 
 /// The errors in this file, and those elsewhere that were not there before.

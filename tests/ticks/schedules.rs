@@ -1,9 +1,11 @@
 //! What a schedule does, what its runs are told, and what is shown of it.
 
-use crate::support::{ask, items, job, lines, said, seconds, server, ticks_of};
+use crate::support::{
+    KIN, ask, items, job, lines, news, said, seconds, server, set_clock, ticks_of, with_clock, write,
+};
 use serde_json::json;
 use testkit::http::Request;
-use testkit::server::{DEADLINE, Role};
+use testkit::server::{DEADLINE, Options, Role, Server};
 use testkit::wait::eventually;
 
 #[test]
@@ -190,5 +192,101 @@ fn a_schedule_is_paused_until_then() {
     eventually("it runs again", DEADLINE, || {
         ticks_of(&server, "each")[last..].iter().find(|tick| tick["decision"] == "run").map(drop)
     });
+    server.shutdown();
+}
+
+/// A calendar file of one event on these days.
+fn days_off(server: &Server, days: &[jiff::civil::Date]) {
+    let events: String = days
+        .iter()
+        .map(|day| format!("BEGIN:VEVENT\r\nDTSTART;VALUE=DATE:{}\r\nEND:VEVENT\r\n", day.strftime("%Y%m%d")))
+        .collect();
+    calendar_file(server, &format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n{events}END:VCALENDAR\r\n"));
+}
+
+fn calendar_file(server: &Server, text: &str) {
+    let new = server.home().join(".off.new");
+    std::fs::write(&new, text).expect("writes");
+    std::fs::rename(new, server.home().join("off.ics")).expect("renames");
+}
+
+#[test]
+fn a_calendar_file_closes_days_and_is_followed_as_it_changes() {
+    let server = Options::new(KIN).prepare();
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    // Whatever time it is: none of these days is over before the test is.
+    let near: Vec<_> = (-1..=2).map(|n| today + jiff::ToSpan::days(n)).collect();
+    days_off(&server, &near);
+    write(
+        &server,
+        "[kin]\ntimezone = 'UTC'\n[kin.calendars.off]\nics = 'off.ics'\n\
+         [each]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendars = 'off'\noverlap = 'allow'\n",
+    );
+    server.start_again();
+    let last = |decision: &str| {
+        let since = jiff::Timestamp::now().as_second() as f64;
+        eventually(decision, DEADLINE, || {
+            let ticks = ticks_of(&server, "each");
+            ticks.into_iter().find(|tick| seconds(&tick["at"]) > since && tick["decision"] == decision)
+        })
+    };
+    assert_eq!(last("suppressed")["by"], "off");
+    days_off(&server, &[]);
+    last("run");
+    days_off(&server, &near);
+    last("suppressed");
+    // A broken one is told of, with its line, and the last good one holds: also for a daemon that never saw it.
+    calendar_file(&server, "BEGIN:VCALENDAR\nVERSION:2.0\nBEGIN:VEVENT\nDTSTART:soon\nEND:VEVENT\nEND:VCALENDAR\n");
+    let broken = |server: &Server| {
+        news(server, "jobs.broken").into_iter().any(|line| line.contains("off.ics:4:1: 'soon' is no date or time"))
+    };
+    eventually("it is told", DEADLINE, || broken(&server).then_some(()));
+    last("suppressed");
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    last("suppressed");
+    assert_eq!(ticks_of(&server, "each").iter().filter(|tick| tick["decision"] == "run").count() > 0, true);
+    let config = server.home().to_str().expect("text").to_string();
+    let (code, out, _) = said(&server, &["check", &format!("{config}/jobs.toml")]);
+    assert!(code == 2 && out.contains("off.ics") && out.contains("is no date or time"), "{code} {out}");
+    server.shutdown();
+}
+
+#[test]
+fn a_tick_is_moved_to_a_day_that_counts() {
+    // Saturday, 2026-11-21, a minute before noon; that day is a day off, Sunday is not.
+    let server = with_clock("");
+    let start: i64 = "2026-11-21T11:59:00Z".parse::<jiff::Timestamp>().expect("an instant").as_second();
+    set_clock(&server, start - jiff::Timestamp::now().as_second());
+    days_off(&server, &["2026-11-21".parse().expect("a date")]);
+    write(
+        &server,
+        "[kin]\ntimezone = 'UTC'\n[kin.calendars.off]\nics = 'off.ics'\n\
+         [noon]\nschedule = '0 12 * * *'\ncommand = 'echo $KIN_SCHEDULED_FOR >> $HOME/noon'\ncalendars = 'off'\n\
+         shift = 'next_business_day'\n",
+    );
+    eventually("it is defined", DEADLINE, || {
+        ask(&server, &Request::get("/v1/jobs/noon")).json()["next_at"]
+            .as_str()
+            .map(|at| at.starts_with("2026-11-22T12:00"))
+            .filter(|is| *is)
+    });
+    let due = items(&server, &["next", "noon", "--within", "3d", "--json"]);
+    assert_eq!(due.len(), 2, "{due:?}");
+    assert_eq!(due[0]["moved"], json!({"from": "2026-11-21 12:00:00", "count": 1, "calendar": "off"}));
+    assert!(due[1].get("moved").is_none(), "{due:?}");
+    let (_, next, _) = said(&server, &["next", "noon", "--within", "3d"]);
+    assert!(next.contains("moved from 2026-11-21 12:00: calendar off"), "{next}");
+    // On the day off nothing comes; on the next one it does, once for both.
+    set_clock(&server, start + 86_400 + 55 - jiff::Timestamp::now().as_second());
+    let ticks =
+        eventually("it is decided", DEADLINE, || Some(ticks_of(&server, "noon")).filter(|ticks| !ticks.is_empty()));
+    assert_eq!((ticks.len(), &ticks[0]["decision"]), (1, &"run".into()), "{ticks:?}");
+    assert_eq!(ticks[0]["moved"], json!({"from": "2026-11-21 12:00:00", "count": 1, "calendar": "off"}));
+    let noon =
+        eventually("it was run", DEADLINE, || Some(lines(&server.home().join("noon"))).filter(|said| !said.is_empty()));
+    assert_eq!(noon, ["2026-11-22T12:00:00Z"]);
+    let (_, log, _) = said(&server, &["log", "--ticks", "noon"]);
+    assert!(log.contains("run, moved from 2026-11-21 12:00: calendar off"), "{log}");
     server.shutdown();
 }

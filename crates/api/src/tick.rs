@@ -23,6 +23,20 @@ pub struct Tick {
     pub missed: Option<u64>,
     /// Of `missed`: the last of them.
     pub until: Option<String>,
+    /// The job's `shift` has moved it here, or others to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved: Option<Moved>,
+}
+
+/// What was due on days that do not count, and was moved to this instant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Moved {
+    /// The first of them, by the clock of the schedule's zone: `2026-12-26 09:00:00`.
+    pub from: String,
+    /// How many landed here.
+    pub count: u64,
+    /// The calendar that does not count that day.
+    pub calendar: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -65,6 +79,9 @@ pub struct Due {
     /// This calendar says no: nothing will be run.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub calendar: Option<String>,
+    /// The job's `shift` has moved it here, or others to it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub moved: Option<Moved>,
     /// The job is disabled: nothing will be run, unless it is enabled before.
     pub disabled: bool,
     /// The schedule is paused until after it: nothing will be run, unless the job is enabled before.

@@ -4,10 +4,12 @@
 //! run, so whoever may write it may do all that we may: for root a file (or directory) that others may write is refused,
 //! for anybody else it is a warning.
 
+use crate::ics;
 use crate::mistake::{Code, Mistake};
 use crate::set::Input;
 use crate::source::Source;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +29,20 @@ impl Reader {
 
     /// Everything that some directories hold, in their order: the first that has a job is meant.
     pub fn directories(self, dirs: &[PathBuf]) -> Vec<Input> {
-        dirs.iter().enumerate().flat_map(|(rank, dir)| self.directory(dir, rank)).collect()
+        let inputs = dirs.iter().enumerate().flat_map(|(rank, dir)| self.directory(dir, rank)).collect();
+        self.with_calendars(inputs)
+    }
+
+    /// And the calendar files that they name.
+    pub fn with_calendars(self, mut inputs: Vec<Input>) -> Vec<Input> {
+        let named: BTreeSet<(PathBuf, usize)> =
+            inputs.iter().flat_map(|input| ics::named_in(&input.source).map(|path| (path, input.rank))).collect();
+        for (path, rank) in named {
+            if inputs.iter().all(|input| input.source.path != path) {
+                inputs.push(self.file(&path, rank));
+            }
+        }
+        inputs
     }
 
     fn directory(self, dir: &Path, rank: usize) -> Vec<Input> {
@@ -49,7 +64,7 @@ impl Reader {
 
     /// Some files, as one set.
     pub fn files(self, paths: &[PathBuf]) -> Vec<Input> {
-        paths.iter().map(|path| self.file(path, 0)).collect()
+        self.with_calendars(paths.iter().map(|path| self.file(path, 0)).collect())
     }
 
     /// Never waits: a pipe in the place of a file is none.
@@ -62,11 +77,15 @@ impl Reader {
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err("it is no file".into());
             }
+            let most = if ics::is_calendar(path) { ics::FILE_MAX } else { FILE_MAX };
             let mut bytes = Vec::new();
-            let mut file = std::fs::File::from(fd).take(FILE_MAX + 1);
+            let mut file = std::fs::File::from(fd).take(most + 1);
             file.read_to_end(&mut bytes).map_err(|e| format!("it could not be read: {e}"))?;
-            if bytes.len() as u64 > FILE_MAX {
-                return Err(format!("it is larger than {} MiB", FILE_MAX >> 20));
+            if bytes.len() as u64 > most {
+                return Err(format!("it is larger than {} MiB", most >> 20));
+            }
+            if ics::is_calendar(path) {
+                ics::mend_folds(&mut bytes);
             }
             Ok((bytes, self.doubt(&stat, "it")))
         };

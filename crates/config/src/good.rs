@@ -45,6 +45,11 @@ impl Good {
             let report = first.report.clone();
             return Reading { set: first, report, kept: Vec::new(), left_out: Vec::new() };
         }
+        // A text that is replaced may name a calendar file that nobody else names any more.
+        let mut read = read;
+        let named: Vec<_> =
+            self.calendars().filter(|(path, ..)| !read.iter().any(|(other, ..)| other == path)).collect();
+        read.extend(named);
         let report = first.report.clone();
         let (mut kept, mut left_out) = (BTreeSet::new(), BTreeSet::new());
         let mut guilty = guilty(&first);
@@ -75,6 +80,12 @@ impl Good {
             }
             guilty = self::guilty(&set);
         }
+    }
+
+    /// The last good texts of calendar files: no ledger has them.
+    pub fn calendars(&self) -> impl Iterator<Item = (PathBuf, usize, Arc<str>)> + '_ {
+        let calendars = self.texts.iter().filter(|(path, _)| crate::ics::is_calendar(path));
+        calendars.map(|(path, (rank, text))| (path.clone(), *rank, text.clone()))
     }
 
     /// Nothing of what was read fits: the whole former set stands, files that were removed since among it.
@@ -158,5 +169,31 @@ mod tests {
         let mut good = Good::remembering([(PathBuf::from("a"), 0, DB.to_string())]);
         let reading = good.judge(inputs(&[("a", "[[["), ("b", WEB)]));
         assert_eq!(jobs(&reading), ["db", "web"]);
+    }
+
+    #[test]
+    fn a_broken_calendar_file_keeps_its_days_also_under_a_broken_job_file() {
+        let jobs_with = |more: &str| format!("[kin.calendars.off]\nics = 'h.ics'\n[x]\ncommand = 'x'\n{more}");
+        let event =
+            |day: &str| format!("BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART;VALUE=DATE:{day}\nEND:VEVENT\nEND:VCALENDAR\n");
+        let days = |reading: &Reading| {
+            assert_eq!(jobs(reading), ["x"]);
+            reading.set.settings.calendars["off"].days.iter().map(|day| day.to_string()).collect::<Vec<_>>().join(" ")
+        };
+        let mut good = Good::default();
+        let text = jobs_with("");
+        assert_eq!(days(&good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("20261225"))]))), "2026-12-25");
+        assert_eq!(days(&good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("20261224"))]))), "2026-12-24");
+        let reading = good.judge(inputs(&[("a.toml", &text), ("h.ics", &event("soon"))]));
+        assert_eq!((days(&reading).as_str(), &reading.kept[..]), ("2026-12-24", &[PathBuf::from("h.ics")][..]));
+        assert!(reading.report.text(false).contains("h.ics:3:1"), "{}", reading.report.text(false));
+        // A job file that nobody can read names no calendar file, so none is read with it.
+        let reading = good.judge(inputs(&[("a.toml", "[[[")]));
+        assert_eq!(days(&reading), "2026-12-24");
+        // What a former daemon knew.
+        let known: Vec<_> = good.calendars().map(|(path, rank, text)| (path, rank, text.to_string())).collect();
+        let reading = Good::remembering(known).judge(inputs(&[("a.toml", &text), ("h.ics", "")]));
+        assert_eq!(days(&reading), "2026-12-24");
+        assert_eq!(Good::default().judge(inputs(&[("a.toml", &text), ("h.ics", "")])).left_out.len(), 2);
     }
 }

@@ -181,7 +181,7 @@ pub(crate) fn read(
 
 /// Keys that mean something only of a service, or of a job with a schedule.
 pub(crate) const OF_SERVICE: [&str; 3] = ["instances", "rolling", "watch"];
-pub(crate) const OF_SCHEDULE: [&str; 9] = [
+pub(crate) const OF_SCHEDULE: [&str; 10] = [
     "catch_up",
     "catch_up_max",
     "catch_up_window",
@@ -190,6 +190,7 @@ pub(crate) const OF_SCHEDULE: [&str; 9] = [
     "jitter_mode",
     "dst",
     "calendars",
+    "shift",
     "timezone",
 ];
 

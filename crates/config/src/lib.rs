@@ -12,6 +12,7 @@ mod cross;
 pub mod files;
 pub mod good;
 pub mod guess;
+pub mod ics;
 pub mod job;
 pub mod key;
 pub mod keys;

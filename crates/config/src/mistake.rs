@@ -43,6 +43,8 @@ pub enum Code {
     Cycle,
     Variable,
     Schedule,
+    /// A calendar file.
+    Calendar,
 }
 
 impl Code {
@@ -64,6 +66,7 @@ impl Code {
             Code::Cycle => "cycle",
             Code::Variable => "variable",
             Code::Schedule => "schedule",
+            Code::Calendar => "calendar",
         }
     }
 }

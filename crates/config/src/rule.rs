@@ -38,6 +38,7 @@ pub(crate) static TEXT: Rule = Rule { word: "text", check: no_nul, commas: false
 pub(crate) static SCRIPT: Rule = Rule { word: "text for `sh -c`", check: some, commas: false };
 pub(crate) static LINE: Rule = Rule { word: "line of text", check: one_line, commas: false };
 pub(crate) static PATH: Rule = Rule { word: "path", check: some, commas: false };
+pub(crate) static ICS: Rule = Rule { word: "path of a .ics file", check: ics, commas: false };
 pub(crate) static GLOB: Rule = Rule { word: "glob", check: some, commas: false };
 pub(crate) static USER: Rule = Rule { word: "name or number", check: some, commas: false };
 pub(crate) static PATTERN: Rule = Rule { word: "regular expression", check: some, commas: false };
@@ -129,6 +130,14 @@ fn date(text: &str) -> Vec<Wrong> {
         Ok(date) if date.to_string() == text => Vec::new(),
         Ok(_) | Err(_) => wrong(0, format!("'{text}' is no date; write it as 2026-12-24")),
     }
+}
+
+/// By its ending it is told from a job file, wherever both are read together.
+fn ics(text: &str) -> Vec<Wrong> {
+    if crate::ics::is_calendar(std::path::Path::new(text)) {
+        return no_nul(text);
+    }
+    wrong(0, "a calendar file's name ends in .ics; write \"holidays.ics\"")
 }
 
 /// From an instant to another, each as `@at` takes it.

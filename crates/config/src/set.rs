@@ -1,6 +1,7 @@
 //! A set of definitions: what all the texts together say, and all that is wrong with it.
 
 use crate::cross;
+use crate::ics;
 use crate::job::{self, Defaults, Definition};
 use crate::key::Table;
 use crate::keys::kin::{CALENDAR, CALENDARS, KIN, QUEUE, QUEUES};
@@ -9,10 +10,13 @@ use crate::read::{self, Reader};
 use crate::settings::{self, Calendar, Listen, Settings, loopback};
 use crate::source::Source;
 use crate::tree::{self, Entry, Tree, Value};
+use jiff::tz::TimeZone;
 use kin_core::JobName;
 use kin_core::job::{Job, Queue};
+use kin_core::schedule::DaySet;
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
 pub const SETTINGS: &str = "kin";
@@ -57,10 +61,15 @@ impl Set {
                 }
                 mistakes.push(mistake);
             }
-            let (entries, wrong) = tree::of_toml(n, &input.source.text);
+            let is_calendar = ics::is_calendar(&input.source.path);
+            let (entries, wrong) =
+                if is_calendar { (Vec::new(), Vec::new()) } else { tree::of_toml(n, &input.source.text) };
             broken.push(
                 !wrong.is_empty()
-                    || mistakes.iter().any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|s| s.source == n)),
+                    || !is_calendar
+                        && mistakes
+                            .iter()
+                            .any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|s| s.source == n)),
             );
             mistakes.extend(wrong);
             trees.push(entries);
@@ -70,6 +79,7 @@ impl Set {
         let mut set = Set { broken, ..Set::default() };
         let mut found = Vec::new();
         set.fill(&sources, &ranks, &trees, &mut found);
+        set.read_calendars(&sources, &mistakes, &mut found);
         cross::check(&set, &mut found);
         set.drop_echoes(&sources, &mistakes, &mut found);
         mistakes.extend(found);
@@ -125,6 +135,29 @@ impl Set {
                         }
                     }
                 }
+            }
+        }
+    }
+
+    /// The calendar files: each once, also one that nobody names.
+    fn read_calendars(&mut self, sources: &[Source], before: &[Mistake], mistakes: &mut Vec<Mistake>) {
+        let named = self.settings.timezone.as_deref().and_then(|name| TimeZone::get(name).ok());
+        let here = named.unwrap_or_else(TimeZone::system);
+        let mut all: BTreeMap<&Path, DaySet> = BTreeMap::new();
+        for (n, source) in sources.iter().enumerate().filter(|(_, source)| ics::is_calendar(&source.path)) {
+            let unread = before.iter().any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|at| at.source == n));
+            let days = if unread { DaySet::default() } else { ics::days(n, &source.text, &here, mistakes) };
+            all.insert(&source.path, days);
+        }
+        for (name, calendar) in &mut self.settings.calendars {
+            let key = format!("{SETTINGS}.{CALENDARS}.{name}");
+            let (Some(named), Some(spot)) = (&calendar.ics, self.said.get(&key)) else { continue };
+            let path = ics::path_of(&sources[spot.source].path, named);
+            if let Some(days) = all.get(path.as_path()) {
+                calendar.days.clone_from(days);
+            } else {
+                let mistake = Mistake::error(Code::File, format!("{} was not read", path.display())).key(key);
+                mistakes.push(mistake.at(spot.source, &spot.span));
             }
         }
     }

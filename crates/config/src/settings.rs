@@ -1,6 +1,7 @@
 //! What `[kin]` says: the server's own settings, its queues and its calendars.
 
 use kin_core::job::{Millis, Queue};
+use kin_core::schedule::DaySet;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -101,6 +102,12 @@ pub struct Calendar {
     /// `2026-12-24`.
     pub include: Vec<String>,
     pub exclude: Vec<String>,
+    /// A calendar file, as it is named.
+    pub ics: Option<String>,
+    /// The days of its events count; else they do not.
+    pub file_includes: bool,
+    /// Which days these are.
+    pub days: DaySet,
     /// `2026-12-24T18:00/2026-12-27T06:00`.
     pub blackouts: Vec<String>,
 }
@@ -134,6 +141,9 @@ impl Calendar {
             weekdays: (0..7).collect(),
             include: Vec::new(),
             exclude: Vec::new(),
+            ics: None,
+            file_includes: false,
+            days: DaySet::default(),
             blackouts: Vec::new(),
         }
     }

@@ -166,6 +166,19 @@ fn what_cannot_go_together() {
             "conflict a.need.cpu: it needs 9 of 'cpu', and the queue 'q' has 8: it would never run",
         ),
         (
+            "[a]\ncommand='x'\nschedule='0 9 * * *'\nshift='next_business_day'",
+            "missing a.shift: 'shift' means nothing without 'calendars': every day counts",
+        ),
+        (
+            "[kin.calendars.c]\n[a]\ncommand='x'\nschedule='@every 5m'\ncalendars='c'\nshift='previous'",
+            "conflict a.shift: 'shift' moves times of day, and '@every 5m' has none",
+        ),
+        (
+            "[kin.calendars.c]\nics='holidays.txt'",
+            "wrong-value kin.calendars.c.ics: 'ics': a calendar file's name ends in .ics; write \"holidays.ics\"",
+        ),
+        ("[kin.calendars.c]\nics='holidays.ics'", "file kin.calendars.c: holidays.ics was not read"),
+        (
             "[a]\ncommand='x'\nschedule='@reboot'\ncalendars='c'",
             "unknown-calendar a.calendars: there is no calendar 'c'",
         ),

@@ -27,6 +27,7 @@ fn job_with(key: &kin_config::key::Key<kin_core::job::Job>, value: &str) -> Stri
         "instances" | "rolling" | "watch" => "restart = 'always'\n",
         name if name.starts_with("catch_up") || name.starts_with("jitter") => "schedule = '@reboot'\n",
         "timezone" | "dst" | "calendars" => "schedule = '@reboot'\n",
+        "shift" => "schedule = '0 9 * * *'\ncalendars = 'workdays'\n",
         _ => "",
     };
     let port = if value.contains("$PORT") { "port = 'auto'\n" } else { "" };
@@ -66,7 +67,15 @@ fn every_setting_has_a_sentence_and_an_example_that_is_read() {
     };
     KIN.keys.iter().for_each(|key| of("[kin]", key.name, key.doc, key.example));
     QUEUE.keys.iter().for_each(|key| of("[kin.queues.q]", key.name, key.doc, key.example));
-    CALENDAR.keys.iter().for_each(|key| of("[kin.calendars.c]", key.name, key.doc, key.example));
+    for key in CALENDAR.keys {
+        assert!(key.doc.ends_with('.'), "{}", key.name);
+        let wanted = key.wants.map_or("", |_| "ics = 'holidays.ics'\n");
+        let text = format!("[kin.calendars.c]\n{wanted}{} = {}\n", key.name, key.example);
+        let event = "BEGIN:VCALENDAR\nBEGIN:VEVENT\nDTSTART:20261225\nEND:VEVENT\nEND:VCALENDAR\n";
+        let input = |path: &str, text: &str| files::text(Path::new(path), 0, text.into());
+        let set = Set::read(vec![input("a.toml", &text), input("holidays.ics", event)]);
+        assert!(set.is_whole(), "{}", set.report.text(false));
+    }
 }
 
 #[test]

@@ -316,6 +316,8 @@ pub struct Timing {
     pub jitter_mode: JitterMode,
     /// Names of calendars: it runs only on their days.
     pub calendars: Vec<String>,
+    /// What is due on a day that they do not count is moved to one that they do; `None`: it is not run.
+    pub shift: Option<crate::schedule::Way>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -476,6 +478,7 @@ impl Default for Timing {
             jitter: Millis(0),
             jitter_mode: JitterMode::Stable,
             calendars: Vec::new(),
+            shift: None,
         }
     }
 }

@@ -35,7 +35,7 @@ pub use refusal::Refusal;
 pub use run::{Health, Hold, Notes, Run, RunState, StopWhy, Terms, Trigger};
 pub use seen::{Close, How, Ladder, Phase, Seen};
 pub use standing::{Reckoning, Renewal, Rest, Standing};
-pub use tick::{Decided, Decision, Tick};
+pub use tick::{Decided, Decision, Moved, Tick};
 pub use timed::{Calendar, Coming, Timed, Untimed};
 pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
 pub use world::{Definition, Difference, Follows, NeedWhy, Reason, World, differences};

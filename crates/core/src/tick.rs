@@ -1,5 +1,6 @@
 //! A tick: one nominal instant of one of a job's schedules. It is decided once, and what was decided is kept.
 
+use crate::schedule::Wall;
 use crate::{JobName, RunNo, Time};
 use alloc::string::String;
 
@@ -20,6 +21,19 @@ pub struct Decided {
     /// When, by the wall clock; how late it was follows from that.
     pub decided_at: Time,
     pub decision: Decision,
+    /// It is due also, or only, because of days that do not count.
+    pub moved: Option<Moved>,
+}
+
+/// What a job's `shift` has moved to an instant: those that land together are one tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// What was due by the clock of the schedule's zone, on a day that does not count: the first of them.
+    pub from: Wall,
+    /// How many there are.
+    pub count: u64,
+    /// The calendar that does not count that day.
+    pub by: String,
 }
 
 /// Missed ticks are counted up to here: a year of minutes is not walked through.

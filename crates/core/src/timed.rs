@@ -7,8 +7,8 @@
 use crate::JobName;
 use crate::job::{self, CatchUp, JitterMode, Job, Millis};
 use crate::schedule::wall::{DAY, HOUR};
-use crate::schedule::{Date, Dst, How, Plan, Problems, Schedule, Tick, Wall, Zone, stable};
-use crate::tick::COUNTED;
+use crate::schedule::{Date, DaySet, Dst, How, Plan, Problems, Schedule, Shift, Tick, Wall, Way, Zone, stable};
+use crate::tick::{COUNTED, Moved};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -21,6 +21,7 @@ pub struct Timed {
     pub sum: u64,
     parts: Vec<(Schedule, Arc<Zone>)>,
     calendars: Vec<Calendar>,
+    shift: Option<Way>,
     pub catch_up: CatchUp,
     /// Nothing older is caught up; seconds.
     pub window: i64,
@@ -52,6 +53,9 @@ pub struct Calendar {
     pub include: BTreeSet<Date>,
     /// But never on these.
     pub exclude: BTreeSet<Date>,
+    /// The days of a calendar file: they are as those of `exclude`; or of `include`, if `file_includes`.
+    pub file: DaySet,
+    pub file_includes: bool,
     /// Nor from an instant until before another, in UTC seconds.
     pub blackouts: Vec<(i64, i64)>,
 }
@@ -61,13 +65,23 @@ impl Calendar {
 
     /// One that says yes to everything.
     pub fn open(name: &str) -> Calendar {
-        let (include, exclude) = (BTreeSet::new(), BTreeSet::new());
-        Calendar { name: name.to_string(), weekdays: Calendar::ALL_DAYS, include, exclude, blackouts: Vec::new() }
+        Calendar {
+            name: name.to_string(),
+            weekdays: Calendar::ALL_DAYS,
+            include: BTreeSet::new(),
+            exclude: BTreeSet::new(),
+            file: DaySet::default(),
+            file_includes: false,
+            blackouts: Vec::new(),
+        }
     }
 
-    fn has(&self, day: Date) -> bool {
+    /// Whether it counts that day.
+    pub fn has(&self, day: Date) -> bool {
         let by_weekday = self.weekdays & (1 << day.weekday()) != 0;
-        (by_weekday || self.include.contains(&day)) && !self.exclude.contains(&day)
+        let by_file = self.file.has(day);
+        let (opened, closed) = if self.file_includes { (by_file, false) } else { (false, by_file) };
+        (by_weekday || opened || self.include.contains(&day)) && !closed && !self.exclude.contains(&day)
     }
 }
 
@@ -94,6 +108,8 @@ pub struct Coming {
     pub jitter: Millis,
     /// The calendar that says no to it.
     pub closed: Option<String>,
+    /// It is due also, or only, because of days that do not count.
+    pub moved: Option<Moved>,
 }
 
 /// Why a definition has no timing.
@@ -158,6 +174,7 @@ impl Timed {
             sum: 0,
             parts,
             calendars,
+            shift: time.shift,
             catch_up: CatchUp::None,
             window: i64::try_from(time.catch_up_window.0 / 1000).unwrap_or(i64::MAX),
             most: time.catch_up_max,
@@ -190,6 +207,10 @@ impl Timed {
         };
         for calendar in &self.calendars {
             text += &format!("{}\n", calendar.name);
+        }
+        // What has none keeps the sum that it had before there was any.
+        if let Some(way) = self.shift {
+            text += &format!("{}\n", way.word());
         }
         stable(&text, "schedule")
     }
@@ -224,23 +245,60 @@ impl Timed {
     }
 
     pub fn next_after(&self, at: i64) -> Option<i64> {
-        Some(self.plan().next_after(at)?.1.at)
+        Some(self.next_tick(at)?.1.at)
     }
 
     pub fn last_before(&self, at: i64) -> Option<i64> {
-        Some(self.plan().last_before(at)?.1.at)
+        let Some(way) = self.way() else { return Some(self.plan().last_before(at)?.1.at) };
+        let counts = |day| self.counts(day);
+        let shift = Shift { way, counts: &counts };
+        self.parts().filter_map(|(schedule, zone)| Some(schedule.last_shifted(at, zone, shift)?.at)).max()
+    }
+
+    /// The first tick after that instant, and which schedule it is of: the first of those that name it.
+    fn next_tick(&self, at: i64) -> Option<(usize, Tick)> {
+        let Some(way) = self.way() else { return self.plan().next_after(at) };
+        let counts = |day| self.counts(day);
+        let shift = Shift { way, counts: &counts };
+        let ticks = self.parts().enumerate();
+        let ticks = ticks.filter_map(|(part, (schedule, zone))| Some((part, schedule.next_shifted(at, zone, shift)?)));
+        ticks.min_by_key(|(part, tick)| (tick.at, *part))
+    }
+
+    fn ticks_after(&self, at: i64) -> impl Iterator<Item = (usize, Tick)> + '_ {
+        core::iter::successors(self.next_tick(at), |(_, tick)| self.next_tick(tick.at))
+    }
+
+    /// Without calendars every day counts.
+    fn way(&self) -> Option<Way> {
+        self.shift.filter(|_| !self.calendars.is_empty())
+    }
+
+    fn counts(&self, day: Date) -> bool {
+        self.calendars.iter().all(|calendar| calendar.has(day))
+    }
+
+    /// What was moved to that instant, from days that do not count.
+    pub fn moved(&self, at: i64) -> Option<Moved> {
+        let way = self.way()?;
+        let counts = |day| self.counts(day);
+        let shift = Shift { way, counts: &counts };
+        let from: BTreeSet<Wall> =
+            self.parts().flat_map(|(schedule, zone)| schedule.moved_to(at, zone, shift).collect::<Vec<_>>()).collect();
+        let first = *from.first()?;
+        let by = self.calendars.iter().find(|calendar| !calendar.has(first.date()))?;
+        Some(Moved { from: first, count: from.len() as u64, by: by.name.clone() })
     }
 
     /// How many instants there are from that one to that one, both among them; counted up to `COUNTED`.
     pub(crate) fn count(&self, from: i64, to: i64) -> u64 {
-        let ticks = self.plan();
-        let ticks = ticks.after(from - 1).take_while(|(_, tick)| tick.at <= to);
+        let ticks = self.ticks_after(from - 1).take_while(|(_, tick)| tick.at <= to);
         ticks.take(usize::try_from(COUNTED).unwrap_or(usize::MAX)).count() as u64
     }
 
     /// Whether a calendar says no to that instant of this schedule.
     pub fn closed(&self, at: i64) -> Option<Closed<'_>> {
-        let (part, tick) = if self.calendars.is_empty() { None } else { self.plan().next_after(at - 1) }?;
+        let (part, tick) = if self.calendars.is_empty() { None } else { self.next_tick(at - 1) }?;
         if tick.at == at { self.closed_for(part, &tick) } else { None }
     }
 
@@ -267,10 +325,10 @@ impl Timed {
         let jitter = match self.jitter {
             Jitter::Stable(wait) | Jitter::Random(wait) => wait,
         };
-        let ticks = self.plan();
-        let ticks = ticks.after(after).take(n).map(|(schedule, tick)| {
+        let ticks = self.ticks_after(after).take(n).map(|(schedule, tick)| {
             let closed = self.closed_for(schedule, &tick).map(|closed| closed.by.to_string());
-            Coming { at: tick.at, schedule, due: tick.due, how: tick.how, jitter, closed }
+            let moved = self.moved(tick.at);
+            Coming { at: tick.at, schedule, due: tick.due, how: tick.how, jitter, closed, moved }
         });
         ticks.collect()
     }

@@ -1,7 +1,7 @@
 //! What the job files say, brought to the engine: one reading after the other, in the order in which they were read.
 
 use crate::engine::Handle;
-use crate::jobfiles::{JobFiles, Look, Told};
+use crate::jobfiles::{JobFiles, Look, Told, kept};
 use kin_config::good::{Good, Reading};
 use kin_core::Refusal;
 use std::io;
@@ -13,11 +13,18 @@ use tokio::sync::mpsc;
 /// What could not be recorded is tried again after that, unless the files say something else by then.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches the job files from now on. `remembered`: of each file, what was good of it.
-pub(crate) fn job_files(dirs: Vec<PathBuf>, remembered: Vec<(PathBuf, String)>, engine: Handle) -> io::Result<Look> {
+/// Watches the job files from now on. `remembered`: of each file, what was good of it; `calendars`: where that is kept of
+/// calendar files.
+pub(crate) fn job_files(
+    dirs: Vec<PathBuf>,
+    mut remembered: Vec<(PathBuf, String)>,
+    calendars: PathBuf,
+    engine: Handle,
+) -> io::Result<Look> {
+    remembered.extend(kept::all(&calendars));
     let rank = |path: &Path| dirs.iter().position(|dir| path.starts_with(dir)).unwrap_or(0);
     let good = Good::remembering(remembered.into_iter().map(|(path, text)| (path.clone(), rank(&path), text)));
-    let (told, look) = JobFiles::new(dirs, good).watch()?;
+    let (told, look) = JobFiles::new(dirs, good).keeping(calendars).watch()?;
     tokio::spawn(apply(told, engine));
     Ok(look)
 }

@@ -15,7 +15,7 @@ use crate::http::error::chain;
 use crate::http::serve::Entrance;
 use crate::http::tcp::{self, Opened, TcpDoor};
 use crate::http::{self, Door};
-use crate::jobfiles::JobFiles;
+use crate::jobfiles::{JobFiles, kept};
 use crate::place::Place;
 use crate::probing;
 use crate::seams;
@@ -155,7 +155,7 @@ fn run(args: &Args) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(at("starting the runtime"))?;
-    let settings = settings();
+    let settings = settings(&place.state);
     let doors = doors(place, &settings);
     let elder = kept().map_err(at("keeping the listening socket"))?;
     let started = engine::start(config(args, &settings, elder))?;
@@ -194,9 +194,10 @@ async fn serve(
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {
-        Ok(home) => {
-            Some(apply::job_files(home.config, remembered, handle.clone()).map_err(at("watching the job files"))?)
-        }
+        Ok(home) => Some(
+            apply::job_files(home.config, remembered, kept::dir(&place.state), handle.clone())
+                .map_err(at("watching the job files"))?,
+        ),
         // It was said when the settings were read.
         Err(_) => None,
     };
@@ -236,7 +237,7 @@ fn doors(place: &Place, settings: &Settings) -> (Vec<TcpDoor>, Vec<Opened>) {
 
 /// What `[kin]` says. A file with mistakes does not count, and a server serves all the same: whoever started it is told
 /// what is wrong, and `kin check` says it again.
-fn settings() -> Settings {
+fn settings(state: &Path) -> Settings {
     let home = match Home::of_process(rustix::process::geteuid().is_root()) {
         Ok(home) => home,
         Err(why) => {
@@ -244,7 +245,8 @@ fn settings() -> Settings {
             return Settings::default();
         }
     };
-    let reading = JobFiles::new(home.config, Good::default()).read();
+    let kept = kept::all(&kept::dir(state)).into_iter().map(|(path, text)| (path, 0, text));
+    let reading = JobFiles::new(home.config, Good::remembering(kept)).read();
     if !reading.report.mistakes.is_empty() {
         crate::say!("{}kin: the job files have {}", reading.report.text(false), reading.report.sum());
     }

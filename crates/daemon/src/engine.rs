@@ -394,6 +394,8 @@ struct Batch {
     definitions: Vec<kin_ledger::Definition>,
     /// Queues whose definition is another now.
     queues: BTreeSet<String>,
+    /// What all schedules shared before it, if that is something else now.
+    times: Option<timing::Shared>,
     answers: Vec<Answer>,
     /// Answered as of this commit.
     looks: Vec<handle::Look>,
@@ -790,18 +792,21 @@ impl Engine {
 
     /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
     /// second; what ends something is done.
-    fn not_recorded(&mut self, batch: Batch, not: &NotWritten) {
+    fn not_recorded(&mut self, mut batch: Batch, not: &NotWritten) {
         let why = &not.why;
         // Once, and not each second.
         if self.trouble.borrow().unwritten.is_none() {
             crate::say!("kin daemon: not recorded: {why}");
         }
-        if let Err(e) = self.load() {
-            self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
-        }
+        let times = batch.times.take().map(|before| self.config.times.swap(before));
+        self.load_again();
         // A commit may fail after all of it was written: then it is true, and is answered so.
         let mut promised = batch.specs.iter().chain(&batch.adopted).chain(&batch.jobs_accepted);
         let is_there = promised.any(|no| self.world.get(*no).is_some());
+        if let Some(times) = times.filter(|_| is_there) {
+            self.config.times.swap(times);
+            self.load_again();
+        }
         self.unmake(&batch.made);
         if !is_there {
             for no in batch.specs {
@@ -826,6 +831,12 @@ impl Engine {
             return self.wish_ends_again(batch.endings);
         }
         self.end_unrecorded(batch.endings, why);
+    }
+
+    fn load_again(&mut self) {
+        if let Err(e) = self.load() {
+            self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
+        }
     }
 
     /// Says how the chain stands to whoever watches.

@@ -13,6 +13,8 @@
 //! A file system that tells nobody of its changes (NFS, when another host writes) needs [`Look::now`]. Whoever asks is told by
 //! whoever takes the readings, so that they are acted on in the order in which they were read.
 
+pub(crate) mod kept;
+
 use crate::engine::Reloaded;
 use kin_config::files::Reader;
 use kin_config::good::{Good, Reading};
@@ -45,6 +47,8 @@ pub struct JobFiles {
     reader: Reader,
     good: Good,
     seen: Option<Vec<Seen>>,
+    /// Where the last good texts of calendar files are kept for the next daemon.
+    keep: Option<PathBuf>,
 }
 
 /// What was read of a file: when all of it is the same again, nothing is told.
@@ -53,14 +57,34 @@ type Seen = (PathBuf, Arc<str>, Vec<Mistake>);
 impl JobFiles {
     /// `good`: what a former daemon knew.
     pub fn new(dirs: Vec<PathBuf>, good: Good) -> JobFiles {
-        JobFiles { dirs, reader: Reader::of_process(), good, seen: None }
+        JobFiles { dirs, reader: Reader::of_process(), good, seen: None, keep: None }
+    }
+
+    /// What is good of calendar files is kept there.
+    #[must_use]
+    pub(crate) fn keeping(self, dir: PathBuf) -> JobFiles {
+        JobFiles { keep: Some(dir), ..self }
+    }
+
+    fn judge(&mut self, inputs: Vec<Input>) -> Reading {
+        let reading = self.good.judge(inputs);
+        if let Some(dir) = &self.keep {
+            kept::keep(dir, self.good.calendars().map(|(path, _, text)| (path, text)));
+        }
+        reading
+    }
+
+    /// Files beside the directories that the last reading was made of.
+    fn beside(&self) -> Vec<PathBuf> {
+        let seen = self.seen.iter().flatten().map(|(path, ..)| path);
+        seen.filter(|path| kin_config::ics::is_calendar(path)).cloned().collect()
     }
 
     /// What holds now.
     pub fn read(&mut self) -> Reading {
         let inputs = self.inputs();
         self.seen = Some(seen(&inputs));
-        self.good.judge(inputs)
+        self.judge(inputs)
     }
 
     /// What would hold now, without remembering it.
@@ -82,7 +106,7 @@ impl JobFiles {
             return Again::Emptied;
         }
         self.seen = Some(now);
-        Again::Told(Box::new(self.good.judge(inputs)))
+        Again::Told(Box::new(self.judge(inputs)))
     }
 
     fn inputs(&self) -> Vec<Input> {
@@ -160,8 +184,9 @@ async fn go_on(
     mut look: mpsc::UnboundedReceiver<Asked>,
 ) {
     let (mut why, mut asked) = (Why::Asked, Vec::new());
+    let mut beside = Vec::new();
     loop {
-        watches.set(&files.dirs);
+        watches.set(&files.dirs, &beside);
         // What is only to be planned must not be taken for known afterwards.
         let only_planned = !asked.is_empty() && asked.iter().all(|asked: &Asked| asked.plan);
         let work = move || {
@@ -174,13 +199,15 @@ async fn go_on(
         };
         let Ok((back, again)) = tokio::task::spawn_blocking(work).await else { return };
         files = back;
+        // A calendar file that was not watched may have changed since it was read.
+        let more = std::mem::replace(&mut beside, files.beside()) != beside;
         let doubt = matches!(again, Again::Emptied);
         if let Again::Told(reading) = again
             && tell.send(Told { reading: Arc::from(reading), asked: std::mem::take(&mut asked) }).await.is_err()
         {
             return;
         }
-        if only_planned {
+        if only_planned || more {
             // Somebody's question may have come between a change and its reading.
             why = Why::News;
             continue;
@@ -245,8 +272,8 @@ impl Watches {
         self.drop_others(before);
     }
 
-    /// Watches what these directories depend on, and nothing else.
-    fn set(&mut self, dirs: &[PathBuf]) {
+    /// Watches what these directories depend on, and these files, and nothing else.
+    fn set(&mut self, dirs: &[PathBuf], files: &[PathBuf]) {
         let before: Vec<i32> = std::mem::take(&mut self.of).into_keys().collect();
         for dir in dirs {
             let Some(real) = self.follow(dir) else { continue };
@@ -258,6 +285,9 @@ impl Watches {
                     self.follow(&link);
                 }
             }
+        }
+        for file in files {
+            self.follow(file);
         }
         self.drop_others(before);
     }

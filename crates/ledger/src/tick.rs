@@ -5,10 +5,13 @@ use crate::shelf::{Shelf, damage};
 use crate::sum::Sum;
 use crate::write::Work;
 use crate::{Error, ReadError, Reader};
-use kin_core::{Decided, Decision, JobName, RunNo, Tick, Time};
+use kin_core::schedule::Wall;
+use kin_core::{Decided, Decision, JobName, Moved, RunNo, Tick, Time};
 use rusqlite::{ErrorCode, OptionalExtension};
 
 const FORMAT: u64 = 1;
+/// The same, and behind it what was moved to that instant.
+const FORMAT_MOVED: u64 = 2;
 const RUN: u64 = 0;
 const CAUGHT_UP: u64 = 1;
 const SKIPPED_OVERLAP: u64 = 2;
@@ -40,7 +43,7 @@ fn seed(seq: i64, job: i64, schedule: i64, at: i64) -> Sum {
 
 fn pack(decided: &Decided, seed: Sum) -> Vec<u8> {
     let mut p = Packer::new();
-    p.number(FORMAT);
+    p.number(if decided.moved.is_some() { FORMAT_MOVED } else { FORMAT });
     p.signed(decided.decided_at.0.wrapping_sub(nominal(decided.tick.at).0));
     match &decided.decision {
         Decision::Run { run } => [RUN, run.get()].into_iter().for_each(|n| p.number(n)),
@@ -58,12 +61,18 @@ fn pack(decided: &Decided, seed: Sum) -> Vec<u8> {
             p.signed(until.wrapping_sub(decided.tick.at));
         }
     }
+    if let Some(moved) = &decided.moved {
+        p.signed(moved.from.0.wrapping_sub(decided.tick.at));
+        p.number(moved.count);
+        p.text(&moved.by);
+    }
     p.sealed(seed)
 }
 
 fn unpack(tick: Tick, body: &[u8], seed: Sum) -> Option<Decided> {
     let mut u = Unpacker::unseal(body, seed)?;
-    if u.number()? != FORMAT {
+    let format = u.number()?;
+    if format != FORMAT && format != FORMAT_MOVED {
         return None;
     }
     let decided_at = Time(nominal(tick.at).0.wrapping_add(u.signed()?));
@@ -79,7 +88,13 @@ fn unpack(tick: Tick, body: &[u8], seed: Sum) -> Option<Decided> {
         MISSED => Decision::Missed { count: u.number()?, until: tick.at.wrapping_add(u.signed()?) },
         _ => return None,
     };
-    Some(Decided { tick, decided_at, decision })
+    let moved = if format == FORMAT_MOVED {
+        let from = Wall(tick.at.wrapping_add(u.signed()?));
+        Some(Moved { from, count: u.number()?, by: u.text()?.to_owned() })
+    } else {
+        None
+    };
+    Some(Decided { tick, decided_at, decision, moved })
 }
 
 fn nominal(at: i64) -> Time {

@@ -39,6 +39,18 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             }
         }
     }
+    if own(definition, "shift") && !job.time.schedules.is_empty() {
+        if job.time.calendars.is_empty() {
+            let message = "'shift' means nothing without 'calendars': every day counts";
+            mistakes.push(wrong(definition, "shift", Code::Missing, message));
+        }
+        // What follows no clock has no time of day that another day could have.
+        if let Some(every) = job.time.schedules.iter().find(|text| text.trim_start().starts_with("@every")) {
+            let message = format!("'shift' moves times of day, and '{every}' has none");
+            let help = "write the times, as \"0 */4 * * *\", or leave out 'shift'";
+            mistakes.push(wrong(definition, "shift", conflict, message).help(help));
+        }
+    }
     if own(definition, "overlap_max") && !matches!(job.gates.overlap, Overlap::Queue(_)) {
         let message = "'overlap_max' means nothing unless overlap = \"queue\"";
         mistakes.push(wrong(definition, "overlap_max", conflict, message));

@@ -12,6 +12,7 @@ use kin_core::job::{
     After, AfterRule, Again, Alive, Backoff, CatchUp, Check, Dst, JitterMode, Job, Millis, OnFull, Overlap, Program,
     Ready, Restart,
 };
+use kin_core::schedule::Way;
 use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
@@ -76,7 +77,7 @@ macro_rules! rlimit {
     };
 }
 
-static KEYS: [Key<Job>; 98] = [
+static KEYS: [Key<Job>; 99] = [
     // What it is.
     Key::new("command", Kind::Text(&rule::SCRIPT, field!(shell, |j, v| j.program = Program::Shell(v))))
         .doc("What to run, given to `sh -c`.")
@@ -312,6 +313,10 @@ static KEYS: [Key<Job>; 98] = [
         .aliases(&["calendar"])
         .doc("Its schedule counts only on the days of these calendars, `[kin.calendars.NAME]`.")
         .example("[\"workdays\"]"),
+    Key::new("shift", Kind::Choice(&SHIFT, |j| j.time.shift.map(Way::word)))
+        .doc("What is due on a day that its calendars do not count is not left out, but moved to the same time of the `next_business_day`, or of the `previous_business_day`: the nearest that they count. Those that land together are one.")
+        .example("\"next_business_day\"")
+        .absent("it is not run"),
     // What it waits for, and what follows.
     Key::new("overlap", Kind::Choice(&OVERLAP, |j| Some(overlap_word(j))))
         .doc("A scheduled or chained run that comes while another lives: `skip` records it as skipped, `queue` lets it wait, `allow` starts it, `replace` stops the other one first.")
@@ -499,6 +504,10 @@ static CATCH_UP: [Word<Job>; 3] = [
     word("none", &[], |j| j.time.catch_up = Some(CatchUp::None)),
     word("once", &[], |j| j.time.catch_up = Some(CatchUp::Once)),
     word("all", &[], |j| j.time.catch_up = Some(CatchUp::All)),
+];
+static SHIFT: [Word<Job>; 2] = [
+    word("next_business_day", &["next"], |j| j.time.shift = Some(Way::Next)),
+    word("previous_business_day", &["previous", "prev"], |j| j.time.shift = Some(Way::Previous)),
 ];
 static JITTER_MODE: [Word<Job>; 2] = [
     word("stable", &[], |j| j.time.jitter_mode = JitterMode::Stable),

@@ -127,6 +127,14 @@ pub static CALENDAR: Table<Calendar> = Table {
         )
         .doc("Days that do not count, whatever else says so.")
         .example("[\"2026-12-25\", \"2027-01-01\"]"),
+        Key::new("ics", Kind::Text(&rule::ICS, field!(Calendar: |c| c.ics.clone(), |c, v| c.ics = Some(v))))
+            .doc("A calendar file (RFC 5545), from the directory of this file on; it is watched as this one is. The days of its events do not count, unless `ics_days` says that they do.")
+            .example("\"holidays.ics\""),
+        Key::new("ics_days", Kind::Choice(&ICS_DAYS, |c| c.ics.as_ref().map(|_| if c.file_includes { "include" } else { "exclude" })))
+            .doc("What the days of the file's events are: as those of `exclude`, or as those of `include`.")
+            .example("\"include\"")
+            .absent("\"exclude\"")
+            .wants("ics"),
         Key::new(
             "blackouts",
             Kind::Texts(&rule::STRETCH, field!(Calendar: |c| Some(c.blackouts.clone()), |c, v| c.blackouts = v)),
@@ -138,6 +146,11 @@ pub static CALENDAR: Table<Calendar> = Table {
     one_of: &[],
     index: OnceLock::new(),
 };
+
+static ICS_DAYS: [Word<Calendar>; 2] = [
+    Word { word: "exclude", aliases: &[], set: |c| c.file_includes = false },
+    Word { word: "include", aliases: &[], set: |c| c.file_includes = true },
+];
 
 fn weekdays(calendar: &Calendar) -> Option<Vec<String>> {
     let names = rule::WEEKDAYS.iter().zip(0u8..).filter(|(_, n)| calendar.weekdays.contains(n));

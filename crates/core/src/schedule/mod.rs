@@ -8,6 +8,8 @@
 //! | `cron`, `calendar`, `special` | the three languages; each ends in a pattern or an instant |
 //! | `pattern` | a set of wall-clock readings; its next and its last one |
 //! | `zone`, `tzif`, `posix` | which offset clocks have, and where that is read |
+//! | `days`, `recur` | sets of days; days that come again, as calendar files say it |
+//! | `shift` | times of day that are moved off days that do not count |
 //! | `due` | from readings to instants: what happens when clocks change |
 //! | `words`, `remark` | what a schedule does, and what about it may surprise |
 //! | `problem` | what is wrong with a text, and at which column |
@@ -18,13 +20,16 @@
 
 mod calendar;
 mod cron;
+mod days;
 mod due;
 mod hash;
 mod near;
 mod pattern;
 mod posix;
 mod problem;
+mod recur;
 mod remark;
+mod shift;
 mod special;
 #[cfg(test)]
 mod tests;
@@ -33,11 +38,14 @@ pub mod wall;
 mod words;
 pub mod zone;
 
+pub use days::DaySet;
 pub use due::{How, Plan, Tick};
 pub(crate) use hash::stable;
 pub use near::closest;
 pub use problem::{Field, Problem, Problems};
+pub use recur::{Every, NthDay, Recurrence};
 pub use remark::Remark;
+pub use shift::{Shift, Way};
 pub use wall::{Date, Wall};
 pub use words::{month_name, weekday_name};
 pub use zone::{Change, Offset, Zone};

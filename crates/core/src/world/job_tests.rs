@@ -534,6 +534,7 @@ fn every_part_of_a_definition_has_a_key() {
         jitter: _,
         jitter_mode: _,
         calendars: _,
+        shift: _,
     } = time;
     let crate::job::Keep { age: _, bytes: _, run_bytes: _, runs: _, on_full: _ } = keep;
 }

@@ -36,7 +36,7 @@ pub struct Difference {
 type Same = fn(&Job, &Job) -> bool;
 
 /// Every part of a definition, by the key that people write.
-const KEYS: [(&str, Follows, Same); 57] = {
+const KEYS: [(&str, Follows, Same); 58] = {
     use Follows::{AtOnce, Restart, Stored};
     [
         ("command", Restart, |a, b| a.program == b.program),
@@ -101,6 +101,7 @@ const KEYS: [(&str, Follows, Same); 57] = {
         }),
         ("jitter", AtOnce, |a, b| (a.time.jitter, a.time.jitter_mode) == (b.time.jitter, b.time.jitter_mode)),
         ("calendars", AtOnce, |a, b| a.time.calendars == b.time.calendars),
+        ("shift", AtOnce, |a, b| a.time.shift == b.time.shift),
         ("keep.age", AtOnce, |a, b| a.keep.age == b.keep.age),
         ("keep.bytes", AtOnce, |a, b| a.keep.bytes == b.keep.bytes),
         ("keep.runs", AtOnce, |a, b| a.keep.runs == b.keep.runs),

@@ -247,7 +247,7 @@ impl World {
                 }
             };
             let tick = Tick { job: job.clone(), schedule, at };
-            fx.ticks.push(Decided { tick, decided_at: now, decision });
+            fx.ticks.push(Decided { tick, decided_at: now, decision, moved: timed.moved(at) });
         }
         if paused <= now_s {
             self.alter(job, fx, |standing| standing.paused = None);
@@ -330,7 +330,7 @@ impl World {
             };
             let schedule = stable(&self.boot, &format!("{}", timed.sum));
             let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
-            fx.ticks.push(Decided { tick, decided_at: now, decision });
+            fx.ticks.push(Decided { tick, decided_at: now, decision, moved: None });
         }
     }
 }

@@ -20,12 +20,18 @@ const NS: i64 = 1_000_000_000;
 /// Nothing is due: only a clock that is set wakes us. The year 2200, after the last of all schedules.
 const NEVER: Time = Time(7_258_118_400 * NS);
 
-#[derive(Debug)]
 pub(super) struct Alarm {
     timer: Arc<OwnedFd>,
     /// What it was set to last, unless it has rung since.
     set: Option<Time>,
     over: Arc<AtomicBool>,
+    ring: Box<dyn Fn() + Send>,
+}
+
+impl std::fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Alarm").field("set", &self.set).finish_non_exhaustive()
+    }
 }
 
 impl Alarm {
@@ -35,6 +41,7 @@ impl Alarm {
         let over = Arc::new(AtomicBool::new(false));
         clock::when_set(ring.clone());
         let (listened, ended) = (Arc::clone(&timer), Arc::clone(&over));
+        let rings = Box::new(ring.clone());
         std::thread::Builder::new().name("kin-alarm".into()).spawn(move || {
             let mut times = [0; 8];
             loop {
@@ -51,7 +58,7 @@ impl Alarm {
                 ring();
             }
         })?;
-        Ok(Alarm { timer, set: None, over })
+        Ok(Alarm { timer, set: None, over, ring: rings })
     }
 
     /// Rings when the wall clock shows this instant; `None`: only when it is set.
@@ -60,9 +67,18 @@ impl Alarm {
         if self.set == Some(at) {
             return;
         }
-        match self.arm(at) {
-            // Set between two looks at it; the timer holds all the same.
-            Ok(()) | Err(Errno::CANCELED) => self.set = Some(at),
+        let armed = self.arm(at);
+        self.was_armed(at, armed);
+    }
+
+    fn was_armed(&mut self, at: Time, armed: rustix::io::Result<()>) {
+        match armed {
+            Ok(()) => self.set = Some(at),
+            // The timer holds; but this took the one word that the clock was set since somebody looked at it last.
+            Err(Errno::CANCELED) => {
+                self.set = Some(at);
+                (self.ring)();
+            }
             Err(e) => crate::say!("kin daemon: the timer cannot be set: {e}"),
         }
     }
@@ -100,6 +116,21 @@ mod tests {
     use std::time::Duration;
 
     const LONG: Duration = Duration::from_secs(20);
+
+    #[test]
+    fn a_clock_that_is_set_while_the_alarm_is_set_rings() {
+        let (ring, rung) = mpsc::channel();
+        let mut alarm = Alarm::new(move || {
+            ring.send(()).ok();
+        })
+        .expect("a timer");
+        alarm.was_armed(NEVER, Ok(()));
+        assert_eq!(rung.try_recv(), Err(mpsc::TryRecvError::Empty));
+        // What the kernel says then.
+        alarm.was_armed(NEVER, Err(Errno::CANCELED));
+        assert_eq!(rung.try_recv(), Ok(()), "at once");
+        assert_eq!(alarm.set, Some(NEVER), "it holds");
+    }
 
     #[test]
     fn it_rings_at_its_instant_once_and_ends_with_its_owner() {

@@ -7,7 +7,7 @@
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
-use super::timing::untimed;
+use super::timing::{Shared, untimed};
 use super::{Accepted, Batch, Engine, Key, answering};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
@@ -37,6 +37,8 @@ pub(super) struct Book {
     pub(super) known: BTreeMap<JobName, Known>,
     /// Queues as the job files say them.
     pub(super) queues: BTreeMap<String, Queue>,
+    /// Those of them that the last reading has.
+    pub(super) of_files: BTreeSet<String>,
     /// Revisions of which it was said that they cannot be read: once in a life.
     unreadable: BTreeSet<(JobName, u64)>,
     /// The mistakes that were said last.
@@ -173,30 +175,60 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps });
         }
         self.say_mistakes(reading, batch);
-        self.settle_times(reading, &mut wanted);
+        let before = self.settle_times(reading, &mut wanted);
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
-        if changes {
-            self.has_room()?;
-            if let Err(refusal) = self.plan(wanted, batch) {
-                self.note("jobs.refused", format!("the job files do not fit what is there: {refusal}"), batch);
-                return Err(refusal);
+        if changes && let Err(refusal) = self.take_files(wanted, batch) {
+            // The next reading asks for it again.
+            if let Some(before) = before {
+                self.config.times.swap(before);
             }
+            return Err(refusal);
         }
+        if let Some(before) = before {
+            self.settle_former();
+            batch.times.get_or_insert(before);
+        }
+        // A file with mistakes may be the one that has others.
+        if reading.report.errors() == 0 {
+            self.book.of_files.clear();
+        }
+        self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
         Ok(Reloaded { applied: true, steps })
     }
 
-    /// What all schedules share may be another now.
-    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) {
-        // What could not be read may be what held it.
-        if !reading.left_out.is_empty() || !self.config.times.settle(&reading.set.settings) {
-            return;
+    fn take_files(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
+        self.has_room()?;
+        let taken = self.plan(wanted, batch);
+        if let Err(refusal) = &taken {
+            self.note("jobs.refused", format!("the job files do not fit what is there: {refusal}"), batch);
         }
+        taken
+    }
+
+    /// What all schedules share may be another now: what it was, if so.
+    fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) -> Option<Shared> {
+        // What could not be read may be what held it.
+        if !reading.left_out.is_empty() {
+            return None;
+        }
+        let before = self.config.times.settle(&reading.set.settings)?;
         let in_force = self
             .world
             .standings()
             .filter_map(|standing| Some((standing.rev, self.world.revision(&standing.job, standing.rev)?)));
         let timed = self.config.times.of_all(in_force);
         wanted.plan.timed.extend(timed.into_iter().map(|(job, _, timed)| (job, timed)));
+        Some(before)
+    }
+
+    /// Those that kin may go back to.
+    fn settle_former(&mut self) {
+        let former = self.world.standings().filter_map(|standing| {
+            let rev = standing.former?;
+            Some((rev, self.world.revision(&standing.job, rev)?))
+        });
+        let times = self.config.times.of_all(former);
+        self.world.know_times(times);
     }
 
     /// Schedules go by what the zones say now.
@@ -227,6 +259,8 @@ impl Engine {
         let now = self.now();
         for change in &wanted.plan.jobs {
             let JobPlan::Put { job, .. } = change else { continue };
+            // That of the revision before it may be there, by a timezone that changed with it.
+            wanted.plan.timed.remove(&job.name);
             match self.config.times.of(job) {
                 Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
                 Err(why) => {

@@ -131,8 +131,11 @@ impl Engine {
         self.book.known.values().any(|known| known.job.is_some() && is_of(&known.source, project))
     }
 
+    /// A queue of a job file may be called as if it were of a project; it is the file's all the same.
     fn queues_of_project(&self, project: &str) -> impl Iterator<Item = &String> {
-        let of_it = move |name: &&String| name.split_once('.').is_some_and(|(of, _)| of == project);
+        let of_it = move |name: &&String| {
+            name.split_once('.').is_some_and(|(of, _)| of == project) && !self.book.of_files.contains(*name)
+        };
         self.book.queues.keys().filter(of_it)
     }
 

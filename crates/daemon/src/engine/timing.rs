@@ -20,7 +20,13 @@ pub struct Times {
     told: usize,
     /// Whose jitter it is.
     host: String,
-    /// `[kin] timezone`; else the machine's own.
+    shared: Shared,
+}
+
+/// What `[kin]` says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Shared {
+    /// `None`: the machine's own.
     timezone: Option<String>,
     calendars: BTreeMap<String, settings::Calendar>,
 }
@@ -28,31 +34,26 @@ pub struct Times {
 impl Times {
     pub fn new(settings: &settings::Settings) -> Times {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut times = Times {
-            zones: Zones::of_process(),
-            loaded: BTreeMap::new(),
-            told: 0,
-            host,
-            timezone: None,
-            calendars: BTreeMap::new(),
-        };
+        let mut times =
+            Times { zones: Zones::of_process(), loaded: BTreeMap::new(), told: 0, host, shared: Shared::default() };
         times.settle(settings);
         times
     }
 
     /// `[kin] timezone`.
     pub(super) fn timezone(&self) -> Option<&str> {
-        self.timezone.as_deref()
+        self.shared.timezone.as_deref()
     }
 
-    /// What `[kin]` says now. True: it is not what it said before.
-    pub(super) fn settle(&mut self, settings: &settings::Settings) -> bool {
-        if self.timezone == settings.timezone && self.calendars == settings.calendars {
-            return false;
-        }
-        self.timezone.clone_from(&settings.timezone);
-        self.calendars.clone_from(&settings.calendars);
-        true
+    /// What `[kin]` says now. What it said before, if that is something else.
+    pub(super) fn settle(&mut self, settings: &settings::Settings) -> Option<Shared> {
+        let shared = Shared { timezone: settings.timezone.clone(), calendars: settings.calendars.clone() };
+        (self.shared != shared).then(|| self.swap(shared))
+    }
+
+    /// This holds; what did until now. So what was refused is taken back.
+    pub(super) fn swap(&mut self, shared: Shared) -> Shared {
+        std::mem::replace(&mut self.shared, shared)
     }
 
     /// The files that its zones are from, when there is another zone among them.
@@ -94,7 +95,7 @@ impl Times {
 
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
-        let Times { zones, loaded, host, timezone, calendars, told: _ } = self;
+        let Times { zones, loaded, host, shared: Shared { timezone, calendars }, told: _ } = self;
         let mut zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
             if let Some(zone) = loaded.get(&name) {
@@ -126,7 +127,8 @@ fn calendar(of: &settings::Calendar, here: &Zone) -> Option<Calendar> {
     let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
     let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
     let blackouts = of.blackouts.iter().map(|text| stretch(text, here)).collect::<Option<_>>()?;
-    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, blackouts })
+    let (file, file_includes) = (of.days.clone(), of.file_includes);
+    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, file, file_includes, blackouts })
 }
 
 /// `2026-12-24T18:00/2026-12-27T06:00`, each end as `@at` has it.

@@ -71,6 +71,7 @@ use utoipa::openapi::{
     kin_api::server::UpgradeRequest,
     kin_api::tick::Due,
     kin_api::tick::DueList,
+    kin_api::tick::Moved,
     kin_api::tick::Tick,
     kin_api::tick::TickList,
 )))]

@@ -10,7 +10,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kin_api::schedule::{Dst, Explanation, local};
-use kin_api::tick::{Due, DueList, DueQuery, ExplainQuery, Tick, TickList, TickQuery};
+use kin_api::tick::{Due, DueList, DueQuery, ExplainQuery, Moved, Tick, TickList, TickQuery};
 use kin_api::zones::Zones;
 use kin_api::{Schedule, Zone};
 use kin_core::{Coming, Decided, Decision, JobName, RunId, RunNo, Time};
@@ -43,6 +43,7 @@ fn tick(decided: &Decided) -> Tick {
         by: None,
         missed: None,
         until: None,
+        moved: decided.moved.as_ref().map(moved),
     };
     let id = |no: RunNo| Some(RunId { job: decided.tick.job.clone(), no }.to_string());
     let is = |word: &str| Tick { decision: word.into(), ..bare };
@@ -57,6 +58,10 @@ fn tick(decided: &Decided) -> Tick {
             Tick { missed: Some(*count), until: Some(convert::time(instant(*until))), ..is("missed") }
         }
     }
+}
+
+fn moved(of: &kin_core::Moved) -> Moved {
+    Moved { from: of.from.to_string(), count: of.count, calendar: of.by.clone() }
 }
 
 fn instant(seconds: i64) -> Time {
@@ -127,6 +132,7 @@ fn said(now: &TimedNow, coming: &Coming) -> Option<Due> {
         random: now.timed.is_random(),
         note: schedule.note(&tick, zone),
         calendar: coming.closed.clone(),
+        moved: coming.moved.as_ref().map(moved),
         disabled: now.disabled,
         paused: coming.at < now.paused,
     })

@@ -9,7 +9,7 @@ fn tick(job: &str, at: i64) -> Tick {
 }
 
 fn decided(job: &str, at: i64, decision: Decision) -> Decided {
-    Decided { tick: tick(job, at), decided_at: Time(at * 1_000_000_000 + 1_234_567), decision }
+    Decided { tick: tick(job, at), decided_at: Time(at * 1_000_000_000 + 1_234_567), decision, moved: None }
 }
 
 fn decide(ledger: &mut Ledger, ticks: &[Decided]) -> Result<(), Error> {

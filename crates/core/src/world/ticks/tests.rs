@@ -556,6 +556,34 @@ fn a_calendar_says_no() {
 }
 
 #[test]
+fn a_tick_moves_off_a_day_that_does_not_count() {
+    use crate::schedule::{Wall, Way};
+    let work = Calendar { weekdays: 0b011_1110, ..Calendar::open("work") };
+    let mut daily = job("0 2 * * *");
+    daily.time.calendars = vec!["work".to_string()];
+    let plain = timed(&daily, std::slice::from_ref(&work)).expect("a timing");
+    // Saturday's and Sunday's are Monday's; or they were Friday's, which is over, and those to come are the next Friday's.
+    for (way, from) in [(Way::Next, 2), (Way::Previous, 7 * 24 + 2)] {
+        let mut machine = Machine::at(DAY_0);
+        machine.calendars.push(work.clone());
+        daily.time.shift = Some(way);
+        assert_ne!(timed(&daily, std::slice::from_ref(&work)).expect("a timing").sum, plain.sum, "another schedule");
+        machine.put(daily.clone());
+        let coming = machine.world.coming(&daily.name, DAY_0, 5);
+        let moved = crate::Moved { from: Wall(DAY_0 + from * HOUR), count: 2, by: "work".into() };
+        assert_eq!(coming.iter().find_map(|coming| coming.moved.clone()), Some(moved), "{way:?}");
+        machine.pass(DAY_0 + 3 * DAY + 3 * HOUR);
+        let recorded: Vec<_> = machine.decided.iter().map(|decided| decided.moved.clone()).collect();
+        assert_eq!(recorded, coming[..2].iter().map(|coming| coming.moved.clone()).collect::<Vec<_>>());
+        assert_eq!(machine.told(), ["50:00 run", "74:00 run"], "{way:?}");
+        // Nobody was there from Friday to Tuesday: what was moved is caught up like what was not.
+        machine.look(DAY_0 + 10 * DAY + 12 * HOUR);
+        let last = machine.told().pop().expect("a tick");
+        assert_eq!(last, "242:00 caught up for 4", "{way:?}");
+    }
+}
+
+#[test]
 fn at_reboot_is_once_a_boot_and_not_once_a_server() {
     let mut machine = Machine::at(DAY_0);
     machine.put(job("@reboot"));

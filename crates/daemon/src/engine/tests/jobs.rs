@@ -1,6 +1,7 @@
 //! Defined jobs, with keepers that only pretend.
 
 use super::*;
+use kin_config::good::{Good, Reading};
 use kin_core::Wish;
 use kin_core::job::{Again, Job, Millis, Program, Restart};
 use std::sync::Arc;
@@ -156,4 +157,81 @@ async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
     assert_eq!(runs.iter().map(outcome).collect::<Vec<_>>(), ["spawn-failed(directory, 22)"; 3]);
     assert_eq!((house.events("run.unmakeable"), house.fake().executions()), (3, 0));
     assert!(house.specs().is_empty());
+}
+
+fn read(text: &str) -> Arc<Reading> {
+    let source = kin_config::Source::new(std::path::Path::new("/etc/kin/a.toml"), text);
+    let reading = Good::default().judge(vec![kin_config::Input { source, rank: 0, mistakes: Vec::new() }]);
+    assert!(reading.left_out.is_empty(), "{}", reading.report.text(false));
+    Arc::new(reading)
+}
+
+fn noon(timezone: &str) -> Arc<Reading> {
+    read(&format!("[kin]\ntimezone = '{timezone}'\n[t]\ncommand = 'true'\nschedule = '0 12 * * *'\n"))
+}
+
+impl Life {
+    /// The first noon after 1970 began.
+    async fn noons(&self) -> (Option<String>, Vec<Option<i64>>) {
+        let table = self.handle.timetable().await.expect("a timetable");
+        (table.timezone, table.jobs.iter().map(|now| now.timed.next_after(0)).collect())
+    }
+}
+
+const UTC: i64 = 12 * 3600;
+const TOKYO: i64 = 3 * 3600;
+
+#[tokio::test]
+async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.files(noon("UTC"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]));
+    let without = read("[kin]\ntimezone = 'Asia/Tokyo'\n[t]\ncommand = 'true'\n");
+    life.handle.files(without, false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![]));
+    // And there again, by the new clocks.
+    life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
+}
+
+#[tokio::test]
+async fn a_timezone_that_was_refused_once_is_taken_later() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.files(noon("UTC"), false).await.expect("taken");
+    house.disk_full(true);
+    let refused = life.handle.files(noon("Asia/Tokyo"), false).await.expect_err("no room");
+    assert!(matches!(refused, Refusal::NoRoom { .. }), "{refused}");
+    assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]), "all as it was");
+    house.disk_full(false);
+    life.handle.files(noon("Asia/Tokyo"), false).await.expect("taken");
+    assert_eq!(life.noons().await, (Some("Asia/Tokyo".into()), vec![Some(TOKYO)]));
+}
+
+#[tokio::test]
+async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let files = read("[kin.queues.'web.heavy']\nslots = 2\n[x]\ncommand = 'true'\nqueue = 'web.heavy'\n");
+    life.handle.files(files, false).await.expect("taken");
+    let text = "[kin.queues.light]\nslots = 1\n[a]\ncommand = 'true'\nqueue = 'light'\n";
+    let source = kin_config::Source::new(Path::new("/srv/web/kin.toml"), text);
+    let input = kin_config::Input { source, rank: 0, mistakes: Vec::new() };
+    let project = Arc::new(kin_config::project::read(input, Some("web")).expect("a project"));
+    for _ in 0..2 {
+        life.handle.project_up(Arc::clone(&project), false, by()).await.expect("up");
+        assert_eq!(queues(&life).await, ["web.heavy", "web.light"]);
+        let up = life.handle.projects().await.expect("projects");
+        assert_eq!(up.iter().map(|now| now.queues.clone()).collect::<Vec<_>>(), [["web.light"]]);
+        life.handle.project_down("web".into(), by()).await.expect("down");
+        assert_eq!(queues(&life).await, ["web.heavy"]);
+    }
+}
+
+async fn queues(life: &Life) -> Vec<String> {
+    life.handle.queues().await.expect("queues").into_iter().map(|now| now.queue.name).collect()
 }
