@@ -5,13 +5,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use testkit::server::{DEADLINE, Options};
-use testkit::{Cli, Role, Server, eventually};
+use testkit::{Cli, Role, Server, eventually, free_address};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
 
 /// A server that is to listen there.
 fn listening(entry: &str) -> Server {

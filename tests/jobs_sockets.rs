@@ -3,18 +3,14 @@
 use serde_json::json;
 use std::collections::BTreeSet;
 use std::io::Read as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use testkit::server::{DEADLINE, Role, Server};
-use testkit::{eventually, guest_path};
+use testkit::{eventually, free_address, guest_path};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
-
-fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port")
-}
 
 /// Asks until told to end; every answer's pid.
 #[derive(Default)]

@@ -12,10 +12,12 @@
 //! | [`cli`] | the command line as typed, in a fixed environment |
 //! | [`http`] | a blocking HTTP/1.1 client over a unix socket |
 //! | [`witness`] | what the guests say they did |
+//! | [`address`] | where one test alone listens |
 //! | [`almanac`] | when schedules are due, minute by minute, beside what kin says |
 //! | [`torture`] | kills, runs and what must hold |
 #![forbid(unsafe_code)]
 
+pub mod address;
 pub mod almanac;
 pub mod cli;
 pub mod floor;
@@ -30,6 +32,7 @@ pub mod torture;
 pub mod wait;
 pub mod witness;
 
+pub use address::free_address;
 pub use cli::Cli;
 pub use http::{Answer, Http};
 pub use server::{Role, Server};

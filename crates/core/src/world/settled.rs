@@ -12,6 +12,7 @@ impl World {
     pub(super) fn settled(&mut self, now: Time, settled: &Settled, fx: &mut Effects) {
         self.keeper = settled.keeper;
         let all: Vec<RunNo> = self.live.keys().copied().collect();
+        let mut lost = Vec::new();
         for no in all {
             let Some(run) = self.live.get(&no) else { continue };
             let found = settled.found.contains(&no);
@@ -20,7 +21,7 @@ impl World {
                 RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued => {}
                 RunState::Starting { .. } if found => {}
                 RunState::Starting { generation: None } => self.give(now, no, fx),
-                RunState::Starting { generation: Some(_) } if unproven => self.lose(now, no, LostWhy::Unknown, fx),
+                RunState::Starting { generation: Some(_) } if unproven => lost.push(no),
                 RunState::Starting { generation: Some(generation) } => {
                     // The same keeper: the start may be on its way, and may be said twice. Another one, or none: no
                     // table has it, so nothing ran.
@@ -41,11 +42,13 @@ impl World {
                     fx.acts.push(Act::Withdraw { run: no });
                 }
                 RunState::Running { .. } | RunState::Draining { .. } if found => {}
-                RunState::Running { .. } | RunState::Stopping { .. } | RunState::Draining { .. } => {
-                    self.lose(now, no, LostWhy::Unknown, fx);
-                }
+                RunState::Running { .. } | RunState::Stopping { .. } | RunState::Draining { .. } => lost.push(no),
                 RunState::Ended { .. } => {}
             }
+        }
+        // Last: their ends make room for others, of whom it must be known by then which keeper they are given to.
+        for no in lost {
+            self.lose(now, no, LostWhy::Unknown, fx);
         }
         self.look_jobs.extend(self.jobs.keys().cloned());
         self.look_gates.extend(self.places.gates.keys().cloned());

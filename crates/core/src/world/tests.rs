@@ -198,6 +198,22 @@ fn what_a_table_that_cannot_be_read_may_have_had_is_lost() {
     assert_eq!(fx.changed[&no(1)].outcome().expect("ended").to_string(), "lost(unknown)");
 }
 
+/// The end of the one makes room for the other, which is given to nobody: nobody answers.
+#[test]
+fn what_found_no_room_is_not_given_to_a_keeper_that_is_gone() {
+    let mut world = World::load("boot".to_string(), Mint::after(100), []);
+    fact(&mut world, settled(2));
+    submit(&mut world, 4, new_run());
+    submit(&mut world, 5, new_run());
+    fact(&mut world, Fact::Refused { run: no(5), generation: 2, why: StartRefusal::Full });
+    let unproven = BTreeSet::from([no(4)]);
+    let fx = fact(&mut world, Fact::Settled(Settled { keeper: None, unproven, ..Settled::default() }));
+    assert_eq!(fx.changed[&no(4)].outcome().expect("ended").to_string(), "lost(unknown)");
+    assert!(!fx.acts.iter().any(|act| matches!(act, Act::Start { .. })), "{:?}", fx.acts);
+    let fx = fact(&mut world, settled(3));
+    assert!(fx.acts.contains(&Act::Start { run: no(5), generation: 3 }), "{:?}", fx.acts);
+}
+
 #[test]
 fn another_boot_loses_held_and_queued_runs_too() {
     let mut world = World::load("one".to_string(), Mint::after(100), []);

@@ -176,13 +176,13 @@ where
 }
 
 impl Guest {
-    fn admit(&self, request: &Request<Incoming>) -> Result<Peer, Response> {
+    fn admit(&self, request: &Request<Incoming>) -> Result<Peer, Box<Response>> {
         match self {
             Guest::Uid { uid, welcome: true } => Ok(Peer::Uid(*uid)),
             Guest::Uid { uid, welcome: false } => {
                 let failure =
                     Failure::new(Code::Refused, format!("this server belongs to another user than uid {uid}"));
-                Err(failure.with_status(StatusCode::FORBIDDEN).into_response())
+                Err(failure.with_status(StatusCode::FORBIDDEN).into_response().into())
             }
             Guest::Tcp { from, lock } => lock.admit(*from, request.uri(), request.headers()),
         }
@@ -192,7 +192,7 @@ impl Guest {
 async fn answer(router: Router, request: Request<Incoming>, guest: &Guest) -> Response {
     let peer = match guest.admit(&request) {
         Ok(peer) => peer,
-        Err(refused) => return refused,
+        Err(refused) => return *refused,
     };
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);

@@ -14,7 +14,7 @@ use kin_config::Settings;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -82,10 +82,10 @@ fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
 
 impl Lock {
     /// Who asks, or why nobody is let in.
-    pub fn admit(&self, from: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Peer, Response> {
+    pub fn admit(&self, from: SocketAddr, uri: &Uri, headers: &HeaderMap) -> Result<Peer, Box<Response>> {
         if !named_rightly(uri, headers) {
             let failure = Failure::new(Code::Refused, "this door is called 127.0.0.1, [::1] or localhost");
-            return Err(failure.with_status(StatusCode::MISDIRECTED_REQUEST).into_response());
+            return Err(failure.with_status(StatusCode::MISDIRECTED_REQUEST).into_response().into());
         }
         let shown = headers.get(AUTHORIZATION).and_then(|value| bearer(value.as_bytes()));
         let token = token::read(&self.token);
@@ -98,13 +98,13 @@ impl Lock {
                     "send the header `Authorization: Bearer TOKEN`; `kin token` prints it on the server's machine";
                 let mut response = failure.with_hint(hint).into_response();
                 response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"kin\""));
-                Err(response)
+                Err(response.into())
             }
             // Where it is and what is wrong with it is not for strangers: `kin doctor` says it.
             (Err(_), _) => {
                 let failure = Failure::new(Code::Unavailable, "the file of this door's token cannot be used");
                 let failure = failure.with_status(StatusCode::SERVICE_UNAVAILABLE);
-                Err(failure.with_hint("`kin doctor` on the server's machine says why").into_response())
+                Err(failure.with_hint("`kin doctor` on the server's machine says why").into_response().into())
             }
         }
     }
@@ -120,7 +120,9 @@ fn named_rightly(uri: &Uri, headers: &HeaderMap) -> bool {
                 .map_or(host, |(host, _)| host),
         )
     });
-    host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].iter().any(|name| name.eq_ignore_ascii_case(host)))
+    let Some(host) = host else { return false };
+    let number = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || number.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -138,7 +140,9 @@ mod tests {
             let headers = HeaderMap::from_iter([(HOST, HeaderValue::from_str(host).expect("a host"))]);
             named_rightly(&Uri::from_static("/v1/runs"), &headers)
         };
-        for good in ["127.0.0.1", "127.0.0.1:7070", "localhost:7070", "LOCALHOST", "[::1]:7070", "[::1]"] {
+        for good in
+            ["127.0.0.1", "127.0.0.1:7070", "127.1.2.3:7070", "localhost:7070", "LOCALHOST", "[::1]:7070", "[::1]"]
+        {
             assert!(asked(good), "{good}");
         }
         for bad in

@@ -5,7 +5,7 @@ mod lives;
 use super::{NS, line_of};
 use crate::effect::{Act, Effects, What};
 use crate::fact::{Fact, Settled};
-use crate::job::{CatchUp, JitterMode, Job, Millis, Overlap, Program};
+use crate::job::{CatchUp, Check, JitterMode, Job, Millis, Overlap, Program, Ready};
 use crate::schedule::{Zone, tzif};
 use crate::seen::{Close, How, Phase, Seen};
 use crate::tick::COUNTED;
@@ -663,6 +663,9 @@ fn a_service_that_goes_back_goes_on_with_the_schedule_of_before() {
     machine.busy = true;
     let mut service = job("0 * * * *");
     service.life.restart = crate::job::Restart::Always;
+    let by = Check::Tcp { address: "here".to_string() };
+    let (every, look_timeout) = (Millis(100), Millis(100));
+    service.life.ready = Some(Ready { by, every, look_timeout, within: None });
     machine.put(service.clone());
     let run = machine.world.live().next().expect("it is up").no;
     machine.fact(Fact::Ready { run });
