@@ -33,7 +33,8 @@ pub fn definitions() -> String {
     let say = |word: &str| format!("echo {word} $KIN_JOB $KIN_SLOT $KIN_RUN_ID >> $HOME/told");
     let serve = |body: &str| {
         let (begins, ends) = (say("s"), say("e"));
-        format!("trap '{ends}; exit 0' TERM; {begins}; echo up; {body}")
+        // A TERM that comes to the shell's child before that is `sleep` is lost in the shell's own handler; so its end is made.
+        format!("trap '{ends}; kill -9 $! 2>&-; exit 0' TERM; {begins}; echo up; {body}")
     };
     let for_ever = "while :; do sleep 600 & wait $!; done";
     let crashing = format!("sleep 0.$(($$ % 5 + 1)) & wait $!; {}; exit 1", say("e"));
