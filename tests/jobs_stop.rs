@@ -107,6 +107,35 @@ fn a_stop_command_outlives_the_daemon() {
     server.shutdown();
 }
 
+/// Stopped as soon as it begins, its pid is recorded a moment later: its command is given it all the same.
+#[test]
+fn a_stop_command_knows_its_run_however_early_it_comes() {
+    let server = Server::with_jobs(
+        KIN,
+        "[early]\nexec = ['sleep', '1000']\nrestart = 'always'\nstop.command = 'echo pid $KIN_PID >> $HOME/asked; kill $KIN_PID'\n\
+         stop.wait = '60s'\n",
+    );
+    for _ in 0..40 {
+        server.post("/v1/jobs/early/start", &json!({})).expect(200);
+        server.post("/v1/jobs/early/stop", &json!({})).expect(200);
+        server.job_when("early", "is down", |job| job["state"] == "down");
+    }
+    let asked = server.lines("asked");
+    assert!(
+        asked.iter().all(|line| line.strip_prefix("pid ").is_some_and(|pid| pid.parse::<u32>().is_ok())),
+        "{asked:?}"
+    );
+    server.shutdown();
+}
+
+fn goes_as_asked(server: Server, run: &Value) {
+    std::fs::write(server.home().join("quit"), "").expect("writes");
+    let ended = server.wait_end(id(run));
+    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
+    assert_eq!((server.lines("asked").len(), server.lines("heard").len()), (1, 0), "no signal, and no second command");
+    server.shutdown();
+}
+
 /// Its command has ended well, and it has been told so to go: it has its time, whoever dies now.
 #[test]
 fn a_run_that_was_asked_has_its_time_also_when_the_daemon_dies() {
@@ -117,11 +146,7 @@ fn a_run_that_was_asked_has_its_time_also_when_the_daemon_dies() {
         server.kill(Role::Daemon).expect("a daemon");
         server.wait_whole(DEADLINE);
     }
-    std::fs::write(server.home().join("quit"), "").expect("writes");
-    let ended = server.wait_end(id(&run));
-    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
-    assert_eq!((server.lines("asked").len(), server.lines("heard").len()), (1, 0), "no signal, and no second command");
-    server.shutdown();
+    goes_as_asked(server, &run);
 }
 
 /// A daemon that dies when it has read the command's end, and has told nobody.
@@ -139,11 +164,7 @@ fn the_end_of_a_stop_command_is_known_to_the_next_daemon() {
     eventually("it has died of it", DEADLINE, || (!fault.exists()).then_some(()));
     server.wait_whole(DEADLINE);
     eventually("its end is told", DEADLINE, || story(&server, &run).contains("has ended well").then_some(()));
-    std::fs::write(server.home().join("quit"), "").expect("writes");
-    let ended = server.wait_end(id(&run));
-    assert_eq!((&ended["outcome"], &ended["exit_code"]), (&json!("stopped"), &json!(0)), "{ended}");
-    assert_eq!((server.lines("asked").len(), server.lines("heard").len()), (1, 0), "no signal, and no second command");
-    server.shutdown();
+    goes_as_asked(server, &run);
 }
 
 /// Its run has ended while no daemon looked, so the next one has no reason to ask: it is ended, and forgotten.

@@ -219,11 +219,8 @@ fn a_kill_of_a_survivor_stays_one_when_the_daemon_dies_before_it_is_sent() {
     });
 }
 
-/// A run that calls kin when there is no server any more starts one, inside itself: it is not part of the run for that.
-#[test]
-fn a_server_that_a_survivor_starts_outlives_the_survivor() {
-    adopt_orphans();
-    let server = Server::start(KIN);
+/// A run that outlived its server and has started another inside itself; and that one's daemon.
+fn serves_itself(server: &Server) -> (String, u32) {
     let kin = server.kin().display().to_string();
     let script =
         format!("echo $$ > leader; while [ ! -e go ]; do sleep 0.05; done; {kin} ps >ps.out 2>&1; exec sleep 1000");
@@ -232,12 +229,21 @@ fn a_server_that_a_survivor_starts_outlives_the_survivor() {
         request["env"][name] = value.into();
     }
     let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
-    pid_in(&server, "leader");
+    pid_in(server, "leader");
     server.wait_state(&id, &["running"]);
     server.kill_all();
     std::fs::write(server.home().join("go"), "").expect("written");
     let daemon = eventually("it has started a server", DEADLINE, || server.pid(Role::Daemon));
-    is_unowned(&server, &id);
+    is_unowned(server, &id);
+    (id, daemon)
+}
+
+/// A run that calls kin when there is no server any more starts one, inside itself: it is not part of the run for that.
+#[test]
+fn a_server_that_a_survivor_starts_outlives_the_survivor() {
+    adopt_orphans();
+    let server = Server::start(KIN);
+    let (id, daemon) = serves_itself(&server);
     stop(&server, &id, &json!({"kill": true}));
     server.wait_end(&id);
     assert!(within(Duration::from_millis(300), || (!procfs::is_alive(daemon)).then_some(())).is_none());
@@ -253,20 +259,7 @@ fn a_kill_that_a_new_daemon_finds_spares_the_server_that_lives_in_the_run() {
     adopt_orphans();
     let faults = tempfile::tempdir().expect("a directory");
     let server = Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
-    let kin = server.kin().display().to_string();
-    let script =
-        format!("echo $$ > leader; while [ ! -e go ]; do sleep 0.05; done; {kin} ps >ps.out 2>&1; exec sleep 1000");
-    let mut request = server.request(&["sh", "-c", &script]);
-    for (name, value) in server.environment() {
-        request["env"][name] = value.into();
-    }
-    let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
-    pid_in(&server, "leader");
-    server.wait_state(&id, &["running"]);
-    server.kill_all();
-    std::fs::write(server.home().join("go"), "").expect("written");
-    eventually("it has started a server", DEADLINE, || server.pid(Role::Daemon));
-    is_unowned(&server, &id);
+    let (id, _) = serves_itself(&server);
     let keepers = || [Role::Elder, Role::Keeper].map(|role| server.pid(role));
     let before =
         eventually("both keepers are there", DEADLINE, || Some(keepers()).filter(|[a, b]| a.and(*b).is_some()));

@@ -59,7 +59,7 @@ impl Engine {
     pub(super) fn ask_to_end(&mut self, no: RunNo) -> Ask {
         let run = no.get();
         let ladder = Ask::Stop { run, why: StopKind::Ladder };
-        let Some((id, pid, job)) = self.has_command(no) else { return ladder };
+        let Some((id, job)) = self.has_command(no) else { return ladder };
         let slot = self.tables.find(no, |generation| self.link.is_connected(generation)).map(|(_, slot)| slot);
         let rung = |slot: &Snapshot| (slot.stop_signal >> RUNG) & RUNG_BITS;
         let waits = slot.as_ref().is_some_and(|slot| match slot.stop_stage {
@@ -67,6 +67,8 @@ impl Engine {
             1 => rung(slot) >= RUNG_COMMAND,
             _ => false,
         });
+        // From the slot: the run's own may not be recorded yet, when it is stopped as soon as it begins.
+        let pid = slot.as_ref().map(|slot| slot.pid).filter(|pid| *pid != 0);
         let was_asked = slot.as_ref().is_some_and(|slot| slot.stop_stage == 1 && rung(slot) == RUNG_ASKED);
         if !waits {
             return ladder;
@@ -93,10 +95,10 @@ impl Engine {
         }
     }
 
-    fn has_command(&self, no: RunNo) -> Option<(kin_core::RunId, Option<u32>, Arc<Job>)> {
+    fn has_command(&self, no: RunNo) -> Option<(kin_core::RunId, Arc<Job>)> {
         let run = self.world.get(no)?;
         let job = self.world.revision(&run.job, run.terms.rev)?;
-        job.life.stop.command.is_some().then(|| (run.id(), run.pid, Arc::clone(job)))
+        job.life.stop.command.is_some().then(|| (run.id(), Arc::clone(job)))
     }
 
     /// A stop command has ended: its run is given time, or signals.
