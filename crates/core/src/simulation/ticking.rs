@@ -156,8 +156,8 @@ impl TickJudge {
     fn other_words(&mut self, commit: Commit<'_>, words: &BTreeMap<JobName, Rc<Words>>, now: i64) {
         self.books.retain(|job, _| commit.after.standings.contains_key(job));
         self.paused.retain(|job, _| commit.after.standings.contains_key(job));
-        for (job, standing) in &commit.after.standings {
-            let words = words.get(job).filter(|_| !standing.removed).cloned();
+        for job in commit.after.standings.keys() {
+            let words = words.get(job).cloned();
             let Some(book) = self.books.get_mut(job) else {
                 if let Some(words) = words {
                     let mut book = Book { words: Some(words), done: now, former: None, next: None };
