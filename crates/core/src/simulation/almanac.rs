@@ -355,6 +355,9 @@ impl Words {
                     let at = known.all.entry(at).or_insert(due);
                     if at.part == part {
                         at.day = at.day.min(day_written);
+                    } else if part < at.part {
+                        // It is on a later day by its own zone.
+                        *at = due;
                     }
                 }
             }
