@@ -298,26 +298,33 @@ impl Timed {
 
     /// Whether a calendar says no to that instant of this schedule.
     pub fn closed(&self, at: i64) -> Option<Closed<'_>> {
-        let (part, tick) = if self.calendars.is_empty() { None } else { self.next_tick(at - 1) }?;
-        if tick.at == at { self.closed_for(part, &tick) } else { None }
+        let (_, tick) = if self.calendars.is_empty() { None } else { self.next_tick(at - 1) }?;
+        if tick.at == at { self.closed_for(&tick) } else { None }
     }
 
-    fn closed_for(&self, part: usize, tick: &Tick) -> Option<Closed<'_>> {
-        let zone = &self.parts.get(part)?.1;
+    fn closed_for(&self, tick: &Tick) -> Option<Closed<'_>> {
         let day = tick.due.date();
         self.calendars.iter().find_map(|calendar| {
             let blackout = calendar.blackouts.iter().find(|(from, to)| (*from..*to).contains(&tick.at));
             let since = match blackout {
                 Some((from, _)) => *from,
                 None if calendar.has(day) => return None,
-                None => {
-                    // Where clocks changed meanwhile, midnight was at another instant; then nothing is said of before.
-                    let midnight = tick.at - i64::from(zone.wall(tick.at).second_of_day());
-                    if zone.offset(midnight) == zone.offset(tick.at) { midnight } else { tick.at }
-                }
+                None => self.closed_since(calendar, tick.at),
             };
             Some(Closed { by: &calendar.name, since })
         })
+    }
+
+    /// It may be another day by another of its zones, and that may count; so each of them is asked.
+    fn closed_since(&self, calendar: &Calendar, at: i64) -> i64 {
+        let in_zone = |zone: &Zone| {
+            let wall = zone.wall(at);
+            let midnight = at - i64::from(wall.second_of_day());
+            // Where clocks changed meanwhile, midnight was at another instant; then nothing is said of before.
+            let changed = zone.changes_after(midnight).next().is_some_and(|change| change.at <= at);
+            if changed || calendar.has(wall.date()) { at } else { midnight }
+        };
+        self.parts().map(|(_, zone)| in_zone(zone)).max().unwrap_or(at)
     }
 
     /// The next instants, closed ones among them.
@@ -326,7 +333,7 @@ impl Timed {
             Jitter::Stable(wait) | Jitter::Random(wait) => wait,
         };
         let ticks = self.ticks_after(after).take(n).map(|(schedule, tick)| {
-            let closed = self.closed_for(schedule, &tick).map(|closed| closed.by.to_string());
+            let closed = self.closed_for(&tick).map(|closed| closed.by.to_string());
             let moved = self.moved(tick.at);
             Coming { at: tick.at, schedule, due: tick.due, how: tick.how, jitter, closed, moved }
         });

@@ -6,7 +6,7 @@
 use crate::job::{Dst, Timing};
 use crate::schedule::{Schedule, Zone};
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::string::{String, ToString};
 use std::vec::Vec;
@@ -278,11 +278,18 @@ struct Known {
 impl Words {
     pub(super) fn new(timing: Timing, parts: Vec<(Shape, Rc<Area>)>) -> Words {
         let mut words = Words { timing, parts, known: RefCell::default(), rare: true };
-        // As of 2025, and as far as forty instants go.
-        let from = days(2025, 1, 1) * DAY;
+        // As of 2025, and as far as forty instants go. What has fewer by then has no more than what is due once.
+        let from = days(2025, 1, 1);
+        let once = |(shape, _): &(Shape, Rc<Area>)| match &shape.when {
+            When::At(at) => Some(at.div_euclid(DAY)),
+            When::Marks(marks) => marks.days.only,
+            When::Every { .. } | When::Reboot => None,
+        };
+        // A clock may show a day of the wall up to two days before or after it.
+        let once: BTreeSet<i64> = words.parts.iter().filter_map(once).flat_map(|day| day - 2..=day + 2).collect();
         let mut found: Vec<i64> = Vec::new();
-        for day in 0..1300 {
-            found.extend(words.within(from + day * DAY, from + (day + 1) * DAY - 1));
+        for day in (from..from + 1300).chain(once.range(from + 1300..).copied()) {
+            found.extend(words.within(day * DAY, (day + 1) * DAY - 1));
             if found.len() >= 40 || found.windows(2).any(|two| two[1] - two[0] < 21 * HOUR) {
                 break;
             }
@@ -348,6 +355,9 @@ impl Words {
                     let at = known.all.entry(at).or_insert(due);
                     if at.part == part {
                         at.day = at.day.min(day_written);
+                    } else if part < at.part {
+                        // It is on a later day by its own zone.
+                        *at = due;
                     }
                 }
             }

@@ -628,7 +628,7 @@ impl Host {
             Some(Wish::Enable { job, .. }) => self.judge.ticks.enabled(job),
             _ => {}
         }
-        let in_force = self.ledger.standings.values();
+        let in_force = self.ledger.standings.values().filter(|standing| !standing.removed);
         let words = in_force.filter_map(|standing| {
             let words = self.words.get(&(standing.job.clone(), standing.rev))?;
             Some((standing.job.clone(), words.clone()))

@@ -473,6 +473,10 @@ impl Judge {
         }
         let ns = |ms: u128| i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000);
         let wait = Wait { made: passed, least: over.saturating_add(ns(least)), most: over.saturating_add(ns(most)) };
+        // By a tick of the same commit that replaces it, for example: it never began.
+        if matches!(next.outcome(), Some(Outcome::Cancelled | Outcome::Skipped(_))) {
+            return Ok(());
+        }
         if !next.state.is_pending() && passed < wait.least {
             return Err(format!("{} does not wait at all", next.id()));
         }

@@ -156,8 +156,8 @@ impl TickJudge {
     fn other_words(&mut self, commit: Commit<'_>, words: &BTreeMap<JobName, Rc<Words>>, now: i64) {
         self.books.retain(|job, _| commit.after.standings.contains_key(job));
         self.paused.retain(|job, _| commit.after.standings.contains_key(job));
-        for (job, standing) in &commit.after.standings {
-            let words = words.get(job).filter(|_| !standing.removed).cloned();
+        for job in commit.after.standings.keys() {
+            let words = words.get(job).cloned();
             let Some(book) = self.books.get_mut(job) else {
                 if let Some(words) = words {
                     let mut book = Book { words: Some(words), done: now, former: None, next: None };
@@ -300,7 +300,9 @@ impl TickJudge {
                 && !job.life.is_service()
             {
                 let run = commit.after.runs.get(&no).ok_or_else(|| format!("{decided:?} names no run"))?;
-                if !is_told_rightly(run, &decided.decision) {
+                let in_force = (commit.after.standings.get(name), in_force(commit.after, name));
+                let disabled_since = matches!(in_force, (Some(standing), Some(job)) if is_disabled(standing, job));
+                if !is_told_rightly(run, &decided.decision, disabled_since && !disabled) {
                     return Err(format!("{} is {:?}, and its tick {:?}", run.id(), run.state, decided.decision));
                 }
                 self.run(commit, &words, run, *at, *late, waits)?;
@@ -515,11 +517,15 @@ fn overlap(commit: Commit<'_>, name: &JobName, decision: &Decision) -> Check {
     }
 }
 
-/// A skipped run says why; and what is said to be run is not skipped.
-fn is_told_rightly(run: &Run, decision: &Decision) -> bool {
+/// A skipped run says why; and what is said to be run is not skipped. Unless the new definition, which came after the tick
+/// in the same commit, is disabled: as if it had come in the next one.
+fn is_told_rightly(run: &Run, decision: &Decision, disabled_since: bool) -> bool {
+    let is_run = matches!(decision, Decision::Run { .. } | Decision::CaughtUp { .. });
     match run.outcome() {
-        Some(Outcome::Skipped(SkipWhy::Disabled)) => matches!(decision, Decision::SkippedDisabled { .. }),
+        Some(Outcome::Skipped(SkipWhy::Disabled)) => {
+            matches!(decision, Decision::SkippedDisabled { .. }) || (is_run && disabled_since)
+        }
         Some(Outcome::Skipped(SkipWhy::Overlap)) => matches!(decision, Decision::SkippedOverlap { .. }),
-        Some(_) | None => matches!(decision, Decision::Run { .. } | Decision::CaughtUp { .. }),
+        Some(_) | None => is_run,
     }
 }

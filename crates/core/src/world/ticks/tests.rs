@@ -555,6 +555,32 @@ fn a_calendar_says_no() {
     assert_eq!(machine.told(), ["-23:00 22 missed to -2:00", "-1:00 caught up for 22", "0:00 25 missed to 24:00"]);
 }
 
+/// Where it is another day, or was another offset, a closed day closes no more than its own hours.
+#[test]
+fn what_is_caught_up_is_the_last_that_is_open_by_its_own_zone() {
+    let caught_up = |weekdays, schedules: &[&str], zone: Option<&str>, from: i64, until: i64| {
+        let mut machine = Machine::at(from);
+        machine.calendars.push(Calendar { weekdays, ..Calendar::open("work") });
+        let mut job = job("0 * * * *");
+        job.time.schedules = schedules.iter().map(ToString::to_string).collect();
+        job.time.timezone = zone.map(ToString::to_string);
+        job.time.calendars = vec!["work".to_string()];
+        job.time.catch_up = Some(CatchUp::Once);
+        machine.put(job);
+        machine.look(until);
+        machine.told()
+    };
+    // In New York it is Friday until five in the morning of UTC's Saturday.
+    let two = ["30 * * * *", "calendar:*-*-* *:00 America/New_York"];
+    let told = caught_up(0b011_1110, &two, None, DAY_0 - HOUR, DAY_0 + 6 * HOUR + 2400);
+    assert_eq!(told, ["-1:30 9 missed to 3:30", "4:00 caught up for 9", "4:30 5 missed to 6:30"]);
+    // 2027-03-28, a Sunday without its third hour: it began at 23:00 UTC.
+    let sunday = DAY_0 + 127 * DAY;
+    let told =
+        caught_up(0b111_1110, &["0 * * * *"], Some("Europe/Berlin"), sunday - 6 * HOUR, sunday + 3 * HOUR + 1800);
+    assert_eq!(told, ["3043:00 3 missed to 3045:00", "3046:00 caught up for 3", "3047:00 5 missed to 3051:00"]);
+}
+
 #[test]
 fn a_tick_moves_off_a_day_that_does_not_count() {
     use crate::schedule::{Wall, Way};
