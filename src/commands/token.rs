@@ -34,15 +34,17 @@ impl TokenArgs {
             screen.print(&format!("{}\n", file.display()))?;
             return Ok(0);
         }
-        let text = std::fs::read_to_string(&file).map_err(|source| match source.kind() {
-            ErrorKind::NotFound => Failure::Usage {
+        let text = std::fs::read_to_string(&file).map_err(|source| {
+            if source.kind() != ErrorKind::NotFound {
+                return Failure::System { what: "could not read the token", source };
+            }
+            Failure::Usage {
                 message: format!("there is no token in {} yet", file.display()),
                 hint: Some(
                     "a server makes it when it reads that `listen`; one that runs already does so at `kin upgrade`"
                         .into(),
                 ),
-            },
-            _ => Failure::System { what: "could not read the token", source },
+            }
         })?;
         screen.print(&format!("{}\n", text.trim()))?;
         Ok(0)
