@@ -1,5 +1,6 @@
 //! A stop that begins with a command: the run is asked in its own words, whoever of kin is killed meanwhile.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use std::time::Duration;
 use testkit::eventually;
@@ -125,6 +126,22 @@ fn a_stop_command_knows_its_run_however_early_it_comes() {
         asked.iter().all(|line| line.strip_prefix("pid ").is_some_and(|pid| pid.parse::<u32>().is_ok())),
         "{asked:?}"
     );
+    server.shutdown();
+}
+
+/// Asked for its end while its keeper has not heard of its start yet: the command goes, and no signal.
+#[test]
+fn a_run_whose_process_is_only_just_being_made_is_asked_by_its_command() {
+    let server = Server::start(KIN);
+    assert!(server.signal(Role::Keeper, Signal::STOP));
+    server.write_jobs(&deaf("stop = { command = 'echo asked >> $HOME/asked; touch $HOME/quit', wait = '60s' }\n"));
+    server.job_when("deaf", "is being started", |job| job["runs"][0]["state"] == "starting");
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    assert!(server.signal(Role::Keeper, Signal::CONT));
+    server.job_when("deaf", "is down", |job| job["state"] == "down");
+    let run = server.runs_of("deaf").remove(0);
+    assert_eq!(run["outcome"], "stopped", "{run}");
+    assert_eq!((server.lines("asked"), server.lines("heard")), (vec!["asked".to_string()], Vec::new()), "{run}");
     server.shutdown();
 }
 

@@ -62,8 +62,10 @@ impl Engine {
         let Some((id, job)) = self.has_command(no) else { return ladder };
         let slot = self.tables.find(no, |generation| self.link.is_connected(generation)).map(|(_, slot)| slot);
         let rung = |slot: &Snapshot| (slot.stop_signal >> RUNG) & RUNG_BITS;
-        let waits = slot.as_ref().is_some_and(|slot| match slot.stop_stage {
-            0 => matches!(slot.state, INTENT | RUNNING) && slot.pid != 0,
+        // Without a slot, or with one that has no pid, its process is only just being made. The keeper waits then too, and
+        // the command is begun when there is somebody to ask: the world says the stop again with the first word of a pid.
+        let waits = slot.as_ref().is_none_or(|slot| match slot.stop_stage {
+            0 => matches!(slot.state, INTENT | RUNNING),
             1 => rung(slot) >= RUNG_COMMAND,
             _ => false,
         });
@@ -86,6 +88,7 @@ impl Engine {
                 self.polite.asked.insert(no, Some(true));
                 wait(AwaitBy::Asked, stop.wait.0)
             }
+            None if pid.is_none() => command,
             None => {
                 self.polite.asked.insert(no, None);
                 // Whoever runs them has gone only when this process ends.
