@@ -1,11 +1,15 @@
 //! The daemon may die at any time: runs do not notice, and commands hardly do.
 
+use kin_keeper::wire::Ask;
+use rustix::process::Signal;
 use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::http::Request;
+use testkit::server::DEADLINE;
 use testkit::torture::story::{self, Size};
-use testkit::{Cli, Role, Server, procfs};
+use testkit::watcher::Watcher;
+use testkit::{Cli, Role, Server, eventually, procfs};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -55,6 +59,28 @@ fn commands_typed_while_the_daemon_is_dead_succeed() {
         server.wait_whole(testkit::server::DEADLINE);
     }
     server.shutdown();
+}
+
+/// An elder that becomes another program loses, with its connections, what the daemon has just said; and that daemon has
+/// ended meanwhile.
+#[test]
+fn a_shutdown_that_the_elder_could_not_hear_ends_the_server() {
+    let server = Server::start(KIN);
+    server.wait_whole(DEADLINE);
+    let pids = server.pids().expect("all are there");
+    let watcher = Watcher::at(&server, Role::Elder);
+    assert!([Role::Elder, Role::Keeper].iter().all(|role| server.signal(*role, Signal::STOP)));
+    std::fs::write(server.run_dir().join("upgrade"), KIN).expect("writes");
+    watcher.say(Ask::Upgrade);
+    let stop = Request::post("/v1/server/shutdown", &json!({"runs": "stop"}));
+    server.http().insist(&stop, DEADLINE).expect("an answer").expect(200);
+    assert!(procfs::gone_within(pids.daemon, DEADLINE), "the daemon ends, heard or not");
+    assert!(server.signal(Role::Elder, Signal::CONT));
+    eventually("it is another program", DEADLINE, || {
+        procfs::command_line(pids.elder).contains("--resume").then_some(())
+    });
+    assert!(server.signal(Role::Keeper, Signal::CONT));
+    server.assert_gone(DEADLINE);
 }
 
 #[test]

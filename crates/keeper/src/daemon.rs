@@ -19,7 +19,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-/// In the runtime directory: the daemon has ended the server. Whoever is the next one takes it away when it begins.
+/// In the runtime directory: the daemon has ended the server. It goes when another one is asked for, or begins.
 pub const CLOSED: &str = "closed";
 
 const REST_FIRST: u64 = 50 * MS;
@@ -89,10 +89,17 @@ impl Daemon {
 }
 
 impl Keeper {
-    /// Sees to it that there is a daemon.
+    /// Sees to it that there is a daemon, also where the last one has ended the server.
     pub(crate) fn want_daemon(&mut self) {
         match self.daemon.state {
-            State::Absent | State::GaveUp { .. } => self.want_daemon_now(),
+            State::Absent | State::GaveUp { .. } => {
+                if let Err(e) = rustix::fs::unlinkat(self.place.run_dir(), CLOSED, rustix::fs::AtFlags::empty())
+                    && e != rustix::io::Errno::NOENT
+                {
+                    crate::say(format_args!("cannot take away the word that the server has ended: {e}"));
+                }
+                self.want_daemon_now();
+            }
             State::Living { .. } | State::Resting { .. } => {}
         }
     }
@@ -122,6 +129,11 @@ impl Keeper {
         match self.holder() {
             Holder::Somebody { pid, pidfd } => self.daemon_lives(pid, pidfd, false),
             Holder::Unsaid => self.daemon.state = State::Resting { until: clock::mono() + 20 * MS },
+            // Whoever becomes the elder, by promotion or as another program, may have missed its end and what it said of it.
+            Holder::Nobody if self.is_there(CLOSED) => {
+                self.daemon.state = State::Absent;
+                self.close();
+            }
             Holder::Nobody => match self.spawn_daemon() {
                 Ok((pid, pidfd)) => self.daemon_lives(pid, pidfd, true),
                 Err(e) => {

@@ -267,6 +267,7 @@ impl Keeper {
         let generation = self.conns[at].as_ref().map_or(0, |c| c.generation);
         let id = self.generation_id(generation);
         let (ready, gave_up) = (self.daemon.ready_pid(), self.daemon.gave_up());
+        let has_ended = self.is_there(crate::daemon::CLOSED);
         let Some(conn) = self.conns[at].as_mut() else { return };
         if let (wire::Role::Front, Some(pid)) = (role, front) {
             conn.tell(Tell::Busy { pid });
@@ -277,7 +278,8 @@ impl Keeper {
         conn.tell(chain);
         match role {
             wire::Role::Daemon => {
-                self.closing = false;
+                // A greeting may be heard after the daemon that sent it has ended the server.
+                self.closing &= has_ended;
                 conn.tell(Tell::Front { pid: front.unwrap_or(0) });
                 if let Role::Elder { younger: None, fork_at } = &mut self.role {
                     *fork_at = clock::mono();

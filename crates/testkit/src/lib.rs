@@ -11,6 +11,7 @@
 //! | [`server`] | one kin server with its own home; its processes by role; its clean end |
 //! | [`cli`] | the command line as typed, in a fixed environment |
 //! | [`http`] | a blocking HTTP/1.1 client over a unix socket |
+//! | [`watcher`] | somebody at a keeper's own door |
 //! | [`witness`] | what the guests say they did |
 //! | [`address`] | where one test alone listens |
 //! | [`almanac`] | when schedules are due, minute by minute, beside what kin says |
@@ -30,6 +31,7 @@ pub mod rng;
 pub mod server;
 pub mod torture;
 pub mod wait;
+pub mod watcher;
 pub mod witness;
 
 pub use address::free_address;
