@@ -33,6 +33,20 @@ impl Agenda {
         self.order.first().map(|(at, _)| *at)
     }
 
+    /// All that were due before `late`, and so many of the others that are due, in the same order.
+    pub(super) fn due_by_turns(&self, now: i64, late: i64, turn: usize) -> Vec<JobName> {
+        let due = self.order.iter().take_while(|(at, _)| *at <= now);
+        let (mut jobs, mut on_time) = (Vec::new(), 0);
+        for (at, job) in due {
+            on_time += usize::from(*at >= late);
+            if on_time > turn {
+                break;
+            }
+            jobs.push(job.clone());
+        }
+        jobs
+    }
+
     /// Those that are due, the one that was due first before the others.
     pub(super) fn due(&self, now: i64) -> Vec<JobName> {
         self.order.iter().take_while(|(at, _)| *at <= now).map(|(_, job)| job.clone()).collect()

@@ -39,7 +39,7 @@ impl World {
             self.note(now, "run.not-ready", id, alloc::format!("it was not ready in time{why}"), fx);
             self.stop_for(now, no, StopWhy::NotReady, fx);
         }
-        self.decide_ticks(now, fx);
+        self.decide_some_ticks(now, fx);
     }
 
     /// The wall clock was set by so much.

@@ -33,6 +33,9 @@ const SILENT: i64 = 3 * HOUR;
 /// And this for all else.
 const SILENT_RARE: i64 = DAY;
 
+/// So many jobs that are due together are decided in one commit.
+const TURN: usize = 64;
+
 /// In a `Reckoning`: of a job that had a schedule.
 const NO_SCHEDULE: u64 = 0;
 
@@ -190,12 +193,25 @@ impl World {
 
     /// All that is due by now.
     pub(super) fn decide_ticks(&mut self, now: Time, fx: &mut Effects) {
+        let jobs = self.agenda.due(seconds(now));
+        self.decide_ticks_of_all(now, &jobs, fx);
+    }
+
+    /// What is due by now, but of those that are on time only a turn's worth: their runs can begin while the next are
+    /// decided. What is late is all said at once. The rest is due at once.
+    pub(super) fn decide_some_ticks(&mut self, now: Time, fx: &mut Effects) {
+        let late = seconds(now) - GRACE;
+        let jobs = self.agenda.due_by_turns(seconds(now), late, TURN);
+        self.decide_ticks_of_all(now, &jobs, fx);
+    }
+
+    fn decide_ticks_of_all(&mut self, now: Time, jobs: &[JobName], fx: &mut Effects) {
         if self.is_closing() {
             return;
         }
         let mut absence = Absence::default();
-        for job in self.agenda.due(seconds(now)) {
-            self.decide_ticks_of(now, &job, &mut absence, fx);
+        for job in jobs {
+            self.decide_ticks_of(now, job, &mut absence, fx);
         }
         if let Some(words) = absence.words() {
             self.note(now, "ticks.late", None, words, fx);

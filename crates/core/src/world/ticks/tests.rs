@@ -857,3 +857,25 @@ fn a_set_clock_an_absence_and_a_reboot_are_events() {
     machine.reboot();
     assert_eq!(machine.events, ["server.rebooted: the machine was started anew; lost of what was going: 0"]);
 }
+
+/// Two hundred jobs in one second: the first can begin while the last are decided, and each is decided once.
+#[test]
+fn many_that_are_due_together_take_turns() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    for n in 0..200 {
+        machine.put(Job { name: name(&format!("j{n}")), ..job("0 * * * *") });
+    }
+    let (mut looks, mut most) = (0, 0);
+    machine.now = Time((DAY_0 + HOUR) * NS);
+    while machine.world.due().is_some_and(|due| due <= machine.now) {
+        machine.fact(Fact::Time);
+        looks += 1;
+        most = most.max(machine.told().len());
+    }
+    assert_eq!((looks, most, machine.ticks.len()), (4, super::TURN, 200));
+    // An absence is no reason to say the same thing again and again.
+    machine.events.clear();
+    machine.look(DAY_0 + 5 * HOUR);
+    assert_eq!((machine.told().len(), machine.events.len()), (400, 1), "{:?}", machine.events);
+}
