@@ -17,8 +17,8 @@ use crate::output::Mover;
 use crate::place::Place;
 use crate::spawn::{Arena, Restore};
 use crate::stop::Kills;
-use crate::sys::misc;
 use crate::sys::process::{self, Side};
+use crate::sys::{misc, schedule};
 use crate::token::Token;
 use crate::tree::Processes;
 use rustix::event::epoll::{self, EventFlags};
@@ -148,6 +148,7 @@ fn into_background(state: &Path, run: &Path, lock: i32, sockets: [Option<i32>; 2
 pub(crate) fn settle_in(name: &CStr) -> io::Result<()> {
     misc::set_subreaper()?;
     misc::set_name(name)?;
+    schedule::take_short_turns();
     process::block_signals()
 }
 

@@ -12,4 +12,5 @@ pub mod origin;
 pub mod pages;
 pub mod process;
 mod raw;
+pub mod schedule;
 pub mod wait;
