@@ -16,13 +16,31 @@ use std::path::Path;
 const PATH_MAX: usize = 4096;
 const ENDS_MOST: u64 = 16 << 20;
 
-/// A mapped spec file.
+/// Most specs are shorter: they are read, which is quicker than to map and unmap them.
+const SHORT: usize = 4096;
+
+/// A spec file, read or mapped; nothing is allocated for it.
 #[derive(Debug)]
-pub(crate) struct SpecFile(Mapping);
+pub(crate) struct SpecFile {
+    short: [u8; SHORT],
+    len: usize,
+    long: Option<Mapping>,
+}
 
 impl SpecFile {
+    fn read(file: &OwnedFd) -> rustix::io::Result<SpecFile> {
+        let mut spec = SpecFile { short: [0; SHORT], len: 0, long: None };
+        spec.len = rustix::io::retry_on_intr(|| rustix::io::pread(file, &mut spec.short, 0))?;
+        if spec.len == SHORT {
+            let len = usize::try_from(rustix::fs::fstat(file)?.st_size).map_err(|_| Errno::INVAL)?;
+            let map = Mapping::private(file, len);
+            spec.long = Some(map.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::NOMEM))?);
+        }
+        Ok(spec)
+    }
     pub(crate) fn view(&self) -> Result<SpecView<'_>, BadSpec> {
-        SpecView::check(self.0.bytes())
+        let short = self.short.get(..self.len).unwrap_or_default();
+        SpecView::check(self.long.as_ref().map_or(short, Mapping::bytes))
     }
 }
 
@@ -38,12 +56,10 @@ impl Logs {
         self.0.as_ref()
     }
 
-    /// The spec, mapped for as long as it is needed.
+    /// The spec, for as long as it is needed.
     pub(crate) fn spec(&self) -> rustix::io::Result<SpecFile> {
         let file = self.0.as_ref().ok_or(Errno::NOENT)?;
-        let len = usize::try_from(rustix::fs::fstat(file)?.st_size).ok().filter(|n| *n > 0).ok_or(Errno::INVAL)?;
-        let map = Mapping::private(file, len);
-        let spec = SpecFile(map.map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::NOMEM))?);
+        let spec = SpecFile::read(file)?;
         spec.view().map_err(|_| Errno::INVAL)?;
         Ok(spec)
     }
