@@ -245,6 +245,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         journal,
         book: jobs::Book::default(),
         polite: polite::Polite::new(ask),
+        looked: probed::Looked::default(),
         statuses: probed::Statuses::default(),
         config,
         _lock: lock,
@@ -352,6 +353,7 @@ struct Engine {
     journal: Journal,
     book: jobs::Book,
     polite: polite::Polite,
+    looked: probed::Looked,
     statuses: probed::Statuses,
     /// Last, so that the ledger is closed before another engine may open it.
     _lock: OwnedFd,
@@ -382,6 +384,8 @@ struct Batch {
     keys: BTreeMap<String, NewKey>,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
+    /// Runs of which a keeper counted all they wrote.
+    counted: BTreeSet<RunNo>,
     /// Processes that are watched as runs which are not committed yet.
     adopted: Vec<RunNo>,
     /// Specs of runs of defined jobs, written for what begins with this batch.
@@ -674,7 +678,8 @@ impl Engine {
     fn commit(&mut self, mut batch: Batch) {
         self.make_specs(&mut batch);
         let mut fx = std::mem::take(&mut batch.fx);
-        for run in fx.changed.values_mut().filter(|run| run.outcome().is_some()) {
+        let counted = |run: &Run| batch.counted.contains(&run.no);
+        for run in fx.changed.values_mut().filter(|run| run.outcome().is_some() && !counted(run)) {
             self.measure(run);
         }
         // More may come to it while this is written.
@@ -766,9 +771,9 @@ impl Engine {
         if batch.read.iter().any(|path| path.ends_with(kin_keeper::MADE_AGAIN)) {
             self.restore_runs();
         }
-        let watching = batch.boots || !fx.standings.is_empty() || !fx.defined.is_empty();
+        let watching = batch.boots || self.watching_may_differ(&fx);
         let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
-        let probes = batch.boots || probed::may_differ(&fx);
+        let probes = batch.boots || self.probes_may_differ(&fx);
         self.tell_zones();
         self.perform(fx.acts);
         if probes {

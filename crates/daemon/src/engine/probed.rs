@@ -3,8 +3,8 @@
 use super::{Batch, Engine};
 use crate::probe::Said;
 use kin_core::job::Job;
-use kin_core::{Effects, Fact, Run, RunId, RunNo, Time};
-use std::collections::BTreeMap;
+use kin_core::{Effects, Fact, JobName, RunId, RunNo, Time};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,12 +19,38 @@ pub struct Probed {
     pub alive_by: Arc<Job>,
 }
 
-/// Whether what is to be looked at may be different after this.
-pub(super) fn may_differ(fx: &Effects) -> bool {
-    !fx.standings.is_empty() || fx.changed.values().any(Run::is_defined)
+/// Who is looked at, as it was said last.
+#[derive(Debug, Default)]
+pub(super) struct Looked {
+    runs: BTreeSet<RunNo>,
+    jobs: BTreeSet<JobName>,
 }
 
 impl Engine {
+    /// Not each time that anything changes: it takes a look at every run that lives.
+    pub(super) fn probes_may_differ(&self, fx: &Effects) -> bool {
+        let looks = |job: &Arc<Job>| job.life.ready.is_some() || job.life.alive.is_some();
+        let job_looks = |job: &JobName| {
+            self.looked.jobs.contains(job)
+                || self.world.standing(job).is_some_and(|now| self.world.revision(job, now.rev).is_some_and(looks))
+        };
+        fx.changed.values().any(|run| {
+            self.looked.runs.contains(&run.no)
+                || self.world.revision(&run.job, run.terms.rev).is_some_and(looks)
+                || job_looks(&run.job)
+        }) || fx.standings.keys().any(job_looks)
+    }
+
+    /// The same of watched files, and all that is defined.
+    pub(super) fn watching_may_differ(&self, fx: &Effects) -> bool {
+        let is_watched = |job: &JobName| {
+            let standing = self.world.standing(job);
+            standing.is_some_and(|now| self.world.revision(job, now.rev).is_some_and(|job| !job.watch.is_empty()))
+                || self.watching.borrow().iter().any(|watched| watched.name == *job)
+        };
+        !fx.defined.is_empty() || fx.standings.keys().any(is_watched)
+    }
+
     /// Jobs whose files are to be watched: not those that nothing would follow for.
     pub(super) fn tell_watching(&self) {
         let watching = self.world.standings().filter(|standing| !standing.removed).filter_map(|standing| {
@@ -39,7 +65,7 @@ impl Engine {
         });
     }
 
-    pub(super) fn tell_probes(&self) {
+    pub(super) fn tell_probes(&mut self) {
         let all = self.world.watched().map(|watched| Probed {
             id: watched.run.id(),
             pid: watched.run.pid,
@@ -48,7 +74,12 @@ impl Engine {
             job: Arc::clone(watched.job),
             alive_by: Arc::clone(watched.alive_by),
         });
-        self.probed.send_replace(all.collect());
+        let all: Vec<Probed> = all.collect();
+        self.looked = Looked {
+            runs: all.iter().map(|probed| probed.id.no).collect(),
+            jobs: all.iter().map(|probed| probed.job.name.clone()).collect(),
+        };
+        self.probed.send_replace(all);
     }
 }
 

@@ -451,6 +451,10 @@ impl Engine {
         if snapshot.flags & flag::OUTPUT_BLOCKED != 0 {
             self.output_is_blocked(no);
         }
+        // One keeper had it from its beginning on, and has counted each byte as it moved it.
+        if matches!(seen.phase, Phase::Drained(_)) && snapshot.flags & flag::ADOPTED == 0 {
+            batch.counted.insert(no);
+        }
         if self.world.get(no).is_some() || self.adopt(no, snapshot, batch) {
             self.fact(Fact::Slot { run: no, seen }, batch);
         }
@@ -671,8 +675,9 @@ impl Engine {
         }
     }
 
-    /// What a run wrote is what its files hold: a keeper may have died between writing and noting how much, and of what
-    /// outlived both nobody noted anything. What was cut from the files is in the keeper's count.
+    /// What a run wrote is what its files hold, unless one keeper had it from beginning to end: another may have died
+    /// between writing and noting how much, and of what outlived both nobody noted anything. What was cut from the files is
+    /// in the keeper's count.
     pub(super) fn measure(&self, run: &mut kin_core::Run) {
         if run.started_at.is_some() {
             let base = self.dirs.log_base(&run.id());

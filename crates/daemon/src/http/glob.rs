@@ -2,30 +2,33 @@
 
 /// Whether the whole name fits the pattern.
 pub fn fits(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-    let (mut p, mut n) = (0, 0);
-    // Where the last star stands, and how much of the name it has eaten.
-    let mut star: Option<(usize, usize)> = None;
-    while n < name.len() {
-        match pattern.get(p) {
+    let (mut p, mut n) = (pattern, name);
+    // What follows the last star, and what of the name it has left.
+    let mut star: Option<(&str, &str)> = None;
+    while let Some(c) = n.chars().next() {
+        let wanted = p.chars().next();
+        match wanted {
             Some('*') => {
+                p = &p[1..];
                 star = Some((p, n));
-                p += 1;
             }
-            Some(c) if *c == '?' || *c == name[n] => {
-                p += 1;
-                n += 1;
+            Some(w) if w == '?' || w == c => {
+                p = &p[w.len_utf8()..];
+                n = &n[c.len_utf8()..];
             }
             Some(_) | None => match &mut star {
-                Some((at, eaten)) => {
-                    *eaten += 1;
-                    (p, n) = (*at + 1, *eaten);
+                // It eats one more.
+                Some((after, left)) => {
+                    let mut rest = left.chars();
+                    rest.next();
+                    *left = rest.as_str();
+                    (p, n) = (*after, *left);
                 }
                 None => return false,
             },
         }
     }
-    pattern[p..].iter().all(|c| *c == '*')
+    p.chars().all(|c| c == '*')
 }
 
 #[cfg(test)]

@@ -352,11 +352,12 @@ pub fn ready_path(run: &Path, no: RunNo) -> PathBuf {
 
 /// Takes away what a run had beside its spec: it has ended.
 pub fn clear(run: &Path, no: RunNo) -> std::io::Result<()> {
-    match std::fs::remove_file(ready_path(run, no)) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        Ok(()) | Err(_) => {}
+    for path in [ready_path(run, no), crate::stopping::mark(run, no)] {
+        match std::fs::remove_file(path) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            Ok(()) | Err(_) => {}
+        }
     }
-    crate::stopping::sweep(run, |other| other == no)?;
     credentials::sweep(run, |other| other == no)
 }
 
