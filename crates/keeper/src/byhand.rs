@@ -29,12 +29,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// So much at most lies in the second pipe.
 pub(crate) const TURN: usize = 16 << 10;
 
-/// Whether bytes can be spliced into files of this state. Where that cannot be found out they are, and who cannot is told.
-pub(crate) fn splices(state: &Path) -> bool {
+/// Whether bytes can be spliced into files of this directory. Where that cannot be found out they are, and who cannot is
+/// told.
+pub fn splices(dir: &Path) -> bool {
     let tried = || -> rustix::io::Result<Moved> {
         let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)?;
         rustix::io::write(&write, b"x")?;
-        misc::splice(&read, nameless(state)?, 0, 1)
+        misc::splice(&read, nameless(dir)?, 0, 1)
     };
     !matches!(tried(), Err(Errno::INVAL))
 }

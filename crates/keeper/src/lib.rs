@@ -47,6 +47,7 @@ mod vanish;
 mod watch;
 pub mod wire;
 
+pub use byhand::splices;
 pub use daemon::CLOSED;
 pub use stand::{NO_CGROUPS, main};
 pub use vanish::MADE_AGAIN;

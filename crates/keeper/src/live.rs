@@ -80,6 +80,8 @@ pub(crate) struct Live {
     pub(crate) keep_bytes: u64,
     pub(crate) linger_ns: u64,
     pub(crate) on_full: OnFull,
+    /// Where its logs lie there is no splice.
+    pub(crate) by_hand: bool,
     /// It has ended, whoever has to reap it has not, and how it ended will be known only then: waited for until this.
     pub(crate) reaped_by: u64,
     /// The daemon has its end; the slot is kept only because somebody still writes.
@@ -107,6 +109,7 @@ impl Live {
             keep_bytes: 0,
             linger_ns: 0,
             on_full: OnFull::Drop,
+            by_hand: false,
             reaped_by: 0,
             forgotten: false,
             look_at: 0,
@@ -119,6 +122,7 @@ impl Live {
         self.keep_bytes = spec.keep_bytes();
         self.linger_ns = spec.linger_ms().saturating_mul(crate::clock::MS);
         self.on_full = spec.on_full();
+        self.by_hand = spec.logs_by_hand();
     }
 
     /// No stream left that could bring a byte.

@@ -61,6 +61,11 @@ impl Mover {
         self.splices
     }
 
+    /// Whether what a run says goes from a second pipe into its files (`byhand`).
+    pub(crate) fn goes_by_hand(&self, live: &Live) -> bool {
+        !self.splices || live.by_hand
+    }
+
     pub(crate) fn null(&self) -> BorrowedFd<'_> {
         self.null.as_fd()
     }
@@ -84,7 +89,7 @@ impl Mover {
 
     /// Moves what a stream of a run has, at most a turn's worth.
     pub(crate) fn look(&self, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
-        live.out.is_aside = live.tty.is_some() && !self.splices;
+        live.out.is_aside = live.tty.is_some() && self.goes_by_hand(live);
         let looked = if stream == Stream::Out && live.tty.is_some() {
             self.look_at_tty(slot, live, now)
         } else {
@@ -115,8 +120,9 @@ impl Mover {
         if waiting != Look::Empty {
             return waiting;
         }
+        let by_hand = self.goes_by_hand(live);
         let Some(tty) = live.tty.as_mut() else { return Look::Empty };
-        let turn = if self.splices { TURN } else { byhand::TURN };
+        let turn = if by_hand { byhand::TURN } else { TURN };
         // It is empty, so what comes into it now belongs where the file ends.
         slot.out_placed.store(live.out.at, Ordering::Release);
         let taken = match rustix::pipe::splice(&tty.master, None, &tty.pipe_in, None, turn, SpliceFlags::NONBLOCK) {
@@ -125,7 +131,7 @@ impl Mover {
             // EIO: nobody has the other end any more.
             Err(_) => 0,
         };
-        if !self.splices && taken > 0 {
+        if by_hand && taken > 0 {
             crate::fault::point("output-taken");
         }
         if taken == 0 {
@@ -170,8 +176,8 @@ impl Mover {
         let moved = match feed.by_hand() {
             Some((aside, from)) => self.by_hand(aside, from, placed(slot, stream), file, (feed.at, offset), room),
             None => match misc::splice(pipe, file, offset, room) {
-                // The state's file system can, this one (a directory of logs that lies elsewhere) cannot: killed between two
-                // steps, we leave what was copied last twice.
+                // When the run began its logs lay where splice is, and now (mounted over meanwhile) they do not: killed between
+                // two steps, we leave what was copied last twice.
                 Err(Errno::INVAL) => {
                     let mut scratch = [0u8; byhand::TURN];
                     let most = room.min(scratch.len());

@@ -97,6 +97,8 @@ pub struct Spec {
     pub nice: Option<i32>,
     pub oom_score_adj: Option<i32>,
     pub no_new_privileges: bool,
+    /// Its logs lie where no splice is, unlike the rest of the state.
+    pub logs_by_hand: bool,
     pub rlimits: Vec<Rlimit>,
     pub stdin: Stdin,
     pub output: Output,
@@ -145,6 +147,7 @@ impl Spec {
             nice: None,
             oom_score_adj: None,
             no_new_privileges: false,
+            logs_by_hand: false,
             rlimits: Vec::new(),
             stdin: Stdin::Null,
             output: Output::Pipes,
@@ -217,7 +220,8 @@ impl Spec {
             self.umask,
             u32::from(self.nice.is_some())
                 | u32::from(self.oom_score_adj.is_some()) << 1
-                | u32::from(self.no_new_privileges) << 2,
+                | u32::from(self.no_new_privileges) << 2
+                | u32::from(self.logs_by_hand) << 3,
             self.nice.unwrap_or(0) as u32,
             self.oom_score_adj.unwrap_or(0) as u32,
             match self.stdin {
@@ -422,6 +426,9 @@ impl<'a> SpecView<'a> {
     }
     pub fn no_new_privileges(&self) -> bool {
         self.word(9) & 4 != 0
+    }
+    pub fn logs_by_hand(&self) -> bool {
+        self.word(9) & 8 != 0
     }
     pub fn rlimits(&self) -> impl Iterator<Item = Rlimit> + use<'a> {
         let view = *self;

@@ -241,7 +241,7 @@ impl Keeper {
                 let (out, child_out) = pipe(user)?;
                 let (err, child_err) = pipe(user)?;
                 (live.out.pipe, live.err.pipe) = (Some(out), Some(err));
-                if !self.mover.splices() {
+                if self.mover.goes_by_hand(live) {
                     let aside = || both_ways().map(Some).map_err(|errno| (SpawnStep::Pipe, errno.raw_os_error()));
                     (live.out.aside, live.err.aside) = (aside()?, aside()?);
                 }

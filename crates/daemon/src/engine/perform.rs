@@ -30,14 +30,16 @@ impl Engine {
         ];
         spec.env.retain(|entry| !ours.iter().any(|(name, _)| entry.starts_with(name)));
         spec.env.extend(ours.into_iter().map(|(name, value)| [name, &value].concat()));
-        let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
-        self.put_spec(id.no, &base, &bytes).map_err(|e| {
+        let put = |e: io::Error| {
             self.remove_spec(id.no);
             if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
                 return Refusal::NoRoom { why: format!("the run's spec could not be written: {e}") };
             }
             Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
-        })
+        };
+        spec.logs_by_hand = self.make_room(&base).map_err(put)?;
+        let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
+        self.put_spec(id.no, &bytes).map_err(put)
     }
 
     pub(super) fn remove_spec(&self, no: RunNo) {

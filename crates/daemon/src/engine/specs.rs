@@ -10,7 +10,7 @@ use kin_core::{Fact, JobName, Refusal, Run, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 /// A run that cannot be made may be followed by another at once. So often in one commit; then everybody else has a turn.
@@ -59,10 +59,11 @@ impl Engine {
         let port = self.world.port_before(no);
         let given = if auto && port.is_none() { self.world.ports().collect() } else { BTreeSet::new() };
         let which = Which { id: &id, slot, attempt, env: &env, here: None, port, given: &given, log_base: &base };
-        let made = surroundings::make(job, &which, &self.config.server)?;
+        let mut made = surroundings::make(job, &which, &self.config.server)?;
+        made.spec.logs_by_hand = self.make_room(&base).map_err(|e| io("its logs have no directory", &e))?;
         sockets::ensure(&self.dirs.run, &made.sockets)?;
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
-        self.put_spec(no, &base, &bytes).map_err(|e| io("its spec could not be written", &e))?;
+        self.put_spec(no, &bytes).map_err(|e| io("its spec could not be written", &e))?;
         let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();
         Ok(Some(Fact::Made { run: no, directory, port: made.port, auto, left_out: made.warnings }))
     }
@@ -100,10 +101,16 @@ impl Engine {
         }
     }
 
-    pub(super) fn put_spec(&self, no: RunNo, base: &Path, bytes: &[u8]) -> io::Result<()> {
-        if let Some(dir) = base.parent() {
-            DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        }
+    /// The directory of a run's logs, and whether output goes there by hand: on another file system than the rest of them
+    /// (something is mounted there, or linked to) there may be no splice.
+    pub(super) fn make_room(&self, base: &Path) -> io::Result<bool> {
+        let Some(dir) = base.parent() else { return Ok(false) };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        let device = |dir: &Path| Ok::<u64, io::Error>(std::fs::metadata(dir)?.dev());
+        Ok(device(dir)? != device(&self.dirs.state)? && !kin_keeper::splices(dir))
+    }
+
+    pub(super) fn put_spec(&self, no: RunNo, bytes: &[u8]) -> io::Result<()> {
         let new = self.dirs.spec_new(no);
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
         file.write_all(bytes)?;

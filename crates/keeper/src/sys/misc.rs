@@ -89,12 +89,35 @@ fn moved(result: Result<usize, Errno>) -> Result<Moved, Errno> {
     }
 }
 
+/// Where splice is not to be used, to see what happens where there is none.
+#[derive(Clone, Copy, Debug)]
+enum SwitchedOff {
+    Nowhere,
+    Everywhere,
+    On(rustix::fs::Dev),
+}
+
+impl SwitchedOff {
+    fn read() -> SwitchedOff {
+        match std::env::var_os("KIN_NO_SPLICE") {
+            Some(word) if word == "1" => SwitchedOff::Everywhere,
+            Some(path) => rustix::fs::stat(&path).map_or(SwitchedOff::Nowhere, |stat| SwitchedOff::On(stat.st_dev)),
+            None => SwitchedOff::Nowhere,
+        }
+    }
+}
+
 /// Moves at most `len` bytes from a pipe into a file at `offset` in one call, so that no death of ours can fall between
 /// taking and writing. The file must not be O_APPEND. EINVAL: this file system cannot; use `tee_to`. `KIN_NO_SPLICE=1` makes
-/// every file system one of those.
+/// every file system one of those, `KIN_NO_SPLICE=<path>` that of the path.
 pub fn splice(pipe: impl AsFd, file: impl AsFd, offset: u64, len: usize) -> Result<Moved, Errno> {
-    static SWITCHED_OFF: LazyLock<bool> = LazyLock::new(|| std::env::var_os("KIN_NO_SPLICE").is_some_and(|v| v == "1"));
-    if *SWITCHED_OFF {
+    static SWITCHED_OFF: LazyLock<SwitchedOff> = LazyLock::new(SwitchedOff::read);
+    let is_off = match *SWITCHED_OFF {
+        SwitchedOff::Nowhere => false,
+        SwitchedOff::Everywhere => true,
+        SwitchedOff::On(device) => rustix::fs::fstat(&file)?.st_dev == device,
+    };
+    if is_off {
         return Err(Errno::INVAL);
     }
     let mut at = offset;
