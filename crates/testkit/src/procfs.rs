@@ -119,6 +119,21 @@ pub fn anonymous(pid: u32) -> Option<u64> {
     field_kib(&format!("/proc/{pid}/smaps_rollup"), "Anonymous:")
 }
 
+/// Memory of a process, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// What no other process has.
+    pub private: u64,
+    /// Its share of what is no file's: a page that two have counts half.
+    pub anonymous_share: u64,
+}
+
+pub fn memory(pid: u32) -> Option<Memory> {
+    let path = format!("/proc/{pid}/smaps_rollup");
+    let private = field_kib(&path, "Private_Clean:")? + field_kib(&path, "Private_Dirty:")?;
+    Some(Memory { private, anonymous_share: field_kib(&path, "Pss_Anon:")? })
+}
+
 /// What the kernel holds for processes and files: slab, stacks, page tables; bytes.
 pub fn kernel_memory() -> Option<u64> {
     ["Slab:", "KernelStack:", "PageTables:"].into_iter().map(|f| field_kib("/proc/meminfo", f)).sum()
