@@ -92,14 +92,7 @@ impl Keeper {
     /// Sees to it that there is a daemon, also where the last one has ended the server.
     pub(crate) fn want_daemon(&mut self) {
         match self.daemon.state {
-            State::Absent | State::GaveUp { .. } => {
-                if let Err(e) = rustix::fs::unlinkat(self.place.run_dir(), CLOSED, rustix::fs::AtFlags::empty())
-                    && e != rustix::io::Errno::NOENT
-                {
-                    crate::say(format_args!("cannot take away the word that the server has ended: {e}"));
-                }
-                self.want_daemon_now();
-            }
+            State::Absent | State::GaveUp { .. } => self.see_to_daemon(true),
             State::Living { .. } | State::Resting { .. } => {}
         }
     }
@@ -109,6 +102,11 @@ impl Keeper {
         if !self.closing {
             self.want_daemon_now();
         }
+    }
+
+    /// As long as none has ended the server.
+    pub(crate) fn want_daemon_now(&mut self) {
+        self.see_to_daemon(false);
     }
 
     /// An elder that made the API's socket anew: a daemon of the chain before it serves one that nobody finds any more. It
@@ -121,7 +119,7 @@ impl Keeper {
         }
     }
 
-    pub(crate) fn want_daemon_now(&mut self) {
+    fn see_to_daemon(&mut self, asked_for: bool) {
         if !self.is_elder() || self.closing {
             self.daemon.state = State::Absent;
             return;
@@ -130,17 +128,25 @@ impl Keeper {
             Holder::Somebody { pid, pidfd } => self.daemon_lives(pid, pidfd, false),
             Holder::Unsaid => self.daemon.state = State::Resting { until: clock::mono() + 20 * MS },
             // Whoever becomes the elder, by promotion or as another program, may have missed its end and what it said of it.
-            Holder::Nobody if self.is_there(CLOSED) => {
+            Holder::Nobody if self.is_there(CLOSED) && !asked_for => {
                 self.daemon.state = State::Absent;
                 self.close();
             }
-            Holder::Nobody => match self.spawn_daemon() {
+            Holder::Nobody => match self.reopen().and_then(|()| self.spawn_daemon()) {
                 Ok((pid, pidfd)) => self.daemon_lives(pid, pidfd, true),
                 Err(e) => {
                     crate::say(format_args!("cannot start the daemon, trying again in a second: {e}"));
                     self.daemon.state = State::Resting { until: clock::mono() + SECOND };
                 }
             },
+        }
+    }
+
+    /// Before there is one: who follows us, should we die on the way, starts it as well.
+    fn reopen(&self) -> std::io::Result<()> {
+        match rustix::fs::unlinkat(self.place.run_dir(), CLOSED, rustix::fs::AtFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::NOENT) => Ok(()),
+            Err(e) => Err(e.into()),
         }
     }
 
