@@ -19,6 +19,7 @@ mod adopt;
 mod alarm;
 mod care;
 mod chain;
+mod commit;
 mod dirs;
 mod ending;
 pub mod handle;
@@ -42,6 +43,7 @@ mod survivors;
 mod tests;
 mod timing;
 mod trim;
+mod wishes;
 
 pub use adopt::{Adopt, Adopted};
 pub(crate) use care::JOB_OUTPUT_MAX;
@@ -62,15 +64,10 @@ use dirs::Dirs;
 use ending::Wished;
 use handle::Call;
 use journal::Journal;
-use kin_core::{
-    Act, Effects, Event, Fact, Granted, JobName, Mint, Refusal, Run, RunId, RunNo, Time, What, Wish, World,
-};
+use kin_core::{Act, Effects, Event, Fact, JobName, Mint, Refusal, RunNo, Time, What, World};
 use kin_keeper::wire::{Ask, Guard};
-use kin_ledger::{
-    Batch as Rows, Change, Durability, Found, Ledger, NewEvent, NewKey, OpenError, Opened, ReadError, Retention, Stage,
-};
+use kin_ledger::{Durability, Found, Ledger, NewKey, OpenError, Opened, ReadError, Retention};
 use link::Link as Wires;
-use record::NotWritten;
 use reserve::Reserve;
 use rustix::fd::OwnedFd;
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -536,333 +533,6 @@ impl Engine {
         batch.fx.events.push(Event { at: self.now(), what });
     }
 
-    // ---- wishes ----
-
-    fn call(&mut self, call: Call, batch: &mut Batch) {
-        let now = self.now();
-        match call {
-            Call::Submit { submits, reply } => {
-                let results: Vec<Result<Accepted, Refusal>> =
-                    submits.into_iter().map(|submit| self.submit(submit, batch)).collect();
-                batch.answers.push(Box::new(move |failed| {
-                    let answer = match failed {
-                        Some(refusal) => results.iter().map(|_| Err(refusal.clone())).collect(),
-                        None => results,
-                    };
-                    // Who asked may have gone; the key, or the listing, finds the run.
-                    drop(reply.send(answer));
-                }));
-            }
-            Call::End(ending) => self.wish_end(ending, batch),
-            Call::Job(call) => self.job_call(call, batch),
-            Call::Adopt { wish, reply } => {
-                let answer = self.adopt_process(*wish, batch);
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Release { latch, reply } => {
-                let answer =
-                    self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));
-                let answer = answer.map(|granted| match granted {
-                    Granted::Released(ids) => ids,
-                    Granted::Run(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_) => Vec::new(),
-                });
-                batch.accepts |= answer.as_ref().is_ok_and(|ids| !ids.is_empty());
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Upgrade { program, reply } => {
-                let answer = self.upgrade(&program, batch);
-                if answer.is_ok() {
-                    batch.ending = Some(Ended::Upgrade { program });
-                }
-                batch.answers.push(answering(reply, answer));
-            }
-            Call::Ready => self.link.ready(),
-        }
-    }
-
-    fn submit(&mut self, mut submit: Submit, batch: &mut Batch) -> Result<Accepted, Refusal> {
-        let now = self.now();
-        if let Some(repeat) = self.repeat(submit.key.as_ref(), batch)? {
-            return Ok(repeat);
-        }
-        if self.world.is_closing() {
-            return Err(Refusal::Closing);
-        }
-        self.has_room()?;
-        let no = self.world.mint(now);
-        self.step("accept-minted");
-        let id = RunId { job: submit.new.job.clone(), no };
-        self.write_spec(&id, &mut submit)?;
-        self.step("accept-spec");
-        let key = submit.key;
-        match self.world.wish(now, Wish::Submit { no, new: Box::new(submit.new) }, &mut batch.fx) {
-            Ok(Granted::Run(run)) => {
-                batch.specs.push(no);
-                batch.accepts = true;
-                if let Some(Key { text, content }) = key {
-                    let new = NewKey { key: text.clone(), content, run: no, at: now };
-                    batch.keys.insert(text, new);
-                }
-                Ok(Accepted { run: *run, repeat: false })
-            }
-            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
-                Err(Refusal::Unknown { run: no })
-            }
-            Err(refusal) => {
-                self.remove_spec(no);
-                Err(refusal)
-            }
-        }
-    }
-
-    /// The run of the first request under this key, if there was one.
-    fn repeat(&self, key: Option<&Key>, batch: &Batch) -> Result<Option<Accepted>, Refusal> {
-        let Some(key) = key else { return Ok(None) };
-        let Some((content, no)) = self.known_key(&key.text, batch)? else { return Ok(None) };
-        let run = match batch.fx.changed.get(&no) {
-            Some(run) => Some(run.clone()),
-            None => self.any_run(no)?,
-        };
-        match run {
-            Some(run) if content == key.content => Ok(Some(Accepted { run, repeat: true })),
-            Some(run) => Err(Refusal::KeyReused { key: key.text.clone(), first: run.id() }),
-            None => Err(Refusal::Unavailable { why: format!("run {no}, of the same key, is not to be found") }),
-        }
-    }
-
-    /// What a key stands for, in this batch or before it.
-    fn known_key(&self, key: &str, batch: &Batch) -> Result<Option<(u64, RunNo)>, Refusal> {
-        match batch.keys.get(key) {
-            Some(new) => Ok(Some((new.content, new.run))),
-            None => self.ledger.key(key).map_err(|e| unavailable(&e)),
-        }
-    }
-
-    /// A run as it is now, whether it lives or not.
-    fn any_run(&self, no: RunNo) -> Result<Option<Run>, Refusal> {
-        match self.world.get(no) {
-            Some(run) => Ok(Some(run.clone())),
-            None => self.ledger.run(no).map_err(|e| unavailable(&e)),
-        }
-    }
-
-    /// A wish about one run, which may have ended.
-    fn about(&mut self, no: RunNo, wish: Wish, batch: &mut Batch) -> Result<Run, Refusal> {
-        let now = self.now();
-        match self.world.wish(now, wish, &mut batch.fx) {
-            Ok(Granted::Run(run)) => Ok(*run),
-            Ok(Granted::Released(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_)) => {
-                Err(Refusal::Unknown { run: no })
-            }
-            Err(Refusal::Unknown { run }) => match batch.fx.changed.get(&run) {
-                Some(ended) => Err(has_ended(ended)),
-                None => Err(self.any_run(run)?.map_or(Refusal::Unknown { run }, |run| has_ended(&run))),
-            },
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    fn upgrade(&self, program: &std::path::Path, batch: &mut Batch) -> Result<(), Refusal> {
-        let info = *self.chain.borrow();
-        if info.guard != Guard::Whole || !info.settled {
-            return Err(Refusal::Degraded);
-        }
-        self.write_upgrade(program).map_err(|e| Refusal::Unavailable { why: format!("the upgrade: {e}") })?;
-        self.note("server.upgrade", format!("the server becomes {}", program.display()), batch);
-        Ok(())
-    }
-
-    // ---- the commit ----
-
-    /// All or nothing; then the answers, then the acts.
-    fn commit(&mut self, mut batch: Batch) {
-        self.make_specs(&mut batch);
-        let mut fx = std::mem::take(&mut batch.fx);
-        let counted = |run: &Run| batch.counted.contains(&run.no);
-        for run in fx.changed.values_mut().filter(|run| run.outcome().is_some() && !counted(run)) {
-            self.measure(run);
-        }
-        // More may come to it while this is written.
-        let told = self.untold.len();
-        fx.events.splice(0..0, self.untold.iter().cloned());
-        let accepted = !batch.specs.is_empty();
-        let ended = fx.changed.values().filter(|run| run.outcome().is_some());
-        let (ended, written) = ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.out_bytes + run.err_bytes));
-        let minted = self.world.minted();
-        let reserve = (minted > self.reserved).then(|| minted.saturating_add(MINT_AHEAD));
-        let definitions = self.definitions_of(&fx, &mut batch);
-        let rows = Rows {
-            runs: fx.changed.values().collect(),
-            events: fx.events.iter().map(row_of_event).collect(),
-            keys: std::mem::take(&mut batch.keys).into_values().collect(),
-            mint_reserved: reserve,
-            definitions,
-            standings: fx.standings.iter().map(|(job, now)| (job.clone(), now.clone())).collect(),
-            queues: self.queues_of(&fx, &batch),
-            ticks: std::mem::take(&mut fx.ticks),
-        };
-        let decides = !rows.ticks.is_empty();
-        if decides {
-            self.step("ticks-decided");
-        }
-        let mut seqs = 0..0;
-        let changes = !(rows.runs.is_empty()
-            && rows.events.is_empty()
-            && rows.keys.is_empty()
-            && rows.definitions.is_empty()
-            && rows.standings.is_empty()
-            && rows.queues.is_empty()
-            && rows.ticks.is_empty()
-            && reserve.is_none());
-        if changes {
-            let durability = if fx.promises { self.config.durability } else { Durability::Normal };
-            match self.write(&rows, durability, batch.accepts) {
-                Ok(applied) => {
-                    let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
-                    self.committed.send_replace(Committed { event_seq });
-                    seqs = applied.seqs;
-                }
-                Err(not) => return self.not_recorded(batch, &not),
-            }
-            self.untold.drain(..told);
-        }
-        let events = rows.events;
-        self.reserved = reserve.unwrap_or(self.reserved);
-        if accepted {
-            self.step("accept-committed");
-        }
-        if decides {
-            self.step("ticks-committed");
-        }
-        if ended > 0 {
-            self.step("end-committed");
-            self.care.ended(written, self.config.care_after);
-            self.look_for_room();
-        }
-        if self.stalled.is_none() {
-            self.quiet = false;
-            self.trouble.send_if_modified(|trouble| trouble.unwritten.take().is_some());
-        }
-        if batch.boots {
-            self.booted = true;
-            self.sweep_specs();
-            // Also when the daemon before us died between taking the elder's word and doing this.
-            self.restore_runs();
-            self.sweep_adopted();
-            self.sweep_given();
-        }
-        self.origin = batch.origin.unwrap_or(self.origin);
-        self.closing = batch.closing.or(self.closing);
-        self.ending = batch.ending.take();
-        self.publish(batch.settles);
-        for answer in batch.answers {
-            answer(None);
-        }
-        for look in batch.looks {
-            self.answer_look(look);
-        }
-        if accepted {
-            self.step("accept-answered");
-        }
-        for path in &batch.read {
-            perform::remove(path);
-        }
-        // After its mark is gone: what vanishes from here on leaves another.
-        if batch.read.iter().any(|path| path.ends_with(kin_keeper::MADE_AGAIN)) {
-            self.restore_runs();
-        }
-        let watching = batch.boots || self.watching_may_differ(&fx);
-        let sockets = batch.boots || ended > 0 || !fx.defined.is_empty() || fx.standings.values().any(Option::is_none);
-        let probes = batch.boots || self.probes_may_differ(&fx);
-        self.tell_zones();
-        self.perform(fx.acts);
-        if probes {
-            self.tell_probes();
-        }
-        if sockets {
-            self.release_sockets();
-        }
-        if watching {
-            self.tell_watching();
-        }
-        for wished in batch.endings {
-            wished.answer();
-        }
-        for generation in batch.dead {
-            self.bury(generation);
-        }
-        self.journal.tell(&seqs, &events);
-        self.room_at = self.world.wants_room().then(|| self.room_at.unwrap_or_else(|| Instant::now() + AGAIN));
-    }
-
-    /// Nothing of it is true. Wishes for something new are refused; the world is loaded again; facts are read again in a
-    /// second; what ends something is done.
-    fn not_recorded(&mut self, mut batch: Batch, not: &NotWritten) {
-        let why = &not.why;
-        // Once, and not each second.
-        if self.trouble.borrow().unwritten.is_none() {
-            crate::say!("kin daemon: not recorded: {why}");
-        }
-        let times = batch.times.take().map(|before| self.config.times.swap(before));
-        self.load_again();
-        // A commit may fail after all of it was written: then it is true, and is answered so.
-        let mut promised = batch.specs.iter().chain(&batch.adopted).chain(&batch.jobs_accepted);
-        let is_there = promised.any(|no| self.world.get(*no).is_some());
-        if let Some(times) = times.filter(|_| is_there) {
-            self.config.times.swap(times);
-            self.load_again();
-        }
-        self.unmake(&batch.made);
-        if !is_there {
-            for no in batch.specs {
-                self.remove_spec(no);
-            }
-            for no in batch.adopted {
-                self.unadopt(no);
-            }
-        }
-        for answer in batch.answers {
-            answer((!is_there).then_some(&not.refusal()));
-        }
-        for look in batch.looks {
-            self.answer_look(look);
-        }
-        self.stalled = Some(Instant::now() + AGAIN);
-        self.journal.doubt();
-        self.publish(false);
-        if batch.accepts {
-            // What else was in it can do with less room.
-            self.look = true;
-            return self.wish_ends_again(batch.endings);
-        }
-        self.end_unrecorded(batch.endings, why);
-    }
-
-    fn load_again(&mut self) {
-        if let Err(e) = self.load() {
-            self.ending = Some(Ended::Failed { why: format!("the ledger cannot be read: {}", words(&e)) });
-        }
-    }
-
-    /// Says how the chain stands to whoever watches.
-    fn publish(&mut self, settles: bool) {
-        let link = |generation: u64| Link { generation, pid: self.link.pid(generation) };
-        let before = *self.chain.borrow();
-        let settled = self.told.is_some() && self.stalled.is_none() && (settles || before.settled);
-        // A ledger that can take nothing makes no keeper weaker.
-        let believed = settled || self.stalled.is_some();
-        let info = ChainInfo {
-            guard: self.told.filter(|_| believed).map_or(Guard::Degraded, |told| told.guard),
-            elder: self.told.map(|told| link(told.elder)),
-            keeper: self.told.map(|told| link(told.keeper)),
-            front: self.front(),
-            settled,
-        };
-        if info != before {
-            self.chain.send_replace(info);
-        }
-    }
-
     // ---- the end ----
 
     fn perhaps_over(&mut self) -> Option<Ended> {
@@ -898,27 +568,6 @@ enum Waited {
     Alone,
 }
 
-fn answering<T: 'static>(reply: handle::Reply<T>, answer: Result<T, Refusal>) -> Answer {
-    Box::new(move |failed| {
-        // Who asked may have gone.
-        drop(reply.send(match failed {
-            Some(refusal) => answer.and(Err(refusal.clone())),
-            None => answer,
-        }));
-    })
-}
-
-fn has_ended(run: &Run) -> Refusal {
-    match run.outcome() {
-        Some(outcome) => Refusal::Ended { run: run.id(), outcome: outcome.clone() },
-        None => Refusal::Unknown { run: run.no },
-    }
-}
-
-fn unavailable(e: &ReadError) -> Refusal {
-    Refusal::Unavailable { why: words(e) }
-}
-
 /// An error and its causes, in one line.
 fn words(e: &dyn std::error::Error) -> String {
     let mut line = e.to_string();
@@ -929,37 +578,4 @@ fn words(e: &dyn std::error::Error) -> String {
         cause = e.source();
     }
     line
-}
-
-fn row_of_event(event: &Event) -> NewEvent {
-    let new = |kind: &str| NewEvent { at: event.at, kind: kind.to_string(), run: None, change: None, message: None };
-    match &event.what {
-        What::State { run, from, to, exit } => {
-            let outcome = match to {
-                kin_core::RunState::Ended { outcome } => Some(outcome.clone()),
-                kin_core::RunState::Held { .. }
-                | kin_core::RunState::Waiting { .. }
-                | kin_core::RunState::Queued
-                | kin_core::RunState::Starting { .. }
-                | kin_core::RunState::Running { .. }
-                | kin_core::RunState::Stopping { .. }
-                | kin_core::RunState::Draining { .. } => None,
-            };
-            let change = Change { from: from.and_then(Stage::parse), to: Stage::of(to), outcome, exit: *exit };
-            NewEvent { run: Some(run.clone()), change: Some(change), ..new("run.state") }
-        }
-        What::Defined { job, from, to } => {
-            let words = match (from, to) {
-                (0, rev) => format!("{job} is defined, as revision {rev}"),
-                (_, 0) => format!("{job} is not defined any more"),
-                (from, to) => format!("{job} is revision {to} now, after {from}"),
-            };
-            NewEvent { message: Some(words), ..new("job.defined") }
-        }
-        What::Released { latch, runs } => {
-            let message = format!("latch {latch} was released, with {runs} run{}", if *runs == 1 { "" } else { "s" });
-            NewEvent { message: Some(message), ..new("latch.released") }
-        }
-        What::Note { kind, run, message } => NewEvent { run: run.clone(), message: Some(message.clone()), ..new(kind) },
-    }
 }

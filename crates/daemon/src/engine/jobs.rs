@@ -8,7 +8,8 @@
 
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
 use super::timing::{Shared, untimed};
-use super::{Accepted, Batch, Engine, Key, answering};
+use super::wishes::answering;
+use super::{Accepted, Batch, Engine, Key};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
 use kin_config::{Plan as Difference, canon};

@@ -6,9 +6,9 @@ mod jobs;
 
 use super::*;
 use fake::Fake;
-use kin_core::{JobName, LostWhy, NewRun, Outcome, RunState, Serial, StopKind, StopWhy, Trigger};
+use kin_core::{JobName, LostWhy, NewRun, Outcome, Run, RunState, Serial, StopKind, StopWhy, Trigger};
 use kin_keeper::spec::Spec;
-use kin_ledger::{Query, Reader};
+use kin_ledger::{Query, Reader, Stage};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
