@@ -10,7 +10,7 @@ limits = { memory = "32M" }
 [bomb]
 command = 'for i in $(seq 40); do sleep 1000 & done; wait'
 limits = { pids = 20 }
-timeout = "5s"
+timeout = "2m"
 
 [busy]
 command = 'while :; do :; done'
