@@ -17,6 +17,7 @@
 
 mod adopt;
 mod alarm;
+mod before;
 mod care;
 mod chain;
 mod commit;
@@ -25,6 +26,7 @@ mod ending;
 pub mod handle;
 mod jobs;
 mod journal;
+mod keepers;
 mod link;
 mod pack;
 mod perform;

@@ -17,19 +17,12 @@
 //! A run that should be going and has no slot anywhere is looked for among all processes before it is called lost.
 //! | EXITED, DRAINED | as it says | it has ended so |
 
-use super::chain::Told;
-use super::link::{Connect, Heard};
 use super::survivors::{Fate, PAUSE};
-use super::{AGAIN, Batch, Ended, Engine, Upgrade, perform, rebuild, slot};
-use kin_core::{
-    Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StartRefusal, StopKind, What,
-};
-use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, Table, flag};
-use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
+use super::{AGAIN, Batch, Engine, rebuild, slot};
+use kin_core::{Act, Close, Event, Fact, How, Outcome, Phase, RunNo, RunState, Seen, Settled, StopKind, What};
+use kin_keeper::table::{DRAINED, EXITED, INTENT, Snapshot, flag};
 use kin_ledger::Found;
 use std::collections::BTreeSet;
-use std::io;
-use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -42,137 +35,6 @@ impl Engine {
         }
         self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
         self.look(batch);
-    }
-
-    /// What keepers said, one after the other.
-    pub(super) fn mail(&mut self, batch: &mut Batch) {
-        let mail = self.link.mail();
-        // However many of them end at once: after all of these words.
-        self.survivors.begin_look();
-        for heard in mail {
-            match heard {
-                Heard::Tell { generation, tell } => self.told(generation, tell, batch),
-                Heard::HungUp { generation, number } => {
-                    if self.link.hung_up(generation, number) {
-                        self.hung_up(generation, batch);
-                    }
-                }
-                Heard::Writable { generation, number } => self.link.writable(generation, number),
-                Heard::Names => self.look = true,
-                Heard::Survivor { number } => {
-                    let now = self.now();
-                    if let Some((run, seen)) = self.survivors.spoke(&mut self.link, number, now) {
-                        self.fact(Fact::Slot { run, seen }, batch);
-                    }
-                }
-                Heard::Overflow => self.look = true,
-            }
-        }
-    }
-
-    /// One of the chain's own connections: what was told of it is true no more. Whoever lives tells it anew, on the
-    /// connection that is made now, or on the other's.
-    fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
-        self.fronts.remove(&generation);
-        if self.told.is_some_and(|told| told.keeper == generation) {
-            self.fact(Fact::KeeperGone { generation }, batch);
-        }
-        if self.told.is_some_and(|told| told.keeper == generation || told.elder == generation) {
-            self.told = None;
-        }
-        self.told_again();
-    }
-
-    fn told(&mut self, generation: u64, tell: Tell, batch: &mut Batch) {
-        match tell {
-            Tell::Hello { pid, .. } => {
-                self.link.set_pid(generation, pid);
-                // Between our connecting and this word, changes were told to nobody.
-                self.look = true;
-            }
-            Tell::Changed { run, .. } => {
-                if let Some(no) = RunNo::new(run).filter(|no| !no.is_helper()) {
-                    self.look_at(generation, no, batch);
-                }
-            }
-            Tell::Refused { run, why } => {
-                if let Some(no) = RunNo::new(run).filter(|no| !no.is_helper()) {
-                    self.refused(generation, no, why, batch);
-                }
-            }
-            Tell::Reread => self.look = true,
-            // Said by an elder that has died since; its word was overtaken.
-            Tell::Chain { turn, .. } if self.told.is_some_and(|told| turn < told.turn) => {}
-            Tell::Chain { elder, keeper, guard, turn } => {
-                self.orphaned = false;
-                let told = Told { elder, keeper, guard, turn };
-                if self.told.map(|t| t.guard) != Some(guard) {
-                    let words = match guard {
-                        Guard::Whole => "both keepers are there",
-                        Guard::Degraded => "one keeper is alone",
-                    };
-                    self.note("server.guard", words.into(), batch);
-                }
-                self.look |= self.told != Some(told) || !self.chain.borrow().settled;
-                self.told = Some(told);
-                self.know_ours();
-            }
-            Tell::Front { pid } => {
-                self.fronts.insert(generation, (pid != 0).then_some(pid));
-                self.know_ours();
-            }
-            Tell::DaemonGaveUp { .. } | Tell::DaemonReady { .. } | Tell::Bye | Tell::Busy { .. } => {}
-        }
-    }
-
-    /// One run changed: read its slot.
-    fn look_at(&mut self, generation: u64, no: RunNo, batch: &mut Batch) {
-        if self.tables.get(generation).is_none() && self.tables.scan(&self.dirs).is_err() {
-            self.look = true;
-        }
-        let snapshot = self.tables.get(generation).and_then(|known| slot::of_run(&known.table, no.get()));
-        if let Some(snapshot) = snapshot {
-            self.slot_of(no, &snapshot, batch);
-        }
-    }
-
-    fn refused(&mut self, generation: u64, no: RunNo, why: Refusal, batch: &mut Batch) {
-        // An earlier try may have been taken after all: what a table has was not refused.
-        if let Some((_, snapshot)) = self.tables.find(no, |g| self.link.is_connected(g)) {
-            return self.slot_of(no, &snapshot, batch);
-        }
-        let (why, room) = match why {
-            Refusal::Full => {
-                let room = self.tables.get(generation).is_some_and(|known| slot::has_room(&known.table));
-                (StartRefusal::Full, room)
-            }
-            Refusal::NotCurrent | Refusal::Closing => (StartRefusal::NotCurrent, false),
-            Refusal::NoSpec => (StartRefusal::NoSpec, false),
-        };
-        self.fact(Fact::Refused { run: no, generation, why }, batch);
-        if room {
-            self.fact(Fact::Room, batch);
-        }
-        if why == StartRefusal::NotCurrent && self.world.keeper().is_none() && self.closing.is_none() {
-            // What we believed of the chain is out of date. Whoever lives says it anew; not more often than each second
-            // to one that contradicts itself.
-            if self.told.is_some_and(|told| told.keeper == generation) {
-                self.chain_at = Some(self.chain_at.unwrap_or_else(|| Instant::now() + AGAIN));
-            }
-        }
-    }
-
-    /// The chain has to be told again before it is believed.
-    pub(super) fn told_again(&mut self) {
-        self.look = true;
-        self.publish_unsettled();
-    }
-
-    fn publish_unsettled(&mut self) {
-        self.chain.send_if_modified(|info| {
-            info.guard = Guard::Degraded;
-            std::mem::replace(&mut info.settled, false)
-        });
     }
 
     pub(super) fn is_served(&self, generation: u64) -> bool {
@@ -241,97 +103,6 @@ impl Engine {
             // Somebody answers, and will say how the chain stands. What its tables say may be said meanwhile.
             self.read_tables(batch);
         }
-    }
-
-    /// True: somebody is there, but too busy to be reached now.
-    fn connect_all(&mut self) -> bool {
-        let mut busy = false;
-        for generation in self.tables.generations() {
-            match self.link.connect(generation) {
-                Ok(Connect::New) => self.publish_unsettled(),
-                Ok(Connect::Had | Connect::Nobody) => {}
-                Ok(Connect::Busy) => busy = true,
-                Err(e) => {
-                    crate::say!("kin daemon: cannot reach keeper {generation:016x}: {e}");
-                    busy = true;
-                }
-            }
-        }
-        if busy {
-            self.chain_at = Some(Instant::now() + AGAIN);
-        }
-        busy
-    }
-
-    /// Nobody serves anything: both keepers are dead.
-    fn want_elder(&mut self, batch: &mut Batch) {
-        if self.closing.is_some() {
-            return;
-        }
-        self.chain_at = Some(Instant::now() + AGAIN);
-        // A server that somebody has made elsewhere meanwhile has a daemon of its own, which waits for our ledger.
-        if let Ok(run) = std::fs::read_link(self.dirs.state.join("run"))
-            && run != self.dirs.run
-        {
-            let why = format!("the server lives in {} now", run.display());
-            batch.ending = Some(Ended::Failed { why });
-            return;
-        }
-        if !self.orphaned {
-            self.orphaned = true;
-            self.note("server.guard", "no keeper is there; an elder is made".into(), batch);
-        }
-        if let Err(e) = (self.config.new_elder)() {
-            crate::say!("kin daemon: cannot make an elder: {e}");
-        }
-    }
-
-    fn upgrade_keepers(&mut self) {
-        if let (Upgrade::Wanted, Some(told)) = (self.upgrade, self.told) {
-            self.upgrade = Upgrade::None;
-            for generation in [told.keeper, told.elder] {
-                self.link.send(generation, &[Ask::Upgrade.encode()]);
-            }
-        }
-    }
-
-    /// What runs that live had in the runtime directory, beside what their keepers hold open.
-    pub(super) fn restore_runs(&self) {
-        for run in self.world.live().filter(|run| run.state.is_going() && run.is_defined()) {
-            let job = self.world.revision(&run.job, run.terms.rev);
-            let restored = job.map(|job| crate::surroundings::restore(job, &run.id(), &self.config.server));
-            if let Some(Err(why)) = restored {
-                crate::say!("kin daemon: what {} had in the runtime directory is gone: {why}", run.id());
-            }
-        }
-    }
-
-    /// Somebody removed the runtime directory, or names in it, and the elder made them again.
-    fn say_made_again(&self, batch: &mut Batch) {
-        let left = self.dirs.run.join(kin_keeper::MADE_AGAIN);
-        if left.exists() && !batch.read.contains(&left) {
-            let what = format!(
-                "names in {} were removed while the server lived, and are there again",
-                self.dirs.run.display()
-            );
-            self.note("server.directory", what, batch);
-            batch.read.push(left);
-        }
-    }
-
-    /// Once for each server: its elder left a word of it.
-    fn say_no_cgroups(&mut self, batch: &mut Batch) {
-        let left = self.dirs.run.join(kin_keeper::NO_CGROUPS);
-        if batch.read.contains(&left) {
-            return;
-        }
-        // Not there: nothing is lacking, or it was said.
-        let Ok(why) = std::fs::read_to_string(&left) else { return };
-        let what = format!(
-            "runs have no cgroups of their own: {why}. Their processes are found by other traces, and limits are refused"
-        );
-        self.note("server.cgroups", what, batch);
-        batch.read.push(left);
     }
 
     // ---- reading tables ----
@@ -446,7 +217,7 @@ impl Engine {
     }
 
     /// A slot of a table that somebody serves, or that holds an end.
-    fn slot_of(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
+    pub(super) fn slot_of(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
         let Some(seen) = slot::seen(snapshot) else { return };
         if snapshot.flags & flag::OUTPUT_BLOCKED != 0 {
             self.output_is_blocked(no);
@@ -559,7 +330,7 @@ impl Engine {
     }
 
     /// A slot whose leader is dead, and whose pipes nobody reads any more.
-    fn ended(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
+    pub(super) fn ended(&mut self, no: RunNo, snapshot: &Snapshot, batch: &mut Batch) {
         if self.world.get(no).is_none() && !self.adopt(no, snapshot, batch) {
             return;
         }
@@ -608,117 +379,12 @@ impl Engine {
         self.say_ends(&missing, batch);
     }
 
-    fn say_ends(&mut self, runs: &[kin_core::RunId], batch: &mut Batch) {
+    pub(super) fn say_ends(&mut self, runs: &[kin_core::RunId], batch: &mut Batch) {
         for id in runs {
             if let Some(seen) = rebuild::end_of(&self.dirs, id) {
                 self.fact(Fact::Slot { run: id.no, seen }, batch);
             }
         }
-    }
-
-    // ---- what was there before us ----
-
-    /// What earlier boots and earlier servers left: said once, and recorded with the end of whatever did not survive.
-    fn first_facts(&mut self, batch: &mut Batch) {
-        for path in tables_in(&self.dirs.left()) {
-            match Table::open(&path) {
-                Ok(table) => self.say_table(&table, batch),
-                Err(e) => crate::say!("kin daemon: {} cannot be read: {e}", path.display()),
-            }
-            batch.read.push(path);
-        }
-        let strange: Vec<u64> = self
-            .tables
-            .iter()
-            .filter(|(_, known)| known.table.boot() != first_64(&self.config.boot))
-            .map(|(generation, _)| generation)
-            .collect();
-        for generation in strange {
-            let Some(known) = self.tables.get(generation) else { continue };
-            let snapshots: Vec<Snapshot> = slot::all(&known.table).collect();
-            for snapshot in snapshots {
-                self.say_end(&snapshot, batch);
-            }
-            self.tables.forget(generation);
-            batch.read.extend([self.dirs.table(generation), self.dirs.socket(generation)]);
-        }
-        let others: Vec<kin_core::RunId> = self
-            .world
-            .live()
-            .filter(|run| run.boot != self.config.boot && run.state.is_going())
-            .map(kin_core::Run::id)
-            .collect();
-        self.say_ends(&others, batch);
-        // A row that cannot be read says nothing: tables and end records do.
-        for no in std::mem::take(&mut self.damaged) {
-            let run = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
-            let id = run.id();
-            self.fact(Fact::Found { run: Box::new(run) }, batch);
-            self.say_ends(&[id], batch);
-        }
-        self.fact(Fact::Booted, batch);
-        batch.boots = true;
-    }
-
-    fn say_table(&mut self, table: &Table, batch: &mut Batch) {
-        let snapshots: Vec<Snapshot> = slot::all(table).collect();
-        for snapshot in snapshots {
-            self.say_end(&snapshot, batch);
-        }
-    }
-
-    fn say_end(&mut self, snapshot: &Snapshot, batch: &mut Batch) {
-        if let Some(no) = RunNo::new(snapshot.run)
-            && (snapshot.state == EXITED || snapshot.state == DRAINED)
-        {
-            self.ended(no, snapshot, batch);
-        }
-    }
-
-    /// What a run wrote is what its files hold, unless one keeper had it from beginning to end: another may have died
-    /// between writing and noting how much, and of what outlived both nobody noted anything. What was cut from the files is
-    /// in the keeper's count.
-    pub(super) fn measure(&self, run: &mut kin_core::Run) {
-        if run.started_at.is_some() {
-            let base = self.dirs.log_base(&run.id());
-            run.out_bytes = run.out_bytes.max(rebuild::written(&base, "out"));
-            run.err_bytes = run.err_bytes.max(rebuild::written(&base, "err"));
-        }
-    }
-
-    /// Specs that no row knows were written by a daemon that died before it accepted anything.
-    pub(super) fn sweep_specs(&self) {
-        self.polite.over_but(&self.dirs.run, |no| self.world.get(no).is_some());
-        if let Err(e) = crate::surroundings::sweep(&self.dirs.run, |no| self.world.get(no).is_some()) {
-            crate::say!("kin daemon: cannot take away what earlier runs had: {e}");
-        }
-        let Ok(entries) = std::fs::read_dir(self.dirs.specs()) else { return };
-        for entry in entries.flatten() {
-            let path = entry.path();
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let withdrawn = name.strip_prefix(".gone-").and_then(RunNo::parse);
-            match (RunNo::parse(&name), withdrawn) {
-                (Some(no), _) if no.is_helper() || self.world.get(no).is_some() => {}
-                // A daemon died while it looked whether anybody had used it: it is looked at again.
-                (_, Some(no)) if self.world.get(no).is_some() => {
-                    if let Err(e) = std::fs::rename(&path, self.dirs.spec(no)) {
-                        crate::say!("kin daemon: cannot put {} back: {e}", path.display());
-                    }
-                }
-                _ => perform::remove(&path),
-            }
-        }
-    }
-
-    /// All that a dead generation's table held is in the ledger.
-    pub(super) fn bury(&mut self, generation: u64) {
-        // Only when nothing changed its mind since: a served table is its owner's.
-        if self.is_served(generation) || self.survivors.of_generation(generation) > 0 {
-            return;
-        }
-        self.tables.forget(generation);
-        perform::remove(&self.dirs.table(generation));
-        perform::remove(&self.dirs.socket(generation));
     }
 }
 
@@ -730,30 +396,4 @@ enum Unserved {
     Said,
     /// It could not be found out; the table is kept.
     Unclear,
-}
-
-fn tables_in(dir: &Path) -> Vec<std::path::PathBuf> {
-    let read = |dir: &Path| -> io::Result<Vec<std::path::PathBuf>> {
-        let mut paths = Vec::new();
-        for entry in std::fs::read_dir(dir)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "tab") {
-                paths.push(path);
-            }
-        }
-        Ok(paths)
-    };
-    match read(dir) {
-        Ok(paths) => paths,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Vec::new(),
-        Err(e) => {
-            crate::say!("kin daemon: cannot read {}: {e}", dir.display());
-            Vec::new()
-        }
-    }
-}
-
-/// A table's header holds no more of a boot's identity.
-fn first_64(boot: &str) -> String {
-    String::from_utf8_lossy(&boot.as_bytes()[..boot.len().min(64)]).into_owned()
 }
