@@ -8,6 +8,7 @@ use crate::select;
 use crate::table::{Cell, Column, Table};
 use crate::verdict;
 use crate::when;
+use jiff::Timestamp;
 use kin_client::api::JobName;
 use kin_client::api::job::Job;
 use kin_client::{Client, Error};
@@ -103,7 +104,7 @@ impl Asked<'_> {
     pub(crate) fn take(&mut self, name: &str, answer: Result<Job, Error>) -> Result<(), Failure> {
         match answer {
             Ok(job) if self.json.json.is_some() => self.done.push(job),
-            Ok(job) => self.face.screen.print(&format!("{}  {}\n", job.name, words(&job)))?,
+            Ok(job) => self.face.screen.print(&format!("{}  {}\n", job.name, words(&job, &self.face.screen)))?,
             Err(Error::Refused(refused)) => {
                 self.face.screen.note(&format!("{name}: {}", refused.message));
                 if let Some(hint) = &refused.hint {
@@ -116,6 +117,12 @@ impl Asked<'_> {
         Ok(())
     }
 
+    /// What cannot be asked of it is said, and the others are asked.
+    pub(crate) fn pass_over(&mut self, message: &str) {
+        self.face.screen.note(message);
+        self.code = self.code.max(2);
+    }
+
     pub(crate) fn end(self) -> Result<u8, Failure> {
         if let Some(form) = self.json.json {
             self.face.screen.print(&listing::json(&self.done, form).map_err(crate::commands::unwritable)?)?;
@@ -125,10 +132,33 @@ impl Asked<'_> {
 }
 
 /// `waiting (again at 14:55:02)`
-pub(crate) fn words(job: &Job) -> String {
-    match &job.reason {
-        Some(reason) => format!("{} ({reason})", job.state),
-        None => job.state.clone(),
+pub(crate) fn words(job: &Job, screen: &Screen) -> String {
+    let paused = paused(job, screen.now).map(|until| format!("paused until {}", when::second(until, screen.zone())));
+    match (&job.reason, paused) {
+        (Some(reason), Some(paused)) => format!("{} ({reason}; {paused})", job.state),
+        (Some(why), None) => format!("{} ({why})", job.state),
+        (None, Some(why)) => format!("{} ({why})", job.state),
+        (None, None) => job.state.clone(),
+    }
+}
+
+/// Until when its schedule begins nothing.
+pub(crate) fn paused(job: &Job, now: Timestamp) -> Option<Timestamp> {
+    job.paused_until.as_deref().and_then(when::from_wire).filter(|until| *until > now)
+}
+
+/// What comes next: the next try of a run that waits, or the next instant of the schedules, if they begin anything by then.
+fn next(job: &Job, screen: &Screen) -> String {
+    let waits = job.runs.iter().filter(|run| run.state == "waiting").filter_map(|run| run.until.as_deref());
+    let again = waits.filter_map(when::from_wire).min();
+    let due = job.next_at.as_deref().and_then(when::from_wire);
+    let at = |at: Timestamp| clock(Some(&when::wire(at)), screen);
+    match (again, due, paused(job, screen.now)) {
+        (Some(again), due, _) if due.is_none_or(|due| again < due) => at(again),
+        (_, Some(due), Some(until)) if due < until => format!("paused to {}", at(until)),
+        (_, Some(due), _) if !job.disabled => at(due),
+        (_, None, Some(until)) => format!("paused to {}", at(until)),
+        (_, _, _) => String::new(),
     }
 }
 
@@ -173,7 +203,7 @@ pub(crate) fn table(jobs: &[Job], screen: &Screen) -> String {
             colour(job).map_or_else(|| Cell::from(state.as_str()), |colour| Cell::painted(&state, colour)),
             Cell::from(if job.runs.is_empty() { String::new() } else { job.runs.len().to_string() }),
             Cell::from(last.unwrap_or_default()),
-            Cell::from(if job.disabled { String::new() } else { clock(job.next_at.as_deref(), screen) }),
+            Cell::from(next(job, screen)),
             Cell::from(listing::brief(&job.command)),
         ]);
     }
@@ -234,7 +264,26 @@ mod tests {
     #[test]
     fn the_reason_stands_beside_the_state() {
         let job = Job { reason: Some("again at 14:55:02".into()), ..sample::job("web", "waiting") };
-        assert_eq!(words(&job), "waiting (again at 14:55:02)");
-        assert_eq!(words(&Job { runs: Vec::<Run>::new(), ..sample::job("web", "down") }), "down");
+        assert_eq!(words(&job, &screen()), "waiting (again at 14:55:02)");
+        assert_eq!(words(&Job { runs: Vec::<Run>::new(), ..sample::job("web", "down") }, &screen()), "down");
+    }
+
+    #[test]
+    fn what_comes_next_is_the_next_try_or_the_next_instant_that_begins_anything() {
+        let due = Job { next_at: Some("2026-11-21T02:30:00.000Z".into()), ..sample::job("backup", "idle") };
+        assert_eq!(next(&due, &screen()), "02:30");
+        assert_eq!(next(&Job { disabled: true, ..due.clone() }, &screen()), "");
+        let paused = Job { paused_until: Some("2026-11-21T04:00:00.000Z".into()), ..due.clone() };
+        assert_eq!(next(&paused, &screen()), "paused to 04:00");
+        assert_eq!(words(&paused, &screen()), "idle (paused until 2026-11-21 04:00:00)");
+        let before = Job { paused_until: Some("2026-11-21T02:00:00.000Z".into()), ..due };
+        assert_eq!(next(&before, &screen()), "02:30", "by then it is over");
+        let over = Job { paused_until: Some("2026-11-20T02:00:00.000Z".into()), ..sample::job("web", "idle") };
+        assert_eq!((next(&over, &screen()), words(&over, &screen())), (String::new(), "idle".into()));
+        let again = kin_client::api::Run {
+            until: Some("2026-11-20T15:01:30.000Z".into()),
+            ..sample::live("web-NePbHZyZ", "waiting")
+        };
+        assert_eq!(next(&Job { runs: vec![again], ..sample::job("web", "waiting") }, &screen()), "15:01");
     }
 }

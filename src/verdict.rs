@@ -113,7 +113,10 @@ pub(crate) fn sentence(run: &Run) -> Option<String> {
         Some("spawn-failed") => Some(match (&run.spawn, run.command.first()) {
             (Some(spawn), Some(program)) if spawn.step == "exec" => format!("{program}: {}", spawn.message),
             (Some(spawn), _) if spawn.step == "directory" => format!("{}: {}", run.directory, spawn.message),
-            (Some(spawn), _) => format!("{id} could not be started: {}: {}", spawn.step, spawn.message),
+            (Some(spawn), _) => {
+                let (step, message) = (&spawn.step, &spawn.message);
+                format!("{id} could not be started: {step}: {message}; kin why {id} says more")
+            }
             (None, _) => format!("{id} could not be started"),
         }),
         Some("lost") => Some(format!("{id} is lost ({}): how it ended cannot be known", run.reason.as_deref()?)),

@@ -52,6 +52,13 @@ impl DisableArgs {
         let meant = self.which.meant(face).await?;
         let mut asked = Asked::of(face, &meant, self.which.json).await?;
         for job in &meant.jobs {
+            if until.is_some() && job.schedule.is_empty() {
+                asked.pass_over(&format!(
+                    "{}: it has no schedule that could be paused; without --until it is disabled",
+                    job.name
+                ));
+                continue;
+            }
             asked.take(&job.name, face.client.disable_job(&job.name, until.clone()).await)?;
         }
         asked.end()
@@ -86,10 +93,7 @@ impl Which {
                 message: format!("no job's whole name matches {text:?}"),
                 hint: Some("kin list shows them; .* stands for anything".into()),
             }),
-            _ => {
-                unmatched.iter().for_each(|text| face.screen.note(&format!("no job's whole name matches {text:?}")));
-                Ok(Meant { jobs, unmatched: Vec::new() })
-            }
+            _ => Ok(Meant { jobs, unmatched }),
         }
     }
 }

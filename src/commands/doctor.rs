@@ -2,12 +2,13 @@
 
 use crate::cli::Face;
 use crate::commands::unwritable;
+use crate::definitions;
 use crate::listing::json_line;
 use crate::report::Failure;
 use crate::screen::Colour;
 use crate::table::{Cell, Column, Table};
 use clap::Args;
-use kin_client::api::server::{Doctor, Server};
+use kin_client::api::server::{Check, Doctor, Server};
 
 /// How the server is: each thing that was looked at, and what to do about it.
 ///
@@ -22,7 +23,8 @@ pub(crate) struct DoctorArgs {
 
 impl DoctorArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
-        let doctor = face.client.doctor().await?;
+        let mut doctor = face.client.doctor().await?;
+        doctor.checks.extend(job_files()?);
         let text = if self.json {
             json_line(&doctor).map_err(unwritable)? + "\n"
         } else {
@@ -32,6 +34,17 @@ impl DoctorArgs {
         face.screen.print(&text)?;
         Ok(u8::from(doctor.checks.iter().any(|check| check.result == "failed")))
     }
+}
+
+/// What the files of the one who asks define: a server goes on with the last good jobs of one that is broken.
+fn job_files() -> Result<Option<Check>, Failure> {
+    let set = definitions::read(&definitions::directories()?);
+    Ok((!set.is_whole()).then(|| Check {
+        name: "job files".into(),
+        result: "warning".into(),
+        message: format!("they have {}; what they said before goes on", set.report.sum()),
+        hint: Some("kin check shows them".into()),
+    }))
 }
 
 fn table(doctor: &Doctor, server: &Server, width: Option<usize>, colour: bool) -> String {
@@ -66,7 +79,6 @@ fn keepers(server: &Server) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kin_client::api::server::Check;
 
     #[test]
     fn each_check_is_a_row_and_its_hint_another() {

@@ -59,6 +59,10 @@ impl ListArgs {
             None => job::table(&jobs, &face.screen),
         };
         face.screen.print(&text)?;
+        // Not each time: there may be many files, and a broken one that was good before has left its jobs.
+        if jobs.is_empty() {
+            tell_of_mistakes(&definitions::read(&definitions::directories()?), &face.screen);
+        }
         Ok(code)
     }
 
@@ -78,10 +82,14 @@ impl ListArgs {
             None => table(&set, screen.width, screen.colour),
         };
         screen.print(&text)?;
-        if !set.is_whole() {
-            screen.note(&format!("the files have {}: kin check shows them", set.report.sum()));
-        }
+        tell_of_mistakes(&set, screen);
         Ok(0)
+    }
+}
+
+fn tell_of_mistakes(set: &Set, screen: &Screen) {
+    if !set.is_whole() {
+        screen.note(&format!("the files have {}: kin check shows them", set.report.sum()));
     }
 }
 

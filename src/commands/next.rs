@@ -6,8 +6,11 @@ use crate::durations;
 use crate::job;
 use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
+use crate::screen::Screen;
 use crate::ticks;
+use crate::when;
 use clap::Args;
+use kin_client::api::job::Job;
 use kin_client::api::tick::DueQuery;
 
 /// As many as the server tells at once.
@@ -53,17 +56,20 @@ impl NextArgs {
             }),
         };
         let list = face.client.due(&query).await?;
+        let mut later = String::new();
         if let (Some(job), true) = (&job, list.due.is_empty()) {
             let all = face.client.jobs(None).await?;
-            if job::meant(&face.client, std::slice::from_ref(job)).await?.jobs.is_empty() {
+            let meant = job::meant(&face.client, std::slice::from_ref(job)).await?.jobs;
+            if meant.is_empty() {
                 return Err(job::no_such(job, all.iter().map(|job| job.name.as_str())));
             }
+            later = after_that(&meant, &face.screen);
         }
         let text = match (self.json.json, self.ics) {
             (Some(form), _) => listing::json(&list.due, form).map_err(unwritable)?,
             (None, true) => ticks::calendar(&list.due, &face.screen),
             (None, false) if list.due.is_empty() => {
-                face.screen.note(&format!("nothing is due within {}", durations::show(within)));
+                face.screen.note(&format!("nothing is due within {}{later}", self.within));
                 String::new()
             }
             (None, false) => ticks::coming(&list.due, &face.screen),
@@ -73,5 +79,19 @@ impl NextArgs {
             face.screen.note(&format!("only the first {} are shown; -n shows more", list.due.len()));
         }
         Ok(0)
+    }
+}
+
+/// When the first of these is due, if it is not soon.
+fn after_that(jobs: &[Job], screen: &Screen) -> String {
+    let first =
+        jobs.iter().filter_map(|job| Some((when::from_wire(job.next_at.as_deref()?)?, job))).min_by_key(|(at, _)| *at);
+    match first {
+        Some((at, job)) => format!("; {} is due at {}", job.name, when::second(at, screen.zone())),
+        None if jobs.iter().all(|job| job.schedule.is_empty()) => "; no schedule is written for it".into(),
+        None if jobs.iter().all(|job| job.schedule.iter().all(|text| text.trim() == "@reboot")) => {
+            "; it runs when the machine has started".into()
+        }
+        None => String::new(),
     }
 }

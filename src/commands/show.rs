@@ -40,16 +40,22 @@ impl ShowArgs {
         };
         let newest = all.first().ok_or_else(|| self.no_revision("any"))?;
         let of = |rev: u64| all.iter().find(|definition| definition.rev == rev);
+        // A service goes back to the one before where the newest did not become ready.
+        let now = match face.client.job(&self.job).await {
+            Ok(job) => of(job.rev).unwrap_or(newest),
+            Err(error) if error.is_not_found() => newest,
+            Err(error) => return Err(error.into()),
+        };
         let wanted = match self.rev.or(self.diff) {
             Some(rev) => of(rev).ok_or_else(|| self.no_revision(&rev.to_string()))?,
-            None => newest,
+            None => now,
         };
         let shown = if self.history { all.as_slice() } else { std::slice::from_ref(wanted) };
         let text = match self.json.json {
             Some(form) => listing::json(shown, form).map_err(unwritable)?,
-            None if self.history => table(shown, &face.screen),
-            None if self.diff.is_some() => difference(text_of(wanted), text_of(newest), face.screen.colour),
-            None => head(wanted) + &cleaned(text_of(wanted)),
+            None if self.history => table(shown, now.rev, &face.screen),
+            None if self.diff.is_some() => difference(text_of(wanted), text_of(now), face.screen.colour),
+            None => head(wanted) + &given_up(newest, now, &self.job) + &cleaned(text_of(wanted)),
         };
         face.screen.print(&text)?;
         Ok(0)
@@ -81,15 +87,32 @@ fn head(definition: &Definition) -> String {
     format!("# revision {}, {}{gone}\n", definition.rev, clean::name(&source(definition)))
 }
 
+/// Which one is newer than the one in force.
+fn given_up(newest: &Definition, now: &Definition, job: &str) -> String {
+    if newest.rev == now.rev {
+        return String::new();
+    }
+    format!(
+        "# in force is revision {}: {} did not become ready, kin why {} says more\n",
+        now.rev,
+        newest.rev,
+        clean::name(job)
+    )
+}
+
 fn cleaned(text: &str) -> String {
     text.lines().map(|line| format!("{}\n", clean::name(line))).collect()
 }
 
-fn table(all: &[Definition], screen: &Screen) -> String {
+fn table(all: &[Definition], now: u64, screen: &Screen) -> String {
     let mut table = Table::new(["rev", "since", "source"].map(Column::new));
     for definition in all {
         let at = when::from_wire(&definition.at).map(|at| when::second(at, screen.zone())).unwrap_or_default();
-        let gone = if definition.text.is_none() { ", taken away" } else { "" };
+        let gone = match &definition.text {
+            None => ", taken away",
+            Some(_) if definition.rev > now => ", given up",
+            Some(_) => "",
+        };
         table.row([
             Cell::from(definition.rev.to_string()),
             Cell::from(at),
@@ -164,7 +187,11 @@ mod tests {
             of(3, file(), Some("command = 'a'\n")),
         ];
         let now = "2026-11-20T14:56:04.500Z".parse().expect("a time");
-        insta::assert_snapshot!(table(&all, &Screen::of_test(None, jiff::tz::TimeZone::UTC, now)));
+        insta::assert_snapshot!(table(&all, 7, &Screen::of_test(None, jiff::tz::TimeZone::UTC, now)));
         assert_eq!(head(&all[0]), "# revision 7, /etc/kin/jobs.toml, taken away\n");
+        let said = table(&all, 3, &Screen::of_test(None, jiff::tz::TimeZone::UTC, now));
+        assert!(said.contains("by request of uid:1000, given up") && !said.contains("jobs.toml, given up"), "{said}");
+        assert_eq!(given_up(&all[1], &all[1], "web"), "");
+        assert!(given_up(&all[1], &all[2], "web").contains("in force is revision 3: 4 did not become ready"));
     }
 }

@@ -65,14 +65,14 @@ impl StopArgs {
             Err(error) => return Err(error.into()),
         };
         if !self.wait {
-            face.screen.print(&format!("{}  {}\n", job.name, job::words(&job)))?;
+            face.screen.print(&format!("{}  {}\n", job.name, job::words(&job, &face.screen)))?;
             return Ok(0);
         }
         for run in &job.runs {
             face.client.wait(&run.id, None).await?;
         }
         let now = face.client.job(&job.name).await?;
-        face.screen.print(&format!("{}  {}\n", now.name, job::words(&now)))?;
+        face.screen.print(&format!("{}  {}\n", now.name, job::words(&now, &face.screen)))?;
         Ok(0)
     }
 }

@@ -106,7 +106,7 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     if job.disabled {
         said.push(format!("It is disabled: nothing starts it. `kin enable {name}` lets it run."));
     }
-    if let Some(until) = second(&job.paused_until) {
+    if let (Some(until), Some(_)) = (second(&job.paused_until), job::paused(job, screen.now)) {
         said.push(format!("Its schedule is paused until {until}. `kin enable {name}` ends that."));
     }
     match (job.kind.as_str(), job.up, job.runs.len()) {
@@ -125,7 +125,12 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         }
         None => said.push("No run of it has ended yet.".into()),
     }
+    let until = job::paused(job, screen.now);
+    let due = job.next_at.as_deref().and_then(when::from_wire);
     match (second(&job.next_at), job.disabled) {
+        (Some(_), false) if until.is_some() && due < until => {
+            said.push("Next: what is due when the pause is over.".into());
+        }
         (Some(at), false) => said.push(format!("Next: it is due at {at} ({}).", job.schedule.join(" | "))),
         (Some(_), true) => said.push("Next: nothing, while it is disabled.".into()),
         (None, _) => {}
