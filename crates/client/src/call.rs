@@ -14,7 +14,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use kin_api::ErrorBody;
+use kin_api::{Code, ErrorBody};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -117,6 +117,12 @@ fn refusal(status: StatusCode, body: &[u8]) -> Error {
     }
 }
 
+/// It accepts nothing more, and whoever asks the next one is helped.
+fn is_ending(answer: &Answer) -> bool {
+    answer.status == StatusCode::SERVICE_UNAVAILABLE
+        && matches!(refusal(answer.status, &answer.body), Error::Refused(refused) if refused.code == Code::Closing)
+}
+
 /// One attempt: answered, or no way to know.
 enum Attempt<T> {
     Answered(T),
@@ -124,9 +130,21 @@ enum Attempt<T> {
 }
 
 impl Inner {
-    /// The whole answer, once somebody gives one.
+    /// The whole answer, once somebody gives one. Of a server that is ending it is asked of the next one.
     pub(crate) async fn call(&self, ask: &Ask) -> Result<Answer, Error> {
-        self.until_answered(ask, |connection, request| self.whole(connection, request)).await
+        let deadline = Instant::now() + self.patience + ask.allowance;
+        loop {
+            let answer = self.until_answered(ask, |connection, request| self.whole(connection, request)).await?;
+            if !ask.may_start || !is_ending(&answer) {
+                return Ok(answer);
+            }
+            drop(self.take_kept());
+            let lock = door::daemon_lock(&self.home);
+            let ended = tokio::task::spawn_blocking(move || door::until_free(&lock));
+            if timeout_at(deadline, ended).await.is_err() {
+                return Ok(answer);
+            }
+        }
     }
 
     /// The head of an answer whose body goes on for as long as there is something to say.

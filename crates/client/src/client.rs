@@ -1,10 +1,10 @@
 //! The verbs of `/v1`, one method each.
 
 use crate::call::{Ask, Connection};
-use crate::door::{self, Start};
+use crate::door::{self, Pause, Start};
 use crate::error::Error;
 use crate::events::Events;
-use crate::frames::{Follow, Offsets};
+use crate::frames::{AWAY, Follow, Offsets};
 use crate::stream::{Output, Stream};
 use kin_api::home::Home;
 use kin_api::run::{BatchAnswer, BatchItem, BatchRequest, Released, SignalRequest, StopRequest, Why};
@@ -169,15 +169,24 @@ impl Client {
         Ok(out)
     }
 
-    /// The run once it has ended; `None` when `timeout` was over before.
+    /// The run once it has ended; `None` when `timeout` was over before. Who waits starts no server that was shut down
+    /// meanwhile.
     pub async fn wait(&self, id: &str, timeout: Option<Duration>) -> Result<Option<Run>, Error> {
         // Asked in slices, so that a silent daemon is noticed.
         const SLICE: Duration = Duration::from_secs(15);
         let deadline = timeout.map(|t| Instant::now() + t);
+        let (mut away_since, mut pause) = (None, Pause::new());
         loop {
             let left = deadline.map_or(SLICE, |d| d.saturating_duration_since(Instant::now()).min(SLICE));
             let ask = Ask::get(format!("/v1/runs/{}/wait?timeout_ms={}", escape(id), left.as_millis())).allow(left);
-            let answer = self.inner.call(&ask).await?;
+            let answer = match self.inner.call(&ask.of_the_running()).await {
+                Err(Error::NoServer { .. }) if away_since.get_or_insert_with(Instant::now).elapsed() < AWAY => {
+                    pause.take().await;
+                    continue;
+                }
+                answer => answer?,
+            };
+            away_since = None;
             let run: Run = answer.json()?;
             if answer.status != hyper::StatusCode::ACCEPTED {
                 return Ok(Some(run));

@@ -4,9 +4,11 @@ use crate::call::Ask;
 use crate::client::{Client, escape};
 use crate::door::Pause;
 use crate::error::Error;
+use crate::frames::AWAY;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kin_api::Event;
+use tokio::time::Instant;
 
 /// No line of an event is longer than this; a longer one is not an event.
 const LINE_MAX: usize = 1 << 20;
@@ -19,12 +21,14 @@ pub struct Events {
     body: Option<Incoming>,
     parser: Parser,
     pause: Pause,
+    /// Somebody answered once. Who only listens starts no server that was shut down meanwhile.
+    heard: bool,
 }
 
 impl Events {
     pub(crate) fn new(client: Client, after: Option<u64>, runs: Option<&str>) -> Events {
         let runs = runs.map(str::to_owned);
-        Events { client, runs, last: after, body: None, parser: Parser::default(), pause: Pause::new() }
+        Events { client, runs, last: after, body: None, parser: Parser::default(), pause: Pause::new(), heard: false }
     }
 
     /// Connects, so that nothing that happens after this is missed.
@@ -36,7 +40,16 @@ impl Events {
                 path = format!("{path}?runs={}", escape(runs));
             }
             let ask = Ask::get(path).accept("text/event-stream").after_event(self.last);
-            self.body = Some(self.client.inner.open(&ask).await?.into_body());
+            let ask = if self.heard { ask.of_the_running() } else { ask };
+            let since = Instant::now();
+            let body = loop {
+                match self.client.inner.open(&ask).await {
+                    // One that is only being made anew will be back at once.
+                    Err(Error::NoServer { .. }) if self.heard && since.elapsed() < AWAY => self.pause.take().await,
+                    answer => break answer?.into_body(),
+                }
+            };
+            (self.body, self.heard) = (Some(body), true);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
 
 use crate::engine::{self, Config, Ended, StartError, Started, Times};
-use crate::front::{CLOSED, birth};
+use crate::front::{CLOSED, CLOSING, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
@@ -379,7 +379,9 @@ fn listen(run: &Path) -> io::Result<OwnedFd> {
 }
 
 fn prepare(place: &Place) -> io::Result<()> {
-    std::fs::remove_file(place.run.join(CLOSED)).or_else(gone_is_fine)?;
+    for name in [CLOSING, CLOSED] {
+        std::fs::remove_file(place.run.join(name)).or_else(gone_is_fine)?;
+    }
     let runtime = ["spec", "ready", "credentials"].map(|dir| place.run.join(dir));
     for dir in runtime.into_iter().chain([place.state.join("logs")]) {
         match rustix::fs::mkdir(&dir, Mode::RWXU) {

@@ -39,10 +39,15 @@ use tokio::time::Instant;
 /// Left in the runtime directory by a daemon that ended after a shutdown: its front is to end too.
 pub use kin_keeper::CLOSED;
 
+/// In the runtime directory: the daemon was told to end the server. It goes when the next one begins.
+pub const CLOSING: &str = "closing";
+
 /// A server that is just being made, or changes its elder, gets so long to be found.
 const FIND: Duration = Duration::from_secs(10);
 /// A daemon that lives without keepers gets so long to make an elder.
 const ORPHAN: Duration = Duration::from_secs(5);
+/// A server that is ending gets so long for it, its runs included.
+const END: Duration = Duration::from_secs(50);
 /// Until then it is looked for so often: there is no file that changes when a socket begins to listen.
 const LOOK: Duration = Duration::from_millis(20);
 /// Lines of the server's log that a failed start shows.
@@ -183,6 +188,11 @@ fn attend(in_background: bool) -> Result<(), FrontError> {
     })
 }
 
+/// A server that was shut down says so, and takes its directory with it when the last of its runs has ended.
+fn is_over(run: &Path) -> bool {
+    !run.exists() || run.join(CLOSED).exists()
+}
+
 struct Front {
     home: Home,
     state: PathBuf,
@@ -234,20 +244,30 @@ impl Front {
                 && let Some((link, daemon)) = self.attach(&place, born).await?
             {
                 match self.attend(&place, &link, daemon).await? {
+                    // It was ending when we came: the next one is to be made.
+                    After::End | After::Lost if !self.ready && !self.asked && !born => {}
                     After::End => return self.ended(),
                     After::Lost => (since, born, self.served) = (Instant::now(), false, Some(place.run)),
                 }
             }
-            if since.elapsed() > FIND {
+            let is_ending = self.is_ending();
+            if since.elapsed() > if is_ending { END } else { FIND } {
                 return Err(FrontError::Silent { path: self.state.join("server.lock") });
             }
             self.look_again().await;
         }
     }
 
+    /// Somebody has shut it down, and its daemon lives yet: who wants a server now wants the next one.
+    fn is_ending(&self) -> bool {
+        let ends = |place: &Place| [CLOSING, CLOSED].into_iter().any(|name| place.run.join(name).exists());
+        place::find(&self.state, rustix::process::geteuid().as_raw()).is_ok_and(|place| ends(&place))
+            && birth::daemon(&self.state).is_some()
+    }
+
     /// Perhaps while nobody attended to it: its elder died, and the next one was told to end before we had found it.
     fn was_shut_down(&self) -> bool {
-        self.served.as_ref().is_some_and(|run| !run.exists() || run.join(CLOSED).exists())
+        self.served.as_ref().is_some_and(|run| is_over(run))
     }
 
     /// The server is over. One that never served, and was not asked to end, has failed.
@@ -290,12 +310,19 @@ impl Front {
     /// Becomes the elder's front, and hears which daemon serves, if one does. `None`: nobody is there just now.
     /// `born`: we made this elder, so that all it has to tell is news.
     async fn attach(&mut self, place: &Place, born: bool) -> Result<Option<(Link, Option<u32>)>, FrontError> {
+        if self.is_ending() {
+            return Ok(None);
+        }
         let Ok(link) = Link::connect(&place.run) else { return Ok(None) };
         let Ok(Ok(greeting)) = tokio::time::timeout(FIND, link.hello()).await else { return Ok(None) };
         let mut daemon = None;
         for tell in greeting {
             match tell {
+                // The front of one that has ended goes in a moment.
+                Tell::Busy { .. } if is_over(&place.run) => return Ok(None),
                 Tell::Busy { pid } => return Err(FrontError::Busy { pid }),
+                // It is dead, and the elder has not seen that yet: the next one takes this file away as it begins.
+                Tell::DaemonReady { .. } if is_over(&place.run) => return Ok(None),
                 Tell::DaemonReady { pid } => daemon = Some(pid),
                 Tell::DaemonGaveUp { code } if born => return Err(self.gave_up(code)),
                 // An earlier daemon did: now there is somebody who wants another.

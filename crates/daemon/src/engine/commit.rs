@@ -87,6 +87,12 @@ impl Engine {
             self.sweep_given();
         }
         self.origin = batch.origin.unwrap_or(self.origin);
+        if self.closing.is_none()
+            && batch.closing.is_some()
+            && let Err(e) = std::fs::write(self.dirs.run.join(crate::front::CLOSING), "")
+        {
+            crate::say!("kin daemon: it cannot be said that the server is ending: {e}");
+        }
         self.closing = batch.closing.or(self.closing);
         self.ending = batch.ending.take();
         self.publish(batch.settles);
