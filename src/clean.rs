@@ -153,6 +153,14 @@ fn visible(c: char, out: &mut String) {
     }
 }
 
+/// A whole text for a terminal.
+pub(crate) fn text(text: &str) -> String {
+    let (mut cleaner, mut out) = (Cleaner::default(), String::with_capacity(text.len()));
+    cleaner.push(text.as_bytes(), &mut out);
+    cleaner.finish(&mut out);
+    out
+}
+
 /// Whether a terminal might do something on meeting it, or show the text around it in another order.
 pub(crate) fn harmful(c: char) -> bool {
     matches!(c,

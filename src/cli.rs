@@ -1,5 +1,6 @@
 //! The command line: every verb, and the words that introduce it.
 
+use crate::clean;
 use crate::commands::{
     adopt, check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen,
     log, man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail,
@@ -10,6 +11,7 @@ use crate::screen::Screen;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kin_client::Client;
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
 /// Run it, keep it running, know what happened.
@@ -182,6 +184,11 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         }
         Err(words) => {
             let code = if words.use_stderr() { 2 } else { 0 };
+            // They repeat what was typed, which may have come from anywhere.
+            if words.use_stderr() && std::io::stderr().is_terminal() {
+                eprint!("{}", clean::text(&words.render().ansi().to_string()));
+                return ExitCode::from(code);
+            }
             match words.print() {
                 Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => ExitCode::from(1),
                 Ok(()) | Err(_) => ExitCode::from(code),

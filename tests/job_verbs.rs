@@ -59,6 +59,8 @@ fn run_prints_the_id_or_ends_as_the_run_did() {
     assert!(dry["env"].as_array().expect("names").contains(&"LEVEL".into()), "{dry}");
     assert_eq!(cli.run(&["log", "backup", "--json", "--limit", "0"]).expect(0).json(), before, "nothing was run");
 
+    cli.run(&["log", "web-frontend"]).expect(0);
+    assert!(cli.run(&["log", "bakcup"]).expect(4).errors().contains("did you mean backup?"));
     let said = cli.run(&["run", "bakcup"]).expect(4).errors();
     assert_eq!(said, "kin: there is no job \"bakcup\"\n  hint: did you mean backup?\n");
     assert!(cli.run(&["run", "web"]).expect(5).errors().contains("kin start web"));
@@ -142,6 +144,33 @@ fn disabled_jobs_are_listed_and_queues_are_paused_and_resized() {
     let said = cli.run(&["queue", "hevy"]).expect(4).errors();
     assert_eq!(said, "kin: there is no queue \"hevy\"\n  hint: did you mean heavy?\n");
     cli.run(&["stop", "tr*", "--wait"]).expect(0);
+    server.shutdown();
+}
+
+#[test]
+fn a_paused_schedule_is_seen_wherever_one_looks() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let said = cli.run(&["disable", "backup", "--until", "1h"]).expect(2).errors();
+    assert!(said.contains("no schedule"), "{said}");
+    server.write_jobs(
+        "[weekly]\ncommand = 'true'\nschedule = '@weekly'\n[often]\ncommand = 'true'\nschedule = '@every 10m'\n",
+    );
+    cli.run(&["reload"]).expect(0);
+    let said = cli.run(&["next", "weekly", "--within", "1s"]).expect(0).errors();
+    assert!(said.contains("nothing is due within 1s; weekly is due at 2"), "{said}");
+    let said = cli.run(&["disable", "often", "--until", "3h"]).expect(0).text();
+    assert!(said.starts_with("often  idle (paused until 2"), "{said}");
+    assert!(cli.run(&["list", "often"]).expect(0).text().contains("paused to "));
+    assert!(cli.run(&["list-disabled"]).expect(0).text().contains("often"));
+    let why = cli.run(&["why", "often"]).expect(0).text();
+    assert!(why.contains("is paused until") && why.contains("Next: what is due when the pause is over."), "{why}");
+    cli.run(&["enable", "often"]).expect(0);
+    assert!(!cli.run(&["list", "often"]).expect(0).text().contains("paused"));
+
+    server.write_jobs("[weekly]\ncommnad = 'true'\n");
+    let doctor = cli.run(&["doctor"]).expect(0).text();
+    assert!(doctor.contains("job files") && doctor.contains("kin check"), "{doctor}");
     server.shutdown();
 }
 

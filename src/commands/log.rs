@@ -2,6 +2,7 @@
 
 use crate::cli::Face;
 use crate::commands::unwritable;
+use crate::job;
 use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
 use crate::ticks;
@@ -73,6 +74,9 @@ impl LogArgs {
         let all = self.all || self.outcome.is_some();
         let wanted = |run: &Run| all || !matches!(run.outcome.as_deref(), Some("skipped" | "cancelled"));
         let mut runs = face.client.runs_of(&query, page, wanted).await?;
+        if runs.is_empty() {
+            self.is_known(face).await?;
+        }
         runs.reverse();
         let text = match (self.json.json, self.wide) {
             (Some(form), _) => listing::json(&runs, form).map_err(unwritable)?,
@@ -81,6 +85,17 @@ impl LogArgs {
         };
         face.screen.print(&text)?;
         Ok(0)
+    }
+
+    /// A name that no job has and no run ever had is a mistake; a glob may match nothing.
+    async fn is_known(&self, face: &Face) -> Result<(), Failure> {
+        let Some(name) = self.of.as_deref().filter(|name| job::is_name(name)) else { return Ok(()) };
+        let any = RunQuery { job: Some(name.into()), ..RunQuery::default() };
+        let ran = !face.client.runs_of(&any, Page::Newest(1), |_| true).await?.is_empty();
+        if ran || !face.client.jobs(Some(name)).await?.is_empty() {
+            return Ok(());
+        }
+        Err(job::unknown(&face.client, name).await?)
     }
 
     async fn decided(&self, face: &Face, query: &RunQuery) -> Result<u8, Failure> {

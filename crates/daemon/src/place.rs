@@ -5,7 +5,7 @@
 //! no part in it: cron, ssh and a login must all reach the same server.
 //!
 //! ```text
-//!   root's own server          /run/kin
+//!   root's own server          /run/kin                     (in memory, as on most machines; else as below)
 //!   the user lingers           /run/user/UID/kin-<sum of the state's path>     (else logind would remove it at logout)
 //!   otherwise                  /dev/shm/kin-UID-<sum of the state's path>
 //!   no memory to be had        <state>/runtime
@@ -57,6 +57,14 @@ pub struct Host {
     pub users: PathBuf,
     pub memory: PathBuf,
     pub system: PathBuf,
+    /// Whether what is in a directory is nowhere else than in memory.
+    pub in_memory: fn(&Path) -> bool,
+}
+
+fn in_memory(dir: &Path) -> bool {
+    const TMPFS: i64 = 0x0102_1994;
+    const RAMFS: i64 = 0x8584_58f6;
+    rustix::fs::statfs(dir).is_ok_and(|fs| [TMPFS, RAMFS].contains(&i64::from(fs.f_type)))
 }
 
 impl Host {
@@ -69,6 +77,7 @@ impl Host {
             users: "/run/user".into(),
             memory: "/dev/shm".into(),
             system: "/run/kin".into(),
+            in_memory,
         }
     }
 
@@ -89,6 +98,8 @@ impl Host {
         choices.push(self.memory.join(format!("kin-{}-{sum}", self.uid)));
         // Somebody else may have taken that name; nobody can take them all.
         choices.extend((2..10).map(|n| self.memory.join(format!("kin-{}-{sum}-{n}", self.uid))));
+        // What runs are given lies there, and is not to reach a disk: some machines have theirs below /run.
+        choices.sort_by_key(|choice| !(self.in_memory)(choice.parent().unwrap_or(choice)));
         choices.push(state.join("runtime"));
         choices
     }
@@ -245,6 +256,7 @@ mod tests {
                 users: at("users"),
                 memory: at("shm"),
                 system: dir.path().join("system"),
+                in_memory: |_| false,
             };
             Machine { dir, host }
         }
@@ -276,6 +288,19 @@ mod tests {
         assert!(with.run.starts_with(&machine.host.memory));
         assert_eq!((mode(&with.run), mode(&with.state)), (0o700, 0o700));
         assert_eq!(find(&with.state, machine.host.uid).expect("found"), with);
+    }
+
+    #[test]
+    fn the_servers_of_the_machine_live_in_memory_also_where_run_is_on_a_disk() {
+        let mut machine = Machine::new();
+        let (home, state) = (Home { system: true, ..machine.home(&[]) }, Path::new("/var/lib/kin"));
+        assert_eq!(machine.host.choices(&home, state)[0], machine.host.system);
+        machine.host.in_memory = |dir| dir.ends_with("shm");
+        let choices = machine.host.choices(&home, state);
+        assert!(choices[0].starts_with(&machine.host.memory), "{choices:?}");
+        assert_eq!(choices.last().map(PathBuf::as_path), Some(Path::new("/var/lib/kin/runtime")));
+        assert!(choices.contains(&machine.host.system));
+        assert!(!in_memory(Path::new("/proc")));
     }
 
     #[test]
