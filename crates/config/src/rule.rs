@@ -119,10 +119,7 @@ fn schedule(text: &str) -> Vec<Wrong> {
 }
 
 fn zone(text: &str) -> Vec<Wrong> {
-    if jiff::tz::TimeZone::get(text).is_ok() {
-        return Vec::new();
-    }
-    wrong(0, format!("'{text}' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\""))
+    crate::zone::check(text).map_or_else(|why| wrong(0, why), |()| Vec::new())
 }
 
 fn date(text: &str) -> Vec<Wrong> {

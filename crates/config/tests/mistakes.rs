@@ -201,7 +201,15 @@ fn what_cannot_go_together() {
         ),
         (
             "[a]\ncommand='x'\ntimezone='Mars/Base'\nschedule='@reboot'",
-            "wrong-value a.timezone: 'timezone': 'Mars/Base' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\"",
+            "wrong-value a.timezone: 'timezone': there is no time zone 'Mars/Base'; zones have names as Europe/Paris or UTC",
+        ),
+        (
+            "[kin]\ntimezone='Europe/Berln'",
+            "wrong-value kin.timezone: 'timezone': there is no time zone 'Europe/Berln', did you mean 'Europe/Berlin'?",
+        ),
+        (
+            "[a]\ncommand='x'\nschedule=['0 3 * * *', 'calendar: daily Europe/Belin']",
+            "schedule a.schedule: 'schedule': time zone: there is no time zone 'Europe/Belin', did you mean 'Europe/Berlin'?",
         ),
     ] {
         assert_eq!(messages(text), [said], "{text}");

@@ -2,6 +2,7 @@
 //!
 //! Where systemd says no and the meaning is plain, as `Sat..Mon` and `22..2`, kin says yes. Fractions of seconds are refused.
 
+use super::Named;
 use super::near;
 use super::pattern::{ALL_60, ALL_HOURS, ALL_MONTHS, Days, Join, MonthDays, Pattern, WeekDays, Years};
 use super::problem::{Field, Found, Part, Problems};
@@ -32,7 +33,7 @@ const SHORTHANDS: [(&str, &str); 13] = [
 pub(super) struct Calendar {
     pub(super) pattern: Pattern,
     /// The zone that the text itself names.
-    pub(super) zone: Option<String>,
+    pub(super) zone: Option<Named>,
     pub(super) remarks: Vec<Remark>,
 }
 
@@ -44,8 +45,13 @@ pub(super) fn parse(whole: Part<'_>) -> Result<Calendar, Problems> {
     let is_zone =
         |word: &Part<'_>| word.text.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.text.contains(':');
     if words.len() > 1 && words.last().is_some_and(is_zone) {
-        zone = words.pop().map(|word| word.text.to_string());
+        zone = words.pop();
     }
+    if let Some(half) = zone.filter(|word| ["am", "pm"].iter().any(|half| word.text.eq_ignore_ascii_case(half))) {
+        let what = "hours go from 0 to 23 here, without AM and PM; 8:30 PM is written 20:30";
+        return Err(half.problem(Some(Field::Hour), what).into());
+    }
+    let zone = zone.map(|word| Named { zone: word.text.to_string(), column: word.column });
     if let Some(text) = shorthand {
         if let Some(extra) = words.get(1) {
             return Err(extra.problem(None, "only a time zone may follow a shorthand").into());
