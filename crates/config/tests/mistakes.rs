@@ -124,6 +124,10 @@ fn what_cannot_go_together() {
         ("[a]\ncommand='x'\ninstances=2", "conflict a.instances: 'instances' are of a service only"),
         ("[a]\ncommand='x'\nwatch='*'", "conflict a.watch: 'watch' is of a service only"),
         ("[a]\ncommand='x'\njitter='1m'", "missing a.jitter: 'jitter' means nothing without 'schedule'"),
+        (
+            "[a]\ncommand='x'\nschedule='61 * * * *'\njitter='1m'\ntimezone='UTC'\ncatch_up='once'\ndst='skip'",
+            "schedule a.schedule: 'schedule': minute: 61 is too large; minutes are 0 to 59",
+        ),
         ("[a]\ncommand='x'\ngroup='g'", "missing a.group: 'group' means nothing without 'user'"),
         (
             "[a]\ncommand='x'\noverlap='skip'\noverlap_max=3",
