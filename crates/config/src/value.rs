@@ -1,7 +1,7 @@
 //! Values read by their kind. A value that is wrong is said and left out; the rest is read on, so that all that is wrong is
 //! said at once.
 
-use crate::kind::{Field, Kind, Pair, RETRY_WORDS, Unit};
+use crate::kind::{Field, Kind, Pair, RETRY_WORDS, Unit, WHO_MAX};
 use crate::mistake::{Code, Mistake};
 use crate::quantity;
 use crate::read::Reader;
@@ -33,6 +33,7 @@ impl<T> Kind<T> {
             Kind::Cpu(field) => put(field, to, cpu(r, tree)),
             Kind::Percent(field) => put(field, to, percent(r, tree)),
             Kind::Text(rule, field) => put(field, to, text(r, tree, rule)),
+            Kind::Who(field) => put(field, to, who(r, tree)),
             Kind::Texts(rule, field) => put(field, to, texts(r, tree, rule)),
             Kind::Choice(words, _) => {
                 let all = || words.iter().flat_map(|w| std::iter::once(w.word).chain(w.aliases.iter().copied()));
@@ -51,8 +52,8 @@ impl<T> Kind<T> {
                 put(field, to, said);
             }
             Kind::Size(field) => put(field, to, size(r, tree)),
-            Kind::Map(rule, field) => {
-                let new = map(r, tree, rule);
+            Kind::Map(names, rule, field) => {
+                let new = map(r, tree, names, rule);
                 merge(field, to, new);
             }
             Kind::Counts(field) => {
@@ -146,7 +147,7 @@ fn cpu(r: &mut Reader<'_>, tree: &Tree) -> Option<u32> {
         Value::Int { n, .. } => *n as f64,
         Value::Real(x) => *x,
         Value::Text(_) | Value::Huge(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-            r.not(tree, "a number of processors, as 1.5,");
+            r.not(tree, "a number of processors, as 1.5");
             return None;
         }
     };
@@ -179,6 +180,21 @@ pub(crate) fn text(r: &mut Reader<'_>, tree: &Tree, rule: &Rule) -> Option<Strin
         return None;
     };
     keeps(r, tree, text, 0, rule).then(|| text.clone())
+}
+
+/// A user or a group, by name or number.
+fn who(r: &mut Reader<'_>, tree: &Tree) -> Option<String> {
+    match &tree.value {
+        Value::Int { n, .. } if u64::try_from(*n).is_ok_and(|n| n <= WHO_MAX) => Some(n.to_string()),
+        Value::Int { .. } | Value::Huge(_) => {
+            let key = r.key.clone();
+            r.wrong(&tree.span, format!("'{key}' is a name, or a number from 0 to {WHO_MAX}"));
+            None
+        }
+        Value::Text(_) | Value::Real(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
+            text(r, tree, &crate::rule::USER)
+        }
+    }
 }
 
 /// `part` begins at byte `offset` of the text that `tree` is.
@@ -251,7 +267,7 @@ fn length(r: &mut Reader<'_>, tree: &Tree) -> Option<Millis> {
         Value::Text(text) => quantity::length(text),
         Value::Huge(_) => Err("it is longer than a hundred years".into()),
         Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-            r.not(tree, "a length of time, as 90 or \"1h 30m\",");
+            r.not(tree, "a length of time, as 90 or \"1h 30m\"");
             return None;
         }
     };
@@ -264,7 +280,7 @@ fn size(r: &mut Reader<'_>, tree: &Tree) -> Option<u64> {
         Value::Text(text) => quantity::size(text),
         Value::Huge(_) => Err("it is too large".into()),
         Value::Real(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-            r.not(tree, "a size, as \"512M\",");
+            r.not(tree, "a size, as \"512M\"");
             return None;
         }
     };
@@ -272,7 +288,7 @@ fn size(r: &mut Reader<'_>, tree: &Tree) -> Option<u64> {
 }
 
 /// Numbers and truths are taken as they are written: `PORT = 80`.
-fn map(r: &mut Reader<'_>, tree: &Tree, rule: &Rule) -> Option<BTreeMap<String, String>> {
+fn map(r: &mut Reader<'_>, tree: &Tree, names: &Rule, rule: &Rule) -> Option<BTreeMap<String, String>> {
     let Value::Table(entries) = &tree.value else {
         let message = format!("'{}' is a table of names and texts, not {}", r.key, tree.value.kind());
         let help = format!("write {} = {{ NAME = \"value\" }}", r.key);
@@ -283,8 +299,9 @@ fn map(r: &mut Reader<'_>, tree: &Tree, rule: &Rule) -> Option<BTreeMap<String, 
     let whole = r.key.clone();
     for entry in entries {
         r.key = format!("{whole}.{}", entry.key);
-        if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-            r.wrong(&entry.at, format!("'{}' cannot be the name of a variable", entry.key.escape_debug()));
+        let wrongs = (names.check)(&entry.key);
+        if !wrongs.is_empty() {
+            wrongs.into_iter().for_each(|wrong| r.wrong(&entry.at, wrong.message));
             good = false;
             continue;
         }
@@ -367,7 +384,7 @@ fn signals(r: &mut Reader<'_>, tree: &Tree) -> Option<Vec<u8>> {
             Value::Int { n, .. } => signal::number(*n),
             Value::Text(text) => signal::parse(text),
             Value::Huge(_) | Value::Real(_) | Value::Bool(_) | Value::Date(_) | Value::List(_) | Value::Table(_) => {
-                r.not(item, "a signal or a list of them, as \"TERM\" or 15,");
+                r.not(item, "a signal or a list of them, as \"TERM\" or 15");
                 good = false;
                 continue;
             }

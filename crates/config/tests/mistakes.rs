@@ -124,6 +124,55 @@ fn what_cannot_go_together() {
         ("[a]\ncommand='x'\ninstances=2", "conflict a.instances: 'instances' are of a service only"),
         ("[a]\ncommand='x'\nwatch='*'", "conflict a.watch: 'watch' is of a service only"),
         ("[a]\ncommand='x'\njitter='1m'", "missing a.jitter: 'jitter' means nothing without 'schedule'"),
+        (
+            "[a]\ncommand='x'\nschedule='61 * * * *'\njitter='1m'\ntimezone='UTC'\ncatch_up='once'\ndst='skip'",
+            "schedule a.schedule: 'schedule': minute: 61 is too large; minutes are 0 to 59",
+        ),
+        (
+            "[a]\ncommand='x'\nready={line='(['}",
+            "wrong-value a.ready.line: 'ready.line': it is no regular expression: unclosed character class",
+        ),
+        (
+            "[a]\ncommand='x'\nready={http='http://127.0.0.1:99999/'}",
+            "wrong-value a.ready.http: 'ready.http': '99999' is no port",
+        ),
+        (
+            "[a]\ncommand='x'\nalive={http='http://[::1]:0/x:y'}",
+            "wrong-value a.alive.http: 'alive.http': '0' is no port",
+        ),
+        (
+            "[a]\ncommand='x'\nalive={}",
+            "missing a.alive: 'alive' says not how: one of 'alive.http', 'alive.tcp', 'alive.exec', 'alive.notify' is missing",
+        ),
+        (
+            "[a]\ncommand='x'\n[a.ready]",
+            "missing a.ready: 'ready' says not how: one of 'ready.http', 'ready.tcp', 'ready.exec', 'ready.line', 'ready.notify', 'ready.fd', 'ready.after' is missing",
+        ),
+        (
+            "[a]\ncommand='x'\ncredentials={'../x'='/etc/x'}",
+            "wrong-value a.credentials.../x: '../x' cannot be the name of a file",
+        ),
+        (
+            "[a]\ncommand='x'\nenv={'1A'='x'}",
+            "wrong-value a.env.1A: '1A' cannot be the name of a variable: it has letters, digits and _, and no digit first",
+        ),
+        (
+            "[a]\ncommand='x'\nenv={'a b'='x'}",
+            "wrong-value a.env.a b: 'a b' cannot be the name of a variable: it has letters, digits and _, and no digit first",
+        ),
+        (
+            "[a]\ncommand='x'\nrestart='always'\nwatch='/abs/src/**'",
+            "wrong-value a.watch: 'watch': it names files below the job's directory; set 'dir', and write \"src/**\"",
+        ),
+        (
+            "[a]\ncommand='x'\nrestart='always'\nwatch=['src/**', '!../made']",
+            "wrong-value a.watch: 'watch': nothing above the job's directory is watched; set 'dir' to the one above",
+        ),
+        ("[a]\ncommand='x'\nuser=4294967295", "wrong-value a.user: 'user' is a name, or a number from 0 to 4294967294"),
+        (
+            "[a]\ncommand='x'\nlimits={cpu='2'}",
+            "wrong-type a.limits.cpu: 'limits.cpu' is a number of processors, as 1.5, not a text",
+        ),
         ("[a]\ncommand='x'\ngroup='g'", "missing a.group: 'group' means nothing without 'user'"),
         (
             "[a]\ncommand='x'\noverlap='skip'\noverlap_max=3",
@@ -201,11 +250,32 @@ fn what_cannot_go_together() {
         ),
         (
             "[a]\ncommand='x'\ntimezone='Mars/Base'\nschedule='@reboot'",
-            "wrong-value a.timezone: 'timezone': 'Mars/Base' is no time zone that this machine knows; write one as \"Europe/Paris\" or \"UTC\"",
+            "wrong-value a.timezone: 'timezone': there is no time zone 'Mars/Base'; zones have names as Europe/Paris or UTC",
+        ),
+        (
+            "[kin]\ntimezone='Europe/Berln'",
+            "wrong-value kin.timezone: 'timezone': there is no time zone 'Europe/Berln', did you mean 'Europe/Berlin'?",
+        ),
+        (
+            "[a]\ncommand='x'\nschedule=['0 3 * * *', 'calendar: daily Europe/Belin']",
+            "schedule a.schedule: 'schedule': time zone: there is no time zone 'Europe/Belin', did you mean 'Europe/Berlin'?",
         ),
     ] {
         assert_eq!(messages(text), [said], "{text}");
     }
+}
+
+#[test]
+fn users_and_groups_are_names_or_numbers() {
+    let set =
+        Set::of_text("jobs.toml", "[a]\ncommand='x'\nuser=0\ngroup=65534\n[b]\ncommand='x'\nuser='www'\ngroup='33'\n");
+    assert_eq!(set.report.text(false), "");
+    let who = |name: &str| {
+        let around = &set.jobs[&kin_core::JobName::parse(name).expect("a name")].job.around;
+        (around.user.clone(), around.group.clone())
+    };
+    assert_eq!(who("a"), (Some("0".into()), Some("65534".into())));
+    assert_eq!(who("b"), (Some("www".into()), Some("33".into())));
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
             "URL" => Just("'http://h/$HOME'".to_string()).boxed(),
             "host:port" => (1u16..).prop_map(|n| format!("'h:{n}'")).boxed(),
             "time zone" => Just("'UTC'".to_string()).boxed(),
-            "name" | "tag" | "name or number" => word().boxed(),
+            "name" | "tag" | "regular expression" | "glob" => word().boxed(),
             _ => text().boxed(),
         },
         Kind::Choice(words, _) => {
@@ -167,7 +167,11 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
         Kind::Length(_) => length().boxed(),
         Kind::LengthOr(word, _) => prop_oneof![length(), Just(toml(word))].boxed(),
         Kind::Size(_) => size().boxed(),
-        Kind::Map(..) => prop::collection::btree_map("[A-Z ä.\"]{1,4}", "v\\PC{0,5}", 0..4)
+        Kind::Who(_) => prop_oneof![word(), (0..u32::MAX).prop_map(|n| n.to_string())].boxed(),
+        Kind::Map(..) if name == "env" => prop::collection::btree_map("[A-Z_][A-Z_0-9]{0,3}", "v\\PC{0,5}", 0..4)
+            .prop_map(|all| table(all.into_iter().map(|(k, v)| (k, toml(&v)))))
+            .boxed(),
+        Kind::Map(..) => prop::collection::btree_map("[A-Z ä\"]{1,4}", "v\\PC{0,5}", 0..4)
             .prop_map(|all| table(all.into_iter().map(|(k, v)| (k, toml(&v)))))
             .boxed(),
         Kind::Counts(_) => prop::collection::btree_map("[a-z]{1,4}", any::<u32>(), 0..4)

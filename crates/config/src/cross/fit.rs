@@ -30,7 +30,8 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             let message = format!("'{key}' is of a service only");
             mistakes.push(wrong(definition, key, conflict, message).help("write restart = \"always\""));
         }
-        if job.time.schedules.is_empty() {
+        // One that is written badly is not missing: that it is wrong was said.
+        if job.time.schedules.is_empty() && !said("schedule") {
             for key in OF_SCHEDULE {
                 if own(definition, key) {
                     let message = format!("'{key}' means nothing without 'schedule'");

@@ -373,7 +373,7 @@ static KEYS: [Key<Job>; 99] = [
         .example("\"/srv/web\"")
         .absent("HOME; under `kin up` the directory of the file")
         .effect(Restarts),
-    Key::new("env", Kind::Map(&rule::TEXT, field!(|j| Some(j.around.env.clone()), |j, v| j.around.env = v)))
+    Key::new("env", Kind::Map(&rule::VARIABLE, &rule::TEXT, field!(|j| Some(j.around.env.clone()), |j, v| j.around.env = v)))
         .doc("Variables of its environment. Numbers and truths are taken as they are written.")
         .example("{ RUST_LOG = \"info\" }")
         .effect(Restarts),
@@ -386,16 +386,16 @@ static KEYS: [Key<Job>; 99] = [
         .doc("Variables taken over from the server's own environment, by name or glob.")
         .example("[\"SSH_AUTH_SOCK\", \"AWS_*\"]")
         .effect(Restarts),
-    Key::new("credentials", Kind::Map(&rule::PATH, field!(|j| Some(j.around.credentials.clone()), |j, v| j.around.credentials = v)))
+    Key::new("credentials", Kind::Map(&rule::FILE_NAME, &rule::PATH, field!(|j| Some(j.around.credentials.clone()), |j, v| j.around.credentials = v)))
         .doc("Name to file: copied into a directory of the run's own, which `$CREDENTIALS_DIRECTORY` names.")
         .example("{ db = \"/etc/kin/db.password\" }")
         .effect(Restarts),
-    Key::new("user", Kind::Text(&rule::USER, field!(|j| j.around.user.clone(), |j, v| j.around.user = Some(v))))
+    Key::new("user", Kind::Who(field!(|j| j.around.user.clone(), |j, v| j.around.user = Some(v))))
         .doc("As whom it runs. Only a server of root can do that.")
         .example("\"www\"")
         .absent("the server's")
         .effect(Restarts),
-    Key::new("group", Kind::Text(&rule::USER, field!(|j| j.around.group.clone(), |j, v| j.around.group = Some(v))))
+    Key::new("group", Kind::Who(field!(|j| j.around.group.clone(), |j, v| j.around.group = Some(v))))
         .doc("With which group.")
         .example("\"www-data\"")
         .absent("the user's own")
@@ -454,7 +454,7 @@ static KEYS: [Key<Job>; 99] = [
     rlimit!("as", Size, "limits.as", "Of each process's addresses.", "\"4G\""),
     rlimit!("memlock", Size, "limits.memlock", "Memory that each process may lock.", "\"unlimited\""),
     rlimit!("cpu", Seconds, "limits.cpu_time", "Processor time of each process.", "\"1h\""),
-    Key::new("watch", Kind::Texts(&rule::GLOB, field!(|j| Some(j.watch.clone()), |j, v| j.watch = v)))
+    Key::new("watch", Kind::Texts(&rule::WATCH, field!(|j| Some(j.watch.clone()), |j, v| j.watch = v)))
         .doc("Paths below its directory, as globs (`**` is any number of directories): when one changes, it is restarted. One that begins with `!` is left out; a name that begins with a dot only fits a pattern that says the dot.")
         .example("[\"src/**\"]")
         .own(),

@@ -2,11 +2,13 @@
 //!
 //! Where systemd says no and the meaning is plain, as `Sat..Mon` and `22..2`, kin says yes. Fractions of seconds are refused.
 
+use super::Named;
 use super::near;
 use super::pattern::{ALL_60, ALL_HOURS, ALL_MONTHS, Days, Join, MonthDays, Pattern, WeekDays, Years};
 use super::problem::{Field, Found, Part, Problems};
 use super::remark::{self, Remark};
-use super::wall::{YEAR_MAX, YEAR_MIN};
+use super::wall::{Date, Wall, YEAR_MAX, YEAR_MIN};
+use super::words::weekday_name;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -32,7 +34,7 @@ const SHORTHANDS: [(&str, &str); 13] = [
 pub(super) struct Calendar {
     pub(super) pattern: Pattern,
     /// The zone that the text itself names.
-    pub(super) zone: Option<String>,
+    pub(super) zone: Option<Named>,
     pub(super) remarks: Vec<Remark>,
 }
 
@@ -44,8 +46,13 @@ pub(super) fn parse(whole: Part<'_>) -> Result<Calendar, Problems> {
     let is_zone =
         |word: &Part<'_>| word.text.starts_with(|c: char| c.is_ascii_alphabetic()) && !word.text.contains(':');
     if words.len() > 1 && words.last().is_some_and(is_zone) {
-        zone = words.pop().map(|word| word.text.to_string());
+        zone = words.pop();
     }
+    if let Some(half) = zone.filter(|word| ["am", "pm"].iter().any(|half| word.text.eq_ignore_ascii_case(half))) {
+        let what = "hours go from 0 to 23 here, without AM and PM; 8:30 PM is written 20:30";
+        return Err(half.problem(Some(Field::Hour), what).into());
+    }
+    let zone = zone.map(|word| Named { zone: word.text.to_string(), column: word.column });
     if let Some(text) = shorthand {
         if let Some(extra) = words.get(1) {
             return Err(extra.problem(None, "only a time zone may follow a shorthand").into());
@@ -87,8 +94,17 @@ pub(super) fn parse(whole: Part<'_>) -> Result<Calendar, Problems> {
         reader.found.add(whole, None, what);
     }
     if reader.found.is_empty() && !pattern.ever() {
-        let what = "it never fires: there is no such day; for the last day of a month write *-*~01";
-        reader.found.add(dated.unwrap_or(whole), Some(Field::DayOfMonth), what);
+        let mut any_weekday = pattern.clone();
+        any_weekday.days.week = WeekDays::ANY;
+        let (from, to) = (first_of(YEAR_MIN), first_of(YEAR_MAX + 1));
+        if let Some(day) = any_weekday.next(from, to).map(Wall::date) {
+            let on = weekday_name(day.weekday());
+            let what = format!("it never fires: no such day falls on these days of the week; {day} is a {on}");
+            reader.found.add(words[0], Some(Field::DayOfWeek), what);
+        } else {
+            let what = "it never fires: there is no such day; for the last day of a month write *-*~01";
+            reader.found.add(dated.unwrap_or(whole), Some(Field::DayOfMonth), what);
+        }
     }
     let mut remarks = Vec::new();
     if reader.found.is_empty() {
@@ -113,7 +129,10 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn weekdays(&mut self, word: Part<'_>) -> WeekDays {
         let mut days = 0u8;
-        for item in word.pieces(",") {
+        // systemd lets the list end in a comma.
+        let list =
+            word.text.strip_suffix(',').filter(|rest| !rest.is_empty()).map_or(word, |rest| word.until(rest.len()));
+        for item in list.pieces(",") {
             let ends = item.split("..").or_else(|| item.split("-"));
             let (low, high) = match ends {
                 Some((low, high)) => (self.weekday(low), self.weekday(high)),
@@ -288,6 +307,10 @@ impl<'a> Reader<'a> {
         self.found.add(part, Some(field), wrong);
         None
     }
+}
+
+const fn first_of(year: i32) -> Wall {
+    Wall::new(Date { year, month: 1, day: 1 }, 0, 0, 0)
 }
 
 /// Months have no names in this language.

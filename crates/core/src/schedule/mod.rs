@@ -41,7 +41,7 @@ pub mod zone;
 pub use days::DaySet;
 pub use due::{How, Plan, Tick};
 pub(crate) use hash::stable;
-pub use near::closest;
+pub use near::{closest, zones_near};
 pub use problem::{Field, Problem, Problems};
 pub use recur::{Every, NthDay, Recurrence};
 pub use remark::Remark;
@@ -89,8 +89,15 @@ pub struct Schedule {
     text: String,
     when: When,
     dst: Dst,
-    zone: Option<String>,
+    zone: Option<Named>,
     remarks: Vec<Remark>,
+}
+
+/// A zone by its name, and the column where that stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Named {
+    zone: String,
+    column: usize,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,7 +151,13 @@ impl Schedule {
 
     /// The zone that the text itself names, as systemd's calendar language may; it wins over the job's.
     pub fn zone(&self) -> Option<&str> {
-        self.zone.as_deref()
+        self.zone.as_ref().map(|named| named.zone.as_str())
+    }
+
+    /// What is wrong with that name, as whoever knows zones says it: what is read here knows none.
+    pub fn wrong_zone(&self, message: &str) -> Option<Problems> {
+        let Named { zone, column } = self.zone.as_ref()?;
+        Some(Part { text: zone, column: *column }.problem(Some(Field::Zone), message).into())
     }
 
     pub const fn dst(&self) -> Dst {

@@ -1,6 +1,11 @@
 //! Guesses what somebody meant who wrote something else.
 
+use alloc::borrow::ToOwned;
+use alloc::string::String;
 use alloc::vec::Vec;
+
+/// More names than these help nobody.
+const ZONES_MAX: usize = 3;
 
 /// Words that stand for a schedule, each with what it means.
 pub(super) const SPECIALS: [(&str, &str); 7] = [
@@ -37,6 +42,21 @@ pub fn closest(word: &str, names: &[&str]) -> Option<usize> {
     let most = if word.chars().count() < 5 { 1 } else { 2 };
     let slips = names.iter().enumerate().map(|(at, name)| (distance(word, name), at));
     slips.filter(|(slips, _)| *slips <= most).min().map(|(_, at)| at)
+}
+
+/// The names of `all` zones that were perhaps meant by `name`: the same in other letters, its city alone, or with a slip.
+pub fn zones_near(name: &str, all: &[&str]) -> Vec<String> {
+    let wanted = name.to_ascii_lowercase().replace(' ', "_");
+    let is_meant = |known: &&&str| {
+        let known = known.to_ascii_lowercase();
+        known == wanted || known.rsplit('/').next() == Some(wanted.as_str())
+    };
+    let same: Vec<String> = all.iter().filter(is_meant).take(ZONES_MAX).map(|name| (*name).to_owned()).collect();
+    if !same.is_empty() {
+        return same;
+    }
+    let cities: Vec<&str> = all.iter().map(|name| name.rsplit('/').next().unwrap_or(name)).collect();
+    closest(&wanted, all).or_else(|| closest(&wanted, &cities)).map(|at| all[at].to_owned()).into_iter().collect()
 }
 
 /// How many letters must be changed, added or taken away; capitals do not count.

@@ -64,8 +64,10 @@ pub(super) fn of_cron(pattern: &Pattern, at: &TextOf<'_>, out: &mut Vec<Remark>)
         );
         out.push(Remark::new("day-or-weekday", text));
     } else if !week.starts_with('+') && !days.month.is_any() && !days.week.is_any() {
-        let star = if day.starts_with('*') { day } else { week };
-        let text = format!("`{day}` and `{week}`: because `{star}` begins with `*`, cron fires only if both match");
+        let star = if day.starts_with(['*', '?']) { day } else { week };
+        let begins = if star.starts_with('?') { '?' } else { '*' };
+        let text =
+            format!("`{day}` and `{week}`: because `{star}` begins with `{begins}`, cron fires only if both match");
         out.push(Remark::new("day-and-weekday", text));
     }
 }

@@ -38,6 +38,12 @@ pub(super) async fn look(check: &Check, run: &Watched, time: Duration, shared: &
     }
 }
 
+/// The one that is written, else that of HTTP; `None`: what is written is none, and no other is meant.
+fn port(authority: &hyper::http::uri::Authority) -> Option<u16> {
+    let written = authority.as_str().rsplit(['@', ']']).next().and_then(|end| end.rsplit_once(':'));
+    written.map_or(Some(80), |(_, port)| port.parse().ok())
+}
+
 /// Asks once, follows nothing, and reads no further than the status.
 async fn http(url: &str, codes: &BTreeSet<u16>) -> Looked {
     let bad = |e: &dyn std::fmt::Display| format!("{url}: {e}");
@@ -47,7 +53,8 @@ async fn http(url: &str, codes: &BTreeSet<u16>) -> Looked {
     }
     let authority = uri.authority().ok_or_else(|| bad(&"it names no host"))?;
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.map_err(|e| bad(&e))?;
+    let port = port(authority).ok_or_else(|| bad(&"it names no port that there is"))?;
+    let stream = TcpStream::connect((host, port)).await.map_err(|e| bad(&e))?;
     let (mut send, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|e| bad(&e))?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -92,5 +99,25 @@ async fn exec(program: &Program, run: &Watched, time: Duration, shared: &Shared)
         Ok(HelperEnd::TimedOut) => Err(format!("the probe did not end within {ms} ms")),
         Ok(end) => Err(format!("the probe: {end}")),
         Err(e) => Err(format!("the probe: {e}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::port;
+
+    #[test]
+    fn a_port_that_is_none_stands_for_no_other() {
+        for (authority, is) in [
+            ("h", Some(80)),
+            ("h:8080", Some(8080)),
+            ("h:99999", None),
+            ("h:", None),
+            ("[::1]", Some(80)),
+            ("[::1]:81", Some(81)),
+            ("u:p@h", Some(80)),
+        ] {
+            assert_eq!(authority.parse().ok().and_then(|authority| port(&authority)), is, "{authority}");
+        }
     }
 }

@@ -193,6 +193,9 @@ fn the_language_of_systemd() {
     assert_eq!(read("calendar: *-*-* 10:00 Europe/Berlin").zone(), Some("Europe/Berlin"));
     assert_eq!(read("calendar:daily UTC").zone(), Some("UTC"));
     assert_eq!(read("calendar: daily").zone(), None);
+    let from = "2027-03-01 00:00";
+    assert_eq!(utc("calendar: Wed, 17:48", from, 1), ["2027-03-03 17:48:00"]);
+    assert_eq!(utc("calendar: Mon,", from, 2), utc("calendar: Mon", from, 2));
 }
 
 #[test]
@@ -250,6 +253,19 @@ fn what_is_wrong_is_said_with_its_column() {
         ),
         ("TZ=UTC 0 0 * * *", "column 1: the time zone is not part of the expression; it is a setting of its own"),
         ("calendar: *:*/15", "minute, column 13: a step begins at a number here; write 00/15"),
+        ("calendar: Mon,,Tue 08:30", "day of week, column 15: a weekday is missing; write as Mon,Wed or Mon..Fri"),
+        (
+            "calendar: , 08:30",
+            "column 11: \",\" is neither a date as *-*-01 nor a time as 08:30; the order is weekday, date, time, zone",
+        ),
+        (
+            "calendar: Wed..Sat,Tue 28-10-15 1:2:3",
+            "day of week, column 11: it never fires: no such day falls on these days of the week; 2028-10-15 is a Sunday",
+        ),
+        (
+            "calendar: 8:30 PM",
+            "hour, column 16: hours go from 0 to 23 here, without AM and PM; 8:30 PM is written 20:30",
+        ),
         ("calendar: Mun 08:30", "day of week, column 11: \"Mun\" is no weekday; did you mean Sun?"),
         ("calendar: *-13-01", "month, column 13: 13 is too large; months are 1 to 12"),
         (

@@ -86,6 +86,16 @@ fn what_may_surprise() {
             "`*/2` and `MON`: because `*/2` begins with `*`, cron fires only if both match",
         ),
         (
+            "0 0 ?/2 * MON",
+            "day-and-weekday",
+            "`?/2` and `MON`: because `?/2` begins with `?`, cron fires only if both match",
+        ),
+        (
+            "0 0 13 * */2",
+            "day-and-weekday",
+            "`13` and `*/2`: because `*/2` begins with `*`, cron fires only if both match",
+        ),
+        (
             "0 0 */2 * *",
             "step-begins-anew",
             "`*/2` in the day of month field begins anew on the 1st of each month: the last gap of a month is shorter",
