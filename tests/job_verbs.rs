@@ -110,6 +110,7 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
     assert!(cli.run(&["start", "backup"]).expect(5).errors().contains("backup is no service"));
     cli.run(&["scale", "web=many"]).expect(2);
     cli.run(&["scale", "wbe=2"]).expect(4);
+    assert!(cli.run(&["scale", "web=10001"]).expect(2).errors().contains("10000 is the most"));
     server.shutdown();
 }
 

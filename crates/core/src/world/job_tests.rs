@@ -3,7 +3,7 @@
 use super::{NeedWhy, Reason, World, differences};
 use crate::effect::{Act, Effects};
 use crate::fact::{Fact, Settled};
-use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Program, Queue, Ready, Restart};
+use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Port, Program, Queue, Ready, Restart};
 use crate::seen::{Close, How, Phase, Seen};
 use crate::wish::{Granted, JobPlan, Plan, QueuePlan, QueueWish, StopKind, Wish};
 use crate::{Exit, Hold, JobName, Mint, Refusal, Rest, Run, RunNo, RunState, StopWhy, Time, Trigger};
@@ -176,6 +176,29 @@ fn scaling_down_frees_the_highest_slots_and_up_takes_the_lowest() {
     }
     stage.wish(scale(2)).expect("granted");
     assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn nobody_scales_beyond_what_a_file_may_say() {
+    let mut low = service("low", 1);
+    low.around.port = Some(Port::From(65_530));
+    let mut free = service("free", 1);
+    free.around.port = Some(Port::Auto);
+    let mut stage = Stage::new([service("web", 1), free, low]);
+    stage.down("web");
+    let scale = |job: &str, instances| Wish::Scale { job: name(job), instances, by: "uid:0".to_string() };
+    for job in ["web", "free"] {
+        let before = stage.world.standing(&name(job)).cloned();
+        let refusal = stage.wish(scale(job, 10_001)).expect_err("too many");
+        assert!(refusal.to_string().contains("10000 is the most"), "{refusal}");
+        assert_eq!((stage.world.standing(&name(job)).cloned(), &stage.fx), (before, &Effects::default()));
+    }
+    let refusal = stage.wish(scale("low", 7)).expect_err("no such port");
+    assert_eq!(refusal.to_string(), "7 instances from port 65530 on need port 65536, which there is not");
+    assert_eq!(stage.words("low").len(), 1);
+    stage.wish(scale("low", 6)).expect("up to the last port");
+    stage.wish(scale("web", 10_000)).expect("as many as there may be");
+    stage.wish(scale("low", 0)).expect("none at all");
 }
 
 #[test]

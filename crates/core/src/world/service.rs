@@ -4,12 +4,26 @@ use super::make::Birth;
 use super::needs::is_ready;
 use super::{Mutant, World, plan};
 use crate::effect::Effects;
+use crate::job::{Job, Life, Port};
 use crate::run::{StopWhy, Trigger};
 use crate::wish::Granted;
 use crate::{JobName, Outcome, Refusal, Renewal, Run, RunNo, RunState, SkipWhy, Time};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// Whether a service can have so many instances. Files are held to the same when they are read.
+pub(super) fn may_have(job: &Job, instances: u32) -> Result<(), Refusal> {
+    if instances > Life::MOST_INSTANCES {
+        return Err(Refusal::TooMany { job: job.name.clone(), instances, most: Life::MOST_INSTANCES });
+    }
+    match job.around.port {
+        Some(Port::From(first)) if u32::from(first) + instances.saturating_sub(1) > u32::from(u16::MAX) => {
+            Err(Refusal::NoPort { job: job.name.clone(), instances, first })
+        }
+        Some(Port::From(_) | Port::Auto) | None => Ok(()),
+    }
+}
 
 impl World {
     // ---- wishes ----
@@ -76,6 +90,7 @@ impl World {
         fx: &mut Effects,
     ) -> Result<Granted, Refusal> {
         self.check_service(name)?;
+        self.job(name).map_or(Ok(()), |job| may_have(job, instances))?;
         fx.promises = true;
         let as_defined = self.job(name).is_some_and(|job| job.life.instances == instances);
         self.alter(name, fx, |standing| {
