@@ -179,6 +179,29 @@ fn scaling_down_frees_the_highest_slots_and_up_takes_the_lowest() {
 }
 
 #[test]
+fn scaling_down_looks_at_each_run_so_many_times_and_not_at_all_for_each() {
+    let scaled = |instances: u32, held: bool| {
+        let web = service("web", instances);
+        let web = if held { needing(web, "db") } else { web };
+        let mut db = service("db", 1);
+        db.disabled = true;
+        let mut stage = Stage::new([db, web]);
+        if !held {
+            stage.all_live();
+        }
+        assert_eq!(stage.words("web").len(), instances as usize);
+        stage.world.looked.set(0);
+        stage.wish(Wish::Scale { job: name("web"), instances: 0, by: "uid:0".to_string() }).expect("granted");
+        assert!(stage.runs("web").all(|run| run.state.word() == "stopping"));
+        stage.world.looked.get()
+    };
+    for held in [true, false] {
+        let (few, many) = (scaled(40, held), scaled(400, held));
+        assert!(many <= few * 11, "{few} looks for 40 runs, {many} for 400");
+    }
+}
+
+#[test]
 fn nobody_scales_beyond_what_a_file_may_say() {
     let mut low = service("low", 1);
     low.around.port = Some(Port::From(65_530));
