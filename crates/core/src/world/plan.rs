@@ -158,7 +158,8 @@ impl World {
         Ok(Granted::Done)
     }
 
-    fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
+    /// Whether such a plan would be refused, and why. Nothing is changed.
+    pub fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
         let mut jobs: BTreeMap<&JobName, &Arc<Job>> =
             self.jobs.keys().filter_map(|name| Some((name, self.job(name)?))).collect();
         for change in &plan.jobs {
