@@ -202,6 +202,33 @@ fn scaling_down_looks_at_each_run_so_many_times_and_not_at_all_for_each() {
 }
 
 #[test]
+fn what_was_said_by_hand_holds_until_a_definition_says_something_new_about_it() {
+    let mut stage = Stage::new([service("web", 1)]);
+    let scale = Wish::Scale { job: name("web"), instances: 3, by: "uid:0".to_string() };
+    stage.wish(scale).expect("granted");
+    stage.wish(Wish::Disable { job: name("web") }).expect("granted");
+    let by_hand = |stage: &Stage| stage.world.standing(&name("web")).map(|now| (now.scale, now.disabled));
+    let mut web = service("web", 1);
+    web.description = "other words".to_string();
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((Some(3), Some(true))), "nothing was said of either");
+    web.life.instances = 2;
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, Some(true))));
+    web.disabled = true;
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, None)));
+    web.disabled = false;
+    stage.plan([web.clone()]).expect("planned");
+    let stays = stage.words("web").iter().filter(|word| **word != "stopping").count();
+    assert_eq!(stays, 2, "as many as its definition says");
+    stage.wish(Wish::Scale { job: name("web"), instances: 9, by: "uid:0".to_string() }).expect("granted");
+    web.around.port = Some(Port::From(65_530));
+    stage.plan([web]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, None)), "there are no nine ports from there on");
+}
+
+#[test]
 fn nobody_scales_beyond_what_a_file_may_say() {
     let mut low = service("low", 1);
     low.around.port = Some(Port::From(65_530));
