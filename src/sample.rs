@@ -77,6 +77,7 @@ pub(crate) fn job(name: &str, state: &str) -> Job {
         up: true,
         removed: false,
         instances: 1,
+        scaled: false,
         state: state.into(),
         reason: None,
         command: vec!["./web".into(), "--port".into(), "80".into()],

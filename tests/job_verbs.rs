@@ -112,6 +112,7 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
     assert!(cli.run(&["start", "backup"]).expect(5).errors().contains("backup is no service"));
     cli.run(&["scale", "web=many"]).expect(2);
     cli.run(&["scale", "wbe=2"]).expect(4);
+    assert!(cli.run(&["scale", "web=10001"]).expect(2).errors().contains("10000 is the most"));
     server.shutdown();
 }
 
@@ -198,6 +199,15 @@ fn reload_says_what_changes_and_show_has_each_revision() {
     assert!(said.contains("unknown key 'x'") && said.ends_with("kin: 1 mistake; its file keeps its last good jobs\n"));
     let plan = cli.run(&["reload", "--plan", "--json"]).expect(2).json();
     assert_eq!((&plan["applied"], &plan["mistakes"][0]["line"]), (&false.into(), &24.into()));
+
+    let warned = format!("{JOBS}\n[slow]\nexec = ['sleep', '600']\nrestart = 'always'\ntimeout = '1h'\n");
+    std::fs::write(&file, format!("{warned}x = 1\n")).expect("writes");
+    let said = cli.run(&["reload", "--plan"]).expect(2).errors();
+    assert!(said.ends_with("kin: 1 mistake and 1 warning; its file keeps its last good jobs\n"), "{said}");
+    std::fs::write(&file, &warned).expect("writes");
+    let said = cli.run(&["reload"]).expect(0).errors();
+    assert!(said.ends_with("kin: 1 warning; what the files say holds\n"), "{said}");
+    assert_eq!(cli.run(&["reload", "--json"]).expect(0).json()["mistakes"][0]["severity"], "warning");
 
     // Without a server the files are shown, and none is started for that.
     std::fs::write(&file, JOBS).expect("writes");

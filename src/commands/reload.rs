@@ -7,12 +7,13 @@ use crate::report::Failure;
 use crate::screen::{Colour, Screen};
 use crate::table::{Cell, Column, Table};
 use clap::Args;
-use kin_client::api::job::PlanStep;
+use kin_client::api::job::{Mistake, PlanStep};
+use std::collections::BTreeSet;
 
 /// Read the job files again now, and say what changed; with --plan, what would.
 ///
 /// The server does it by itself when a file has changed. A file with mistakes keeps its last good jobs; they are shown,
-/// and the exit code is 2. A server that does not run is not started: it reads the files when it starts.
+/// and the exit code is 2; a warning changes nothing. A server that does not run is not started: it reads the files when it starts.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin reload --plan\n  kin reload")]
 pub(crate) struct ReloadArgs {
@@ -38,13 +39,30 @@ impl ReloadArgs {
             if reload.steps.is_empty() && reload.mistakes.is_empty() {
                 face.screen.note("nothing is different");
             }
-            match reload.mistakes.len() {
-                0 => {}
-                1 => face.screen.note("1 mistake; its file keeps its last good jobs"),
-                n => face.screen.note(&format!("{n} mistakes; their files keep their last good jobs")),
+            if let Some(sum) = sum(&reload.mistakes) {
+                face.screen.note(&sum);
             }
         }
-        Ok(if reload.mistakes.is_empty() { 0 } else { 2 })
+        Ok(if reload.mistakes.iter().any(is_error) { 2 } else { 0 })
+    }
+}
+
+fn is_error(mistake: &Mistake) -> bool {
+    mistake.severity != "warning"
+}
+
+/// What was found, and what that means for the files: a warning changes nothing.
+fn sum(mistakes: &[Mistake]) -> Option<String> {
+    let (errors, warnings): (Vec<&Mistake>, Vec<&Mistake>) = mistakes.iter().partition(|mistake| is_error(mistake));
+    let many = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
+    let files: BTreeSet<&str> = errors.iter().map(|mistake| mistake.file.as_str()).collect();
+    let kept = if files.len() == 1 { "its file keeps its" } else { "their files keep their" };
+    let kept = if files.len() == 1 && errors.len() > 1 { "their file keeps its" } else { kept };
+    match (errors.len(), warnings.len()) {
+        (0, 0) => None,
+        (0, n) => Some(format!("{}; what the files say holds", many(n, "warning"))),
+        (n, 0) => Some(format!("{}; {kept} last good jobs", many(n, "mistake"))),
+        (n, m) => Some(format!("{} and {}; {kept} last good jobs", many(n, "mistake"), many(m, "warning"))),
     }
 }
 
@@ -98,6 +116,30 @@ fn follows(step: &PlanStep) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn warnings_are_no_mistakes() {
+        let one = |severity: &str, file: &str| Mistake {
+            severity: severity.into(),
+            file: file.into(),
+            line: None,
+            column: None,
+            message: String::new(),
+            hint: None,
+            text: String::new(),
+        };
+        let (a, b, warning) = (one("error", "a"), one("error", "b"), one("warning", "a"));
+        for (mistakes, words) in [
+            (vec![warning.clone()], "1 warning; what the files say holds"),
+            (vec![a.clone()], "1 mistake; its file keeps its last good jobs"),
+            (vec![a.clone(), warning], "1 mistake and 1 warning; its file keeps its last good jobs"),
+            (vec![a.clone(), a.clone()], "2 mistakes; their file keeps its last good jobs"),
+            (vec![a, b], "2 mistakes; their files keep their last good jobs"),
+        ] {
+            assert_eq!(sum(&mistakes).as_deref(), Some(words));
+        }
+        assert_eq!(sum(&[]), None);
+    }
 
     #[test]
     fn each_step_is_a_row() {

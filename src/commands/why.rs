@@ -110,7 +110,10 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         said.push(format!("Its schedule is paused until {until}. `kin enable {name}` ends that."));
     }
     match (job.kind.as_str(), job.up, job.runs.len()) {
-        ("service", true, n) => said.push(format!("It is to be up, with {}; {n} live.", instances(job.instances))),
+        ("service", true, n) => {
+            let by_hand = if job.scaled { " (by `kin scale`)" } else { "" };
+            said.push(format!("It is to be up, with {}{by_hand}; {n} live.", instances(job.instances)));
+        }
         ("service", false, _) => {
             said.push(format!("It was stopped. `kin start {name}` starts it, and keeps it running."));
         }
@@ -167,7 +170,9 @@ mod tests {
         };
         let due = Job { disabled: false, state: "idle".into(), last: None, ..backup.clone() };
         let down = Job { up: false, reason: Some("by hand".into()), ..sample::job("db", "down") };
-        let all: Vec<String> = [web, backup, due, down].iter().map(|job| lines(&standing(job, &screen))).collect();
+        let scaled = Job { instances: 3, scaled: true, ..web.clone() };
+        let all: Vec<String> =
+            [web, backup, due, down, scaled].iter().map(|job| lines(&standing(job, &screen))).collect();
         insta::assert_snapshot!(all.join("\n"));
     }
 }

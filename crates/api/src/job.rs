@@ -25,6 +25,9 @@ pub struct Job {
     pub removed: bool,
     /// Of a service: so many slots.
     pub instances: u32,
+    /// That number was said by hand (`kin scale`), over what the definition says.
+    #[serde(default)]
+    pub scaled: bool,
     /// In a word: ready, running, starting, waiting, held, stopping, down, gave-up, idle, disabled.
     pub state: String,
     /// `state` in words: what it waits for, why it gave up, until when.
@@ -155,7 +158,7 @@ pub struct ReloadRequest {
 pub struct Reload {
     pub applied: bool,
     pub steps: Vec<PlanStep>,
-    /// Files with mistakes keep their last good jobs.
+    /// Files with errors keep their last good jobs.
     pub mistakes: Vec<Mistake>,
 }
 
@@ -173,6 +176,8 @@ pub struct PlanStep {
 /// Something wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Mistake {
+    /// error, or warning: what holds all the same.
+    pub severity: String,
     pub file: String,
     /// From 1 on; null: the whole file.
     pub line: Option<u32>,

@@ -138,6 +138,9 @@ pub struct Life {
 }
 
 impl Life {
+    /// A service has no more slots than that, whoever says how many.
+    pub const MOST_INSTANCES: u32 = 10_000;
+
     /// A service is wished up, and kept so; everything else is run.
     pub const fn is_service(&self) -> bool {
         !matches!(self.restart, Restart::Never)

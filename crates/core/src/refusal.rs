@@ -27,6 +27,10 @@ pub enum Refusal {
     IsService { job: JobName },
     /// Only a service has instances.
     NoService { job: JobName },
+    /// More instances than any service may have.
+    TooMany { job: JobName, instances: u32, most: u32 },
+    /// The ports of so many instances go beyond the last one there is.
+    NoPort { job: JobName, instances: u32, first: u16 },
     /// What a job needs, or names, is not defined.
     Missing { job: JobName, named: JobName, key: &'static str },
     /// They need each other, in this order, the first one again at the end.
@@ -81,6 +85,8 @@ impl Refusal {
             Refusal::NoService { job } => {
                 alloc::format!("run it with `kin run {job}`, or give it `restart = \"always\"`")
             }
+            Refusal::TooMany { .. } => "nothing was changed; ask for fewer".to_string(),
+            Refusal::NoPort { .. } => "nothing was changed; ask for fewer, or give it a lower `port`".to_string(),
             Refusal::Missing { named, .. } => alloc::format!("define {named}, or take its name out"),
             Refusal::Circle { .. } => "take one of them out".to_string(),
             Refusal::TooLarge { queue, .. } => alloc::format!("ask for less, or give the queue {queue:?} more"),
@@ -124,6 +130,13 @@ impl fmt::Display for Refusal {
             Refusal::UnknownJob { job } => write!(f, "there is no job {job}"),
             Refusal::IsService { job } => write!(f, "{job} is a service, which is started and not run"),
             Refusal::NoService { job } => write!(f, "{job} is no service"),
+            Refusal::TooMany { job, instances, most } => {
+                write!(f, "{job} cannot have {instances} instances: {most} is the most that a service may have")
+            }
+            Refusal::NoPort { instances, first, .. } => {
+                let last = u32::from(*first).saturating_add(instances.saturating_sub(1));
+                write!(f, "{instances} instances from port {first} on need port {last}, which there is not")
+            }
             Refusal::Missing { job, named, key } => {
                 write!(f, "{job} names {named} in `{key}`, and there is no such job")
             }

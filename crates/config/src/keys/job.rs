@@ -9,8 +9,8 @@ use crate::keys::records::{NEEDS, SOCKETS};
 use crate::kind::{Field, Kind, Unit, Word};
 use crate::rule;
 use kin_core::job::{
-    After, AfterRule, Again, Alive, Backoff, CatchUp, Check, Dst, JitterMode, Job, Millis, OnFull, Overlap, Program,
-    Ready, Restart,
+    After, AfterRule, Again, Alive, Backoff, CatchUp, Check, Dst, JitterMode, Job, Life, Millis, OnFull, Overlap,
+    Program, Ready, Restart,
 };
 use kin_core::schedule::Way;
 use std::collections::BTreeSet;
@@ -111,7 +111,7 @@ static KEYS: [Key<Job>; 99] = [
         .foreign(),
     Key::new(
         "instances",
-        Kind::Int { min: 0, max: 10_000, field: field!(|j| Some(i64::from(j.life.instances)), |j, v| j.life.instances = whole(v)) },
+        Kind::Int { min: 0, max: Life::MOST_INSTANCES as i64, field: field!(|j| Some(i64::from(j.life.instances)), |j, v| j.life.instances = whole(v)) },
     )
     .doc("Of a service: how many runs of it there are to be. Each has a slot, numbered from 0, in `KIN_SLOT`.")
     .example("2"),

@@ -4,6 +4,7 @@ use super::{Mutant, World, places};
 use crate::effect::{Act, Effects};
 use crate::run::Hold;
 use crate::{Run, RunNo, RunState, SpawnStep, Time};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -60,8 +61,9 @@ impl World {
         if self.job(&run.job).is_some_and(|job| job.life.is_service()) {
             return run.slot;
         }
-        let taken = |slot: &u32| self.runs_of(&run.job).any(|other| other.state.is_going() && other.slot == *slot);
-        (0..u32::MAX).find(|slot| !taken(slot)).unwrap_or(0)
+        let going = self.runs_of(&run.job).filter(|other| other.state.is_going());
+        let taken: BTreeSet<u32> = going.map(|other| other.slot).collect();
+        (0..u32::MAX).find(|slot| !taken.contains(slot)).unwrap_or(0)
     }
 
     pub(super) fn unmakeable(

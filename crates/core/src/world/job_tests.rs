@@ -3,7 +3,7 @@
 use super::{NeedWhy, Reason, World, differences};
 use crate::effect::{Act, Effects};
 use crate::fact::{Fact, Settled};
-use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Program, Queue, Ready, Restart};
+use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Port, Program, Queue, Ready, Restart};
 use crate::seen::{Close, How, Phase, Seen};
 use crate::wish::{Granted, JobPlan, Plan, QueuePlan, QueueWish, StopKind, Wish};
 use crate::{Exit, Hold, JobName, Mint, Refusal, Rest, Run, RunNo, RunState, StopWhy, Time, Trigger};
@@ -176,6 +176,79 @@ fn scaling_down_frees_the_highest_slots_and_up_takes_the_lowest() {
     }
     stage.wish(scale(2)).expect("granted");
     assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[test]
+fn scaling_down_looks_at_each_run_so_many_times_and_not_at_all_for_each() {
+    let scaled = |instances: u32, held: bool| {
+        let web = service("web", instances);
+        let web = if held { needing(web, "db") } else { web };
+        let mut db = service("db", 1);
+        db.disabled = true;
+        let mut stage = Stage::new([db, web]);
+        if !held {
+            stage.all_live();
+        }
+        assert_eq!(stage.words("web").len(), instances as usize);
+        stage.world.looked.set(0);
+        stage.wish(Wish::Scale { job: name("web"), instances: 0, by: "uid:0".to_string() }).expect("granted");
+        assert!(stage.runs("web").all(|run| run.state.word() == "stopping"));
+        stage.world.looked.get()
+    };
+    for held in [true, false] {
+        let (few, many) = (scaled(40, held), scaled(400, held));
+        assert!(many <= few * 11, "{few} looks for 40 runs, {many} for 400");
+    }
+}
+
+#[test]
+fn what_was_said_by_hand_holds_until_a_definition_says_something_new_about_it() {
+    let mut stage = Stage::new([service("web", 1)]);
+    let scale = Wish::Scale { job: name("web"), instances: 3, by: "uid:0".to_string() };
+    stage.wish(scale).expect("granted");
+    stage.wish(Wish::Disable { job: name("web") }).expect("granted");
+    let by_hand = |stage: &Stage| stage.world.standing(&name("web")).map(|now| (now.scale, now.disabled));
+    let mut web = service("web", 1);
+    web.description = "other words".to_string();
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((Some(3), Some(true))), "nothing was said of either");
+    web.life.instances = 2;
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, Some(true))));
+    web.disabled = true;
+    stage.plan([web.clone()]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, None)));
+    web.disabled = false;
+    stage.plan([web.clone()]).expect("planned");
+    let stays = stage.words("web").iter().filter(|word| **word != "stopping").count();
+    assert_eq!(stays, 2, "as many as its definition says");
+    stage.wish(Wish::Scale { job: name("web"), instances: 9, by: "uid:0".to_string() }).expect("granted");
+    web.around.port = Some(Port::From(65_530));
+    stage.plan([web]).expect("planned");
+    assert_eq!(by_hand(&stage), Some((None, None)), "there are no nine ports from there on");
+}
+
+#[test]
+fn nobody_scales_beyond_what_a_file_may_say() {
+    let mut low = service("low", 1);
+    low.around.port = Some(Port::From(65_530));
+    let mut free = service("free", 1);
+    free.around.port = Some(Port::Auto);
+    let mut stage = Stage::new([service("web", 1), free, low]);
+    stage.down("web");
+    let scale = |job: &str, instances| Wish::Scale { job: name(job), instances, by: "uid:0".to_string() };
+    for job in ["web", "free"] {
+        let before = stage.world.standing(&name(job)).cloned();
+        let refusal = stage.wish(scale(job, 10_001)).expect_err("too many");
+        assert!(refusal.to_string().contains("10000 is the most"), "{refusal}");
+        assert_eq!((stage.world.standing(&name(job)).cloned(), &stage.fx), (before, &Effects::default()));
+    }
+    let refusal = stage.wish(scale("low", 7)).expect_err("no such port");
+    assert_eq!(refusal.to_string(), "7 instances from port 65530 on need port 65536, which there is not");
+    assert_eq!(stage.words("low").len(), 1);
+    stage.wish(scale("low", 6)).expect("up to the last port");
+    stage.wish(scale("web", 10_000)).expect("as many as there may be");
+    stage.wish(scale("low", 0)).expect("none at all");
 }
 
 #[test]

@@ -130,6 +130,9 @@ pub struct World {
     latest: Time,
     /// Why a run is not ready yet, as its probe said last.
     unready: BTreeMap<RunNo, String>,
+    /// How many runs were looked at for the sake of their jobs.
+    #[cfg(test)]
+    looked: core::cell::Cell<u64>,
     #[cfg(any(test, feature = "simulation"))]
     broken: Option<Mutant>,
 }

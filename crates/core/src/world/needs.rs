@@ -113,7 +113,8 @@ impl World {
     /// A run of a job has ended: services that are to be restarted with it are, once no other run of it is ready. (What is
     /// run is not torn down: half of its work may be done.)
     pub(super) fn has_ended(&mut self, now: Time, run: &Run, fx: &mut Effects) {
-        if run.health.ready_at.is_some() && !self.is_closing() && !self.runs_of(&run.job).any(is_ready) {
+        let needed = self.dependents(&run.job).next().is_some();
+        if needed && run.health.ready_at.is_some() && !self.is_closing() && !self.runs_of(&run.job).any(is_ready) {
             let with_it: Vec<RunNo> = self
                 .dependents(&run.job)
                 .filter(|name| self.job(name).is_some_and(|job| is_restarted_with(job, &run.job)))

@@ -5,6 +5,7 @@ use super::make::Birth;
 use super::needs::is_ready;
 use super::post::Post;
 use super::queue::{self, SLOTS};
+use super::service::may_have;
 use super::{Mutant, World};
 use crate::effect::{Effects, Event, What};
 use crate::job::{Job, Limits, Queue};
@@ -158,7 +159,8 @@ impl World {
         Ok(Granted::Done)
     }
 
-    fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
+    /// Whether such a plan would be refused, and why. Nothing is changed.
+    pub fn check_plan(&self, plan: &Plan) -> Result<(), Refusal> {
         let mut jobs: BTreeMap<&JobName, &Arc<Job>> =
             self.jobs.keys().filter_map(|name| Some((name, self.job(name)?))).collect();
         for change in &plan.jobs {
@@ -240,6 +242,9 @@ impl World {
         let restarts = before.as_ref().is_some_and(|before| must_restart(before, job));
         let serves = up && !other_kind && restarts && job.life.rolling && self.runs_of(&name).any(is_ready);
         let was_service = before.as_ref().is_some_and(|before| before.life.is_service());
+        // What was said by hand holds until the definition says something new about it, or cannot have it.
+        let other_number = before.as_ref().is_none_or(|before| before.life.instances != job.life.instances);
+        let other_switch = before.as_ref().is_none_or(|before| before.disabled != job.disabled);
         let other_rounds = before.as_ref().is_none_or(|before| before.chain.after != job.chain.after);
         self.alter(&name, fx, |standing| {
             // Where a roll that is not over goes back to is what served before it.
@@ -247,6 +252,10 @@ impl World {
             standing.former = former;
             standing.rev = rev;
             standing.failed = None;
+            standing.scale = standing.scale.filter(|by_hand| !other_number && may_have(job, *by_hand).is_ok());
+            standing.disabled = standing.disabled.filter(|_| !other_switch);
+            let instances = standing.scale.unwrap_or(job.life.instances);
+            standing.rest.retain(|slot, _| *slot < instances);
             if standing.removed || before.is_none() || was_service != up {
                 standing.up = up;
                 standing.removed = false;

@@ -4,12 +4,26 @@ use super::make::Birth;
 use super::needs::is_ready;
 use super::{Mutant, World, plan};
 use crate::effect::Effects;
+use crate::job::{Job, Life, Port};
 use crate::run::{StopWhy, Trigger};
 use crate::wish::Granted;
 use crate::{JobName, Outcome, Refusal, Renewal, Run, RunNo, RunState, SkipWhy, Time};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// Whether a service can have so many instances. Files are held to the same when they are read.
+pub(super) fn may_have(job: &Job, instances: u32) -> Result<(), Refusal> {
+    if instances > Life::MOST_INSTANCES {
+        return Err(Refusal::TooMany { job: job.name.clone(), instances, most: Life::MOST_INSTANCES });
+    }
+    match job.around.port {
+        Some(Port::From(first)) if u32::from(first) + instances.saturating_sub(1) > u32::from(u16::MAX) => {
+            Err(Refusal::NoPort { job: job.name.clone(), instances, first })
+        }
+        Some(Port::From(_) | Port::Auto) | None => Ok(()),
+    }
+}
 
 impl World {
     // ---- wishes ----
@@ -76,6 +90,7 @@ impl World {
         fx: &mut Effects,
     ) -> Result<Granted, Refusal> {
         self.check_service(name)?;
+        self.job(name).map_or(Ok(()), |job| may_have(job, instances))?;
         fx.promises = true;
         let as_defined = self.job(name).is_some_and(|job| job.life.instances == instances);
         self.alter(name, fx, |standing| {
@@ -251,7 +266,7 @@ impl World {
         if at_once.is_empty() && in_turn.is_empty() {
             return;
         }
-        let whole = at_once.is_empty() && (0..self.instances(name)).all(|slot| self.is_steady(name, slot));
+        let whole = at_once.is_empty() && self.all_steady(name);
         at_once.extend(in_turn.iter().min().map(|(_, no)| *no).filter(|_| whole));
         for no in at_once {
             self.stop_for(now, no, StopWhy::Planned, fx);
@@ -278,10 +293,12 @@ impl World {
         differs.then_some(rolling)
     }
 
-    /// It has a run that is ready, or is to have none.
-    fn is_steady(&self, name: &JobName, slot: u32) -> bool {
-        let rests = self.jobs.get(name).is_some_and(|post| post.standing.rest.contains_key(&slot));
-        rests || self.runs_of(name).any(|run| run.slot == slot && is_ready(run))
+    /// Each slot has a run that is ready, or is to have none.
+    fn all_steady(&self, name: &JobName) -> bool {
+        let resting = self.jobs.get(name).into_iter().flat_map(|post| post.standing.rest.keys().copied());
+        let serving = self.runs_of(name).filter(|run| is_ready(run)).map(|run| run.slot);
+        let steady: BTreeSet<u32> = resting.chain(serving).collect();
+        (0..self.instances(name)).all(|slot| steady.contains(&slot))
     }
 
     fn finish_roll(&mut self, name: &JobName, fx: &mut Effects) {
@@ -295,8 +312,8 @@ impl World {
             let begun = run.state.is_going() || matches!(run.state, RunState::Waiting { .. });
             begun && upto.is_some_and(|upto| run.no <= upto)
         });
-        let rolled = self.runs_of(name).all(|run| self.is_stale(run, job.life.rolling).is_none())
-            && (0..self.instances(name)).all(|slot| self.is_steady(name, slot));
+        let rolled =
+            self.runs_of(name).all(|run| self.is_stale(run, job.life.rolling).is_none()) && self.all_steady(name);
         self.alter(name, fx, |standing| {
             if renewed {
                 standing.renewal = None;

@@ -173,6 +173,7 @@ impl Engine {
         let mut wanted = self.wanted(reading);
         let steps = std::mem::take(&mut wanted.steps);
         if plan {
+            self.world.check_plan(&wanted.plan)?;
             return Ok(Reloaded { applied: false, steps });
         }
         self.say_mistakes(reading, batch);

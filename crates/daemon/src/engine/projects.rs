@@ -43,6 +43,7 @@ impl Engine {
         let mut steps = self.steps(&wanted.plan.jobs);
         steps.extend(self.starts_again(project, &wanted));
         if only_plan {
+            self.world.check_plan(&wanted.plan)?;
             return Ok(Reloaded { applied: false, steps });
         }
         self.has_room()?;

@@ -73,15 +73,27 @@ impl From<Refusal> for Failure {
             | Refusal::OfRequest { .. }
             | Refusal::ProjectElsewhere { .. }
             | Refusal::OldRevision { .. } => (Code::Refused, None),
-            Refusal::Missing { .. } | Refusal::Circle { .. } | Refusal::TooLarge { .. } => (Code::BadRequest, None),
+            Refusal::Missing { .. }
+            | Refusal::Circle { .. }
+            | Refusal::TooLarge { .. }
+            | Refusal::TooMany { .. }
+            | Refusal::NoPort { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),
             Refusal::Closing => (Code::Closing, None),
             Refusal::NoRoom { .. } | Refusal::Unavailable { .. } => (Code::Unavailable, None),
         };
+        let fits_not = matches!(
+            refusal,
+            Refusal::Missing { .. }
+                | Refusal::Circle { .. }
+                | Refusal::TooLarge { .. }
+                | Refusal::TooMany { .. }
+                | Refusal::NoPort { .. }
+        );
         let mut failure = Failure::new(code, refusal.to_string());
-        if matches!(refusal, Refusal::Missing { .. } | Refusal::Circle { .. } | Refusal::TooLarge { .. }) {
+        if fits_not {
             // Well said, and yet it fits with nothing that is there.
             failure.status = StatusCode::UNPROCESSABLE_ENTITY;
         }

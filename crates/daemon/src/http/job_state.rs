@@ -24,6 +24,7 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         up: job.life.is_service() && standing.up,
         removed: standing.removed,
         instances: standing.scale.unwrap_or(job.life.instances),
+        scaled: standing.scale.is_some(),
         state: state(now).into(),
         reason: (!why.is_empty()).then(|| why.join("; ")),
         command: match &job.program {
@@ -113,6 +114,7 @@ pub fn mistakes(report: &Report) -> Vec<Mistake> {
         let place = mistake.at.as_ref().and_then(|spot| report.place(spot));
         let number = |n: usize| u32::try_from(n).ok();
         Mistake {
+            severity: mistake.severity.word().into(),
             file: place.map_or_else(String::new, |(source, _)| source.path.display().to_string()),
             line: place.and_then(|(_, place)| number(place.line)),
             column: place.and_then(|(_, place)| number(place.column)),

@@ -212,6 +212,22 @@ async fn a_timezone_that_was_refused_once_is_taken_later() {
 }
 
 #[tokio::test]
+async fn a_plan_promises_only_what_would_be_done() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.files(read("[lib]\ncommand = 'true'\n"), false).await.expect("taken");
+    let mut api = Job::new(name("api"), Program::Exec(vec!["/bin/true".into()]));
+    api.chain.next.push(name("lib"));
+    life.handle.define(Arc::new(api), by()).await.expect("defined");
+    let said = |refusal: Refusal| refusal.to_string();
+    let planned = life.handle.files(read(""), true).await.map_err(said);
+    let done = life.handle.files(read(""), false).await.map_err(said);
+    assert_eq!(planned, done);
+    assert_eq!(done, Err("api names lib in `next`, and there is no such job".into()));
+}
+
+#[tokio::test]
 async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
     let house = House::new();
     let life = house.start();
