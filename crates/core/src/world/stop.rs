@@ -117,9 +117,10 @@ impl World {
         for no in all {
             let Some(run) = self.live.get(&no) else { continue };
             let (id, defined) = (run.id(), run.is_defined());
+            let is_service = self.job_of(run).is_some_and(|job| job.life.is_service());
             match run.state {
-                // Of a job they go with it (service.rs); of a service that is up they come again with the next server.
-                RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if stop_runs && !defined => {
+                // Of a service they stay: it is up, and so for the next server.
+                RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if stop_runs && !is_service => {
                     self.stop_for(now, no, StopWhy::Asked, fx);
                     farewell.cancelled.push(id);
                 }
