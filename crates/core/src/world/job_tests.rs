@@ -541,7 +541,7 @@ fn every_part_of_a_definition_has_a_key() {
 
 #[test]
 fn the_end_of_a_server_with_its_runs_cancels_what_a_job_has_not_started() {
-    for stop_runs in [true, false] {
+    for (stop_runs, cancel) in [(true, true), (true, false), (false, false)] {
         let mut queued = job("queued");
         queued.gates.overlap = Overlap::Queue(5);
         let mut tried = job("tried");
@@ -559,10 +559,12 @@ fn the_end_of_a_server_with_its_runs_cancels_what_a_job_has_not_started() {
         assert_eq!(stage.words("queued"), ["running", "queued"]);
         let waiting = ["tried", "held", "web"].map(|job| stage.words(job).join(" "));
         assert_eq!(waiting, ["waiting", "held", "waiting"]);
-        let Ok(Granted::Farewell(farewell)) = stage.wish(Wish::Shutdown { stop_runs }) else { panic!("no farewell") };
+        let Ok(Granted::Farewell(farewell)) = stage.wish(Wish::Shutdown { stop_runs, cancel }) else {
+            panic!("no farewell")
+        };
         let jobs = |ids: &[crate::RunId]| ids.iter().map(|id| id.job.to_string()).collect::<Vec<_>>();
         let (cancelled, waiting) = (jobs(&farewell.cancelled), jobs(&farewell.waiting));
-        if stop_runs {
+        if cancel {
             assert_eq!((cancelled.join(" "), waiting.join(" ")), ("queued held tried".into(), "web".into()));
             assert_eq!([stage.words("tried").len(), stage.words("held").len()], [0, 0]);
         } else {

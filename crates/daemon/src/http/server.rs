@@ -48,13 +48,18 @@ pub async fn shutdown(
     peer: Peer,
     MaySay(wish): MaySay<ShutdownRequest>,
 ) -> Answer<Json<ShutdownAnswer>> {
-    let stop_runs = match wish.runs.as_deref() {
-        None => door.about.stops_on_exit,
-        Some("leave") => false,
-        Some("stop") => true,
-        Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
+    // Only who says so has what jobs have not started cancelled; the end of a machine, or of a service, does not.
+    let (stop_runs, cancel) = match wish.runs.as_deref() {
+        None => (door.about.stops_on_exit, false),
+        Some("leave") => (false, false),
+        Some("stop") => (true, true),
+        Some("halt") => (true, false),
+        Some(other) => {
+            let why = format!("runs are left or stopped: `leave`, `stop` or `halt`, not {other:?}");
+            return Err(Failure::bad(why));
+        }
     };
-    let farewell = door.engine.shutdown(stop_runs, peer.words()).await?;
+    let farewell = door.engine.shutdown(stop_runs, cancel, peer.words()).await?;
     let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect();
     let (left, stopping, waiting) = (ids(&farewell.left), ids(&farewell.stopping), ids(&farewell.waiting));
     let cancelled = ids(&farewell.cancelled);
