@@ -118,6 +118,10 @@ pub enum Reason {
     WentBack {
         failed: u64,
     },
+    /// It has a schedule, and is due at no time: it cannot be told when.
+    Untimed {
+        why: String,
+    },
     /// Its `after` waits for these.
     Round {
         waits_for: Vec<JobName>,

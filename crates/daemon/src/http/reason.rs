@@ -62,6 +62,7 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::Removed => "its definition is gone".into(),
         Reason::Disabled { by_hand: true } => "somebody has disabled it".into(),
         Reason::Disabled { by_hand: false } => "its definition says that it is disabled".into(),
+        Reason::Untimed { why } => format!("it is due at no time: {why}"),
         Reason::Down => "it was stopped, and stays so until it is started".into(),
         Reason::Rests { slot, rest } => format!("slot {slot} stays empty: {}", resting(*rest)),
         Reason::Rolling { back_to: Some(rev) } => {

@@ -879,3 +879,13 @@ fn many_that_are_due_together_take_turns() {
     machine.look(DAY_0 + 5 * HOUR);
     assert_eq!((machine.told().len(), machine.events.len()), (400, 1), "{:?}", machine.events);
 }
+
+#[test]
+fn what_needs_no_zone_is_due_where_none_is_known() {
+    let read = |text: &str| Timed::read(&job(text), "host", |_| None, |_| None);
+    for text in ["@every 5m", "@reboot", "@at 2026-12-24T18:00:00Z"] {
+        assert!(read(text).is_ok_and(|timed| timed.is_some()), "{text}");
+    }
+    let error = read("30 2 * * *").expect_err("by which clock?");
+    assert_eq!(error, crate::timed::Untimed::Here);
+}
