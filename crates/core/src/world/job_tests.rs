@@ -573,3 +573,26 @@ fn the_end_of_a_server_with_its_runs_cancels_what_a_job_has_not_started() {
         assert!(!stage.fx.acts.iter().any(|act| matches!(act, Act::Start { .. })), "nothing begins any more");
     }
 }
+
+#[test]
+fn who_finds_a_full_line_of_runs_says_so() {
+    let (mut first, mut fast) = (job("first"), job("fast"));
+    first.chain.next = vec![name("fast")];
+    fast.gates.overlap = Overlap::Queue(1);
+    let mut stage = Stage::new([first, fast]);
+    stage.run_job("fast").expect("it runs");
+    stage.run_job("fast").expect("it waits");
+    stage.run_job("first").expect("it runs");
+    stage.all_live();
+    stage.first_ends("first", 0);
+    let said: Vec<String> = stage
+        .fx
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            crate::effect::What::Note { kind: "run.skipped", message, .. } => Some(message.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["a run waits already, and `overlap_max` lets no more wait"]);
+}
