@@ -14,6 +14,15 @@ pub fn words(reason: &Reason) -> Option<String> {
             let after = follows.map_or(String::new(), |run| format!(", after run {run}"));
             format!("it is attempt {attempt}{of}{after}, and waits until {}", convert::time(*until))
         }
+        Reason::Delay { until, jitter, catch_up } => {
+            let what = match (catch_up, jitter) {
+                (true, true) => "it is caught up, and waits for its `catch_up_delay` and its jitter,",
+                (true, false) => "it is caught up, and waits for its `catch_up_delay`,",
+                (false, true) => "it waits for its jitter,",
+                (false, false) => "it waits",
+            };
+            format!("{what} until {}", convert::time(*until))
+        }
         Reason::Group { group, holders, most, before } => format!(
             "it waits for a place in the group {group:?}: at most {most} at once, taken by {}; {}",
             names(holders),
