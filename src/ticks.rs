@@ -115,7 +115,7 @@ fn decision(tick: &Tick) -> String {
     match tick.decision.as_str() {
         "caught-up" if missed > 0 => format!("caught up, for {} too", counted(missed)),
         "caught-up" => "caught up".into(),
-        "skipped-overlap" => "skipped: a run of it lives".into(),
+        "skipped-overlap" => "skipped: a run of it lives, or as many wait as may".into(),
         "skipped-disabled" => "skipped: disabled".into(),
         "suppressed" => format!("suppressed: {}", tick.by.as_deref().unwrap_or("calendar")),
         "missed" => format!("missed: {}", counted(missed)),

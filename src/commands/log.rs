@@ -42,10 +42,10 @@ pub(crate) struct LogArgs {
     /// Only runs with this tag.
     #[arg(long, value_name = "TAG")]
     tag: Option<String>,
-    /// Only runs made at or after: 2h (ago), 14:30, today, yesterday, 2026-11-20, '2026-11-20 14:30'.
+    /// Only runs made, or with --ticks what was due, at or after: 2h (ago), 14:30, today, yesterday, 2026-11-20, '2026-11-20 14:30'.
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
-    /// Only runs made before.
+    /// Only runs made, or what was due, before.
     #[arg(long, value_name = "TIME")]
     until: Option<String>,
     /// At most so many, the newest; 0 is all.
@@ -107,12 +107,9 @@ impl LogArgs {
         loop {
             asked.limit = u32::try_from((most - ticks.len()).clamp(50, AT_ONCE)).ok();
             let page = face.client.ticks(&asked).await?;
-            // They come as they were decided; so all of those that follow are older, too.
+            // They come as they were decided, and none is decided before it is due; so all that follow are older, too.
             let over = page.ticks.iter().any(|tick| tick.decided_at.as_str() < since);
-            let meant = |tick: &Tick| {
-                tick.decided_at.as_str() >= since && until.is_none_or(|until| tick.decided_at.as_str() < until)
-            };
-            ticks.extend(page.ticks.into_iter().filter(meant));
+            ticks.extend(page.ticks.into_iter().filter(|tick| is_between(tick, since, until)));
             asked.before = page.next;
             if over || page.next.is_none() || ticks.len() >= most {
                 break;
@@ -142,5 +139,39 @@ impl LogArgs {
             until: time(&self.until)?,
             ..RunQuery::default()
         })
+    }
+}
+
+/// By when it was due; a stretch of missed ones also by its last.
+fn is_between(tick: &Tick, since: &str, until: Option<&str>) -> bool {
+    let last = tick.until.as_deref().unwrap_or(&tick.at);
+    last >= since && until.is_none_or(|until| tick.at.as_str() < until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ticks_are_chosen_by_when_they_were_due() {
+        let tick = |at: &str, until: Option<&str>| Tick {
+            job: "backup".into(),
+            at: at.into(),
+            decided_at: "2026-11-21T09:00:00.000Z".into(),
+            late_ms: 0,
+            decision: "missed".into(),
+            run: None,
+            by: None,
+            missed: None,
+            until: until.map(Into::into),
+            moved: None,
+        };
+        let due = tick("2026-11-21T02:30:00.000Z", None);
+        let stretch = tick("2026-11-20T02:30:00.000Z", Some("2026-11-21T02:30:00.000Z"));
+        for tick in [due, stretch] {
+            assert!(is_between(&tick, "2026-11-21T02:00:00.000Z", Some("2026-11-21T03:00:00.000Z")));
+            assert!(!is_between(&tick, "2026-11-21T08:00:00.000Z", None), "it was only decided then");
+            assert!(!is_between(&tick, "", Some("2026-11-20T02:30:00.000Z")));
+        }
     }
 }

@@ -7,7 +7,7 @@ use kin_client::api::server::ShutdownRequest;
 
 /// End the server, and say what it leaves running or stops.
 ///
-/// Runs that have not started are cancelled by --stop-runs, and else wait for the next server. Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
+/// Runs that have not started are cancelled by --stop-runs, and else wait for the next server. A service that is up stays so: the next server starts it again, and `kin stop JOB` ends it for good. Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin shutdown --stop-runs --wait")]
 pub(crate) struct ShutdownArgs {

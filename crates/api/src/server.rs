@@ -47,7 +47,8 @@ pub struct Check {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct ShutdownRequest {
-    /// `leave` or `stop`; default: what `[kin] on_exit` says.
+    /// `leave`; `stop`: those that have not started are cancelled; `halt`: those of jobs that have not started wait for the
+    /// next server. Default: what `[kin] on_exit` says, as `leave` or `halt`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub runs: Option<String>,
 }

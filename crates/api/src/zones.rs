@@ -13,6 +13,8 @@ const PLACES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/lib/zoneinfo", "/usr/sha
 const LOCAL: &str = "/etc/localtime";
 /// No zone's file is longer; whatever is, is none.
 const LENGTH_MAX: u64 = 1 << 20;
+/// As the C library has them, so that `date` and kin say the same.
+const RULE: &str = ",M3.2.0,M11.1.0";
 
 /// Where zones are read from.
 #[derive(Clone, Debug)]
@@ -107,11 +109,16 @@ impl Zones {
             return match name {
                 "" => Ok(Zone::utc()),
                 path if path.starts_with('/') => from_file(Path::new(path)),
-                name => self.load(name).or_else(|error| Zone::of_rule(name).ok_or(error)),
+                name => self.load(name).or_else(|error| of_rule(name).ok_or(error)),
             };
         }
         if local.exists() { from_file_of(self, local) } else { Ok(Zone::utc()) }
     }
+}
+
+/// A rule without the days of its changes has those of `RULE`.
+fn of_rule(text: &str) -> Option<Zone> {
+    Zone::of_rule(text).or_else(|| Zone::of_rule(&format!("{text}{RULE}")))
 }
 
 /// By the name that a link to the database has, so that it is known which zone it is.
@@ -204,6 +211,8 @@ mod tests {
         assert_eq!(of("").name(), "UTC");
         assert_eq!(of(":Asia/Tokyo").name(), "Asia/Tokyo");
         assert_eq!(of("CET-1CEST,M3.5.0,M10.5.0/3").offset(1_774_746_000), 7200);
+        // A second before the second Sunday of March at 02:00, and then.
+        assert_eq!([1_772_931_599, 1_772_931_600].map(|at| of("CET-1CEST").offset(at)), [3600, 7200]);
         assert_eq!(bundled().local_of(None, &none).expect("UTC").name(), "UTC");
         assert!(bundled().local_of(Some("Nowhere".into()), &none).is_err());
         let file = dir.path().join("localtime");

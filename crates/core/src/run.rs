@@ -43,6 +43,17 @@ pub enum Trigger {
     Adopt { by: String },
 }
 
+impl Trigger {
+    /// A schedule's instant at which nobody was there. What is decided within a minute of it is on time.
+    pub const fn is_late(&self) -> bool {
+        matches!(self, Trigger::Schedule { late_ms, .. } if *late_ms / 1000 > GRACE)
+    }
+}
+
+/// An instant is on time for so many seconds. Whoever wakes up later than that was not there. It is cron's own grain: a
+/// server that was replaced, or a machine that was too busy for a moment, loses no run.
+pub(crate) const GRACE: u64 = 60;
+
 /// What a held run waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Hold {

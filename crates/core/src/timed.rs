@@ -115,9 +115,18 @@ pub struct Coming {
 /// Why a definition has no timing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Untimed {
-    Schedule { text: String, problems: Problems },
-    Zone { name: String },
-    Calendar { name: String },
+    Schedule {
+        text: String,
+        problems: Problems,
+    },
+    Zone {
+        name: String,
+    },
+    /// The zone of this machine, or of `$TZ`, cannot be told; and it names no other.
+    Here,
+    Calendar {
+        name: String,
+    },
 }
 
 impl core::fmt::Display for Untimed {
@@ -125,6 +134,7 @@ impl core::fmt::Display for Untimed {
         match self {
             Untimed::Schedule { text, problems } => write!(f, "schedule {text:?}: {problems}"),
             Untimed::Zone { name } => write!(f, "there is no time zone {name:?}"),
+            Untimed::Here => f.write_str("the server's own time zone is not known"),
             Untimed::Calendar { name } => write!(f, "there is no calendar {name:?}"),
         }
     }
@@ -152,8 +162,15 @@ impl Timed {
             let schedule = Schedule::parse(text, job.name.as_str(), dst)
                 .map_err(|problems| Untimed::Schedule { text: text.clone(), problems })?;
             let named = schedule.zone().or(time.timezone.as_deref());
-            let unknown = || Untimed::Zone { name: named.unwrap_or("the server's own").to_string() };
-            let zone = zone(named).ok_or_else(unknown)?;
+            let found = match zone(named) {
+                // Its days are those of its zone, if any are asked for.
+                None if named.is_none() && schedule.needs_no_zone() && time.calendars.is_empty() => {
+                    Some(Arc::new(Zone::utc()))
+                }
+                found => found,
+            };
+            let unknown = || named.map_or(Untimed::Here, |name| Untimed::Zone { name: name.to_string() });
+            let zone = found.ok_or_else(unknown)?;
             parts.push((schedule, zone));
         }
         if parts.is_empty() {

@@ -89,9 +89,12 @@ pub enum Wish {
         name: String,
         how: QueueWish,
     },
-    /// The end of the server; `stop_runs` climbs the ladder for all that live, and cancels what has not started.
+    /// The end of the server; `stop_runs` climbs the ladder for all that live, and cancels what could not be started
+    /// again. `cancel`: and what jobs have not started. (When the machine goes down that waits for the next server:
+    /// else a reboot in the time of a jitter would cost the day's run.)
     Shutdown {
         stop_runs: bool,
+        cancel: bool,
     },
 }
 

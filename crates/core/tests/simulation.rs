@@ -882,7 +882,7 @@ fn a_server_that_ends_starts_nothing_and_says_what_it_leaves() {
     let going = submit(&mut host, 1, None).expect("accepted");
     let held = submit(&mut host, 2, Some("a")).expect("accepted");
     let Ok(Granted::Farewell(Farewell { left, stopping, waiting, .. })) =
-        host.wish(Wish::Shutdown { stop_runs: false })
+        host.wish(Wish::Shutdown { stop_runs: false, cancel: false })
     else {
         panic!("a shutdown is granted")
     };

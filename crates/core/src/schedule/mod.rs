@@ -169,6 +169,14 @@ impl Schedule {
         matches!(self.when, When::Reboot)
     }
 
+    /// Whether it means the same instants in every zone.
+    pub const fn needs_no_zone(&self) -> bool {
+        match self.when {
+            When::Pattern(_) => false,
+            When::Every { .. } | When::At(_) | When::Reboot => true,
+        }
+    }
+
     /// Whether it follows real time; else it names times of day, or an instant.
     pub fn follows_real_time(&self) -> bool {
         match &self.when {

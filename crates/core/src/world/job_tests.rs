@@ -611,3 +611,61 @@ fn every_part_of_a_definition_has_a_key() {
     } = time;
     let crate::job::Keep { age: _, bytes: _, run_bytes: _, runs: _, on_full: _ } = keep;
 }
+
+#[test]
+fn the_end_of_a_server_with_its_runs_cancels_what_a_job_has_not_started() {
+    for (stop_runs, cancel) in [(true, true), (true, false), (false, false)] {
+        let mut queued = job("queued");
+        queued.gates.overlap = Overlap::Queue(5);
+        let mut tried = job("tried");
+        tried.life.again.tries = Some(5);
+        let mut held = job("held");
+        held.gates.latch = Some("go".into());
+        let mut stage = Stage::new([queued, tried, held, service("web", 1)]);
+        for job in ["queued", "queued", "tried", "held"] {
+            stage.run_job(job).expect("granted");
+        }
+        stage.up("web");
+        stage.all_live();
+        stage.first_ends("tried", 1);
+        stage.first_ends("web", 1);
+        assert_eq!(stage.words("queued"), ["running", "queued"]);
+        let waiting = ["tried", "held", "web"].map(|job| stage.words(job).join(" "));
+        assert_eq!(waiting, ["waiting", "held", "waiting"]);
+        let Ok(Granted::Farewell(farewell)) = stage.wish(Wish::Shutdown { stop_runs, cancel }) else {
+            panic!("no farewell")
+        };
+        let jobs = |ids: &[crate::RunId]| ids.iter().map(|id| id.job.to_string()).collect::<Vec<_>>();
+        let (cancelled, waiting) = (jobs(&farewell.cancelled), jobs(&farewell.waiting));
+        if cancel {
+            assert_eq!((cancelled.join(" "), waiting.join(" ")), ("queued held tried".into(), "web".into()));
+            assert_eq!([stage.words("tried").len(), stage.words("held").len()], [0, 0]);
+        } else {
+            assert_eq!((cancelled.len(), waiting.join(" ")), (0, "queued held tried web".into()));
+        }
+        assert!(!stage.fx.acts.iter().any(|act| matches!(act, Act::Start { .. })), "nothing begins any more");
+    }
+}
+
+#[test]
+fn who_finds_a_full_line_of_runs_says_so() {
+    let (mut first, mut fast) = (job("first"), job("fast"));
+    first.chain.next = vec![name("fast")];
+    fast.gates.overlap = Overlap::Queue(1);
+    let mut stage = Stage::new([first, fast]);
+    stage.run_job("fast").expect("it runs");
+    stage.run_job("fast").expect("it waits");
+    stage.run_job("first").expect("it runs");
+    stage.all_live();
+    stage.first_ends("first", 0);
+    let said: Vec<String> = stage
+        .fx
+        .events
+        .iter()
+        .filter_map(|event| match &event.what {
+            crate::effect::What::Note { kind: "run.skipped", message, .. } => Some(message.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(said, ["a run waits already, and `overlap_max` lets no more wait"]);
+}

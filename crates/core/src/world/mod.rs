@@ -268,7 +268,7 @@ impl World {
             Wish::Pause { job, until } => self.pause(&job, until, fx),
             Wish::Enable { job, by } => self.enable(now, &job, by, fx),
             Wish::Queue { name, how } => self.turn_queue(&name, how, fx),
-            Wish::Shutdown { stop_runs } => Ok(self.shutdown(now, stop_runs, fx)),
+            Wish::Shutdown { stop_runs, cancel } => Ok(self.shutdown(now, stop_runs, cancel, fx)),
         }?;
         self.look(now, fx);
         Ok(self.as_it_is_now(granted, fx))

@@ -8,6 +8,7 @@ use crate::run::{StopWhy, Trigger};
 use crate::wish::Granted;
 use crate::{JobName, Refusal, Run, RunId, RunNo, SkipWhy, Time};
 use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -118,7 +119,15 @@ impl World {
                     self.stop_for(now, no, StopWhy::Planned, fx);
                 }
             }
-            Room::Full(_) => return self.make_skipped(now, name, birth, SkipWhy::Overlap, fx),
+            Room::Full(_) => {
+                let skipped = self.make_skipped(now, name, birth, SkipWhy::Overlap, fx)?;
+                if let Some(Overlap::Queue(most)) = self.job(name).map(|job| job.gates.overlap) {
+                    let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
+                    let message = format!("{runs} already, and `overlap_max` lets no more wait");
+                    self.note(now, "run.skipped", Some(skipped.id()), message, fx);
+                }
+                return Some(skipped);
+            }
         }
         let no = self.make(now, name, birth, fx)?;
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()

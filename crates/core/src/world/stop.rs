@@ -110,16 +110,18 @@ impl World {
         self.granted(no)
     }
 
-    pub(super) fn shutdown(&mut self, now: Time, stop_runs: bool, fx: &mut Effects) -> Granted {
+    pub(super) fn shutdown(&mut self, now: Time, stop_runs: bool, cancel: bool, fx: &mut Effects) -> Granted {
         self.close(stop_runs);
         let mut farewell = Farewell::default();
         let all: Vec<RunNo> = self.live.keys().copied().collect();
         for no in all {
             let Some(run) = self.live.get(&no) else { continue };
             let (id, defined) = (run.id(), run.is_defined());
+            let is_service = self.job_of(run).is_some_and(|job| job.life.is_service());
+            let cancels = stop_runs && (!defined || (cancel && !is_service));
             match run.state {
-                // Of a job they go with it (service.rs); of a service that is up they come again with the next server.
-                RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if stop_runs && !defined => {
+                // Of a service they stay: it is up, and so for the next server.
+                RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if cancels => {
                     self.stop_for(now, no, StopWhy::Asked, fx);
                     farewell.cancelled.push(id);
                 }

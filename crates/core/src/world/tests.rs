@@ -164,7 +164,7 @@ fn the_end_of_a_server_with_its_runs_cancels_what_has_not_started() {
         let serial = || Some(Serial { group: "g".into(), max: 1 });
         submit(&mut world, 2, NewRun { serial: serial(), ..new_run() });
         submit(&mut world, 3, NewRun { serial: serial(), ..new_run() });
-        let (answer, fx) = wish(&mut world, Wish::Shutdown { stop_runs });
+        let (answer, fx) = wish(&mut world, Wish::Shutdown { stop_runs, cancel: false });
         let Ok(Granted::Farewell(farewell)) = answer else { panic!("{answer:?}") };
         let numbers = |ids: &[crate::RunId]| ids.iter().map(|id| id.no).collect::<Vec<_>>();
         let (cancelled, waiting) = (numbers(&farewell.cancelled), numbers(&farewell.waiting));

@@ -10,9 +10,7 @@ use crate::job::CatchUp;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// An instant is on time for so many seconds. Whoever wakes up later than that was not there. It is cron's own grain: a
-/// server that was replaced, or a machine that was too busy for a moment, loses no run.
-pub(super) const GRACE: i64 = 60;
+pub(super) const GRACE: i64 = crate::run::GRACE.cast_signed();
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {

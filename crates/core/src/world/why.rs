@@ -26,6 +26,12 @@ pub enum Reason {
         tries: Option<u32>,
         follows: Option<RunNo>,
     },
+    /// Until then, after its tick: for its job's jitter, or because what is caught up waits for a moment.
+    Delay {
+        until: Time,
+        jitter: bool,
+        catch_up: bool,
+    },
     /// All places of its serial group are taken; so many are before it.
     Group {
         group: String,
@@ -118,6 +124,10 @@ pub enum Reason {
     WentBack {
         failed: u64,
     },
+    /// It has a schedule, and is due at no time: it cannot be told when.
+    Untimed {
+        why: String,
+    },
     /// Its `after` waits for these.
     Round {
         waits_for: Vec<JobName>,
@@ -149,6 +159,12 @@ impl World {
         match &run.state {
             RunState::Held { on: Hold::Latch(latch) } => reasons.push(Reason::Latch { latch: latch.clone() }),
             RunState::Held { on: Hold::Needs(_) } => reasons.extend(self.why_missing(run)),
+            RunState::Waiting { until, .. } if run.follows.is_none() => {
+                let time = self.job_of(run).map(|job| &job.time);
+                let jitter = time.is_some_and(|time| time.jitter.0 > 0);
+                let catch_up = run.trigger.is_late() && time.is_some_and(|time| time.catch_up_delay.0 > 0);
+                reasons.push(Reason::Delay { until: *until, jitter, catch_up });
+            }
             RunState::Waiting { until, .. } => reasons.push(Reason::Backoff {
                 until: *until,
                 attempt: run.attempt,

@@ -45,6 +45,8 @@ pub(super) enum Ending {
     },
     Shutdown {
         stop_runs: bool,
+        /// And what jobs have not started is cancelled.
+        cancel: bool,
         by: String,
         reply: Reply<Farewell>,
     },
@@ -79,7 +81,7 @@ impl Ending {
             Ending::Signal { no, signal, leader_only, interrupt, .. } => {
                 Wish::Signal { run: *no, signal: *signal, leader_only: *leader_only, interrupt: *interrupt }
             }
-            Ending::Shutdown { stop_runs, .. } => Wish::Shutdown { stop_runs: *stop_runs },
+            Ending::Shutdown { stop_runs, cancel, .. } => Wish::Shutdown { stop_runs: *stop_runs, cancel: *cancel },
             Ending::Down { job, .. } => Wish::Down { job: job.clone() },
         }
     }

@@ -355,8 +355,8 @@ impl Handle {
     }
 
     /// Answered at once; the engine ends when all that had to end first has.
-    pub async fn shutdown(&self, stop_runs: bool, by: String) -> Result<Farewell, Refusal> {
-        self.ask(|reply| Call::End(Ending::Shutdown { stop_runs, by, reply })).await
+    pub async fn shutdown(&self, stop_runs: bool, cancel: bool, by: String) -> Result<Farewell, Refusal> {
+        self.ask(|reply| Call::End(Ending::Shutdown { stop_runs, cancel, by, reply })).await
     }
 
     /// The engine ends with `Ended::Upgrade`; whoever started it then becomes the new program.

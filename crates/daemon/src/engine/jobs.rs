@@ -7,7 +7,7 @@
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
-use super::timing::{Shared, untimed};
+use super::timing::Shared;
 use super::wishes::answering;
 use super::{Accepted, Batch, Engine, Key};
 use kin_config::good::Reading;
@@ -15,8 +15,8 @@ use kin_config::key::Effect;
 use kin_config::{Plan as Difference, canon};
 use kin_core::job::{Job, Queue};
 use kin_core::{
-    Effects, Granted, JobName, JobPlan, Plan, QueuePlan, Refusal, Run, RunState, Standing, StopKind, StopWhy, Wish,
-    World,
+    Effects, Granted, JobName, JobPlan, Plan, QueuePlan, Reason, Refusal, Run, RunState, Standing, StopKind, StopWhy,
+    Wish, World,
 };
 use kin_ledger::{Definition, NewKey, QueueRow, ReadError, Source};
 use std::collections::{BTreeMap, BTreeSet};
@@ -266,7 +266,7 @@ impl Engine {
             match self.config.times.of(job) {
                 Ok(timed) => wanted.plan.timed.extend(timed.map(|timed| (job.name.clone(), timed))),
                 Err(why) => {
-                    let message = untimed(job, &why);
+                    let message = self.config.times.untimed(job, &why);
                     crate::say!("kin daemon: {message}");
                     self.note("job.untimed", message, batch);
                 }
@@ -513,7 +513,7 @@ impl Engine {
                 standing: standing.clone(),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
-                why: self.world.why_job(name),
+                why: self.untimed(name).into_iter().chain(self.world.why_job(name)).collect(),
                 // 0: it is looked at in a moment, and then known.
                 next: self.world.next_of(name).filter(|at| *at > 0),
                 job,
@@ -523,6 +523,14 @@ impl Engine {
             Some(name) => self.world.standing(name).into_iter().filter_map(now).collect(),
             None => self.world.standings().filter_map(now).collect(),
         }
+    }
+
+    /// What the rules do not know: zones and calendars are read outside of them.
+    fn untimed(&self, name: &JobName) -> Option<Reason> {
+        let job = self.world.defined(name)?.job;
+        let is_timed = job.time.schedules.is_empty() || self.world.timed(name).is_some();
+        let why = if is_timed { None } else { self.config.times.why_untimed(&job) };
+        Some(Reason::Untimed { why: why? })
     }
 
     fn times_now(&self) -> Timetable {

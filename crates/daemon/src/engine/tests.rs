@@ -475,7 +475,7 @@ async fn a_server_ends_with_its_runs_though_nothing_can_be_recorded() {
     let held = life.handle.submit(held).await.expect("accepted").run.no;
     life.in_state(no, "running").await;
     house.disk_full(true);
-    let farewell = life.handle.shutdown(true, by()).await.expect("granted");
+    let farewell = life.handle.shutdown(true, true, by()).await.expect("granted");
     assert_eq!((farewell.stopping[0].no, farewell.waiting[0].no), (no, held));
     assert!(farewell.cancelled.is_empty());
     assert!(matches!(life.over().await, Ended::Shutdown));
@@ -497,7 +497,7 @@ async fn a_server_that_ends_leaves_its_runs_and_the_next_reads_how_they_ended() 
     held.new.latch = Some("go".into());
     let held = life.handle.submit(held).await.expect("accepted").run.no;
     life.in_state(no, "running").await;
-    let farewell = life.handle.shutdown(false, by()).await.expect("granted");
+    let farewell = life.handle.shutdown(false, false, by()).await.expect("granted");
     assert_eq!((farewell.left[0].no, farewell.waiting[0].no), (no, held));
     assert!(matches!(life.over().await, Ended::Shutdown));
     house.fake().until_closing();
@@ -526,7 +526,7 @@ async fn a_server_that_stops_its_runs_waits_for_them() {
     queued.new.serial = Some(Serial { group: "one".into(), max: 1 });
     let first = life.handle.submit(queued.clone()).await.expect("accepted").run.no;
     let queued = life.handle.submit(queued).await.expect("accepted").run.no;
-    let farewell = life.handle.shutdown(true, by()).await.expect("granted");
+    let farewell = life.handle.shutdown(true, true, by()).await.expect("granted");
     let numbers = |ids: &[kin_core::RunId]| ids.iter().map(|id| id.no).collect::<Vec<_>>();
     assert_eq!(numbers(&farewell.stopping), [no, first]);
     assert_eq!((numbers(&farewell.cancelled), farewell.waiting.len()), (vec![held, queued], 0));

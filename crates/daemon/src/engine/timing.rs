@@ -7,6 +7,7 @@ use kin_core::job::Job;
 use kin_core::schedule::{Date, Dst, Schedule, Zone};
 use kin_core::timed::{Calendar, Timed, Untimed};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ impl Times {
         for (rev, job) in revisions {
             match self.of(job) {
                 Ok(timed) => all.extend(timed.map(|timed| (job.name.clone(), rev, timed))),
-                Err(why) => crate::say!("kin daemon: {}", untimed(job, &why)),
+                Err(why) => crate::say!("kin daemon: {}", self.untimed(job, &why)),
             }
         }
         all
@@ -110,15 +111,46 @@ impl Times {
         let calendar = |name: &str| calendar(calendars.get(name)?, here.as_deref()?);
         Ok(Timed::read(job, host, zone, calendar)?.map(Arc::new))
     }
+
+    /// Why a job that has a schedule is due at no time.
+    pub(super) fn why_untimed(&self, job: &Job) -> Option<String> {
+        let zone = |name: Option<&str>| {
+            let name = name.map(str::to_owned).or_else(|| self.shared.timezone.clone());
+            let known = self.loaded.get(&name).cloned();
+            known.or_else(|| read(&self.zones, name.as_deref()).ok().map(Arc::new))
+        };
+        let here = if job.time.calendars.is_empty() { None } else { zone(None) };
+        let calendar = |name: &str| calendar(self.shared.calendars.get(name)?, here.as_deref()?);
+        let why = Timed::read(job, &self.host, zone, calendar).err()?;
+        Some(self.words(&why))
+    }
+
+    /// What is said of a job whose schedule cannot be followed.
+    pub(super) fn untimed(&self, job: &Job, why: &Untimed) -> String {
+        format!("{} is due at no time: {}", job.name, self.words(why))
+    }
+
+    fn words(&self, why: &Untimed) -> String {
+        match (why, &self.shared.timezone) {
+            (Untimed::Here, Some(name)) => format!("there is no time zone {name:?}, as [kin] timezone names it"),
+            (Untimed::Here, None) => no_zone_here(std::env::var_os("TZ").as_deref(), self.zones.local().err()),
+            (Untimed::Schedule { .. } | Untimed::Zone { .. } | Untimed::Calendar { .. }, _) => why.to_string(),
+        }
+    }
+}
+
+/// The value is named: who set it has long forgotten that a server inherited it.
+fn no_zone_here(tz: Option<&OsStr>, why: Option<NoZone>) -> String {
+    let whose = tz.map_or_else(
+        || "the machine's own time zone cannot be read".to_owned(),
+        |tz| format!("the server was started with TZ={}", tz.to_string_lossy()),
+    );
+    let why = why.map_or_else(String::new, |why| format!(", and {why}"));
+    format!("{whose}{why}; set `timezone` in [kin], or start the server with another TZ")
 }
 
 fn read(zones: &Zones, name: Option<&str>) -> Result<Zone, NoZone> {
     name.map_or_else(|| zones.local(), |name| zones.load(name))
-}
-
-/// What is said of a job whose schedule cannot be followed.
-pub(super) fn untimed(job: &Job, why: &Untimed) -> String {
-    format!("{} is due at no time: {why}", job.name)
 }
 
 /// Settings count days from Monday, the rules from Sunday.
@@ -146,4 +178,20 @@ fn date(text: &str) -> Option<Date> {
     let mut parts = text.splitn(3, '-');
     let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
     Date::new(year, month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zone_that_cannot_be_read_is_named_with_what_to_do() {
+        let why = Zones::of_process().load("Foo/Bar").err();
+        let words = no_zone_here(Some(OsStr::new("Foo/Bar")), why);
+        assert!(
+            words.starts_with("the server was started with TZ=Foo/Bar, and there is no time zone \"Foo/Bar\""),
+            "{words}"
+        );
+        assert!(words.ends_with("; set `timezone` in [kin], or start the server with another TZ"), "{words}");
+    }
 }

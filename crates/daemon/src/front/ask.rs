@@ -15,9 +15,9 @@ use tokio::net::UnixStream;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 const ANSWER_MAX: usize = 4 << 20;
 
-/// The end of the server. `stop`: of its runs too; else it is as the settings say (`on_exit`).
+/// The end of the server. `stop`: of its runs too, because the machine goes down; else it is as the settings say (`on_exit`).
 pub async fn shutdown(run: &Path, stop: bool) -> io::Result<ShutdownAnswer> {
-    let body = Bytes::from_static(if stop { br#"{"runs":"stop"}"# } else { b"{}" });
+    let body = Bytes::from_static(if stop { br#"{"runs":"halt"}"# } else { b"{}" });
     let answer = timed(request(run, "POST", "/v1/server/shutdown", body), PATIENCE).await?;
     serde_json::from_slice(&answer).map_err(io::Error::other)
 }

@@ -9,7 +9,7 @@ use super::tcp::Opened;
 use super::token;
 use crate::engine::{ChainInfo, Trouble};
 use kin_api::server::{Check, Doctor};
-use kin_core::{Run, RunId, RunNo};
+use kin_core::{JobName, Run, RunId, RunNo};
 use kin_keeper::cgroup::Lack;
 use kin_keeper::room;
 use kin_keeper::table::Table;
@@ -21,6 +21,8 @@ const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58f6;
 /// As many open files let the keepers hold a few hundred runs.
 const FILES: u64 = 4096;
+/// So many jobs are named; the others are counted.
+const NAMED: usize = 5;
 
 /// What the engine and the ledger say.
 #[derive(Debug)]
@@ -32,12 +34,15 @@ pub struct Said {
     /// What keeps the log of events from being written.
     pub journal: Option<String>,
     pub trouble: Trouble,
+    /// Jobs that have a schedule and are due at no time, each with why.
+    pub untimed: Vec<(JobName, String)>,
 }
 
 pub fn examine(about: &About, said: Said) -> Doctor {
     let mut checks = vec![keepers(&said.chain), ledger(about, said.counters)];
     checks.extend(recording(&said.trouble));
     checks.push(events(about, said.journal));
+    checks.extend(schedules(&said.untimed));
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
     checks.extend(about.doors.iter().map(door));
@@ -143,6 +148,17 @@ fn recording(trouble: &Trouble) -> Option<Check> {
     let message = format!("nothing can be recorded since {since}: {why}; {runs} further than the history says");
     let hint = "stops and signals work all the same; what happened is recorded as soon as the ledger can be written";
     Some(check("recording", Verdict::Failed(hint), message))
+}
+
+/// Only where jobs are silent that should not be.
+fn schedules(untimed: &[(JobName, String)]) -> Option<Check> {
+    let (_, why) = untimed.first()?;
+    let names: Vec<&str> = untimed.iter().take(NAMED).map(|(job, _)| job.as_str()).collect();
+    let more = untimed.len() - names.len();
+    let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+    let are = if untimed.len() == 1 { "is" } else { "are" };
+    let message = format!("{}{more} {are} due at no time: {why}", names.join(", "));
+    Some(check("schedules", Verdict::Failed("mend what is named; `kin why JOB` says it of each job"), message))
 }
 
 fn disk(state: &Path, trouble: &Trouble) -> Check {
@@ -300,5 +316,14 @@ mod tests {
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");
         assert_eq!(link(&about).result, "ok");
+    }
+
+    #[test]
+    fn jobs_that_are_due_at_no_time_are_amiss() {
+        assert!(schedules(&[]).is_none());
+        let job = |text: &str| (JobName::parse(text).expect("a name"), "there is no time zone \"Foo/Bar\"".to_owned());
+        let check = schedules(&["a", "b", "c", "d", "e", "f"].map(job)).expect("a check");
+        assert_eq!(check.result, "failed");
+        assert_eq!(check.message, "a, b, c, d, e and 1 more are due at no time: there is no time zone \"Foo/Bar\"");
     }
 }

@@ -14,6 +14,15 @@ pub fn words(reason: &Reason) -> Option<String> {
             let after = follows.map_or(String::new(), |run| format!(", after run {run}"));
             format!("it is attempt {attempt}{of}{after}, and waits until {}", convert::time(*until))
         }
+        Reason::Delay { until, jitter, catch_up } => {
+            let what = match (catch_up, jitter) {
+                (true, true) => "it is caught up, and waits for its `catch_up_delay` and its jitter,",
+                (true, false) => "it is caught up, and waits for its `catch_up_delay`,",
+                (false, true) => "it waits for its jitter,",
+                (false, false) => "it waits",
+            };
+            format!("{what} until {}", convert::time(*until))
+        }
         Reason::Group { group, holders, most, before } => format!(
             "it waits for a place in the group {group:?}: at most {most} at once, taken by {}; {}",
             names(holders),
@@ -62,6 +71,7 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::Removed => "its definition is gone".into(),
         Reason::Disabled { by_hand: true } => "somebody has disabled it".into(),
         Reason::Disabled { by_hand: false } => "its definition says that it is disabled".into(),
+        Reason::Untimed { why } => format!("it is due at no time: {why}"),
         Reason::Down => "it was stopped, and stays so until it is started".into(),
         Reason::Rests { slot, rest } => format!("slot {slot} stays empty: {}", resting(*rest)),
         Reason::Rolling { back_to: Some(rev) } => {

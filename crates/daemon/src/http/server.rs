@@ -4,13 +4,17 @@ use super::body::{MaySay, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, doctor, upgrade};
+use crate::engine::JobNow;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use kin_api::server::{Doctor, Server, ShutdownAnswer, ShutdownRequest, UpgradeRequest};
-use kin_core::RunId;
+use kin_core::{Reason, RunId};
 use kin_keeper::wire::Guard;
 use std::sync::Arc;
+use std::time::Duration;
+
+const PATIENCE: Duration = Duration::from_secs(2);
 
 pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
     let live_runs = door.read(|ledger| Ok(ledger.counters()?.live)).await?;
@@ -38,7 +42,14 @@ pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     let live = door.read(|ledger| Ok(ledger.live()?.runs)).await.unwrap_or_default();
     let (engine, about) = (&door.engine, door.about.clone());
     let (chain, journal, trouble) = (engine.chain(), engine.journal_trouble(), engine.trouble());
-    let said = doctor::Said { chain, counters, live, journal, trouble };
+    let untimed = |now: JobNow| {
+        let why = now.why.into_iter().find_map(|why| if let Reason::Untimed { why } = why { Some(why) } else { None });
+        Some((now.standing.job, why?))
+    };
+    // An engine that is busy for long keeps nobody from the other checks.
+    let jobs = tokio::time::timeout(PATIENCE, engine.jobs(None)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let untimed = jobs.into_iter().filter_map(untimed).collect();
+    let said = doctor::Said { chain, counters, live, journal, trouble, untimed };
     let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, said)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }
@@ -48,13 +59,18 @@ pub async fn shutdown(
     peer: Peer,
     MaySay(wish): MaySay<ShutdownRequest>,
 ) -> Answer<Json<ShutdownAnswer>> {
-    let stop_runs = match wish.runs.as_deref() {
-        None => door.about.stops_on_exit,
-        Some("leave") => false,
-        Some("stop") => true,
-        Some(other) => return Err(Failure::bad(format!("runs are left or stopped: `leave` or `stop`, not {other:?}"))),
+    // Only who says so has what jobs have not started cancelled; the end of a machine, or of a service, does not.
+    let (stop_runs, cancel) = match wish.runs.as_deref() {
+        None => (door.about.stops_on_exit, false),
+        Some("leave") => (false, false),
+        Some("stop") => (true, true),
+        Some("halt") => (true, false),
+        Some(other) => {
+            let why = format!("runs are left or stopped: `leave`, `stop` or `halt`, not {other:?}");
+            return Err(Failure::bad(why));
+        }
     };
-    let farewell = door.engine.shutdown(stop_runs, peer.words()).await?;
+    let farewell = door.engine.shutdown(stop_runs, cancel, peer.words()).await?;
     let ids = |runs: &[RunId]| runs.iter().map(ToString::to_string).collect();
     let (left, stopping, waiting) = (ids(&farewell.left), ids(&farewell.stopping), ids(&farewell.waiting));
     let cancelled = ids(&farewell.cancelled);

@@ -104,6 +104,10 @@ fn change(run: &Run, event: &Event) -> Option<String> {
     let never_ran = never_started(run);
     let what = match (change.from, change.to) {
         (_, Stage::Held) => "it was held".to_string(),
+        (_, Stage::Waiting) if run.follows.is_none() && run.trigger.is_late() => {
+            "it was to be caught up, after a moment's wait".into()
+        }
+        (_, Stage::Waiting) if run.follows.is_none() => "it was to wait for its jitter".into(),
         (_, Stage::Waiting) => "it was to wait after the end of the one before".into(),
         (Some(Stage::Waiting), Stage::Starting) => "its wait was over, and it was to start".into(),
         (Some(Stage::Held), Stage::Queued) => "it was let go, and waited for its turn".into(),

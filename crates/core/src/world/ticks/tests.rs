@@ -879,3 +879,42 @@ fn many_that_are_due_together_take_turns() {
     machine.look(DAY_0 + 5 * HOUR);
     assert_eq!((machine.told().len(), machine.events.len()), (400, 1), "{:?}", machine.events);
 }
+
+#[test]
+fn what_needs_no_zone_is_due_where_none_is_known() {
+    let read = |text: &str| Timed::read(&job(text), "host", |_| None, |_| None);
+    for text in ["@every 5m", "@reboot", "@at 2026-12-24T18:00:00Z"] {
+        assert!(read(text).is_ok_and(|timed| timed.is_some()), "{text}");
+    }
+    let error = read("30 2 * * *").expect_err("by which clock?");
+    assert_eq!(error, crate::timed::Untimed::Here);
+}
+
+#[test]
+fn a_run_says_whether_it_waits_for_its_jitter_or_to_be_caught_up() {
+    for (catches_up, delay, want) in
+        [(false, 0, (true, false)), (true, 120_000, (true, true)), (true, 0, (true, false))]
+    {
+        let mut machine = Machine::at(DAY_0);
+        let mut daily = job("30 2 * * *");
+        daily.time.jitter = Millis(600_000);
+        daily.time.catch_up_delay = Millis(delay);
+        machine.put(daily);
+        machine.now = Time((DAY_0 + 2 * HOUR + 30 * 60 + if catches_up { HOUR } else { 0 }) * NS);
+        machine.fact(Fact::Time);
+        let run = machine.world.live().next().expect("it waits").clone();
+        let why = machine.world.why(run.no);
+        let crate::world::Reason::Delay { until, jitter, catch_up } = &why[0] else { panic!("{why:?}") };
+        assert_eq!((*jitter, *catch_up), want);
+        assert_eq!(
+            run.state.clone(),
+            RunState::Waiting {
+                until: *until,
+                wait: match run.state {
+                    RunState::Waiting { wait, .. } => wait,
+                    _ => Millis(0),
+                }
+            }
+        );
+    }
+}

@@ -23,7 +23,7 @@ async fn a_clock_that_was_set_is_told_until_it_is_recorded_and_then_no_more() {
     house.ahead.store(0, Ordering::Relaxed);
     life.handle.jobs(None).await.expect("jobs");
     life.until(|_| (house.events("clock.set") == 2).then_some(())).await;
-    life.handle.shutdown(false, by()).await.expect("it ends");
+    life.handle.shutdown(false, false, by()).await.expect("it ends");
     life.over().await;
     // Another engine finds the clock as it is.
     let life = house.start();

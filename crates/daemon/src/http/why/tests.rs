@@ -157,3 +157,20 @@ fn lengths_are_short() {
         assert_eq!(length(ms), want);
     }
 }
+
+#[test]
+fn a_wait_says_for_what() {
+    let mut run = sample(RunState::Waiting { until: Time(0), wait: kin_core::job::Millis(1000) });
+    for (late_ms, want) in
+        [(0, "it was to wait for its jitter."), (61_000, "it was to be caught up, after a moment's wait.")]
+    {
+        run.trigger = kin_core::Trigger::Schedule { at: 1_796_046_000, late_ms };
+        let story = tell(&run, vec![change(&run, None, Stage::Waiting)]);
+        assert!(story[1].ends_with(want), "{story:?}");
+    }
+    let words =
+        |jitter, catch_up| super::reason::words(&kin_core::Reason::Delay { until: run.created_at, jitter, catch_up });
+    assert_eq!(words(true, false).as_deref(), Some("it waits for its jitter, until 2026-11-30T13:54:01.120Z"));
+    let both = "it is caught up, and waits for its `catch_up_delay` and its jitter, until 2026-11-30T13:54:01.120Z";
+    assert_eq!(words(true, true).as_deref(), Some(both));
+}
