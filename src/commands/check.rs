@@ -8,6 +8,7 @@ use crate::screen::Screen;
 use clap::Args;
 use kin_config::Set;
 use kin_config::files::Reader;
+use kin_config::set::MAIN_FILE;
 use std::path::PathBuf;
 
 /// Reads the job files and says all that is wrong with them; changes nothing and needs no server.
@@ -34,7 +35,10 @@ impl CheckArgs {
             }
             set
         } else {
-            Set::read(Reader::of_process().files(&self.files))
+            // Such a file may be a project's, whose directories begin at it.
+            let may_be_project = |path: &PathBuf| path.file_name().is_some_and(|name| name == MAIN_FILE);
+            let inputs = Reader::of_process().files(&self.files);
+            if self.files.iter().any(may_be_project) { Set::read_project(inputs) } else { Set::read(inputs) }
         };
         let code = if set.is_whole() { 0 } else { 2 };
         if let Some(form) = self.json.json {

@@ -32,7 +32,7 @@ pub struct Project {
 /// Reads the file of a project; its path is a whole one. `name`: in the place of the one that the file or its directory says.
 pub fn read(input: Input, name: Option<&str>) -> Result<Project, Report> {
     let path = input.source.path.clone();
-    let set = Set::read(vec![input]);
+    let set = Set::read_project(vec![input]);
     let mut mistakes = set.report.mistakes.clone();
     foreign_settings(&set, &mut mistakes);
     let said = set.said.get("kin.project").cloned();

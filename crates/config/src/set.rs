@@ -36,6 +36,9 @@ pub struct Set {
     broken: Vec<bool>,
 }
 
+/// What is asked of each job by itself.
+pub(crate) type Look = fn(&Definition, &mut Vec<Mistake>);
+
 /// One text on its way into a set.
 #[derive(Debug)]
 pub struct Input {
@@ -49,7 +52,16 @@ pub struct Input {
 
 impl Set {
     /// Reads all texts. They are taken in the order of their directories, then in the given one.
-    pub fn read(mut inputs: Vec<Input>) -> Set {
+    pub fn read(inputs: Vec<Input>) -> Set {
+        Set::judged(inputs, cross::of_server)
+    }
+
+    /// The same, where relative directories begin at the file: one that may be a project's.
+    pub fn read_project(inputs: Vec<Input>) -> Set {
+        Set::judged(inputs, cross::alone)
+    }
+
+    fn judged(mut inputs: Vec<Input>, look: Look) -> Set {
         inputs.sort_by_key(|input| input.rank);
         let mut mistakes = Vec::new();
         let mut trees: Vec<Vec<Entry>> = Vec::new();
@@ -80,7 +92,7 @@ impl Set {
         let mut found = Vec::new();
         set.fill(&sources, &ranks, &trees, &mut found);
         set.read_calendars(&sources, &mistakes, &mut found);
-        cross::check(&set, &mut found);
+        cross::check(&set, look, &mut found);
         set.drop_echoes(&sources, &mistakes, &mut found);
         mistakes.extend(found);
         set.report = Report::new(sources, mistakes);
@@ -308,7 +320,7 @@ fn record<T>(r: &mut Reader<'_>, path: &str, table: &Table<T>, entry: &Entry, en
 
 /// One job as a request says it: `tree` is its table. What is said about it is by key, for there is no text.
 pub fn job_of_tree(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mistake>> {
-    one_job(name, tree, cross::alone)
+    one_job(name, tree, cross::of_server)
 }
 
 /// One job by the keys of its table, as they would stand in a file below its name.
@@ -318,7 +330,7 @@ pub fn job_of_text(name: &str, text: &str) -> Result<Arc<Job>, Report> {
     let tree = Tree { value: Value::Table(entries), span: 0..text.len() };
     let entry = Entry { key: name.into(), at: 0..0, tree };
     let read = if mistakes.is_empty() { job::read(Some(0), &entry, &[], &mut mistakes) } else { None };
-    read.iter().for_each(|definition| cross::alone(definition, &mut mistakes));
+    read.iter().for_each(|definition| cross::of_server(definition, &mut mistakes));
     match read {
         Some(definition) if !mistakes.iter().any(Mistake::is_error) => Ok(definition.job),
         Some(_) | None => Err(Report::new(vec![source], mistakes)),
@@ -329,7 +341,7 @@ pub(crate) fn job_as_it_is(name: &str, tree: &Tree) -> Result<Arc<Job>, Vec<Mist
     one_job(name, tree, |_, _| ())
 }
 
-fn one_job(name: &str, tree: &Tree, look: fn(&Definition, &mut Vec<Mistake>)) -> Result<Arc<Job>, Vec<Mistake>> {
+fn one_job(name: &str, tree: &Tree, look: Look) -> Result<Arc<Job>, Vec<Mistake>> {
     let mut mistakes = Vec::new();
     let entry = Entry { key: name.into(), at: 0..0, tree: tree.clone() };
     let read = job::read(None, &entry, &[], &mut mistakes);

@@ -173,6 +173,10 @@ fn what_cannot_go_together() {
             "[a]\ncommand='x'\nlimits={cpu='2'}",
             "wrong-type a.limits.cpu: 'limits.cpu' is a number of processors, as 1.5, not a text",
         ),
+        (
+            "[a]\ncommand='x'\ndir='rel'",
+            "wrong-value a.dir: 'dir' is an absolute path, or begins at ~, and 'rel' does not say where it begins",
+        ),
         ("[a]\ncommand='x'\ngroup='g'", "missing a.group: 'group' means nothing without 'user'"),
         (
             "[a]\ncommand='x'\noverlap='skip'\noverlap_max=3",

@@ -152,6 +152,7 @@ fn value(name: &'static str) -> BoxedStrategy<String> {
             (0u8..60, 0u8..24).prop_map(|(minute, hour)| format!("'{minute} {hour} * * *'")),
         ]
         .boxed(),
+        Kind::Text(..) if name == "dir" => "[/~$][a-z]{1,5}".prop_map(|t| toml(&t.replace('$', "$HOME/"))).boxed(),
         Kind::Text(rule, _) | Kind::Texts(rule, _) => match rule.word {
             "URL" => Just("'http://h/$HOME'".to_string()).boxed(),
             "host:port" => (1u16..).prop_map(|n| format!("'h:{n}'")).boxed(),

@@ -7,7 +7,7 @@ mod variables;
 
 use crate::job::Definition;
 use crate::mistake::{Code, Mistake, Spot};
-use crate::set::Set;
+use crate::set::{Look, Set};
 use crate::tree::{Tree, Value};
 use crate::value::within;
 
@@ -17,9 +17,19 @@ pub(crate) fn alone(definition: &Definition, mistakes: &mut Vec<Mistake>) {
     fit::check(definition, mistakes);
 }
 
-pub(crate) fn check(set: &Set, mistakes: &mut Vec<Mistake>) {
+/// The same of a job that is in no project: no directory is there where another could begin.
+pub(crate) fn of_server(definition: &Definition, mistakes: &mut Vec<Mistake>) {
+    alone(definition, mistakes);
+    if let Some(dir) = definition.job.around.dir.as_deref().filter(|dir| !dir.starts_with(['/', '~', '$'])) {
+        let message = format!("'dir' is an absolute path, or begins at ~, and '{dir}' does not say where it begins");
+        let help = "only in the file of a project, for kin up, it begins at the file";
+        mistakes.push(wrong(definition, "dir", Code::WrongValue, message).help(help));
+    }
+}
+
+pub(crate) fn check(set: &Set, look: Look, mistakes: &mut Vec<Mistake>) {
     for definition in set.jobs.values() {
-        alone(definition, mistakes);
+        look(definition, mistakes);
         graph::names(set, definition, mistakes);
         places::queues(set, definition, mistakes);
     }
