@@ -103,6 +103,8 @@ pub struct RunJob {
 pub struct Reloaded {
     pub applied: bool,
     pub steps: Vec<Step>,
+    /// What no file can know: in the sources of the set that was read.
+    pub mistakes: Vec<kin_config::Mistake>,
 }
 
 /// One job that comes, changes or goes.

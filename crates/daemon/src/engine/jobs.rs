@@ -12,7 +12,7 @@ use super::wishes::answering;
 use super::{Accepted, Batch, Engine, Key};
 use kin_config::good::Reading;
 use kin_config::key::Effect;
-use kin_config::{Plan as Difference, canon};
+use kin_config::{Code, Mistake, Plan as Difference, Report, canon};
 use kin_core::job::{Job, Queue};
 use kin_core::{
     Effects, Granted, JobName, JobPlan, Plan, QueuePlan, Reason, Refusal, Run, RunState, Standing, StopKind, StopWhy,
@@ -170,13 +170,14 @@ impl Engine {
 
     /// What was read, against what is known. `plan`: it is only said.
     pub(super) fn files(&mut self, reading: &Reading, plan: bool, batch: &mut Batch) -> Result<Reloaded, Refusal> {
-        let mut wanted = self.wanted(reading);
+        let mistakes = self.taken_names(reading);
+        let mut wanted = self.wanted(reading, &mistakes);
         let steps = std::mem::take(&mut wanted.steps);
         if plan {
             self.world.check_plan(&wanted.plan)?;
-            return Ok(Reloaded { applied: false, steps });
+            return Ok(Reloaded { applied: false, steps, mistakes });
         }
-        self.say_mistakes(reading, batch);
+        self.say_mistakes(reading, &mistakes, batch);
         let before = self.settle_times(reading, &mut wanted);
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
         if changes && let Err(refusal) = self.take_files(wanted, batch) {
@@ -195,7 +196,7 @@ impl Engine {
             self.book.of_files.clear();
         }
         self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
-        Ok(Reloaded { applied: true, steps })
+        Ok(Reloaded { applied: true, steps, mistakes })
     }
 
     fn take_files(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
@@ -300,14 +301,43 @@ impl Engine {
         self.book.known.get(name).map_or(1, |known| known.rev + 1)
     }
 
-    fn wanted(&self, reading: &Reading) -> Wanted {
+    /// Jobs of files whose names belong to somebody else: no file takes those over.
+    fn taken_names(&self, reading: &Reading) -> Vec<Mistake> {
+        let taken = reading.set.jobs.iter().filter_map(|(name, definition)| {
+            let known = self.book.known.get(name).filter(|known| known.job.is_some())?;
+            let (message, help) = match &known.source {
+                Source::File { .. } => return None,
+                Source::Api { by } => (
+                    format!("'{name}' is defined over the API, by {by}, and no file takes it over"),
+                    format!("DELETE /v1/jobs/{name} removes it there; then `kin reload`"),
+                ),
+                Source::Project { project, .. } => (
+                    format!("'{name}' is defined by the project {project}, and no file takes it over"),
+                    format!("`kin down --project {project}` ends the project; then `kin reload`"),
+                ),
+            };
+            let mistake = Mistake::error(Code::Twice, message).key(name.as_str()).help(help);
+            Some(match definition.source {
+                Some(source) => mistake.at(source, &definition.at),
+                None => mistake,
+            })
+        });
+        taken.collect()
+    }
+
+    /// Of a file with a name that is taken the last good jobs stay, as of every file with a mistake.
+    fn wanted(&self, reading: &Reading, taken: &[Mistake]) -> Wanted {
         let mut wanted = Wanted::default();
+        let stays: BTreeSet<usize> = taken.iter().filter_map(|m| m.at.as_ref()).map(|spot| spot.source).collect();
         let at = self.now();
         let path_of = |source: Option<usize>| {
             let source = source.and_then(|n| reading.set.report.sources.get(n));
             source.map(|source| source.path.clone()).unwrap_or_default()
         };
-        for (name, definition) in &reading.set.jobs {
+        let stay: Vec<PathBuf> = stays.iter().map(|source| path_of(Some(*source))).collect();
+        let may_go = |path: &Path| !reading.left_out.iter().chain(&stay).any(|out| out == path);
+        let free = |definition: &kin_config::Definition| definition.source.is_none_or(|at| !stays.contains(&at));
+        for (name, definition) in reading.set.jobs.iter().filter(|(_, definition)| free(definition)) {
             let source = Source::File { path: path_of(definition.source).display().to_string() };
             let (rev, job) = (self.next_rev(name), definition.job.clone());
             let before = self.book.known.get(name).filter(|known| known.job.as_ref() == Some(&job));
@@ -321,7 +351,7 @@ impl Engine {
         }
         for (name, known) in &self.book.known {
             let (Source::File { path }, Some(_)) = (&known.source, &known.job) else { continue };
-            if !reading.set.jobs.contains_key(name) && !reading.left_out.iter().any(|out| out == Path::new(path)) {
+            if !reading.set.jobs.contains_key(name) && may_go(Path::new(path)) {
                 let (rev, source) = (known.rev + 1, known.source.clone());
                 wanted.rows.push(Definition { job: name.clone(), rev, at, source: source.clone(), text: None });
                 wanted.known.push((name.clone(), Known { rev, source, job: None }));
@@ -386,19 +416,15 @@ impl Engine {
     }
 
     /// Once for each time that something else is wrong.
-    fn say_mistakes(&mut self, reading: &Reading, batch: &mut Batch) {
-        let errors: Vec<String> = reading
-            .report
-            .mistakes
-            .iter()
-            .filter(|mistake| mistake.is_error())
-            .map(|mistake| match mistake.at.as_ref().and_then(|spot| reading.report.place(spot)) {
-                Some((source, place)) => {
-                    format!("{}:{}:{}: {}", source.name, place.line, place.column, mistake.message)
-                }
-                None => mistake.message.clone(),
-            })
-            .collect();
+    fn say_mistakes(&mut self, reading: &Reading, taken: &[Mistake], batch: &mut Batch) {
+        let said = |mistake: &Mistake, report: &Report| match mistake.at.as_ref().and_then(|spot| report.place(spot)) {
+            Some((source, place)) => format!("{}:{}:{}: {}", source.name, place.line, place.column, mistake.message),
+            None => mistake.message.clone(),
+        };
+        let of_files = reading.report.mistakes.iter().filter(|mistake| mistake.is_error());
+        let of_files = of_files.map(|mistake| said(mistake, &reading.report));
+        let errors: Vec<String> =
+            of_files.chain(taken.iter().map(|mistake| said(mistake, &reading.set.report))).collect();
         let all = errors.join("\n");
         if all == self.book.mistakes {
             return;

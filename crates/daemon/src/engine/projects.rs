@@ -44,7 +44,7 @@ impl Engine {
         steps.extend(self.starts_again(project, &wanted));
         if only_plan {
             self.world.check_plan(&wanted.plan)?;
-            return Ok(Reloaded { applied: false, steps });
+            return Ok(Reloaded { applied: false, steps, mistakes: Vec::new() });
         }
         self.has_room()?;
         if !(wanted.known.is_empty() && wanted.queues.is_empty()) {
@@ -57,7 +57,7 @@ impl Engine {
             self.world.wish(now, Wish::Up { job: name.clone(), by: by.to_string() }, &mut batch.fx)?;
             batch.accepts = true;
         }
-        Ok(Reloaded { applied: true, steps })
+        Ok(Reloaded { applied: true, steps, mistakes: Vec::new() })
     }
 
     /// Services that are the same, and were stopped or have given up.

@@ -15,6 +15,7 @@ use kin_api::job::{
     DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload,
     ReloadRequest, RestartRequest, ScaleRequest,
 };
+use kin_config::Report;
 use kin_core::{JobName, Refusal, RunId, RunNo, Wish};
 use kin_ledger::{Query, StateIs};
 use std::collections::BTreeSet;
@@ -129,7 +130,9 @@ pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRe
     let (reading, done) = files.now(wish.plan).await.ok_or_else(|| Failure::from(Refusal::Closing))?;
     let done = done?;
     let steps = done.steps.iter().map(job_state::step).collect();
-    Ok(Json(Reload { applied: done.applied, steps, mistakes: job_state::mistakes(&reading.report) }))
+    let mut mistakes = job_state::mistakes(&reading.report);
+    mistakes.extend(job_state::mistakes(&Report::new(reading.set.report.sources.clone(), done.mistakes)));
+    Ok(Json(Reload { applied: done.applied, steps, mistakes }))
 }
 
 /// The job as it stands once the wish is granted.

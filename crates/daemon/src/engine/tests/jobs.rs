@@ -228,6 +228,36 @@ async fn a_plan_promises_only_what_would_be_done() {
 }
 
 #[tokio::test]
+async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let jobs = async || {
+        let jobs = life.handle.jobs(None).await.expect("jobs");
+        jobs.iter().map(|now| format!("{} {:?}", now.standing.job, now.source)).collect::<Vec<_>>()
+    };
+    life.handle.files(read("[mine]\ncommand = 'one'\n"), false).await.expect("taken");
+    let api = Arc::new(Job::new(name("api"), Program::Exec(vec!["/bin/true".into()])));
+    life.handle.define(api, by()).await.expect("defined");
+    let before = jobs().await;
+    let both = "[api]\ncommand = 'true'\n[other]\ncommand = 'true'\n";
+    for plan in [true, false] {
+        let done = life.handle.files(read(both), plan).await.expect("read");
+        assert_eq!((done.steps.len(), done.mistakes.len()), (0, 1));
+        let mistake = &done.mistakes[0];
+        assert!(mistake.message.starts_with("'api' is defined over the API, by uid:7"), "{}", mistake.message);
+        assert!(mistake.at.is_some() && mistake.is_error());
+        assert_eq!(jobs().await, before, "the file keeps its last good jobs");
+    }
+    life.handle.files(read("[mine]\ncommand = 'one'\n"), false).await.expect("taken");
+    assert_eq!(jobs().await, before, "and what it never had it does not take away");
+    life.handle.undefine(name("api"), by()).await.expect("gone");
+    assert!(life.handle.files(read(both), false).await.expect("read").mistakes.is_empty());
+    let now = jobs().await;
+    assert!(now.len() == 2 && now.iter().all(|job| job.contains("/etc/kin/a.toml")), "{now:?}");
+}
+
+#[tokio::test]
 async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
     let house = House::new();
     let life = house.start();
