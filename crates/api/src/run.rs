@@ -109,6 +109,10 @@ pub struct Trigger {
     /// schedule: how late it was decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub late_ms: Option<u64>,
+    /// schedule: nobody was there at that instant, and it was caught up. For how many missed ones before it too, its tick
+    /// says (`/v1/ticks`).
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub caught_up: bool,
     /// chain, restart, retry: the number of the run that led to it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run: Option<String>,

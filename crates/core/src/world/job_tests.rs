@@ -658,14 +658,11 @@ fn who_finds_a_full_line_of_runs_says_so() {
     stage.run_job("first").expect("it runs");
     stage.all_live();
     stage.first_ends("first", 0);
-    let said: Vec<String> = stage
-        .fx
-        .events
-        .iter()
-        .filter_map(|event| match &event.what {
-            crate::effect::What::Note { kind: "run.skipped", message, .. } => Some(message.clone()),
-            _ => None,
-        })
-        .collect();
+    let mut said = Vec::new();
+    for event in &stage.fx.events {
+        if let crate::effect::What::Note { kind: "run.skipped", message, .. } = &event.what {
+            said.push(message.clone());
+        }
+    }
     assert_eq!(said, ["a run waits already, and `overlap_max` lets no more wait"]);
 }

@@ -112,12 +112,14 @@ fn exit(run: &Run) -> (Option<u8>, Option<u8>) {
 }
 
 fn trigger(trigger: &Trigger) -> ApiTrigger {
+    let caught_up = trigger.is_late();
     let of = |kind: &str| ApiTrigger { kind: kind.into(), ..ApiTrigger::default() };
     match trigger {
         Trigger::Manual { by } => ApiTrigger { by: Some(by.clone()), ..of("manual") },
         Trigger::Schedule { at, late_ms } => ApiTrigger {
             at: Some(time(Time::from_millis(at.saturating_mul(1000)))),
             late_ms: Some(*late_ms),
+            caught_up,
             ..of("schedule")
         },
         Trigger::Chain { run, error } => {
@@ -250,5 +252,14 @@ pub(super) mod tests {
         let stopped = run(&stopped, "web1");
         assert_eq!((stopped.exit_code, stopped.signal), (None, Some(15)));
         assert_eq!(stopped.warnings.get("left_behind"), Some(&2));
+    }
+
+    #[test]
+    fn a_run_that_was_caught_up_says_so() {
+        for (late_ms, want) in [(60_999, false), (61_000, true)] {
+            let mut late = sample(RunState::Queued);
+            late.trigger = Trigger::Schedule { at: 1_796_046_000, late_ms };
+            assert_eq!(run(&late, "web1").trigger.caught_up, want);
+        }
     }
 }
