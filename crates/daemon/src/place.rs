@@ -64,7 +64,7 @@ pub struct Host {
 fn in_memory(dir: &Path) -> bool {
     const TMPFS: i64 = 0x0102_1994;
     const RAMFS: i64 = 0x8584_58f6;
-    rustix::fs::statfs(dir).is_ok_and(|fs| [TMPFS, RAMFS].contains(&i64::from(fs.f_type)))
+    rustix::fs::statfs(dir).is_ok_and(|fs| [TMPFS, RAMFS].contains(&fs.f_type))
 }
 
 impl Host {
