@@ -69,6 +69,12 @@ fn the_policy_the_job_and_forgotten_quotes() {
     let args = ["30 1 * * *", "--tz", "America/New_York", "--dst", "both", "-n", "2", "--after", "2026-10-31T12:00"];
     let (_, out, _) = kin_cron(&args);
     assert_eq!(instants(&out)[..2], ["Sun 2026-11-01 01:30:00 -04:00", "Sun 2026-11-01 01:30:00 -05:00"]);
+    let (_, out, _) = kin_cron(&["*/30 * * * *", "--tz", "America/New_York", "-n", "1", "--after", "2026-11-01 00:00"]);
+    assert_eq!(
+        instants(&out.replace(":30:00", ":00:00")),
+        ["Sun 2026-11-01 00:00:00 -04:00"],
+        "by its own clocks: {out}"
+    );
     let (_, backup, _) = kin_cron(&["H H * * *", "--job", "backup", "-n", "1", "--after", "2026-01-01"]);
     assert_eq!(instants(&backup), ["Thu 2026-01-01 12:38:00 +00:00"]);
     let (code, out, _) = kin_cron(&["5", "4", "1", "1", "?", "-n", "1", "--after", "2026-01-02"]);

@@ -142,6 +142,8 @@ fn disabled_jobs_are_listed_and_queues_are_paused_and_resized() {
     let now = queue(&["--resume", "--slots", "gpu=3"]);
     assert_eq!(now["slots"], serde_json::json!({ "gpu": 3, "slots": 2 }), "the other sizes stay");
     assert_eq!(now["waiting"].as_array().map(Vec::len), Some(0));
+    let said = cli.run(&["queue", "heavy", "--slots", "gpo=3"]).expect(2).errors();
+    assert_eq!(said, "kin: queue heavy has no \"gpo\"\n  hint: did you mean gpu?\n");
     let said = cli.run(&["queue", "hevy"]).expect(4).errors();
     assert_eq!(said, "kin: there is no queue \"hevy\"\n  hint: did you mean heavy?\n");
     cli.run(&["stop", "tr*", "--wait"]).expect(0);

@@ -320,7 +320,9 @@ fn a_job_is_defined_by_request_and_no_file_takes_it_away() {
 
 #[test]
 fn what_cannot_be_made_ends_so_and_says_why() {
-    let server = server("[lost]\ncommand = 'true'\ndir = 'somewhere'\n[gone]\nexec = ['/no/such/program']\n");
+    let server = server(
+        "[lost]\ncommand = 'true'\ndir = '$WHERE'\nenv = { WHERE = 'somewhere' }\n[gone]\nexec = ['/no/such/program']\n",
+    );
     let run = post(&server, "/v1/jobs/lost/run", &json!({})).expect(201).json();
     assert_eq!((&run["outcome"], &run["spawn"]["step"]), (&json!("spawn-failed"), &json!("directory")));
     told(&server, "is not an absolute path");

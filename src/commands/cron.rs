@@ -38,7 +38,7 @@ pub(crate) struct CronArgs {
     /// Times of day that clocks skip or show twice: fire once, skip the skipped, or both of the repeated.
     #[arg(long, value_name = "WHICH", default_value = "once", value_parser = ["once", "skip", "both"])]
     dst: String,
-    /// Instants after that time, instead of now.
+    /// Instants after that time on the clocks of --tz, instead of now.
     #[arg(long, value_name = "TIME")]
     after: Option<String>,
     /// As a JSON object.
@@ -49,8 +49,12 @@ pub(crate) struct CronArgs {
 impl CronArgs {
     pub(crate) fn run(self, screen: &Screen) -> Result<u8, Failure> {
         let after = match &self.after {
-            Some(text) => when::parse(text, &screen.now.to_zoned(screen.zone().clone()))
-                .map_err(|error| Failure::usage(error.to_string()))?,
+            Some(text) => {
+                // A name that is none is refused below, with the one that was perhaps meant.
+                let named = self.tz.as_deref().and_then(|name| jiff::tz::TimeZone::get(name).ok());
+                let zone = named.unwrap_or_else(|| screen.zone().clone());
+                when::parse(text, &screen.now.to_zoned(zone)).map_err(|error| Failure::usage(error.to_string()))?
+            }
             None => screen.now,
         };
         let dst = Dst::parse(&self.dst).unwrap_or_default();

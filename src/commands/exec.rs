@@ -95,7 +95,7 @@ pub(crate) struct ExecArgs {
     /// Say nothing of our own on stderr.
     #[arg(long, short = 'q')]
     quiet: bool,
-    /// Its output as it is, also on a terminal.
+    /// Its output as it is, also on a terminal: a progress bar, say. Without it what could move the cursor is shown, not done.
     #[arg(long, conflicts_with = "detach")]
     raw: bool,
     /// The command and its arguments.

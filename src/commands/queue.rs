@@ -65,6 +65,12 @@ impl QueueArgs {
             let hint = near.map_or_else(|| "kin queue shows them".into(), |near| format!("did you mean {near}?"));
             return Err(Failure::NotFound { message: format!("there is no queue {name:?}"), hint: Some(hint) });
         };
+        let has = |resource: &String| resource == "slots" || queue.slots.contains_key(resource);
+        if let Some((resource, _)) = self.slots.iter().find(|(resource, _)| !has(resource)) {
+            let near = guess::nearest(resource, queue.slots.keys().map(String::as_str));
+            let hint = near.map_or_else(|| "its definition names them".into(), |near| format!("did you mean {near}?"));
+            return Err(Failure::Usage { message: format!("queue {name} has no {resource:?}"), hint: Some(hint) });
+        }
         // The request names all sizes; those that were not typed stay as they are.
         let slots = || queue.slots.clone().into_iter().chain(self.slots.iter().cloned()).collect();
         let request = QueueRequest {
