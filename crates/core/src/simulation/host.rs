@@ -284,7 +284,7 @@ impl Host {
                 let deaths = self.told.deaths;
                 self.facts(vec![Fact::Time])?;
                 let again = self.world.due().filter(|again| *again <= self.now() && deaths == self.told.deaths);
-                if let Some(again) = again {
+                if let Some(again) = again.filter(|_| !self.judge.ticks.is_left()) {
                     return Err(format!("the alarm that rang at {:?} is set to {again:?} again", self.now()));
                 }
             }

@@ -6,7 +6,7 @@
 use super::almanac::{Cal, DAY, HOUR, Words, closed_by};
 use super::host::Ledger;
 use super::judge::{Check, Wait, definition, in_force, instances, is_disabled};
-use crate::job::{CatchUp, JitterMode, Overlap};
+use crate::job::{CatchUp, JitterMode, Overlap, Timing};
 use crate::tick::COUNTED;
 use crate::{Decided, Decision, JobName, Outcome, Run, RunNo, RunState, SkipWhy, Tick, Time, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,6 +68,8 @@ pub(super) struct TickJudge {
     jitter: BTreeMap<(JobName, u64), i64>,
     /// Jobs that are to be run because of this boot, until it is recorded.
     boot: Option<BTreeSet<JobName>>,
+    /// Those that went back in the last commit, with all that may be due for the next look.
+    left: BTreeSet<JobName>,
     pub(super) instants: u64,
 }
 
@@ -82,6 +84,11 @@ impl TickJudge {
 
     pub(super) fn enabled(&mut self, job: &JobName) {
         self.paused.remove(job);
+    }
+
+    /// Whether the rules may ask for another look at once.
+    pub(super) fn is_left(&self) -> bool {
+        !self.left.is_empty()
     }
 
     /// When the rules must be asked next because of a tick, at the latest and at the earliest.
@@ -105,6 +112,8 @@ impl TickJudge {
                 return Err(format!("{:?} says that it was decided at {:?}", decided.tick, decided.decided_at));
             }
         }
+        self.left.clear();
+        let mut gone_back: BTreeSet<JobName> = BTreeSet::new();
         if commit.fact {
             self.notice(now);
             // A service that goes back goes by the words before, for all that is not decided yet.
@@ -114,6 +123,7 @@ impl TickJudge {
                 {
                     book.words = Some(words.clone());
                     book.find_next();
+                    gone_back.insert(job.clone());
                 }
             }
         }
@@ -129,6 +139,11 @@ impl TickJudge {
         let jobs: Vec<JobName> = self.books.keys().cloned().collect();
         for job in jobs {
             let of_job = ticks.remove(&job).unwrap_or_default();
+            // It may have gone back after it was asked what is due: then all that is, is decided at the next look.
+            if gone_back.contains(&job) && of_job.is_empty() {
+                self.left.insert(job);
+                continue;
+            }
             self.job(commit, &job, now, &of_job, &mut claimed, waits)?;
         }
         if let Some((job, _)) = ticks.into_iter().find(|(_, decided)| !decided.is_empty()) {
@@ -317,8 +332,8 @@ impl TickJudge {
             .filter_map(|(at, want)| Some((want, &said.get(at)?.decision)))
             .collect();
         match begun[..] {
-            [(Want::Begin { of_many: false, .. }, decision)] if !disabled && commit.only_time => {
-                overlap(commit, name, decision)
+            [(Want::Begin { of_many: false, late, .. }, decision)] if !disabled && commit.only_time => {
+                overlap(commit, name, &words.timing, *late, decision)
             }
             _ => Ok(()),
         }
@@ -355,6 +370,22 @@ impl TickJudge {
                 return Err(format!("{} waits {wait:?} from {from}, and until {until:?}", run.id()));
             }
             begins = Some(until.0);
+        }
+        if let Some(begins) = begins.filter(|_| words.timing.catch_up == Some(CatchUp::All))
+            && definition.is_some_and(|job| job.gates.overlap != Overlap::Allow)
+        {
+            // In order: not before those of its job that were caught up before it.
+            let before = commit.after.runs.range(..run.no).map(|(_, run)| run);
+            let last = before.filter(|before| before.job == run.job).filter_map(caught_up_until).max();
+            let whole = |ns: i64| from + (ns - from + 999_999) / 1_000_000 * 1_000_000;
+            if last.is_some_and(|last| begins < last) {
+                return Err(format!("{} begins before one that was caught up: {last:?}", run.id()));
+            }
+            if last.map(whole) == Some(begins) {
+                let at = commit.passed + begins - commit.now.0;
+                waits.insert(run.no, Wait { made: commit.passed, least: at, most: at });
+                return Ok(());
+            }
         }
         let jitter = begins.map(|begins| begins - from - delay);
         if jitter.is_some_and(|jitter| jitter < 0 || (jitter > 0 && jitter >= most)) {
@@ -472,8 +503,17 @@ fn covered(decided: &Decided, words: &Words) -> Result<Vec<i64>, String> {
     Ok(all)
 }
 
+/// Of a run that came late and has not begun: until when it waits.
+fn caught_up_until(run: &Run) -> Option<i64> {
+    let Trigger::Schedule { late_ms, .. } = run.trigger else { return None };
+    match run.state {
+        RunState::Waiting { until, .. } if late_ms / 1000 > GRACE as u64 => Some(until.0),
+        _ => None,
+    }
+}
+
 /// Whether there was room for the run of a tick, and what came of it.
-fn overlap(commit: Commit<'_>, name: &JobName, decision: &Decision) -> Check {
+fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, decision: &Decision) -> Check {
     let (Some(standing), Some(job)) = (commit.before.standings.get(name), in_force(commit.before, name)) else {
         return Ok(());
     };
@@ -488,6 +528,22 @@ fn overlap(commit: Commit<'_>, name: &JobName, decision: &Decision) -> Check {
     let of_job = |run: &&Run| run.job == *name && run.is_defined() && run.outcome().is_none();
     let live: Vec<&Run> = commit.before.runs.values().filter(of_job).collect();
     let full = live.len() >= instances(standing, job).max(1) as usize;
+    // Those that were caught up and wait are in nobody's way.
+    let waits = |run: &&&Run| caught_up_until(run).is_some_and(|until| until > commit.now.0);
+    let waiting: Vec<&&Run> = live.iter().filter(waits).collect();
+    let all = timing.catch_up == Some(CatchUp::All);
+    if !waiting.is_empty() && job.gates.overlap != Overlap::Allow && (all || !late) {
+        let stand = |run: &&&Run| commit.after.runs.get(&run.no).and_then(caught_up_until).is_some();
+        let stands = waiting.iter().all(|run| stand(run));
+        let gone = !waiting.iter().any(|run| stand(run));
+        let others = live.len() - waiting.len() >= instances(standing, job).max(1) as usize;
+        let skipped = matches!(decision, Decision::SkippedOverlap { .. });
+        return match (all, stands, gone) {
+            (true, true, _) if !skipped => Ok(()),
+            (false, _, true) if !skipped || others => Ok(()),
+            (_, _, _) => Err(format!("a tick of {name} comes to {decision:?}, beside {waiting:?} that are caught up")),
+        };
+    }
     let skipped = matches!(decision, Decision::SkippedOverlap { .. });
     let now = |run: &&&Run| commit.after.runs.get(&run.no);
     let right = match job.gates.overlap {

@@ -51,8 +51,7 @@ impl World {
         if *outcome == Outcome::Lost(LostWhy::Reboot) {
             return self.make_next(now, run, 1, Millis(0), Trigger::Boot, fx);
         }
-        if self.is_first_of_its_revision(run) {
-            self.go_back(now, &run.job, fx);
+        if self.is_first_of_its_revision(run) && self.goes_back(now, &run.job, fx) {
             // The former may have had fewer slots, or be disabled.
             if !self.wants_slot(&run.job, run.slot) || self.is_disabled(&run.job) {
                 return;
@@ -106,10 +105,23 @@ impl World {
         post.standing.former.is_some() && run.terms.rev == post.standing.rev && run.health.ready_at.is_none()
     }
 
-    /// To the revision before: what runs by it stays, what runs by the new one is replaced (service.rs).
-    fn go_back(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
-        let Some(post) = self.jobs.get(name) else { return };
-        let (rev, Some(former)) = (post.standing.rev, post.standing.former) else { return };
+    /// To the revision before: what runs by it stays, what runs by the new one is replaced (service.rs). Unless that one
+    /// cannot be had any more beside what is defined now: no plan could be made again until somebody changed it.
+    fn goes_back(&mut self, now: Time, name: &JobName, fx: &mut Effects) -> bool {
+        let Some(post) = self.jobs.get(name) else { return false };
+        let (rev, Some(former)) = (post.standing.rev, post.standing.former) else { return false };
+        let fits = match post.definitions.get(&former).cloned() {
+            Some(former) => self.still_fits(&former),
+            None => return false,
+        };
+        if let Err(why) = fits {
+            self.alter(name, fx, |standing| standing.former = None);
+            let message = alloc::format!(
+                "{name} does not become ready by revision {rev}, and cannot go back to {former}, which does not fit any more: {why}"
+            );
+            self.note(now, "job.stays", None, message, fx);
+            return false;
+        }
         self.alter(name, fx, |standing| {
             standing.rev = former;
             standing.former = None;
@@ -120,6 +132,7 @@ impl World {
         self.note(now, "job.back", None, message, fx);
         self.draw_graph();
         self.make_anew(now, name, fx);
+        true
     }
 
     fn why_renewed(&self, run: &Run) -> Trigger {

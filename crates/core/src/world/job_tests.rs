@@ -331,6 +331,34 @@ fn a_new_definition_goes_round_one_by_one_and_back_when_it_is_not_ready() {
     assert_eq!(stage.world.defined(&name("web")).expect("defined").rev, 1);
 }
 
+/// Else no plan could be made any more, for a definition that stands in no file.
+#[test]
+fn nobody_goes_back_to_what_does_not_fit_any_more() {
+    let mut stage = Stage::new([service("db", 1), needing(slow("/old"), "db")]);
+    for job in ["db", "web"] {
+        stage.all_live();
+        for run in stage.runs(job).map(|run| run.no).collect::<Vec<_>>() {
+            stage.fact(Fact::Ready { run });
+        }
+    }
+    stage.plan([slow("/new")]).expect("a good plan");
+    stage
+        .wish(Wish::Plan(Plan { jobs: vec![JobPlan::Remove(name("db"))], ..Plan::default() }))
+        .expect("nobody needs it");
+    stage.first_ends("db", 0);
+    stage.first_ends("web", 0);
+    stage.all_live();
+    stage.after_ms(10_000);
+    let run = stage.runs("web").find(|run| run.terms.rev == 2).expect("it was tried").no;
+    stage.ends(run, 0);
+    assert!(
+        stage.fx.events.iter().any(|event| matches!(&event.what, crate::effect::What::Note { kind: "job.stays", .. }))
+    );
+    assert_eq!(stage.world.defined(&name("web")).expect("defined").rev, 2);
+    assert_eq!(stage.words("web"), ["running", "waiting"], "what serves by the former goes on");
+    stage.plan([service("other", 1)]).expect("plans can still be made");
+}
+
 #[test]
 fn a_new_definition_is_done_when_all_are_ready() {
     let mut stage = Stage::new([service("web", 2)]);

@@ -66,6 +66,7 @@ mod latch;
 mod make;
 mod mutant;
 mod needs;
+mod overtake;
 mod places;
 mod plan;
 mod post;

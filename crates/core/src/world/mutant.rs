@@ -82,6 +82,10 @@ pub enum Mutant {
     CatchUpDisabled,
     /// A tick makes a run beside those that are there.
     IgnoreOverlap,
+    /// What was caught up and waits for its delay is in the way of what is due on time.
+    CaughtUpInTheWay,
+    /// What is due on time does not wait for what was caught up before it.
+    OvertakeCaughtUp,
     /// A new schedule counts from yesterday.
     FireAtEdit,
     /// What was due by the old words is not decided when new ones come.
@@ -109,7 +113,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 48] = [
+    pub const ALL: [Mutant; 50] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -146,6 +150,8 @@ impl Mutant {
         Mutant::IgnoreTickPause,
         Mutant::CatchUpDisabled,
         Mutant::IgnoreOverlap,
+        Mutant::CaughtUpInTheWay,
+        Mutant::OvertakeCaughtUp,
         Mutant::FireAtEdit,
         Mutant::DropAtEdit,
         Mutant::ForgetAbsence,

@@ -179,22 +179,31 @@ impl World {
                 }
             }
         }
-        let mut queues: BTreeMap<&str, &BTreeMap<String, u32>> =
-            self.queues.iter().map(|(name, queue)| (name.as_str(), &queue.slots)).collect();
+        let mut queues: Queues<'_> = self.queues.iter().map(|(name, queue)| (name.as_str(), &queue.slots)).collect();
         for change in &plan.queues {
             match change {
                 QueuePlan::Put(queue) => queues.insert(&queue.name, &queue.slots),
                 QueuePlan::Remove(name) => queues.remove(name.as_str()),
             };
         }
-        let slots = |name: &str| match queues.get(name) {
-            Some(slots) => (*slots).clone(),
-            None => BTreeMap::from([(SLOTS.to_string(), 1)]),
-        };
         for job in jobs.values() {
             check_names(job, &jobs)?;
-            queue::job_fits(job, slots)?;
+            queue::job_fits(job, |name| slots_of(&queues, name))?;
         }
+        match circle(&jobs) {
+            Some(jobs) => Err(Refusal::Circle { jobs }),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether an earlier definition of a job can be had beside all that is defined now.
+    pub(super) fn still_fits(&self, job: &Arc<Job>) -> Result<(), Refusal> {
+        let mut jobs: BTreeMap<&JobName, &Arc<Job>> =
+            self.jobs.keys().filter_map(|name| Some((name, self.job(name)?))).collect();
+        jobs.insert(&job.name, job);
+        let queues: Queues<'_> = self.queues.iter().map(|(name, queue)| (name.as_str(), &queue.slots)).collect();
+        check_names(job, &jobs)?;
+        queue::job_fits(job, |name| slots_of(&queues, name))?;
         match circle(&jobs) {
             Some(jobs) => Err(Refusal::Circle { jobs }),
             None => Ok(()),
@@ -308,6 +317,13 @@ impl World {
             standing.goes_by_no_schedule();
         });
     }
+}
+
+/// Each with what it has.
+type Queues<'a> = BTreeMap<&'a str, &'a BTreeMap<String, u32>>;
+
+fn slots_of(queues: &Queues<'_>, name: &str) -> BTreeMap<String, u32> {
+    queues.get(name).map_or_else(|| BTreeMap::from([(SLOTS.to_string(), 1)]), |slots| (*slots).clone())
 }
 
 fn check_names(job: &Job, jobs: &BTreeMap<&JobName, &Arc<Job>>) -> Result<(), Refusal> {

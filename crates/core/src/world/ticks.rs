@@ -13,6 +13,7 @@
 //!   caught up as the job says, or is recorded as missed (verdict.rs).
 
 use super::make::Birth;
+use super::overtake::Way;
 use super::verdict::{GRACE, Verdict, verdicts};
 use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
@@ -295,16 +296,19 @@ impl World {
         }
         let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
         let trigger = Trigger::Schedule { at, late_ms };
-        let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
+        let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);
+        let mut way = Way::Asks;
         if !disabled {
             self.pull(now, job, fx);
+            way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
         }
         if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
             self.make(now, job, birth.clone(), fx);
         }
-        let run = if (of_many || self.breaks(Mutant::IgnoreOverlap)) && !is_service && !disabled {
+        let of_many = of_many || matches!(way, Way::Behind) || self.breaks(Mutant::IgnoreOverlap);
+        let run = if of_many && !is_service && !disabled {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {

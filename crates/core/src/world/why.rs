@@ -31,6 +31,8 @@ pub enum Reason {
         until: Time,
         jitter: bool,
         catch_up: bool,
+        /// One of its job that was caught up before it, and goes first.
+        behind: Option<RunId>,
     },
     /// All places of its serial group are taken; so many are before it.
     Group {
@@ -163,7 +165,8 @@ impl World {
                 let time = self.job_of(run).map(|job| &job.time);
                 let jitter = time.is_some_and(|time| time.jitter.0 > 0);
                 let catch_up = run.trigger.is_late() && time.is_some_and(|time| time.catch_up_delay.0 > 0);
-                reasons.push(Reason::Delay { until: *until, jitter, catch_up });
+                let behind = self.goes_behind(run).map(Run::id);
+                reasons.push(Reason::Delay { until: *until, jitter, catch_up, behind });
             }
             RunState::Waiting { until, .. } => reasons.push(Reason::Backoff {
                 until: *until,

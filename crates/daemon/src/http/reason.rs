@@ -14,7 +14,13 @@ pub fn words(reason: &Reason) -> Option<String> {
             let after = follows.map_or(String::new(), |run| format!(", after run {run}"));
             format!("it is attempt {attempt}{of}{after}, and waits until {}", convert::time(*until))
         }
-        Reason::Delay { until, jitter, catch_up } => {
+        Reason::Delay { until, behind: Some(first), .. } => {
+            format!(
+                "it waits for run {first} of its job, which was caught up and goes first, until {}",
+                convert::time(*until)
+            )
+        }
+        Reason::Delay { until, jitter, catch_up, behind: None } => {
             let what = match (catch_up, jitter) {
                 (true, true) => "it is caught up, and waits for its `catch_up_delay` and its jitter,",
                 (true, false) => "it is caught up, and waits for its `catch_up_delay`,",

@@ -505,6 +505,54 @@ fn all_that_is_caught_up_is_run_in_turn_the_oldest_first() {
     assert!(machine.world.is_empty());
 }
 
+/// What waits for its delay has not begun, and is in nobody's way (skipping what is on time beside it is worse than cron).
+#[test]
+fn what_is_due_on_time_is_not_skipped_for_what_was_caught_up_and_waits() {
+    for (catch_up, goes) in [(CatchUp::Once, vec![4]), (CatchUp::All, vec![2, 3, 4])] {
+        let mut machine = Machine::at(DAY_0 + HOUR);
+        machine.busy = true;
+        let mut hourly = job("0 * * * *");
+        hourly.time.catch_up = Some(catch_up);
+        hourly.time.catch_up_delay = Millis::seconds(3600);
+        machine.put(hourly);
+        machine.look(DAY_0 + 3 * HOUR + 1800);
+        machine.told();
+        machine.look(DAY_0 + 4 * HOUR);
+        assert_eq!(machine.told(), ["4:00 run"], "{catch_up:?}");
+        let newest = machine.world.live().last().expect("it was made").clone();
+        let behind = machine.world.why(newest.no);
+        let waits = behind.iter().any(|why| matches!(why, crate::world::Reason::Delay { behind: Some(_), .. }));
+        assert_eq!(waits, catch_up == CatchUp::All, "{behind:?}");
+        machine.look(DAY_0 + 4 * HOUR + 1801);
+        for hour in goes {
+            let going: Vec<Run> = machine.world.live().filter(|run| run.state.is_going()).cloned().collect();
+            let [run] = &going[..] else { panic!("one at a time: {going:?}") };
+            assert!(matches!(run.trigger, Trigger::Schedule { at, .. } if at == DAY_0 + hour * HOUR), "{run:?}");
+            machine.end(run.no);
+        }
+        assert!(machine.world.is_empty());
+    }
+}
+
+/// A server that dies again and again runs what it caught up first, and not what it would catch up next.
+#[test]
+fn what_waits_to_be_caught_up_is_not_put_off_by_another_absence() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut hourly = job("0 * * * *");
+    hourly.time.catch_up = Some(CatchUp::Once);
+    hourly.time.catch_up_delay = Millis::seconds(7200);
+    machine.put(hourly);
+    machine.look(DAY_0 + HOUR + 1800);
+    assert_eq!(machine.told(), ["1:00 caught up for 0"]);
+    machine.look(DAY_0 + 2 * HOUR + 1800);
+    assert_eq!(machine.told(), ["2:00 overlap"]);
+    machine.look(DAY_0 + 3 * HOUR + 1800);
+    let going: Vec<&Run> = machine.world.live().filter(|run| run.state.is_going()).collect();
+    let [run] = &going[..] else { panic!("it begins: {going:?}") };
+    assert!(matches!(run.trigger, Trigger::Schedule { at, .. } if at == DAY_0 + HOUR), "{run:?}");
+}
+
 #[test]
 fn a_tick_replaces_or_waits_as_its_job_says() {
     for (overlap, live, going) in [(Overlap::Allow, 2, 2), (Overlap::Queue(1), 2, 1), (Overlap::Replace, 1, 1)] {
@@ -904,7 +952,7 @@ fn a_run_says_whether_it_waits_for_its_jitter_or_to_be_caught_up() {
         machine.fact(Fact::Time);
         let run = machine.world.live().next().expect("it waits").clone();
         let why = machine.world.why(run.no);
-        let crate::world::Reason::Delay { until, jitter, catch_up } = &why[0] else { panic!("{why:?}") };
+        let crate::world::Reason::Delay { until, jitter, catch_up, behind: None } = &why[0] else { panic!("{why:?}") };
         assert_eq!((*jitter, *catch_up), want);
         let RunState::Waiting { until: waits, .. } = run.state else { panic!("{:?}", run.state) };
         assert_eq!(waits, *until);

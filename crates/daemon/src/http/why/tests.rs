@@ -168,8 +168,9 @@ fn a_wait_says_for_what() {
         let story = tell(&run, vec![change(&run, None, Stage::Waiting)]);
         assert!(story[1].ends_with(want), "{story:?}");
     }
-    let words =
-        |jitter, catch_up| super::reason::words(&kin_core::Reason::Delay { until: run.created_at, jitter, catch_up });
+    let words = |jitter, catch_up| {
+        super::reason::words(&kin_core::Reason::Delay { until: run.created_at, jitter, catch_up, behind: None })
+    };
     assert_eq!(words(true, false).as_deref(), Some("it waits for its jitter, until 2026-11-30T13:54:01.120Z"));
     let both = "it is caught up, and waits for its `catch_up_delay` and its jitter, until 2026-11-30T13:54:01.120Z";
     assert_eq!(words(true, true).as_deref(), Some(both));
