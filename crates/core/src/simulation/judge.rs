@@ -146,7 +146,8 @@ impl Judge {
         }
         if let Some(Wish::Release { latch }) = wish {
             let held = |run: &&Run| matches!(&run.state, RunState::Held { on: Hold::Latch(on) } if on == latch);
-            if let Some(run) = after.runs.values().find(held) {
+            // One that it made (its runs began, and failed at once; a chain went on) waits for the next release.
+            if let Some(run) = after.runs.values().filter(|run| before.runs.contains_key(&run.no)).find(held) {
                 return Err(format!("{latch} was released, and {} is held by it", run.id()));
             }
         }
