@@ -3,7 +3,7 @@
 use super::almanac::Words;
 use super::host::{Ledger, SECOND, is_going};
 use super::ticking::{Commit, TickJudge};
-use crate::job::{Backoff, Job, Restart};
+use crate::job::{Backoff, Job, Overlap, Restart};
 use crate::run::{Hold, StopWhy};
 use crate::wish::Wish;
 use crate::{JobName, Outcome, Run, RunNo, RunState, Standing, Time, Trigger};
@@ -405,6 +405,12 @@ impl Judge {
             return Ok(());
         }
         let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
+        // It was lost, and in the same commit another run of its job took its place (a chain began it before the loss was told).
+        let replaced = job.gates.overlap == Overlap::Replace
+            && new().any(|new| new.job == run.job && new.follows.is_none() && new.no != run.no);
+        if !single && !job.life.is_service() && replaced && matches!(outcome, Outcome::Lost(_)) && next.is_none() {
+            return Ok(());
+        }
         let healthy = job.life.is_service()
             && run.health.healthy_at.is_some_and(|at| run.ended_at.is_some_and(|ended| ended >= at));
         let wanted = own
