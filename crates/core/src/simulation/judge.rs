@@ -285,7 +285,10 @@ impl Judge {
         if is_disabled(standing, job) {
             return say("and is disabled".into());
         }
-        for need in &job.life.needs {
+        // A tick that was due by the words before a plan began it by these, in the commit of the plan.
+        let by_before = before.standings.get(&run.job).filter(|standing| standing.rev == run.terms.rev);
+        let begun_by = by_before.and_then(|standing| definition(before, standing)).unwrap_or(job);
+        for need in &begun_by.life.needs {
             if !is_ready(after, &need.job) && !is_ready(before, &need.job) {
                 return say(format!("and {} is not ready", need.job));
             }
