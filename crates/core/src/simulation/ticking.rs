@@ -8,9 +8,10 @@ use super::host::Ledger;
 use super::judge::{Check, Wait, definition, in_force, instances, is_disabled};
 use crate::job::{CatchUp, JitterMode, Overlap, Timing};
 use crate::tick::COUNTED;
-use crate::{Decided, Decision, JobName, Outcome, Run, RunNo, RunState, SkipWhy, Tick, Time, Trigger};
+use crate::{Decided, Decision, JobName, Outcome, Run, RunNo, RunState, SkipWhy, Standing, Tick, Time, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
+use std::mem;
 use std::rc::Rc;
 use std::string::String;
 use std::vec::Vec;
@@ -113,17 +114,14 @@ impl TickJudge {
             }
         }
         self.left.clear();
-        let mut gone_back: BTreeSet<JobName> = BTreeSet::new();
+        let mut gone_back: BTreeMap<JobName, Option<Rc<Words>>> = BTreeMap::new();
         if commit.fact {
             self.notice(now);
             // A service that goes back goes by the words before, for all that is not decided yet.
-            for (job, words) in words {
-                if let Some(book) = self.books.get_mut(job)
-                    && !book.words.as_ref().is_some_and(|known| Rc::ptr_eq(known, words))
-                {
-                    book.words = Some(words.clone());
-                    book.find_next();
-                    gone_back.insert(job.clone());
+            for (job, book) in &mut self.books {
+                let words = words.get(job).filter(|_| commit.after.standings.contains_key(job));
+                if book.words.as_ref().map(Rc::as_ptr) != words.map(Rc::as_ptr) {
+                    gone_back.insert(job.clone(), book.goes_by(words.cloned()));
                 }
             }
         }
@@ -139,10 +137,22 @@ impl TickJudge {
         let jobs: Vec<JobName> = self.books.keys().cloned().collect();
         for job in jobs {
             let of_job = ticks.remove(&job).unwrap_or_default();
-            // It may have gone back after it was asked what is due: then all that is, is decided at the next look.
-            if gone_back.contains(&job) && of_job.is_empty() {
-                self.left.insert(job);
-                continue;
+            // It may have gone back after it was asked what is due: then that was by the words that it left, and all that is
+            // due by the others is decided at the next look.
+            if let Some(left) = gone_back.get(&job) {
+                if of_job.is_empty() {
+                    self.left.insert(job);
+                    continue;
+                }
+                let by_left = commit.before.standings.get(&job).and_then(Standing::line_of_ticks);
+                if of_job.iter().any(|decided| Some(decided.tick.schedule) == by_left) {
+                    let comes = self.books.get_mut(&job).map(|book| book.goes_by(left.clone()));
+                    self.job(commit, &job, now, &of_job, &mut claimed, waits)?;
+                    if let (Some(book), Some(comes)) = (self.books.get_mut(&job), comes) {
+                        book.goes_by(comes);
+                    }
+                    continue;
+                }
             }
             self.job(commit, &job, now, &of_job, &mut claimed, waits)?;
         }
@@ -426,6 +436,13 @@ impl Book {
             self.done = now;
             self.find_next();
         }
+    }
+
+    /// From now on; which it went by.
+    fn goes_by(&mut self, words: Option<Rc<Words>>) -> Option<Rc<Words>> {
+        let left = mem::replace(&mut self.words, words);
+        self.find_next();
+        left
     }
 
     fn find_next(&mut self) {
