@@ -201,10 +201,10 @@ impl World {
                 fx.standings.insert(name.clone(), None);
                 self.draw_graph();
             }
-            return;
+            return self.forget_definitions(name);
         }
         if self.is_closing() {
-            return;
+            return self.forget_definitions(name);
         }
         if self.is_disabled(name) {
             self.skip_pending(now, name, fx);
