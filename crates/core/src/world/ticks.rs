@@ -294,7 +294,7 @@ impl World {
             from = now;
         }
         let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
-        let trigger = Trigger::Schedule { at, late_ms };
+        let trigger = Trigger::Schedule { at, late_ms, missed };
         let birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);

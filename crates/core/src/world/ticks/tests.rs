@@ -331,7 +331,7 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     machine.world.fact(machine.now, Fact::Time, &mut fx);
     let (decided, run) = (&fx.ticks[0], fx.changed.values().next().expect("a run"));
     assert_eq!(decided.decision, Decision::Run { run: run.no });
-    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0 });
+    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0, missed: 0 });
     assert_eq!(fx.standings[&name("backup")].as_ref().expect("it stands").ticks.expect("decided").to, DAY_0 + HOUR);
     assert!(fx.promises);
     machine.load();
@@ -339,7 +339,11 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     machine.restart();
     assert_eq!(machine.told(), ["1:00 run"]);
     let run = machine.runs.values().last().expect("a run");
-    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000 }, "how late it was is told");
+    assert_eq!(
+        run.trigger,
+        Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000, missed: 0 },
+        "how late it was is told"
+    );
 }
 
 /// systemd computes the next time once: a clock that was in 2098 for a moment leaves a timer that never fires again, and a
