@@ -66,13 +66,18 @@ pub(crate) fn show(duration: Duration) -> String {
     }
 }
 
-/// The same for a length that somebody asked for, which may be less than a second.
+/// A length that somebody asked for, which may be less than a second: as they may have written it, `1d` and not `1d 0h 0m 0s`.
 pub(crate) fn exact(duration: Duration) -> String {
-    match (duration.as_secs(), duration.subsec_millis()) {
-        (0, ms) if ms > 0 => format!("{ms}ms"),
-        (_, 0) => show(duration),
-        (_, ms) => format!("{} {ms}ms", show(duration)),
-    }
+    let seconds = duration.as_secs();
+    let parts = [
+        (seconds / 86_400, "d"),
+        (seconds / 3600 % 24, "h"),
+        (seconds / 60 % 60, "m"),
+        (seconds % 60, "s"),
+        (u64::from(duration.subsec_millis()), "ms"),
+    ];
+    let said: Vec<String> = parts.iter().filter(|(n, _)| *n > 0).map(|(n, unit)| format!("{n}{unit}")).collect();
+    if said.is_empty() { "0s".into() } else { said.join(" ") }
 }
 
 #[cfg(test)]
@@ -117,6 +122,20 @@ mod tests {
     fn as_kinetic_shows_them() {
         for (seconds, shown) in [(0, "0s"), (2, "2s"), (78, "1m 18s"), (3723, "1h 2m 3s"), (172_805, "2d 0h 0m 5s")] {
             assert_eq!(show(Duration::from_secs(seconds)), shown);
+        }
+    }
+
+    #[test]
+    fn what_was_asked_for_has_no_parts_that_are_zero() {
+        for (ms, shown) in [
+            (0, "0s"),
+            (500, "500ms"),
+            (1500, "1s 500ms"),
+            (60_000, "1m"),
+            (86_400_000, "1d"),
+            (90_061_000, "1d 1h 1m 1s"),
+        ] {
+            assert_eq!(exact(Duration::from_millis(ms)), shown);
         }
     }
 

@@ -6,18 +6,23 @@ use crate::screen::{Colour, Screen};
 use crate::table::{Cell, Column, Table};
 use crate::when;
 use jiff::Timestamp;
+use kin_client::api::Schedule;
+use kin_client::api::schedule::Dst;
 use kin_client::api::tick::{Due, Moved, Tick};
 use std::time::Duration;
 
 /// Less is no lateness worth a word.
 const LATE_MS: u64 = 1000;
+/// Which zone a schedule went by is not recorded of a tick.
+const ITS_CLOCKS: &str = "by the schedule's clocks";
 
 fn at(text: &str) -> Option<Timestamp> {
     when::from_wire(text)
 }
 
+/// On the clocks of whoever looks, with their offset: a schedule may go by others.
 fn second(text: &str, screen: &Screen) -> String {
-    at(text).map_or_else(|| text.to_owned(), |at| when::second(at, screen.zone()))
+    at(text).map_or_else(|| text.to_owned(), |at| when::with_offset(at, screen.zone()))
 }
 
 fn length(ms: u64) -> String {
@@ -36,11 +41,20 @@ pub(crate) fn coming(due: &[Due], screen: &Screen) -> String {
             Cell::from(second(&due.at, screen)),
             Cell::from(durations::show(Duration::from_secs(wait))),
             job,
-            Cell::from(format!("{} {}", due.schedule, due.timezone)),
+            Cell::from(schedule_of(due)),
             Cell::from(remarks(due).join("; ")),
         ]);
     }
     table.render(screen.width, screen.colour)
+}
+
+/// Its text, and the zone that it is meant in, where that does not stand in it and makes a difference.
+fn schedule_of(due: &Due) -> String {
+    let says_all = |schedule: &Schedule| schedule.needs_no_zone() || schedule.zone().is_some();
+    match Schedule::parse(&due.schedule, &due.job, Dst::Once) {
+        Ok(schedule) if says_all(&schedule) => due.schedule.clone(),
+        Ok(_) | Err(_) => format!("{} {}", due.schedule, due.timezone),
+    }
 }
 
 fn remarks(due: &Due) -> Vec<String> {
@@ -51,24 +65,24 @@ fn remarks(due: &Due) -> Vec<String> {
         said.push("paused".to_owned());
     }
     said.extend(due.calendar.as_ref().map(|name| format!("not run: calendar {name}")));
-    if let (Some(due_at), Some(begins)) = (at(&due.at), at(&due.begins_at)) {
-        let later = u64::try_from(begins.duration_since(due_at).as_millis()).unwrap_or(0);
-        let most = if due.random { "up to " } else { "" };
-        if later > 0 {
-            said.push(format!("begins {most}{} later", short(later)));
-        }
-    }
-    said.extend(due.moved.as_ref().map(moved));
-    said.extend(due.note.clone());
+    said.extend(jitter(due));
+    said.extend(due.moved.as_ref().map(|of| moved(of, &due.timezone)));
+    said.extend(due.note.as_ref().map(|note| format!("{note} ({})", due.timezone)));
     said
 }
 
-/// Where it comes from, as the schedule's own clocks show it.
-fn moved(of: &Moved) -> String {
+fn jitter(due: &Due) -> Option<String> {
+    let later = u64::try_from(at(&due.begins_at)?.duration_since(at(&due.at)?).as_millis()).unwrap_or(0);
+    let most = if due.random { "up to " } else { "" };
+    (later > 0).then(|| format!("begins {most}{} later", short(later)))
+}
+
+/// Where it comes from, as the schedule's own clocks show it: those of that zone.
+fn moved(of: &Moved, zone: &str) -> String {
     let from =
         of.from.rsplit_once(':').filter(|(_, seconds)| *seconds == "00").map_or(of.from.as_str(), |(short, _)| short);
     let more = if of.count > 1 { format!(" and {} more", of.count - 1) } else { String::new() };
-    format!("moved from {from}{more}: calendar {}", of.calendar)
+    format!("moved from {from} {zone}{more}: calendar {}", of.calendar)
 }
 
 fn short(ms: u64) -> String {
@@ -79,19 +93,15 @@ fn short(ms: u64) -> String {
 pub(crate) fn decided(ticks: &[Tick], screen: &Screen) -> String {
     let mut table = Table::new(["due", "job", "decision", "late", "run"].map(Column::new));
     for tick in ticks {
-        let late =
-            if tick.late_ms < LATE_MS || tick.decision == "missed" { String::new() } else { length(tick.late_ms) };
-        let run = match (&tick.run, &tick.until) {
-            (Some(run), _) => run.clone(),
-            (None, Some(until)) if *until != tick.at => format!("to {}", second(until, screen)),
-            (None, _) => String::new(),
-        };
+        let late = if tick.late_ms < LATE_MS { String::new() } else { length(tick.late_ms) };
+        let until = tick.until.as_ref().filter(|until| **until != tick.at);
+        let until = until.map_or(String::new(), |until| format!(", the last at {}", second(until, screen)));
         table.row([
             Cell::from(second(&tick.at, screen)),
             Cell::from(tick.job.as_str()),
-            Cell::painted(decision_and_why(tick), colour(tick)),
+            Cell::painted(decision_and_why(tick) + &until, colour(tick)),
             Cell::from(late),
-            Cell::from(run),
+            Cell::from(tick.run.clone().unwrap_or_default()),
         ]);
     }
     table.render(screen.width, screen.colour)
@@ -106,7 +116,7 @@ fn colour(tick: &Tick) -> Colour {
 }
 
 fn decision_and_why(tick: &Tick) -> String {
-    let moved = tick.moved.as_ref().map_or(String::new(), |of| format!(", {}", moved(of)));
+    let moved = tick.moved.as_ref().map_or(String::new(), |of| format!(", {}", moved(of, ITS_CLOCKS)));
     format!("{}{moved}", decision(tick))
 }
 
@@ -132,7 +142,7 @@ pub(crate) fn sentence(tick: &Tick, screen: &Screen) -> String {
     let due = second(&tick.at, screen);
     let late = if tick.late_ms < LATE_MS { String::new() } else { format!(", {} late", length(tick.late_ms)) };
     let run = tick.run.as_deref().unwrap_or("a run");
-    let due = tick.moved.as_ref().map_or(due.clone(), |of| format!("{due} ({})", moved(of)));
+    let due = tick.moved.as_ref().map_or(due.clone(), |of| format!("{due} ({})", moved(of, ITS_CLOCKS)));
     match tick.decision.as_str() {
         "run" => format!("It was due last at {due}: {run} came of it{late}."),
         "caught-up" => format!("It was due last at {due}, and caught up{late}: {run} came of it."),
@@ -165,7 +175,9 @@ pub(crate) fn calendar(due: &[Due], screen: &Screen) -> String {
         line(format!("DTSTAMP:{stamp}"));
         line(format!("DTSTART:{}", at.strftime(form)));
         line(format!("SUMMARY:{}", escaped(&due.job)));
-        line(format!("DESCRIPTION:{}", escaped(&format!("{} {}", due.schedule, due.timezone))));
+        let said = std::iter::once(schedule_of(due)).chain(remarks(due));
+        let said: Vec<String> = said.map(|line| escaped(&line)).collect();
+        line(format!("DESCRIPTION:{}", said.join("\\n")));
         line("TRANSP:TRANSPARENT".into());
         line("END:VEVENT".into());
     }
@@ -175,7 +187,7 @@ pub(crate) fn calendar(due: &[Due], screen: &Screen) -> String {
 
 fn escaped(text: &str) -> String {
     let text = clean::name(text);
-    text.replace('\\', "\\\\").replace(';', "\\;").replace(',', "\\,").replace('\n', "\\n")
+    text.replace('\\', "\\\\").replace(';', "\\;").replace(',', "\\,")
 }
 
 /// No line is longer than 75 bytes; what goes on begins with a blank.
@@ -294,5 +306,28 @@ mod tests {
         assert!(text.starts_with("BEGIN:VCALENDAR\r\n") && text.ends_with("END:VCALENDAR\r\n"));
         assert!(text.contains("UID:backup-1795224600@kin\r\nDTSTAMP:20261120T145604Z\r\nDTSTART:20261121T013000Z\r\n"));
         assert!(text.contains("1\\,2\\,3"), "{text}");
+        // When it begins, and where it comes from, as kin next says it.
+        let unfolded = text.replace("\r\n ", "");
+        for description in [
+            "DESCRIPTION:30 2 * * * Europe/Berlin\\nbegins 7m 12s later\r\n",
+            "DESCRIPTION:30 2 * * * Europe/Berlin\\nbegins up to 1m 0s later\r\n",
+            "DESCRIPTION:30 2 * * * Europe/Berlin\\nmoved from 2026-11-21 09:00:30 Europe/Berlin and 1 more: calendar workdays\r\n",
+        ] {
+            assert!(unfolded.contains(description), "{unfolded}");
+        }
+    }
+
+    #[test]
+    fn a_zone_stands_beside_a_schedule_where_it_makes_a_difference() {
+        for (text, shown) in [
+            ("30 2 * * *", "30 2 * * * Europe/Berlin"),
+            ("@daily", "@daily Europe/Berlin"),
+            ("@at 2026-12-24 18:00", "@at 2026-12-24 18:00 Europe/Berlin"),
+            ("@at 2026-12-24T18:00:00Z", "@at 2026-12-24T18:00:00Z"),
+            ("@every 90s", "@every 90s"),
+            ("calendar: daily Asia/Tokyo", "calendar: daily Asia/Tokyo"),
+        ] {
+            assert_eq!(schedule_of(&Due { schedule: text.into(), ..due("x", "2026-11-21T01:30:00.000Z") }), shown);
+        }
     }
 }

@@ -91,6 +91,10 @@ pub(crate) fn minute(at: Timestamp, zone: &TimeZone) -> String {
 pub(crate) fn second(at: Timestamp, zone: &TimeZone) -> String {
     show(at, zone, "%Y-%m-%d %H:%M:%S")
 }
+/// `2026-11-20 13:54:01 +01:00`
+pub(crate) fn with_offset(at: Timestamp, zone: &TimeZone) -> String {
+    show(at, zone, "%Y-%m-%d %H:%M:%S %:z")
+}
 /// `2026-11-20 13:54:01.120`
 pub(crate) fn millisecond(at: Timestamp, zone: &TimeZone) -> String {
     show(at, zone, "%Y-%m-%d %H:%M:%S.%3f")

@@ -32,7 +32,7 @@ pub(crate) struct LogArgs {
     /// Only runs that went wrong.
     #[arg(long, conflicts_with = "outcome")]
     failed: bool,
-    /// Ticks instead of runs: of all jobs, or of the one that is named.
+    /// Ticks instead of runs: of all jobs, or of those that are named.
     #[arg(long, conflicts_with_all = ["failed", "outcome", "tag", "all", "wide"])]
     ticks: bool,
     /// Only this outcome: ok, failed, signaled, timed-out, oom-killed, stopped, interrupted, spawn-failed, unhealthy,
@@ -114,6 +114,9 @@ impl LogArgs {
             if over || page.next.is_none() || ticks.len() >= most {
                 break;
             }
+        }
+        if ticks.is_empty() {
+            self.is_known(face).await?;
         }
         ticks.truncate(most);
         ticks.reverse();

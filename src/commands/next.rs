@@ -87,7 +87,7 @@ fn after_that(jobs: &[Job], screen: &Screen) -> String {
     let first =
         jobs.iter().filter_map(|job| Some((when::from_wire(job.next_at.as_deref()?)?, job))).min_by_key(|(at, _)| *at);
     match first {
-        Some((at, job)) => format!("; {} is due at {}", job.name, when::second(at, screen.zone())),
+        Some((at, job)) => format!("; {} is due at {}", job.name, when::with_offset(at, screen.zone())),
         None if jobs.iter().all(|job| job.schedule.is_empty()) => "; no schedule is written for it".into(),
         None if jobs.iter().all(|job| job.schedule.iter().all(|text| text.trim() == "@reboot")) => {
             "; it runs when the machine has started".into()

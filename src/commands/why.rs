@@ -14,6 +14,7 @@ use crate::when;
 use clap::Args;
 use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
+use kin_client::api::run::Why;
 use kin_client::api::tick::{Tick, TickQuery};
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
@@ -38,7 +39,11 @@ impl WhyArgs {
         }
         let run = select::one(&face.client, &self.run).await?;
         let why = face.client.why(&run.id).await?;
-        let text = if self.json { json_line(&why).map_err(unwritable)? + "\n" } else { lines(&why.story) };
+        let text = if self.json {
+            json_line(&why).map_err(unwritable)? + "\n"
+        } else {
+            lines(&local(&why.story, &face.screen))
+        };
         face.screen.print(&text)?;
         Ok(0)
     }
@@ -66,7 +71,8 @@ impl WhyArgs {
             let all = serde_json::json!({ "job": job, "tick": tick, "runs": runs });
             json_line(&all).map_err(unwritable)? + "\n"
         } else {
-            let stories = runs.iter().map(|why| format!("\n{}\n{}", clean::name(&why.run.id), lines(&why.story)));
+            let told = |why: &Why| lines(&local(&why.story, &face.screen));
+            let stories = runs.iter().map(|why| format!("\n{}\n{}", clean::name(&why.run.id), told(why)));
             let mut said = standing(job, &face.screen);
             said.extend(tick.map(|tick| ticks::sentence(&tick, &face.screen)));
             lines(&said) + &stories.collect::<String>()
@@ -79,6 +85,41 @@ impl WhyArgs {
 async fn last_tick(face: &Face, job: &str) -> Result<Option<Tick>, Failure> {
     let query = TickQuery { job: Some(job.into()), limit: Some(1), before: None };
     Ok(face.client.ticks(&query).await?.ticks.pop())
+}
+
+/// A story as the server tells it has its times in UTC, as they travel. Here they are those of whoever looks; the first
+/// line says with which offset.
+fn local(story: &[String], screen: &Screen) -> Vec<String> {
+    let line = |(n, line): (usize, &String)| {
+        // Behind the first line's last time stands a command, with whatever times it has of its own.
+        let end = if n == 0 { line.find("Z: ").map_or(line.len(), |at| at + 1) } else { line.len() };
+        let show = if n == 0 { when::with_offset } else { when::millisecond };
+        times(&line[..end], |at| show(at, screen.zone())) + &line[end..]
+    };
+    story.iter().enumerate().map(line).collect()
+}
+
+/// The text with each `2026-11-20T13:54:01.120Z` in it said otherwise.
+fn times(text: &str, say: impl Fn(jiff::Timestamp) -> String) -> String {
+    const LENGTH: usize = "2026-11-20T13:54:01.120Z".len();
+    let is_word = |c: char| c.is_alphanumeric() || "-_/.:'\"".contains(c);
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(c) = rest.chars().next() {
+        let word = rest.get(..LENGTH).filter(|word| word.ends_with('Z') && word.as_bytes()[LENGTH - 5] == b'.');
+        let bare = !out.ends_with(is_word);
+        match word.and_then(when::from_wire).filter(|_| bare) {
+            Some(at) => {
+                out += &say(at);
+                rest = &rest[LENGTH..];
+            }
+            None => {
+                out.push(c);
+                rest = &rest[c.len_utf8()..];
+            }
+        }
+    }
+    out
 }
 
 fn lines(story: &[String]) -> String {
@@ -130,7 +171,7 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
     }
     let until = job::paused(job, screen.now);
     let due = job.next_at.as_deref().and_then(when::from_wire);
-    match (second(&job.next_at), job.disabled) {
+    match (due.map(|at| when::with_offset(at, screen.zone())), job.disabled) {
         (Some(_), false) if until.is_some() && due < until => {
             said.push("Next: what is due when the pause is over.".into());
         }
@@ -153,6 +194,31 @@ fn instances(n: u32) -> String {
 mod tests {
     use super::*;
     use crate::sample;
+
+    #[test]
+    fn a_story_is_told_on_the_clocks_of_whoever_looks() {
+        let now = "2026-11-20T14:56:04.500Z".parse().expect("a time");
+        let zone = jiff::tz::TimeZone::posix("CET-1CEST,M3.5.0,M10.5.0/3").expect("a zone");
+        let screen = Screen::of_test(None, zone, now);
+        let at = "2026-11-30T13:54:01.120Z";
+        let story = [
+            format!("b-1 came by its schedule of 2026-07-01T00:30:00.000Z, 61 s late, at {at}: ./x --since {at}"),
+            format!("{at}: it ran."),
+            format!("It waits, since {at} (1 min 5 s)."),
+            format!("Its path is /tmp/{at}, and 2026-11-30T13:54:01Z is none of kin's."),
+        ];
+        assert_eq!(
+            local(&story, &screen),
+            [
+                format!(
+                    "b-1 came by its schedule of 2026-07-01 02:30:00 +02:00, 61 s late, at 2026-11-30 14:54:01 +01:00: ./x --since {at}"
+                ),
+                "2026-11-30 14:54:01.120: it ran.".into(),
+                "It waits, since 2026-11-30 14:54:01.120 (1 min 5 s).".into(),
+                story[3].clone(),
+            ]
+        );
+    }
 
     #[test]
     fn how_jobs_stand() {

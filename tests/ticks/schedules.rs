@@ -4,6 +4,7 @@ use crate::support::{
     KIN, ask, items, job, lines, news, said, seconds, server, set_clock, ticks_of, with_clock, write,
 };
 use serde_json::json;
+use std::collections::BTreeSet;
 use testkit::http::Request;
 use testkit::server::{DEADLINE, Options, Role, Server};
 use testkit::wait::eventually;
@@ -252,6 +253,71 @@ fn a_calendar_file_closes_days_and_is_followed_as_it_changes() {
     server.shutdown();
 }
 
+/// What is called the next one is one that is run.
+#[test]
+fn what_is_next_is_what_no_calendar_forbids() {
+    let server = with_clock("");
+    // Saturday, 2026-11-21.
+    let start: i64 = "2026-11-21T11:59:00Z".parse::<jiff::Timestamp>().expect("an instant").as_second();
+    set_clock(&server, start - jiff::Timestamp::now().as_second());
+    write(
+        &server,
+        "[kin]\ntimezone = 'UTC'\n[kin.calendars.work]\nweekdays = 'mon, tue, wed, thu, fri'\n\
+         [kin.calendars.never]\nweekdays = []\n\
+         [noon]\nschedule = '0 12 * * *'\ncommand = 'true'\ncalendars = 'work'\n\
+         [shut]\nschedule = '0 12 * * *'\ncommand = 'true'\ncalendars = 'never'\n\
+         [saturdays]\nschedule = '0 12 * * SAT'\ncommand = 'true'\ncalendars = 'work'\n",
+    );
+    eventually("it is defined, and the clock is set", DEADLINE, || {
+        let answer = ask(&server, &Request::get("/v1/jobs/noon")).json();
+        answer["next_at"].as_str().map(|at| at.starts_with("2026-11-23T12:00")).filter(|is| *is)
+    });
+    let (_, why, _) = said(&server, &["why", "noon"]);
+    assert!(why.contains("Next: it is due at 2026-11-23 12:00:00 +00:00 (0 12 * * *)."), "{why}");
+    let (_, next, _) = said(&server, &["next", "noon", "--within", "3d"]);
+    assert_eq!(next.matches("not run: calendar work").count(), 2, "{next}");
+    for name in ["shut", "saturdays"] {
+        let told = job(&server, name);
+        let reason = "its calendars forbid each instant of its schedules for ten years to come";
+        assert_eq!((&told["next_at"], &told["reason"]), (&serde_json::Value::Null, &reason.into()), "{name}");
+    }
+    let (_, list, _) = said(&server, &["list"]);
+    let line = |name: &str| list.lines().find(|line| line.starts_with(name)).expect("a line").to_string();
+    assert!(line("noon").contains(" 2026-11-23 "), "{list}");
+    assert!(!line("shut").contains("2026-") && !line("saturdays").contains("2026-"), "{list}");
+    server.shutdown();
+}
+
+#[test]
+fn ticks_are_those_of_a_job_or_of_a_pattern() {
+    let server = server(
+        "[load]\nschedule = '* * * * * *'\ncommand = 'true'\n[look]\nschedule = '* * * * * *'\ncommand = 'true'\n\
+         [other]\nschedule = '* * * * * *'\ncommand = 'true'\n[never]\nschedule = '0 0 1 1 *'\ncommand = 'true'\n",
+    );
+    for name in ["load", "look", "other"] {
+        eventually(name, DEADLINE, || (!ticks_of(&server, name).is_empty()).then_some(()));
+    }
+    let names = |pattern: &str| {
+        let ticks = items(&server, &["log", "--ticks", pattern, "-n", "0", "--json"]);
+        ticks.iter().map(|tick| tick["job"].as_str().expect("a name").to_string()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(names("lo*"), ["load".to_string(), "look".to_string()].into());
+    assert_eq!(names("look"), ["look".to_string()].into());
+    assert_eq!(names("*").len(), 3);
+    assert_eq!((names("never").len(), names("x*").len()), (0, 0), "no tick is no mistake, nor a glob of nothing");
+    // A name that nobody has is one, as it is of runs.
+    for args in [&["log", "--ticks", "nojob"][..], &["log", "nojob"]] {
+        let (code, out, err) = said(&server, args);
+        assert!(code == 4 && out.is_empty() && err.contains("nojob"), "{code} {out} {err}");
+    }
+    let list = ask(&server, &Request::get("/v1/ticks?job=lo%2A&limit=1000")).expect(200).json();
+    assert!(list["ticks"].as_array().is_some_and(|ticks| ticks.len() >= 2), "{list}");
+    for path in ["/v1/ticks?job=nojob", "/v1/ticks/next?job=nojob", "/v1/runs?job=nojob"] {
+        ask(&server, &Request::get(path)).expect(200);
+    }
+    server.shutdown();
+}
+
 #[test]
 fn a_tick_is_moved_to_a_day_that_counts() {
     // Saturday, 2026-11-21, a minute before noon; that day is a day off, Sunday is not.
@@ -276,7 +342,7 @@ fn a_tick_is_moved_to_a_day_that_counts() {
     assert_eq!(due[0]["moved"], json!({"from": "2026-11-21 12:00:00", "count": 1, "calendar": "off"}));
     assert!(due[1].get("moved").is_none(), "{due:?}");
     let (_, next, _) = said(&server, &["next", "noon", "--within", "3d"]);
-    assert!(next.contains("moved from 2026-11-21 12:00: calendar off"), "{next}");
+    assert!(next.contains("moved from 2026-11-21 12:00 UTC: calendar off"), "{next}");
     // On the day off nothing comes; on the next one it does, once for both.
     set_clock(&server, start + 86_400 + 55 - jiff::Timestamp::now().as_second());
     let ticks =
@@ -287,6 +353,6 @@ fn a_tick_is_moved_to_a_day_that_counts() {
         eventually("it was run", DEADLINE, || Some(lines(&server.home().join("noon"))).filter(|said| !said.is_empty()));
     assert_eq!(noon, ["2026-11-22T12:00:00Z"]);
     let (_, log, _) = said(&server, &["log", "--ticks", "noon"]);
-    assert!(log.contains("run, moved from 2026-11-21 12:00: calendar off"), "{log}");
+    assert!(log.contains("run, moved from 2026-11-21 12:00 by the schedule's clocks: calendar off"), "{log}");
     server.shutdown();
 }

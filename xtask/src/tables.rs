@@ -57,7 +57,9 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
 }
 
 fn said(texts: &[&str]) -> String {
-    let each = texts.iter().map(|text| vec![format!("`{text}`"), read(text, "backup", Dst::Once).words()]);
+    // Its phase comes from the job's name.
+    let of = |text: &str| if text.starts_with("@every") { ", for the job `backup`" } else { "" };
+    let each = texts.iter().map(|text| vec![format!("`{text}`"), read(text, "backup", Dst::Once).words() + of(text)]);
     table(&["expression", "what it does"], each)
 }
 

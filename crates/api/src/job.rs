@@ -40,7 +40,7 @@ pub struct Job {
     pub runs: Vec<Run>,
     /// The run that ended last.
     pub last: Option<Run>,
-    /// The next instant of its schedules.
+    /// The next instant of its schedules that its calendars allow; null where there is none in the next ten years.
     pub next_at: Option<String>,
 }
 

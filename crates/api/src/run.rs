@@ -109,10 +109,12 @@ pub struct Trigger {
     /// schedule: how late it was decided.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub late_ms: Option<u64>,
-    /// schedule: nobody was there at that instant, and it was caught up. For how many missed ones before it too, its tick
-    /// says (`/v1/ticks`).
+    /// schedule: it was caught up: nobody was there at that instant, or at those before it for which it is run too.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub caught_up: bool,
+    /// schedule: for how many before it that were missed it is run too; 1000 means 1000 or more.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub missed_count: Option<u64>,
     /// chain, restart, retry: the number of the run that led to it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run: Option<String>,

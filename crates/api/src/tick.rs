@@ -50,6 +50,7 @@ pub struct TickList {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TickQuery {
+    /// A job's name, or a glob of one.
     #[serde(default)]
     pub job: Option<String>,
     #[serde(default)]

@@ -14,11 +14,13 @@ pub struct Rule {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wrong {
     pub at: usize,
+    /// How many bytes of it are meant; `None`: all from there on.
+    pub len: Option<usize>,
     pub message: String,
 }
 
 fn wrong(at: usize, message: impl Into<String>) -> Vec<Wrong> {
-    vec![Wrong { at, message: message.into() }]
+    vec![Wrong { at, len: None, message: message.into() }]
 }
 
 /// A NUL ends every text that the kernel is given.
@@ -173,7 +175,7 @@ fn listen_address(text: &str) -> Vec<Wrong> {
 fn schedule(text: &str) -> Vec<Wrong> {
     match crate::schedule::check(text) {
         Ok(()) => Vec::new(),
-        Err(all) => all.into_iter().map(|(at, message)| Wrong { at, message }).collect(),
+        Err(all) => all,
     }
 }
 

@@ -2,8 +2,10 @@
 
 use kin_core::schedule::{Dst, Schedule};
 
-/// All that is wrong with it, each with the byte of the text where it begins.
-pub fn check(text: &str) -> Result<(), Vec<(usize, String)>> {
+use crate::rule::Wrong;
+
+/// All that is wrong with it, each with the bytes of the text that are meant.
+pub(crate) fn check(text: &str) -> Result<(), Vec<Wrong>> {
     // Which job it is of moves a schedule with `H` or `~`, and never makes it right or wrong.
     let unknown = |schedule: Schedule| match crate::zone::check(schedule.zone()?) {
         Ok(()) => None,
@@ -18,7 +20,8 @@ pub fn check(text: &str) -> Result<(), Vec<(usize, String)>> {
         .iter()
         .map(|problem| {
             let field = problem.field.map_or(String::new(), |field| format!("{}: ", field.word()));
-            (byte(problem.column), format!("{field}{}", problem.message))
+            let (at, end) = (byte(problem.column), byte(problem.column + problem.length));
+            Wrong { at, len: Some(end - at), message: format!("{field}{}", problem.message) }
         })
         .collect())
 }
@@ -32,9 +35,12 @@ mod tests {
         assert_eq!(check("30 2 * * *"), Ok(()));
         assert_eq!(check("calendar: Mon..Fri 08:30"), Ok(()));
         let wrong = check("75 2 31 2 *").expect_err("no such minute");
-        assert_eq!(wrong[0], (0, "minute: 75 is too large; minutes are 0 to 59".into()));
-        let wrong = check("ä 2 25 * *").expect_err("no number");
-        assert!(wrong.iter().all(|(at, _)| "ä 2 25 * *".is_char_boundary(*at)), "{wrong:?}");
+        let message = "minute: 75 is too large; minutes are 0 to 59".into();
+        assert_eq!(wrong[0], Wrong { at: 0, len: Some(2), message });
+        let text = "ä 2 25 * *";
+        let wrong = check(text).expect_err("no number");
+        let meant = |wrong: &Wrong| text.get(wrong.at..wrong.at + wrong.len?);
+        assert_eq!(wrong.iter().map(meant).collect::<Vec<_>>(), [Some("ä")]);
         assert!(check("").is_err());
     }
 
@@ -50,7 +56,8 @@ mod tests {
             (" calendar: 08:30 Berlin", 17, "time zone: there is no time zone 'Berlin', did you mean 'Europe/Berlin'?"),
             ("calendar: 8:30 PM", 15, "hour: hours go from 0 to 23 here, without AM and PM; 8:30 PM is written 20:30"),
         ] {
-            assert_eq!(check(text), Err(vec![(at, why.to_owned())]), "{text}");
+            let all = check(text).expect_err(text);
+            assert_eq!(all.iter().map(|one| (one.at, one.message.as_str())).collect::<Vec<_>>(), [(at, why)], "{text}");
         }
     }
 }

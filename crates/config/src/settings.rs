@@ -1,7 +1,7 @@
 //! What `[kin]` says: the server's own settings, its queues and its calendars.
 
 use kin_core::job::{Millis, Queue};
-use kin_core::schedule::DaySet;
+use kin_core::schedule::{Date, DaySet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -147,6 +147,25 @@ impl Calendar {
             blackouts: Vec::new(),
         }
     }
+
+    /// As the rules have it, without its blackouts: those need to be told by which clocks they are meant. `None`: one of
+    /// its dates is none.
+    pub fn days_alone(&self) -> Option<kin_core::Calendar> {
+        // Settings count days from Monday, the rules from Sunday.
+        let weekdays = self.weekdays.iter().fold(0, |days, day| days | 1 << ((day + 1) % 7));
+        let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
+        let (include, exclude) = (dates(&self.include)?, dates(&self.exclude)?);
+        let (file, file_includes) = (self.days.clone(), self.file_includes);
+        let open = kin_core::Calendar::open(&self.name);
+        Some(kin_core::Calendar { weekdays, include, exclude, file, file_includes, ..open })
+    }
+}
+
+/// `2026-12-24`.
+fn date(text: &str) -> Option<Date> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    Date::new(year, month, day)
 }
 
 /// One run at a time, unless it says otherwise.

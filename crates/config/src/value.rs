@@ -202,7 +202,8 @@ fn keeps(r: &mut Reader<'_>, tree: &Tree, part: &str, offset: usize, rule: &Rule
     let all = (rule.check)(part);
     let code = if rule.word == "schedule" { Code::Schedule } else { Code::WrongValue };
     for wrong in &all {
-        let at = within(tree, offset + wrong.at, part.len().saturating_sub(wrong.at));
+        let rest = part.len().saturating_sub(wrong.at);
+        let at = within(tree, offset + wrong.at, wrong.len.map_or(rest, |len| len.min(rest)));
         let message = format!("'{}': {}", r.key, wrong.message);
         r.say(&at, Mistake::error(code, message));
     }

@@ -116,6 +116,74 @@ fn long_lines_and_bad_characters_do_no_harm() {
     insta::assert_snapshot!(shown);
 }
 
+/// The marks stand below what is wrong, and no further.
+#[test]
+fn a_wrong_part_of_a_schedule_is_marked_by_itself() {
+    let shown = told("[a]\ncommand = 'x'\nschedule = ['30 2 * * *', '75 2 * FOO */0']\n");
+    let marks: Vec<&str> = shown.lines().filter(|line| line.contains('^')).map(str::trim_end).collect();
+    assert_eq!(marks.iter().map(|line| line.matches('^').count()).collect::<Vec<_>>(), [2, 3, 1], "{shown}");
+}
+
+#[test]
+fn what_a_schedule_cannot_come_to_is_warned_of() {
+    let calendars = "[kin.calendars.never]\nweekdays=[]\n[kin.calendars.work]\nweekdays='mon,tue,wed,thu,fri'\n\
+                     [kin.calendars.rest]\nweekdays='sat,sun'\n[kin.calendars.feast]\nweekdays=[]\ninclude='2150-12-25'\n";
+    let never = "conflict kin.calendars.never: the calendar 'never' counts no day: nothing that names it is ever run";
+    for (keys, said) in [
+        ("", None),
+        ("schedule='0 9 * * *'\ncalendars='work'", None),
+        ("schedule='0 9 * * *'\ncalendars='never'", None),
+        ("schedule='0 9 * * SAT'\ncalendars='work'\nshift='next_business_day'", None),
+        ("schedule=['0 9 * * SAT', '0 9 * * MON']\ncalendars='work'", None),
+        (
+            "schedule='0 9 * * SAT'\ncalendars='work'",
+            Some(
+                "conflict a.calendars: the calendar 'work' forbids each day on which it is due, for ten years to come",
+            ),
+        ),
+        (
+            "schedule='0 9 * * *'\ncalendars=['work', 'rest']",
+            Some(
+                "conflict a.calendars: the calendars 'work', 'rest' forbid each day on which it is due, for ten years to come",
+            ),
+        ),
+        ("schedule=[]", Some("missing a.schedule: 'schedule' is an empty list: it is due at no time")),
+        (
+            "schedule=['0 9 * * *', ' 0 9 * * *']",
+            Some(
+                "twice a.schedule: the schedule ' 0 9 * * *' stands there twice; what is due at one instant is run once",
+            ),
+        ),
+        (
+            "schedule='@at 2026-01-02T03:04:05Z'",
+            Some("schedule a.schedule: '@at 2026-01-02T03:04:05Z' is over: it is due at no time to come"),
+        ),
+        (
+            "schedule='@at 2026-01-02 03:04'",
+            Some("schedule a.schedule: '@at 2026-01-02 03:04' is over: it is due at no time to come"),
+        ),
+        ("schedule=['@reboot', '@at 2190-01-02 03:04', '@every 1d']", None),
+        (
+            "schedule='0 9 * * *'\ncatch_up='none'\ncatch_up_max=3",
+            Some("conflict a.catch_up_max: 'catch_up_max' means nothing unless catch_up = \"all\""),
+        ),
+        (
+            "schedule='0 9 * * *'\ncatch_up='none'\ncatch_up_delay='3m'",
+            Some("conflict a.catch_up_delay: 'catch_up_delay' means nothing with catch_up = \"none\""),
+        ),
+        ("schedule='0 9 * * *'\ncatch_up='all'\ncatch_up_max=3\ncatch_up_delay='3m'\ncatch_up_window='3d'", None),
+    ] {
+        let text = format!("{calendars}[a]\ncommand='x'\n{keys}\n");
+        let set = Set::of_text("jobs.toml", &text);
+        assert!(set.is_whole(), "{}", set.report.text(false));
+        let all = messages(&text);
+        let want: Vec<&str> = [never].into_iter().chain(said).collect();
+        let mut all: Vec<&str> = all.iter().map(String::as_str).collect();
+        all.sort_unstable_by_key(|one| *one != never);
+        assert_eq!(all, want, "{keys}");
+    }
+}
+
 #[test]
 fn what_cannot_go_together() {
     for (text, said) in [

@@ -15,6 +15,9 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
+/// So far ahead an instant is looked for at which calendars say nothing against it.
+const YEARS_AHEAD: i64 = 10 * 366 * DAY;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timed {
     /// Which schedule it is: of its words, its zones by name, and what is to follow from them.
@@ -82,6 +85,12 @@ impl Calendar {
         let by_file = self.file.has(day);
         let (opened, closed) = if self.file_includes { (by_file, false) } else { (false, by_file) };
         (by_weekday || opened || self.include.contains(&day)) && !closed && !self.exclude.contains(&day)
+    }
+
+    /// It counts no day at all, whatever day comes.
+    pub fn is_empty(&self) -> bool {
+        let included = self.include.iter().copied().chain(self.file.iter().filter(|_| self.file_includes));
+        self.weekdays & Calendar::ALL_DAYS == 0 && !included.into_iter().any(|day| self.has(day))
     }
 }
 
@@ -293,6 +302,47 @@ impl Timed {
 
     fn counts(&self, day: Date) -> bool {
         self.calendars.iter().all(|calendar| calendar.has(day))
+    }
+
+    /// The first instant after that one at which no calendar says no. `None`: there is none in the next ten years.
+    pub fn next_open(&self, after: i64) -> Option<i64> {
+        if self.calendars.iter().any(Calendar::is_empty) {
+            return None;
+        }
+        let mut at = after;
+        while at - after < YEARS_AHEAD {
+            let (_, tick) = self.next_tick(at)?;
+            match self.shut_until(&tick) {
+                None => return Some(tick.at),
+                Some(until) => at = until.max(tick.at),
+            }
+        }
+        None
+    }
+
+    /// `None`: it is open. Else nothing after it is open up to there.
+    fn shut_until(&self, tick: &Tick) -> Option<i64> {
+        let day = tick.due.date();
+        self.calendars.iter().find_map(|calendar| {
+            let blackout = calendar.blackouts.iter().find(|(from, to)| (*from..*to).contains(&tick.at));
+            match blackout {
+                Some((_, to)) => Some(to - 1),
+                None if calendar.has(day) => None,
+                None => Some(self.shut_day(calendar, tick.at)),
+            }
+        })
+    }
+
+    /// As `closed_since`, the other way: to the end of a day that none of its zones sees as one that counts.
+    fn shut_day(&self, calendar: &Calendar, at: i64) -> i64 {
+        let in_zone = |zone: &Zone| {
+            let wall = zone.wall(at);
+            let last = at + DAY - 1 - i64::from(wall.second_of_day());
+            // After a change of the clocks it may be another day.
+            let change = zone.changes_after(at).next().map_or(last, |change| change.at - 1);
+            if calendar.has(wall.date()) { at } else { last.min(change) }
+        };
+        self.parts().map(|(_, zone)| in_zone(zone)).min().unwrap_or(at)
     }
 
     /// What was moved to that instant, from days that do not count.

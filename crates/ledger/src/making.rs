@@ -17,15 +17,25 @@ const DEFINED: u64 = 2;
 /// What is the same in all of a job's triggers of one kind. The rest stands in the run's row.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Kind {
-    Manual { by: String },
+    Manual {
+        by: String,
+    },
     Schedule,
-    Chain { error: bool },
+    /// For others before it that were missed, too.
+    CaughtUp,
+    Chain {
+        error: bool,
+    },
     Boot,
     Restart,
     Retry,
-    Watch { path: String },
+    Watch {
+        path: String,
+    },
     Dependency,
-    Adopt { by: String },
+    Adopt {
+        by: String,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -103,7 +113,8 @@ pub(crate) fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
             p.number(0);
             p.text(by);
         }
-        Trigger::Schedule { .. } => p.number(1),
+        Trigger::Schedule { missed: 0, .. } => p.number(1),
+        Trigger::Schedule { .. } => p.number(9),
         Trigger::Chain { error, .. } => {
             p.number(2);
             p.number(u64::from(*error));
@@ -134,6 +145,7 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
         6 => Kind::Watch { path: u.text()?.to_owned() },
         7 => Kind::Dependency,
         8 => Kind::Adopt { by: u.text()?.to_owned() },
+        9 => Kind::CaughtUp,
         _ => return None,
     })
 }
@@ -141,9 +153,12 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
 /// What a trigger says of its own run alone.
 pub(crate) fn pack_instance(p: &mut Packer, trigger: &Trigger) {
     match trigger {
-        Trigger::Schedule { at, late_ms } => {
+        Trigger::Schedule { at, late_ms, missed } => {
             p.signed(*at);
             p.number(*late_ms);
+            if *missed > 0 {
+                p.number(*missed);
+            }
         }
         Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => p.number(run.get()),
         Trigger::Manual { .. }
@@ -158,7 +173,8 @@ pub(crate) fn unpack_instance(u: &mut Unpacker<'_>, kind: &Kind) -> Option<Trigg
     let run = |u: &mut Unpacker<'_>| RunNo::new(u.number()?);
     Some(match kind {
         Kind::Manual { by } => Trigger::Manual { by: by.clone() },
-        Kind::Schedule => Trigger::Schedule { at: u.signed()?, late_ms: u.number()? },
+        Kind::Schedule => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, missed: 0 },
+        Kind::CaughtUp => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, missed: u.number()? },
         Kind::Chain { error } => Trigger::Chain { run: run(u)?, error: *error },
         Kind::Boot => Trigger::Boot,
         Kind::Restart => Trigger::Restart { run: run(u)? },

@@ -281,7 +281,7 @@ impl Shelf {
     }
 
     /// `None`: every job's name matches.
-    fn jobs_named(&self, glob: &str) -> Result<Option<Vec<i64>>, ReadError> {
+    pub(crate) fn jobs_named(&self, glob: &str) -> Result<Option<Vec<i64>>, ReadError> {
         if let Ok(name) = JobName::parse(glob)
             && let Some(id) = self.job_id(&name)?
         {

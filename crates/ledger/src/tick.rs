@@ -23,8 +23,8 @@ const MISSED: u64 = 6;
 /// Which of them to show, the newest decision first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TickQuery {
-    /// `None`: of all.
-    pub job: Option<JobName>,
+    /// A job's name, or a glob of one; `None`: of all.
+    pub job: Option<String>,
     /// Only those that were decided before this one; what `TickPage::next` says.
     pub before: Option<u64>,
     pub limit: u32,
@@ -188,19 +188,18 @@ impl Reader {
     pub fn ticks(&self, query: &TickQuery) -> Result<TickPage, ReadError> {
         let _moment = self.shelf.moment()?;
         let before = query.before.and_then(|seq| i64::try_from(seq).ok()).unwrap_or(i64::MAX);
-        let job = match &query.job {
-            None => None,
-            Some(name) => match self.shelf.job_id(name)? {
-                None => return Ok(TickPage::default()),
-                Some(id) => Some(id),
-            },
+        let jobs = query.job.as_deref().map(|glob| self.shelf.jobs_named(glob)).transpose()?.flatten();
+        // Numbers of rows, which are no text of anybody's.
+        let which = match jobs.as_deref() {
+            None => "true".to_owned(),
+            Some([job]) => format!("job = {job}"),
+            Some(jobs) => format!("job IN ({})", jobs.iter().map(i64::to_string).collect::<Vec<_>>().join(",")),
         };
-        let which = if job.is_some() { "job = ?3" } else { "?3 IS NULL" };
         let sql = format!(
             "SELECT seq, job, schedule, at, body FROM tick WHERE {which} AND seq < ?1 ORDER BY seq DESC LIMIT ?2"
         );
-        let mut select = self.shelf.conn.prepare_cached(&sql)?;
-        let rows = select.query_map((before, i64::from(query.limit) + 1, job), found)?;
+        let mut select = self.shelf.conn.prepare(&sql)?;
+        let rows = select.query_map((before, i64::from(query.limit) + 1), found)?;
         let mut rows = rows.collect::<Result<Vec<_>, _>>()?;
         let more = rows.len() > query.limit as usize;
         rows.truncate(query.limit as usize);

@@ -3,6 +3,7 @@
 mod fit;
 mod graph;
 mod places;
+mod times;
 mod variables;
 
 use crate::job::Definition;
@@ -15,6 +16,7 @@ use crate::value::within;
 pub(crate) fn alone(definition: &Definition, mistakes: &mut Vec<Mistake>) {
     variables::check(definition, mistakes);
     fit::check(definition, mistakes);
+    times::check(definition, mistakes);
 }
 
 /// The same of a job that is in no project: no directory is there where another could begin.
@@ -32,7 +34,9 @@ pub(crate) fn check(set: &Set, look: Look, mistakes: &mut Vec<Mistake>) {
         look(definition, mistakes);
         graph::names(set, definition, mistakes);
         places::queues(set, definition, mistakes);
+        times::shut(set, definition, mistakes);
     }
+    times::empty(set, mistakes);
     graph::cycles(set, mistakes);
     places::ports(set, mistakes);
 }

@@ -260,6 +260,9 @@ impl Reader<'_> {
             return;
         }
         let length = if from > to { to + span + 1 - from } else { to + 1 - from };
+        if let Some(step) = step.filter(|step| *step >= length && length > 1) {
+            self.remarks.push(Remark::long_step_of_chosen(kind.field, base.text, step));
+        }
         let hash = stable(self.job, kind.field.word());
         let every = step.unwrap_or(length).min(length);
         let first = from + (hash % u64::from(every)) as u32;

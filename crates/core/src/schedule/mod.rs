@@ -131,7 +131,7 @@ impl Schedule {
     pub fn parse(text: &str, job: &str, dst: Dst) -> Result<Schedule, Problems> {
         let part = Part::whole(text).trim();
         let mut zone = None;
-        let (when, remarks) = if let Some(calendar) = part.strip("calendar:") {
+        let (when, remarks) = if let Some(calendar) = part.strip_any_case("calendar:") {
             let read = calendar::parse(calendar.trim())?;
             zone = read.zone;
             (When::Pattern(Box::new(read.pattern)), read.remarks)

@@ -157,6 +157,12 @@ impl<'a> Part<'a> {
         self.text.starts_with(prefix).then(|| self.from(prefix.len()))
     }
 
+    /// The same, whether its letters are large or small.
+    pub(super) fn strip_any_case(self, prefix: &str) -> Option<Part<'a>> {
+        let head = self.text.get(..prefix.len())?;
+        head.eq_ignore_ascii_case(prefix).then(|| self.from(prefix.len()))
+    }
+
     /// The pieces between `mark`s.
     pub(super) fn pieces(self, mark: &'static str) -> impl Iterator<Item = Part<'a>> {
         let mut rest = Some(self);

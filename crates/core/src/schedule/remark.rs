@@ -26,17 +26,31 @@ impl Remark {
     }
 
     pub(super) fn long_step(field: Field, item: &str, step: u32) -> Remark {
-        let instead = match field {
-            Field::Second => format!("; for every {step} seconds write @every {step}s"),
-            Field::Minute => format!("; for every {step} minutes write @every {step}m"),
-            Field::Hour => format!("; for every {step} hours write @every {step}h"),
-            Field::DayOfMonth | Field::Month | Field::DayOfWeek | Field::Year | Field::Zone => String::new(),
-        };
         let text = format!(
-            "`{item}` has a step longer than its range: of the {} field only the first value counts{instead}",
-            field.word()
+            "`{item}` has a step longer than its range: of the {} field only the first value counts{}",
+            field.word(),
+            instead(field, step)
         );
         Remark::new("long-step", text)
+    }
+
+    /// Of `H` and `a~b`, one value of which is chosen.
+    pub(super) fn long_step_of_chosen(field: Field, range: &str, step: u32) -> Remark {
+        let text = format!(
+            "`{range}/{step}` has a step longer than its range: of the {} field one value counts, as of `{range}`{}",
+            field.word(),
+            instead(field, step)
+        );
+        Remark::new("long-step", text)
+    }
+}
+
+fn instead(field: Field, step: u32) -> String {
+    match field {
+        Field::Second => format!("; for every {step} seconds write @every {step}s"),
+        Field::Minute => format!("; for every {step} minutes write @every {step}m"),
+        Field::Hour => format!("; for every {step} hours write @every {step}h"),
+        Field::DayOfMonth | Field::Month | Field::DayOfWeek | Field::Year | Field::Zone => String::new(),
     }
 }
 
@@ -132,7 +146,10 @@ fn short_months(pattern: &Pattern, out: &mut Vec<Remark>) {
     let first = late.trailing_zeros() as u8;
     let without: Vec<&str> =
         bits(u64::from(pattern.months)).filter(|month| days_in_month(2027, *month) < first).map(month_name).collect();
-    if !without.is_empty() {
+    if first == 29 && pattern.months == 1 << 2 {
+        let text = "February has a day 29 in leap years only: it does not fire in others".to_string();
+        out.push(Remark::new("short-month", text));
+    } else if !without.is_empty() {
         let leap = if first == 29 { " (leap years excepted)" } else { "" };
         let text = format!(
             "{} {} no day {first}{leap}: it does not fire then; `L` is the last day of every month",
@@ -145,13 +162,7 @@ fn short_months(pattern: &Pattern, out: &mut Vec<Remark>) {
 
 pub(super) fn of_every(period: i64) -> Vec<Remark> {
     let mut out = Vec::new();
-    if period % DAY == 0 {
-        let text = String::from(
-            "`@every` counts real time: after a change of the clocks it fires an hour earlier or later by the wall; \
-             for the same time each day write it as cron does, `30 3 * * *`",
-        );
-        out.push(Remark::new("drift", text));
-    } else if DAY % period != 0 {
+    if period % DAY != 0 && DAY % period != 0 {
         let text = format!("{} do not divide a day: it fires at other times each day", span(period));
         out.push(Remark::new("drift", text));
     }
@@ -165,9 +176,9 @@ impl Schedule {
     /// What a reader may not expect: from the text alone, and from what the zone's clocks will do after `now`.
     pub fn remarks(&self, zone: &Zone, now: i64) -> Vec<Remark> {
         let mut out = self.remarks.clone();
+        let ahead = || zone.changes_after(now).take_while(|change| change.at < now.saturating_add(YEARS_AHEAD));
         match &self.when {
             When::Pattern(pattern) => {
-                let ahead = || zone.changes_after(now).take_while(|change| change.at < now.saturating_add(YEARS_AHEAD));
                 let gap = ahead().filter(Change::is_gap).find_map(|change| self.remark_of_gap(pattern, zone, change));
                 let fold =
                     ahead().filter(|c| !c.is_gap()).find_map(|change| self.remark_of_fold(pattern, zone, change));
@@ -175,6 +186,11 @@ impl Schedule {
                 if self.next_after(now, zone).is_none() {
                     out.push(Remark::new("over", "it will not fire any more".to_string()));
                 }
+            }
+            When::Every { period, .. } if *period % DAY == 0 && ahead().next().is_some() => {
+                let text = "`@every` counts real time: after a change of the clocks it fires an hour earlier or later \
+                            by the wall; for the same time each day write it as cron does, `30 3 * * *`";
+                out.push(Remark::new("drift", text.to_string()));
             }
             When::At(at) if *at <= now => out.push(Remark::new("over", "that time is over: it will not fire".into())),
             When::At(_) | When::Every { .. } | When::Reboot => {}

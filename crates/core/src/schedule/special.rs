@@ -4,7 +4,8 @@ use super::hash::stable;
 use super::pattern::{ALL_MONTHS, Days, Join, MonthDays, Pattern, WeekDays, Years};
 use super::problem::{Field, Found, Part, Problems};
 use super::remark::{self, Remark};
-use super::wall::{DAY, Date, HOUR, MINUTE, Wall, YEAR_MAX, YEAR_MIN};
+use super::wall::{DAY, Date, HOUR, MINUTE, Wall, YEAR_MAX, YEAR_MIN, days_in_month};
+use super::words::month_name;
 use super::{When, cron, near};
 use alloc::boxed::Box;
 use alloc::format;
@@ -86,6 +87,9 @@ fn seconds(text: &str) -> Result<i64, String> {
         let letters = after.find(|c: char| !c.is_alphabetic()).unwrap_or(after.len());
         let (unit, after) = after.split_at(letters);
         let number: i64 = match number.parse() {
+            Ok(_) if after.starts_with(['.', ',']) => {
+                return Err("kin's schedules are of whole seconds, and its numbers whole; write 90s, or 1h30m".into());
+            }
             Ok(n) => n,
             Err(_) if number.is_empty() => {
                 return Err(format!("{rest:?} is no length of time; write 90s, 15m or 1h30m"));
@@ -117,11 +121,7 @@ fn at(rest: Part<'_>, word: Part<'_>) -> Result<(When, Vec<Remark>), Problems> {
         Some(Moment::Wall(wall)) => when = When::Pattern(Box::new(once(wall))),
         None => {
             let at = if rest.text.is_empty() { word } else { rest };
-            found.add(
-                at,
-                None,
-                "when? write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone",
-            );
+            found.add(at, None, no_moment(rest.text));
         }
     }
     let year = match &when {
@@ -132,6 +132,40 @@ fn at(rest: Part<'_>, word: Part<'_>) -> Result<(When, Vec<Remark>), Problems> {
         found.add(rest, Some(Field::Year), Field::Year.range());
     }
     found.or((when, Vec::new()))
+}
+
+/// What is wrong with a text that is no moment.
+fn no_moment(text: &str) -> String {
+    const SAMPLE: &str =
+        "write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone";
+    let mut reader = Digits(text);
+    let mut date = || {
+        let year = reader.number(4)?;
+        reader.mark("-")?;
+        let month = reader.number(2)?;
+        reader.mark("-")?;
+        Some((year, month, reader.number(2)?))
+    };
+    let Some((year, month, day)) = date() else { return format!("when? {SAMPLE}") };
+    let small = |n: u32| u8::try_from(n).unwrap_or(u8::MAX);
+    let shown = text.get(..10).unwrap_or(text);
+    if Date::new(year as i32, small(month), small(day)).is_none() {
+        return match month {
+            1..=12 => format!(
+                "there is no {shown}: {} {year} has {} days",
+                month_name(small(month)),
+                days_in_month(year as i32, small(month))
+            ),
+            _ => format!("there is no {shown}: {}", Field::Month.range()),
+        };
+    }
+    if !(YEAR_MIN..=YEAR_MAX).contains(&(year as i32)) {
+        return Field::Year.range().into();
+    }
+    if text.len() == 10 {
+        return format!("at what time of {shown}? {SAMPLE}");
+    }
+    format!("{text:?} is no time; {SAMPLE}")
 }
 
 /// The pattern of a single reading.

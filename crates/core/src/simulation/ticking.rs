@@ -321,7 +321,7 @@ impl TickJudge {
                     decided.decision
                 ));
             }
-            if let (Want::Begin { late, .. }, Some(no)) = (wanted, run_of(&decided.decision))
+            if let (Want::Begin { late, missed, .. }, Some(no)) = (wanted, run_of(&decided.decision))
                 && !job.life.is_service()
             {
                 let run = commit.after.runs.get(&no).ok_or_else(|| format!("{decided:?} names no run"))?;
@@ -330,7 +330,7 @@ impl TickJudge {
                 if !is_told_rightly(run, &decided.decision, disabled_since && !disabled) {
                     return Err(format!("{} is {:?}, and its tick {:?}", run.id(), run.state, decided.decision));
                 }
-                self.run(commit, &words, run, *at, *late, waits)?;
+                self.run(commit, &words, run, (*at, *missed), *late, waits)?;
                 if commit.before.runs.contains_key(&no) || claimed.insert(no, &decided.tick).is_some() {
                     return Err(format!("{} is the run of two ticks", run.id()));
                 }
@@ -355,12 +355,12 @@ impl TickJudge {
         commit: Commit<'_>,
         words: &Words,
         run: &Run,
-        at: i64,
+        (at, missed): (i64, u64),
         late: bool,
         waits: &mut BTreeMap<RunNo, Wait>,
     ) -> Check {
         let late_ms = (commit.now.0 - at * 1_000_000_000) / 1_000_000;
-        let want = Trigger::Schedule { at, late_ms: late_ms.max(0) as u64 };
+        let want = Trigger::Schedule { at, late_ms: late_ms.max(0) as u64, missed };
         if run.trigger != want {
             return Err(format!("{} is of {:?}, and not of {want:?}", run.id(), run.trigger));
         }

@@ -69,6 +69,14 @@ impl World {
         self.agenda.of(job)
     }
 
+    /// The next instant at which its calendars let it run; `None` in it: there is none in the next ten years. `None`: it has
+    /// no schedule, or none that comes again.
+    pub fn next_open(&self, job: &JobName) -> Option<Option<i64>> {
+        // 0: it is looked at in a moment, and then known.
+        let next = self.next_of(job).filter(|at| *at > 0)?;
+        Some(self.timed(job)?.next_open(next - 1))
+    }
+
     /// Its next instants after that one, as far as they are not decided yet.
     pub fn coming(&self, job: &JobName, after: i64, n: usize) -> Vec<Coming> {
         let Some(timed) = self.timed(job) else { return Vec::new() };
@@ -214,7 +222,7 @@ impl World {
         for job in jobs {
             self.decide_ticks_of(now, job, &mut absence, fx);
         }
-        if let Some(words) = absence.words() {
+        if let Some(words) = absence.words(seconds(now)) {
             self.note(now, "ticks.late", None, words, fx);
         }
     }
@@ -253,9 +261,7 @@ impl World {
         fx.promises |= !verdicts.is_empty();
         let schedule = line_of(timed.sum, ticks.line);
         for (at, verdict) in verdicts {
-            if now_s - at > GRACE {
-                absence.notes(job, at, &verdict);
-            }
+            absence.notes(job, at, &verdict);
             let decision = match verdict {
                 Verdict::Run { .. } if at < paused && !self.breaks(Mutant::IgnoreTickPause) => Decision::Paused,
                 Verdict::Missed { .. } if self.breaks(Mutant::ForgetStretch) => continue,
@@ -295,7 +301,7 @@ impl World {
             from = now;
         }
         let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
-        let trigger = Trigger::Schedule { at, late_ms };
+        let trigger = Trigger::Schedule { at, late_ms, missed };
         let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);
@@ -379,8 +385,10 @@ impl Absence {
         }
     }
 
-    fn words(&self) -> Option<String> {
-        let since = Wall(self.since?);
+    /// What was missed within the last minute counts when something was missed before it: nobody was there all the while.
+    /// By itself it is no absence.
+    fn words(&self, now: i64) -> Option<String> {
+        let since = Wall(self.since.filter(|since| now - since > GRACE)?);
         let of = if self.jobs == 1 { "a job".to_string() } else { format!("{} jobs", self.jobs) };
         let (missed, caught_up) = (self.missed, self.caught_up);
         let was = if self.jobs == 1 { "was" } else { "were" };

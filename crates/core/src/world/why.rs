@@ -130,6 +130,8 @@ pub enum Reason {
     Untimed {
         why: String,
     },
+    /// Its calendars allow none of its instants, for ten years to come.
+    Shut,
     /// Its `after` waits for these.
     Round {
         waits_for: Vec<JobName>,

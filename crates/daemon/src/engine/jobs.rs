@@ -535,13 +535,14 @@ impl Engine {
             let name = &standing.job;
             let job = self.world.revision(name, standing.rev)?.clone();
             let known = self.book.known.get(name);
+            let next = self.world.next_open(name);
+            let shut = (next == Some(None)).then_some(Reason::Shut);
             Some(JobNow {
                 standing: standing.clone(),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
-                why: self.untimed(name).into_iter().chain(self.world.why_job(name)).collect(),
-                // 0: it is looked at in a moment, and then known.
-                next: self.world.next_of(name).filter(|at| *at > 0),
+                why: self.untimed(name).into_iter().chain(shut).chain(self.world.why_job(name)).collect(),
+                next: next.flatten(),
                 job,
             })
         };

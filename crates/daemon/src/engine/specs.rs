@@ -81,12 +81,12 @@ impl Engine {
         }
     }
 
-    /// The instant that it is run for, also when it is another try.
-    fn instant_of(&self, run: &Run) -> Option<i64> {
+    /// The instant that it is run for, also when it is another try; and for how many before it.
+    fn instant_of(&self, run: &Run) -> Option<(i64, u64)> {
         let mut run = run.clone();
         loop {
             let before = match run.trigger {
-                Trigger::Schedule { at, .. } => return Some(at),
+                Trigger::Schedule { at, missed, late_ms: _ } => return Some((at, missed)),
                 Trigger::Retry { run } => run,
                 Trigger::Manual { .. }
                 | Trigger::Chain { .. }
@@ -187,7 +187,11 @@ impl Engine {
 }
 
 /// What a run is told of the instant that it is run for.
-fn variables(at: i64) -> [(String, String); 2] {
+fn variables((at, missed): (i64, u64)) -> [(String, String); 3] {
     let words = jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |at| format!("{at:.0}"));
-    [("KIN_SCHEDULED_FOR".into(), words), ("KIN_TICK".into(), at.to_string())]
+    [
+        ("KIN_SCHEDULED_FOR".into(), words),
+        ("KIN_TICK".into(), at.to_string()),
+        ("KIN_MISSED_COUNT".into(), missed.to_string()),
+    ]
 }

@@ -4,7 +4,7 @@ use kin_api::zones::{NoZone, Zones};
 use kin_config::settings;
 use kin_core::JobName;
 use kin_core::job::Job;
-use kin_core::schedule::{Date, Dst, Schedule, Zone};
+use kin_core::schedule::{Dst, Schedule, Zone};
 use kin_core::timed::{Calendar, Timed, Untimed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -153,14 +153,9 @@ fn read(zones: &Zones, name: Option<&str>) -> Result<Zone, NoZone> {
     name.map_or_else(|| zones.local(), |name| zones.load(name))
 }
 
-/// Settings count days from Monday, the rules from Sunday.
 fn calendar(of: &settings::Calendar, here: &Zone) -> Option<Calendar> {
-    let weekdays = of.weekdays.iter().fold(0, |days, day| days | 1 << ((day + 1) % 7));
-    let dates = |texts: &[String]| texts.iter().map(|text| date(text)).collect::<Option<_>>();
-    let (include, exclude) = (dates(&of.include)?, dates(&of.exclude)?);
     let blackouts = of.blackouts.iter().map(|text| stretch(text, here)).collect::<Option<_>>()?;
-    let (file, file_includes) = (of.days.clone(), of.file_includes);
-    Some(Calendar { name: of.name.clone(), weekdays, include, exclude, file, file_includes, blackouts })
+    Some(Calendar { blackouts, ..of.days_alone()? })
 }
 
 /// `2026-12-24T18:00/2026-12-27T06:00`, each end as `@at` has it.
@@ -171,13 +166,6 @@ fn stretch(text: &str, here: &Zone) -> Option<(i64, i64)> {
     };
     let (from, to) = text.split_once('/')?;
     Some((instant(from)?, instant(to)?))
-}
-
-/// `2026-12-24`.
-fn date(text: &str) -> Option<Date> {
-    let mut parts = text.splitn(3, '-');
-    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    Date::new(year, month, day)
 }
 
 #[cfg(test)]

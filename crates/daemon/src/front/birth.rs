@@ -16,8 +16,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Said of the run a caller is, never of a server.
-pub const OF_A_RUN: [&str; 7] =
-    ["KIN_JOB", "KIN_RUN_ID", "KIN_SLOT", "KIN_ATTEMPT", "KIN_SOCKET", "KIN_SCHEDULED_FOR", "KIN_TICK"];
+pub const OF_A_RUN: [&str; 8] = [
+    "KIN_JOB",
+    "KIN_RUN_ID",
+    "KIN_SLOT",
+    "KIN_ATTEMPT",
+    "KIN_SOCKET",
+    "KIN_SCHEDULED_FOR",
+    "KIN_TICK",
+    "KIN_MISSED_COUNT",
+];
 
 /// The server's lock, held.
 #[derive(Debug)]

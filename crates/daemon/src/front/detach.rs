@@ -15,7 +15,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-const KEPT: [&str; 7] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ"];
+const KEPT: [&str; 8] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "TZDIR"];
 const KEPT_FAMILIES: [&str; 3] = ["LC_", "XDG_", "KIN_"];
 
 /// Starts a front in the background, and comes back when the server serves or could not: the exit code, and the words.

@@ -112,14 +112,15 @@ fn exit(run: &Run) -> (Option<u8>, Option<u8>) {
 }
 
 fn trigger(trigger: &Trigger) -> ApiTrigger {
-    let caught_up = trigger.is_late();
+    let caught_up = trigger.is_caught_up();
     let of = |kind: &str| ApiTrigger { kind: kind.into(), ..ApiTrigger::default() };
     match trigger {
         Trigger::Manual { by } => ApiTrigger { by: Some(by.clone()), ..of("manual") },
-        Trigger::Schedule { at, late_ms } => ApiTrigger {
+        Trigger::Schedule { at, late_ms, missed } => ApiTrigger {
             at: Some(time(Time::from_millis(at.saturating_mul(1000)))),
             late_ms: Some(*late_ms),
             caught_up,
+            missed_count: (*missed > 0).then_some(*missed),
             ..of("schedule")
         },
         Trigger::Chain { run, error } => {
@@ -256,10 +257,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_run_that_was_caught_up_says_so() {
-        for (late_ms, want) in [(60_999, false), (61_000, true)] {
+        for (late_ms, missed, caught_up, count) in
+            [(60_999, 0, false, None), (61_000, 0, true, None), (3, 12, true, Some(12)), (61_000, 12, true, Some(12))]
+        {
             let mut late = sample(RunState::Queued);
-            late.trigger = Trigger::Schedule { at: 1_796_046_000, late_ms };
-            assert_eq!(run(&late, "web1").trigger.caught_up, want);
+            late.trigger = Trigger::Schedule { at: 1_796_046_000, late_ms, missed };
+            let told = run(&late, "web1").trigger;
+            assert_eq!((told.caught_up, told.missed_count), (caught_up, count), "{late_ms} {missed}");
         }
     }
 }

@@ -78,6 +78,7 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::Disabled { by_hand: true } => "somebody has disabled it".into(),
         Reason::Disabled { by_hand: false } => "its definition says that it is disabled".into(),
         Reason::Untimed { why } => format!("it is due at no time: {why}"),
+        Reason::Shut => "its calendars forbid each instant of its schedules for ten years to come".into(),
         Reason::Down => "it was stopped, and stays so until it is started".into(),
         Reason::Rests { slot, rest } => format!("slot {slot} stays empty: {}", resting(*rest)),
         Reason::Rolling { back_to: Some(rev) } => {

@@ -426,7 +426,7 @@ pub const ROUTES: &[Route] = &[
         asks: Asks {
             body: None,
             query: &[
-                text("job", "A job's name."),
+                text("job", "A job's name, or a glob of one."),
                 number("limit", "At most so many: 50 unless told, never more than 10,000."),
                 number("before", "Only those before: the `next` of the page before."),
             ],

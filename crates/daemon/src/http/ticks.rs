@@ -13,7 +13,7 @@ use kin_api::schedule::{Dst, Explanation, local};
 use kin_api::tick::{Due, DueList, DueQuery, ExplainQuery, Moved, Tick, TickList, TickQuery};
 use kin_api::zones::Zones;
 use kin_api::{Schedule, Zone};
-use kin_core::{Coming, Decided, Decision, JobName, RunId, RunNo, Time};
+use kin_core::{Coming, Decided, Decision, RunId, RunNo, Time};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -24,9 +24,8 @@ const COUNT: u16 = 5;
 const COUNT_MAX: u16 = 1000;
 
 pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<TickQuery>) -> Answer<Json<TickList>> {
-    let job = asked.job.map(|job| JobName::parse(&job).map_err(|e| Failure::bad(format!("{job:?}: {e}"))));
     let limit = asked.limit.unwrap_or(LIMIT).min(LIMIT_MAX);
-    let query = kin_ledger::TickQuery { job: job.transpose()?, before: asked.before, limit };
+    let query = kin_ledger::TickQuery { job: asked.job, before: asked.before, limit };
     let page = door.read(move |ledger| Ok(ledger.ticks(&query)?)).await?;
     Ok(Json(TickList { ticks: page.ticks.iter().map(tick).collect(), next: page.next }))
 }

@@ -13,6 +13,7 @@
 use super::convert::{self, system_words};
 use super::{reason, slots};
 use kin_config::signal;
+use kin_core::tick::COUNTED;
 use kin_core::{
     Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
 };
@@ -53,10 +54,15 @@ fn beginning(run: &Run) -> String {
     let command = typed(&run.command);
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
-        Trigger::Schedule { at, late_ms } => {
+        Trigger::Schedule { at, late_ms, missed } => {
             let at = convert::time(Time::from_millis(at.saturating_mul(1000)));
             let late = if *late_ms < 1000 { String::new() } else { format!(", {} s late,", late_ms / 1000) };
-            format!("came by its schedule of {at}{late}")
+            let missed = match *missed {
+                0 => String::new(),
+                COUNTED.. => format!(" and for {COUNTED} or more missed before it,"),
+                n => format!(" and for {n} missed before it,"),
+            };
+            format!("came by its schedule of {at}{late}{missed}")
         }
         Trigger::Chain { run, error: false } => format!("followed the good end of run {run}"),
         Trigger::Chain { run, error: true } => format!("followed the bad end of run {run}"),

@@ -42,7 +42,7 @@ pub type Env = BTreeMap<Vec<u8>, Vec<u8>>;
 /// What of the server's own environment every run gets.
 const PLAIN: [&str; 10] = ["HOME", "USER", "LOGNAME", "SHELL", "PATH", "LANG", "TZ", "LC_*", "XDG_*", "KIN_*"];
 /// Of those, what is the server's own business.
-const NOT_PASSED: [&str; 8] = [
+const NOT_PASSED: [&str; 9] = [
     "KIN_NOFILE_SOFT",
     "KIN_FAULTS",
     "KIN_JOB",
@@ -51,6 +51,7 @@ const NOT_PASSED: [&str; 8] = [
     "KIN_ATTEMPT",
     "KIN_SCHEDULED_FOR",
     "KIN_TICK",
+    "KIN_MISSED_COUNT",
 ];
 
 /// What all runs of this server share.

@@ -57,7 +57,7 @@ fn every_decision_comes_back_newest_first_page_by_page() {
     let reader = ledger.reader().expect("a reader");
     let (mut found, mut before) = (Vec::new(), None);
     loop {
-        let query = TickQuery { job: JobName::parse("job").ok(), before, limit: 3 };
+        let query = TickQuery { job: Some("job".into()), before, limit: 3 };
         let page = reader.ticks(&query).expect("a page");
         found.extend(page.ticks);
         before = page.next;
@@ -69,8 +69,13 @@ fn every_decision_comes_back_newest_first_page_by_page() {
     assert_eq!(found, all);
     let newest = reader.ticks(&TickQuery { limit: 1, ..TickQuery::default() }).expect("a page");
     assert_eq!(newest.ticks[0].tick.job.as_str(), "other");
-    let nobody = TickQuery { job: JobName::parse("nobody").ok(), limit: 1, ..TickQuery::default() };
+    let nobody = TickQuery { job: Some("nobody".into()), limit: 1, ..TickQuery::default() };
     assert_eq!(reader.ticks(&nobody).expect("a page").ticks, []);
+    let of = |glob: &str| {
+        let query = TickQuery { job: Some(glob.into()), limit: 100, ..TickQuery::default() };
+        reader.ticks(&query).expect("a page").ticks.len()
+    };
+    assert_eq!((of("j?b"), of("o*"), of("*"), of("[jo]*"), of("x*")), (all.len(), 1, all.len() + 1, all.len() + 1, 0));
     let last = reader.last_tick(&tick("job", 0).job, u64::MAX - 3).expect("readable");
     assert_eq!(last, Some(1_800_000_600), "a missed stretch counts to its end");
     assert_eq!(reader.last_tick(&tick("job", 0).job, 1).expect("readable"), None);

@@ -247,6 +247,17 @@ fn what_is_wrong_is_said_with_its_column() {
         ("@every", "column 1: how often? write @every 90s, @every 15m or @every 1h30m"),
         ("@every 0s", "column 8: every 0 seconds is never over; one second is the least"),
         ("@every 5 parsecs", "column 8: \"parsecs\" is no unit here; the units are s, m, h, d and w"),
+        ("@every 1.5s", "column 8: kin's schedules are of whole seconds, and its numbers whole; write 90s, or 1h30m"),
+        ("@at 2026-02-30", "column 5: there is no 2026-02-30: February 2026 has 28 days"),
+        ("@at 2026-13-01T10:00Z", "column 5: there is no 2026-13-01: months are 1 to 12, or JAN to DEC"),
+        (
+            "@at 2026-12-24",
+            "column 5: at what time of 2026-12-24? write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone",
+        ),
+        (
+            "@at 2026-12-24T25:00",
+            "column 5: \"2026-12-24T25:00\" is no time; write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone",
+        ),
         (
             "@at noon",
             "column 5: when? write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone",
@@ -286,6 +297,13 @@ fn what_is_wrong_is_said_with_its_column() {
         assert_eq!(wrong(text), why, "{text}");
     }
     assert!(wrong("").starts_with("column 1: it is empty; write five"));
+}
+
+#[test]
+fn its_first_word_may_have_large_letters() {
+    for text in ["CALENDAR: Mon..Fri 08:30", "Calendar:Mon..Fri 08:30", "calendar: Mon..Fri 08:30"] {
+        assert_eq!(read(text).words(), "at 08:30 on Monday through Friday", "{text}");
+    }
 }
 
 #[test]

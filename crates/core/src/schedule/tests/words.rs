@@ -105,6 +105,17 @@ fn what_may_surprise() {
             "short-month",
             "February, April, June, September and November have no day 31: it does not fire then; `L` is the last day of every month",
         ),
+        ("0 0 29 2 *", "short-month", "February has a day 29 in leap years only: it does not fire in others"),
+        (
+            "H/70 * * * *",
+            "long-step",
+            "`H/70` has a step longer than its range: of the minute field one value counts, as of `H`; for every 70 minutes write @every 70m",
+        ),
+        (
+            "0 1~4/4 * * *",
+            "long-step",
+            "`1~4/4` has a step longer than its range: of the hour field one value counts, as of `1~4`; for every 4 hours write @every 4h",
+        ),
         (
             "*/90 * * * *",
             "long-step",
@@ -160,7 +171,9 @@ fn what_does_not_surprise_is_not_remarked() {
     ] {
         assert_eq!(remarks(text, "America/New_York", "2026-01-01 00:00", Dst::Once), [], "{text}");
     }
-    assert_eq!(remarks("30 2 * * *", "UTC", "2026-01-01 00:00", Dst::Once), []);
+    for text in ["30 2 * * *", "@every 1d", "@every 2w", "H/20 * * * *"] {
+        assert_eq!(remarks(text, "UTC", "2026-01-01 00:00", Dst::Once), [], "{text}");
+    }
 }
 
 #[test]

@@ -331,7 +331,7 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     machine.world.fact(machine.now, Fact::Time, &mut fx);
     let (decided, run) = (&fx.ticks[0], fx.changed.values().next().expect("a run"));
     assert_eq!(decided.decision, Decision::Run { run: run.no });
-    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0 });
+    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0, missed: 0 });
     assert_eq!(fx.standings[&name("backup")].as_ref().expect("it stands").ticks.expect("decided").to, DAY_0 + HOUR);
     assert!(fx.promises);
     machine.load();
@@ -339,7 +339,11 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     machine.restart();
     assert_eq!(machine.told(), ["1:00 run"]);
     let run = machine.runs.values().last().expect("a run");
-    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000 }, "how late it was is told");
+    assert_eq!(
+        run.trigger,
+        Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000, missed: 0 },
+        "how late it was is told"
+    );
 }
 
 /// systemd computes the next time once: a clock that was in 2098 for a moment leaves a timer that never fires again, and a
@@ -629,6 +633,81 @@ fn what_is_caught_up_is_the_last_that_is_open_by_its_own_zone() {
     assert_eq!(told, ["3043:00 3 missed to 3045:00", "3046:00 caught up for 3", "3047:00 5 missed to 3051:00"]);
 }
 
+/// What is called the next one is run.
+#[test]
+fn the_next_open_instant_is_the_first_that_no_calendar_forbids() {
+    let day = |n: i64| crate::schedule::Wall(DAY_0 + n * DAY).date();
+    let work = Calendar {
+        weekdays: 0b011_1110,
+        exclude: BTreeSet::from([day(2)]),
+        blackouts: vec![(DAY_0 + 3 * DAY, DAY_0 + 4 * DAY + 3 * HOUR)],
+        ..Calendar::open("work")
+    };
+    let rest = Calendar { weekdays: 0b100_0001, ..Calendar::open("rest") };
+    let never = Calendar { weekdays: 0, ..Calendar::open("never") };
+    let once = Calendar { weekdays: 0, include: BTreeSet::from([day(400)]), ..Calendar::open("once") };
+    let calendars = [work, rest, never, once];
+    let zones =
+        [None, Some("Europe/Berlin"), Some("Pacific/Apia"), Some("America/New_York"), Some("Africa/Casablanca")];
+    for schedules in [
+        &["0 2 * * *"][..],
+        &["*/7 * * * *"],
+        &["@every 5h"],
+        &["30 3 * * SAT"],
+        &["0 */6 * * *", "calendar:*-*-* 05:30 America/New_York"],
+    ] {
+        for of in [&["work"][..], &["rest"], &["work", "rest"], &["never"], &["once"], &["work", "once"]] {
+            for zone in zones {
+                let mut job = job("0 2 * * *");
+                job.time.schedules = schedules.iter().map(ToString::to_string).collect();
+                job.time.calendars = of.iter().map(ToString::to_string).collect();
+                job.time.timezone = zone.map(ToString::to_string);
+                let timed = timed(&job, &calendars).expect("a timing");
+                for after in [DAY_0, DAY_0 + 5 * HOUR, DAY_0 + 5 * DAY, DAY_0 + 126 * DAY] {
+                    // Each of them, one by one, as far as is quick.
+                    let walk = core::iter::successors(timed.next_after(after), |at| timed.next_after(*at));
+                    let walk = walk.take_while(|at| *at < after + 12 * DAY);
+                    let want = walk.filter(|at| timed.closed(*at).is_none()).next();
+                    let got = timed.next_open(after);
+                    let near = got.filter(|at| *at < after + 12 * DAY);
+                    assert_eq!(near, want, "{schedules:?} {of:?} {zone:?} {after}");
+                    assert!(got.is_none_or(|at| timed.closed(at).is_none()), "{schedules:?} {of:?} {zone:?}");
+                }
+            }
+        }
+    }
+    let next = |text: &str, of: &[&str]| {
+        let mut job = job(text);
+        job.time.calendars = of.iter().map(ToString::to_string).collect();
+        timed(&job, &calendars).expect("a timing").next_open(DAY_0)
+    };
+    assert_eq!(next("0 2 * * *", &["once"]), Some(DAY_0 + 400 * DAY + 2 * HOUR));
+    assert_eq!(next("0 2 * * SUN", &["once"]), Some(DAY_0 + 400 * DAY + 2 * HOUR));
+    assert_eq!(next("0 2 * * SAT", &["once"]), None);
+    assert_eq!(next("* * * * * *", &["never"]), None);
+    assert_eq!(next("0 2 * * SAT", &["work"]), None);
+    assert_eq!(next("0 2 * * *", &["work", "rest"]), None);
+}
+
+/// Half a minute before the server came back, as much as an hour before: nobody was there.
+#[test]
+fn an_absence_counts_all_that_was_missed_in_it() {
+    let mut machine = Machine::at(DAY_0);
+    let mut often = job("*/20 * * * * *");
+    often.time.catch_up = Some(CatchUp::All);
+    machine.put(often);
+    machine.put(Job { name: name("half"), ..job("10,40 * * * * *") });
+    machine.look(DAY_0 + 75);
+    let want =
+        "ticks.late: nobody was there when 2 jobs were due, from 2026-11-21 00:00:10 UTC on: 2 caught up, 2 missed";
+    assert_eq!(machine.events, [want]);
+    // A moment too busy for every second is no absence.
+    let mut machine = Machine::at(DAY_0);
+    machine.put(job("* * * * * *"));
+    machine.look(DAY_0 + 50);
+    assert_eq!(machine.events, Vec::<String>::new());
+}
+
 #[test]
 fn a_tick_moves_off_a_day_that_does_not_count() {
     use crate::schedule::{Wall, Way};
@@ -655,6 +734,22 @@ fn a_tick_moves_off_a_day_that_does_not_count() {
         let last = machine.told().pop().expect("a tick");
         assert_eq!(last, "242:00 caught up for 4", "{way:?}");
     }
+}
+
+/// What counts is where it lands: written down on a Sunday, it runs on Monday for Saturday, and says so before.
+#[test]
+fn what_lands_after_it_was_written_down_is_due() {
+    let mut machine = Machine::at(DAY_0 + DAY + 12 * HOUR);
+    machine.calendars.push(Calendar { weekdays: 0b011_1110, ..Calendar::open("work") });
+    let mut weekly = job("0 2 * * SAT");
+    weekly.time.calendars = vec!["work".to_string()];
+    weekly.time.shift = Some(crate::schedule::Way::Next);
+    machine.put(weekly.clone());
+    let coming = machine.world.coming(&weekly.name, DAY_0, 1).pop().and_then(|coming| coming.moved);
+    let from = crate::schedule::Wall(DAY_0 + 2 * HOUR);
+    assert_eq!(coming, Some(crate::Moved { from, count: 1, by: "work".into() }));
+    machine.pass(DAY_0 + 3 * DAY);
+    assert_eq!(machine.told(), ["50:00 run"]);
 }
 
 #[test]
