@@ -262,6 +262,10 @@ impl TickJudge {
         }
         let mut said: BTreeMap<i64, &Decided> = BTreeMap::new();
         for decided in ticks {
+            let moved = words.moved(decided.tick.at);
+            if decided.moved != moved {
+                return Err(format!("{decided:?} was moved: {moved:?}"));
+            }
             for at in covered(decided, &words)? {
                 if said.insert(at, decided).is_some() {
                     return Err(format!("{name} at {at} is decided twice at once: {ticks:?}"));

@@ -704,6 +704,38 @@ fn what_lands_after_it_was_written_down_is_due() {
     assert_eq!(machine.told(), ["50:00 run"]);
 }
 
+/// Monday is no holiday any more, and it is Monday noon: its two o'clock is over, and nobody was away.
+#[test]
+fn other_days_that_count_run_nothing_that_would_be_over() {
+    let monday = crate::schedule::Wall(DAY_0 + 2 * DAY).date();
+    let holiday = Calendar { exclude: BTreeSet::from([monday]), ..Calendar::open("work") };
+    for other_words in [false, true] {
+        let mut machine = Machine::at(DAY_0);
+        machine.calendars.push(holiday.clone());
+        let mut daily = job("0 2 * * *");
+        daily.time.calendars = vec!["work".to_string()];
+        daily.time.shift = Some(crate::schedule::Way::Next);
+        machine.put(daily.clone());
+        machine.pass(DAY_0 + 2 * DAY + 12 * HOUR);
+        assert_eq!(machine.told(), ["2:00 run", "26:00 run"]);
+        machine.calendars = vec![Calendar::open("work")];
+        if other_words {
+            daily.tags = vec!["new".to_string()];
+            machine.put(daily.clone());
+        } else {
+            let timed = timed(&daily, &machine.calendars).expect("a timing");
+            machine.times.insert((daily.name.clone(), machine.rev), timed.clone());
+            let timed = [(daily.name.clone(), timed)].into();
+            machine.wish(Wish::Plan(Plan { jobs: Vec::new(), queues: Vec::new(), timed }));
+        }
+        machine.look(DAY_0 + 2 * DAY + 12 * HOUR + 300);
+        assert_eq!(machine.told(), Vec::<String>::new());
+        machine.pass(DAY_0 + 3 * DAY + 3 * HOUR);
+        assert_eq!(machine.decided.iter().filter(|decided| decided.moved.is_some()).count(), 0);
+        assert_eq!(machine.told(), ["74:00 run"]);
+    }
+}
+
 #[test]
 fn at_reboot_is_once_a_boot_and_not_once_a_server() {
     let mut machine = Machine::at(DAY_0);
