@@ -618,8 +618,8 @@ fn the_next_open_instant_is_the_first_that_no_calendar_forbids() {
                 for after in [DAY_0, DAY_0 + 5 * HOUR, DAY_0 + 5 * DAY, DAY_0 + 126 * DAY] {
                     // Each of them, one by one, as far as is quick.
                     let walk = core::iter::successors(timed.next_after(after), |at| timed.next_after(*at));
-                    let walk = walk.take_while(|at| *at < after + 12 * DAY);
-                    let want = walk.filter(|at| timed.closed(*at).is_none()).next();
+                    let mut walk = walk.take_while(|at| *at < after + 12 * DAY);
+                    let want = walk.find(|at| timed.closed(*at).is_none());
                     let got = timed.next_open(after);
                     let near = got.filter(|at| *at < after + 12 * DAY);
                     assert_eq!(near, want, "{schedules:?} {of:?} {zone:?} {after}");
