@@ -33,7 +33,7 @@ pub struct Tick {
 pub struct Moved {
     /// The first of them, by the clock of the schedule's zone: `2026-12-26 09:00:00`.
     pub from: String,
-    /// How many landed here.
+    /// How many landed here. 1000 means 1000 or more.
     pub count: u64,
     /// The calendar that does not count that day.
     pub calendar: String,

@@ -25,9 +25,10 @@ use alloc::{string::String, vec::Vec};
 pub enum Trigger {
     /// By hand or by a client: `by` says who, as `uid:1000`.
     Manual { by: String },
-    /// By its schedule: the nominal instant in seconds since 1970, how late it was decided, and for how many before it
-    /// that were missed it stands too; from `tick::COUNTED` on there may be more.
-    Schedule { at: i64, late_ms: u64, missed: u64 },
+    /// By its schedule: the nominal instant in seconds since 1970, how late it was decided, whether it is run although it
+    /// was missed (one of several may be, that is not older than `GRACE`), and for how many before it that were missed it
+    /// stands too; from `tick::COUNTED` on there may be more.
+    Schedule { at: i64, late_ms: u64, late: bool, missed: u64 },
     /// By the end of another run: of `next`, of `error`, or the last that `after` waited for.
     Chain { run: RunNo, error: bool },
     /// The machine was started, and it was up before.
@@ -45,9 +46,9 @@ pub enum Trigger {
 }
 
 impl Trigger {
-    /// A schedule's instant at which nobody was there. What is decided within a minute of it is on time.
+    /// A schedule's instant at which nobody was there.
     pub const fn is_late(&self) -> bool {
-        matches!(self, Trigger::Schedule { late_ms, .. } if *late_ms / 1000 > GRACE)
+        matches!(self, Trigger::Schedule { late: true, .. })
     }
 
     /// It is late, or is there for others before it too.

@@ -30,7 +30,7 @@ pub struct Decided {
 pub struct Moved {
     /// What was due by the clock of the schedule's zone, on a day that does not count: the first of them.
     pub from: Wall,
-    /// How many there are.
+    /// How many there are, counted up to `COUNTED`: in a gap of the clocks many may land.
     pub count: u64,
     /// The calendar that does not count that day.
     pub by: String,

@@ -24,7 +24,7 @@ pub struct Timed {
     pub sum: u64,
     parts: Vec<(Schedule, Arc<Zone>)>,
     calendars: Vec<Calendar>,
-    shift: Option<Way>,
+    pub(crate) shift: Option<Way>,
     pub catch_up: CatchUp,
     /// Nothing older is caught up; seconds.
     pub window: i64,
@@ -295,6 +295,11 @@ impl Timed {
         core::iter::successors(self.next_tick(at), |(_, tick)| self.next_tick(tick.at))
     }
 
+    /// The same schedule, and other days that count: what `shift` moves lands elsewhere.
+    pub(crate) fn lands_elsewhere(&self, before: &Timed) -> bool {
+        self.shift.is_some() && self.sum == before.sum && self.calendars != before.calendars
+    }
+
     /// Without calendars every day counts.
     fn way(&self) -> Option<Way> {
         self.shift.filter(|_| !self.calendars.is_empty())
@@ -350,11 +355,14 @@ impl Timed {
         let way = self.way()?;
         let counts = |day| self.counts(day);
         let shift = Shift { way, counts: &counts };
-        let from: BTreeSet<Wall> =
-            self.parts().flat_map(|(schedule, zone)| schedule.moved_to(at, zone, shift).collect::<Vec<_>>()).collect();
+        let most = usize::try_from(COUNTED).unwrap_or(usize::MAX);
+        let of_part = |(schedule, zone): (&Schedule, &Zone)| -> Vec<Wall> {
+            schedule.moved_to(at, zone, shift).take(most).collect()
+        };
+        let from: BTreeSet<Wall> = self.parts().flat_map(of_part).collect();
         let first = *from.first()?;
         let by = self.calendars.iter().find(|calendar| !calendar.has(first.date()))?;
-        Some(Moved { from: first, count: from.len() as u64, by: by.name.clone() })
+        Some(Moved { from: first, count: COUNTED.min(from.len() as u64), by: by.name.clone() })
     }
 
     /// How many instants there are from that one to that one, both among them; counted up to `COUNTED`.

@@ -22,6 +22,8 @@ pub(crate) enum Kind {
     },
     Schedule,
     /// For others before it that were missed, too.
+    ScheduleForOthers,
+    /// Late.
     CaughtUp,
     Chain {
         error: bool,
@@ -113,8 +115,9 @@ pub(crate) fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
             p.number(0);
             p.text(by);
         }
-        Trigger::Schedule { missed: 0, .. } => p.number(1),
-        Trigger::Schedule { .. } => p.number(9),
+        Trigger::Schedule { late: false, missed: 0, .. } => p.number(1),
+        Trigger::Schedule { late: false, .. } => p.number(9),
+        Trigger::Schedule { late: true, .. } => p.number(10),
         Trigger::Chain { error, .. } => {
             p.number(2);
             p.number(u64::from(*error));
@@ -145,7 +148,8 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
         6 => Kind::Watch { path: u.text()?.to_owned() },
         7 => Kind::Dependency,
         8 => Kind::Adopt { by: u.text()?.to_owned() },
-        9 => Kind::CaughtUp,
+        9 => Kind::ScheduleForOthers,
+        10 => Kind::CaughtUp,
         _ => return None,
     })
 }
@@ -153,10 +157,10 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
 /// What a trigger says of its own run alone.
 pub(crate) fn pack_instance(p: &mut Packer, trigger: &Trigger) {
     match trigger {
-        Trigger::Schedule { at, late_ms, missed } => {
+        Trigger::Schedule { at, late_ms, late, missed } => {
             p.signed(*at);
             p.number(*late_ms);
-            if *missed > 0 {
+            if *late || *missed > 0 {
                 p.number(*missed);
             }
         }
@@ -173,8 +177,11 @@ pub(crate) fn unpack_instance(u: &mut Unpacker<'_>, kind: &Kind) -> Option<Trigg
     let run = |u: &mut Unpacker<'_>| RunNo::new(u.number()?);
     Some(match kind {
         Kind::Manual { by } => Trigger::Manual { by: by.clone() },
-        Kind::Schedule => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, missed: 0 },
-        Kind::CaughtUp => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, missed: u.number()? },
+        Kind::Schedule => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, late: false, missed: 0 },
+        Kind::ScheduleForOthers => {
+            Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, late: false, missed: u.number()? }
+        }
+        Kind::CaughtUp => Trigger::Schedule { at: u.signed()?, late_ms: u.number()?, late: true, missed: u.number()? },
         Kind::Chain { error } => Trigger::Chain { run: run(u)?, error: *error },
         Kind::Boot => Trigger::Boot,
         Kind::Restart => Trigger::Restart { run: run(u)? },

@@ -101,8 +101,9 @@ fn settled(wall: Wall, zone: &Zone) -> i64 {
     while let Some(next) = zone.stretch(span.index + 1)
         && next.start - at < 2 * DAY
     {
-        if next.first_wall() < wall && wall < next.end_wall() {
-            at = next.instant(wall);
+        // It comes back there within the span, or skips it where the span ends.
+        if next.first_wall() < wall {
+            at = next.instant(wall).min(next.end);
         }
         span = next;
     }
@@ -136,9 +137,10 @@ impl Schedule {
         days.filter(move |day| before < now && shift.counts(*day)).flat_map(move |day| {
             let from = before.plus(1).max(midnight(day));
             let to = now.plus(1).min(midnight(day + 1));
-            shift.moving(day).filter_map(move |other| {
+            shift.moving(day).flat_map(move |other| {
                 let by = (other - day) * DAY;
-                self.reading(from.plus(by), to.plus(by), zone)
+                let next = move |from: Wall| self.reading(from, to.plus(by), zone);
+                core::iter::successors(next(from.plus(by)), move |last| next(last.plus(1)))
             })
         })
     }
@@ -166,9 +168,10 @@ impl Schedule {
             let day = day_of(tick.due);
             match shift.landing(day) {
                 Some(lands) if lands != day => {
-                    // Not while the clock may have come back from the day after.
+                    // Not while the clock may have come back from the day after. What a gap holds that ends with this day's
+                    // midnight is due at that very instant, and of the day before.
                     let first = tick.at <= zone.first_reaching(midnight(day + 1));
-                    at = if first { tick.at.min(settled(midnight(day), zone)) } else { tick.at };
+                    at = if first { tick.at.min(settled(midnight(day), zone) + 1) } else { tick.at };
                 }
                 Some(_) | None => return Some(tick),
             }
@@ -335,12 +338,29 @@ mod tests {
         let new_york = zone("America/New_York");
         let next = ticks("30 2 7 3 *", Way::Next, &new_york, &sunday, "2026-03-01", 1);
         assert_eq!(next, ["03-08 03:00 < 03-07"]);
+        // All that land in the gap have come from somewhere.
+        let next = ticks("0,15,30 2 7 3 *", Way::Next, &new_york, &sunday, "2026-03-01", 1);
+        assert_eq!(next, ["03-08 03:00 < 03-07 03-07 03-07"]);
         // And from there to Monday: it is as it was written.
         let next = ticks("30 2 8 3 *", Way::Next, &new_york, &workday, "2026-03-01", 1);
         assert_eq!(next, ["03-09 02:30 < 03-08"]);
         // Of a time that comes twice, the first.
         let next = ticks("30 1 31 10 *", Way::Next, &new_york, &sunday, "2026-10-01", 1);
         assert_eq!(next, ["11-01 01:30 < 10-31"]);
+    }
+
+    /// Samoa never had its 30 December 2011, a Friday: what was due then is due when Saturday begins, which is off.
+    #[test]
+    fn a_day_that_never_was_is_found_from_either_side_of_a_day_off() {
+        let apia = zone("Pacific/Apia");
+        let schedule = Schedule::parse("30 2 * * *", "job", Dst::Once).expect("a schedule");
+        let shift = Shift { way: Way::Next, counts: &workday };
+        let friday = zone("UTC").first_reaching(Wall(date("2011-12-30") * DAY + 10 * 3600));
+        let thursday = friday - 77_400;
+        assert_eq!(schedule.next_shifted(thursday, &apia, shift).map(|tick| tick.at), Some(friday));
+        let monday = schedule.next_shifted(friday, &apia, shift).map(|tick| tick.at).expect("a Monday");
+        assert_eq!(schedule.last_shifted(monday, &apia, shift).map(|tick| tick.at), Some(friday));
+        assert_eq!(schedule.last_shifted(friday, &apia, shift).map(|tick| tick.at), Some(thursday));
     }
 
     #[test]

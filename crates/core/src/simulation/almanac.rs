@@ -4,11 +4,13 @@
 //! instant is found by going through all readings of a day and looking, for each, at which instants a clock shows it.
 
 use crate::job::{Dst, Timing};
-use crate::schedule::{Schedule, Zone};
+use crate::schedule::{Schedule, Wall, Way, Zone};
+use crate::tick::{COUNTED, Moved};
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::string::{String, ToString};
+use std::sync::Arc;
 use std::vec::Vec;
 use std::{format, vec};
 
@@ -99,6 +101,12 @@ impl Area {
                 Zone::new(&self.name, self.first as i32, changes)
             }
         }
+    }
+
+    /// What its clock shows then.
+    fn shown(&self, at: i64) -> i64 {
+        let last = self.changes.iter().rev().find(|(change, _)| *change <= at);
+        at + last.map_or(self.first, |(_, offset)| *offset)
     }
 
     /// From when to when it has which offset, near a day of the wall.
@@ -263,6 +271,8 @@ pub(super) struct Due {
 pub(super) struct Words {
     pub(super) timing: Timing,
     parts: Vec<(Shape, Rc<Area>)>,
+    /// Those whose days `shift` asks for, and which way it moves; `None`: nothing is moved.
+    moves: Option<(Way, Vec<Cal>)>,
     known: RefCell<Known>,
     /// Never twice within a day.
     pub(super) rare: bool,
@@ -273,11 +283,14 @@ pub(super) struct Words {
 struct Known {
     days: Option<(i64, i64)>,
     all: BTreeMap<i64, Due>,
+    /// Of those that were moved: what was written down, as readings of the clock.
+    moved: BTreeMap<i64, BTreeSet<i64>>,
 }
 
 impl Words {
-    pub(super) fn new(timing: Timing, parts: Vec<(Shape, Rc<Area>)>) -> Words {
-        let mut words = Words { timing, parts, known: RefCell::default(), rare: true };
+    /// With `shift` by the days that count now: when others do, these are other words.
+    pub(super) fn new(timing: Timing, parts: Vec<(Shape, Rc<Area>)>, calendars: &Arc<Vec<Cal>>) -> Words {
+        let mut words = Words { timing, parts, moves: None, known: RefCell::default(), rare: true };
         // As of 2025, and as far as forty instants go. What has fewer by then has no more than what is due once.
         let from = days(2025, 1, 1);
         let once = |(shape, _): &(Shape, Rc<Area>)| match &shape.when {
@@ -296,7 +309,42 @@ impl Words {
         }
         words.rare = found.iter().take(40).collect::<Vec<_>>().windows(2).all(|two| two[1] - two[0] >= 21 * HOUR);
         words.known = RefCell::default();
+        let of_job = |name: &String| calendars.iter().find(|cal| cal.name == *name).cloned();
+        words.moves = words.timing.shift.map(|way| (way, words.timing.calendars.iter().filter_map(of_job).collect()));
         words
+    }
+
+    /// Whether they hold with these calendars too.
+    pub(super) fn hold_with(&self, calendars: &[Cal]) -> bool {
+        let is_there = |cal: &Cal| calendars.iter().any(|other| other == cal);
+        self.moves.as_ref().is_none_or(|(_, known)| known.iter().all(is_there))
+    }
+
+    /// What is to be recorded of an instant: from where it was moved, or others to it.
+    pub(super) fn moved(&self, at: i64) -> Option<Moved> {
+        self.work_out(at.div_euclid(DAY), at.div_euclid(DAY));
+        let known = self.known.borrow();
+        let from = known.moved.get(&at)?;
+        let first = *from.first()?;
+        let (_, calendars) = self.moves.as_ref()?;
+        let by = calendars.iter().find(|cal| !cal.counts(first.div_euclid(DAY)))?;
+        let count = COUNTED.min(from.len() as u64);
+        Some(Moved { from: Wall(first), count, by: by.name.clone() })
+    }
+
+    /// The day on which a day's times are due: the nearest that all calendars count.
+    fn lands(&self, day: i64) -> i64 {
+        let Some((way, calendars)) = &self.moves else { return day };
+        let step = if *way == Way::Next { 1 } else { -1 };
+        let mut nearest = (0..=366).map(|far| day + step * far);
+        nearest.find(|day| calendars.iter().all(|cal| cal.counts(*day))).unwrap_or(day)
+    }
+
+    /// The other days whose times are due on this one.
+    fn comes_from(&self, day: i64) -> Vec<i64> {
+        let Some((way, _)) = &self.moves else { return Vec::new() };
+        let step = if *way == Way::Next { -1 } else { 1 };
+        (1..=366).map(|far| day + step * far).take_while(|other| self.lands(*other) == day).collect()
     }
 
     pub(super) fn at_boot(&self) -> bool {
@@ -349,8 +397,20 @@ impl Words {
         let mut known = self.known.borrow_mut();
         known.days = Some((first, last));
         for day in todo {
+            let others = self.comes_from(day);
             for (part, (shape, area)) in self.parts.iter().enumerate() {
-                for (at, day_written) in self.of_day(shape, area, day) {
+                let mut of_day = self.of_day(shape, area, day);
+                of_day.retain(|(_, written)| self.lands(*written) == *written);
+                for other in &others {
+                    // The same time of day, once, by the first clock that shows it or something later.
+                    let spans = area.spans(day);
+                    for reading in readings(shape, area, *other) {
+                        let at = instants(&spans, reading + (day - other) * DAY, true, Dst::Once)[0];
+                        known.moved.entry(at).or_default().insert(reading);
+                        of_day.push((at, day));
+                    }
+                }
+                for (at, day_written) in of_day {
                     let due = Due { part, day: day_written };
                     let at = known.all.entry(at).or_insert(due);
                     if at.part == part {
@@ -404,8 +464,28 @@ impl Words {
     }
 }
 
+/// What is written down for a day, by the clock.
+fn readings(shape: &Shape, area: &Area, day: i64) -> Vec<i64> {
+    match &shape.when {
+        When::Marks(marks) if marks.days.has(day) => {
+            let mut all = Vec::new();
+            for hour in &marks.hours {
+                for minute in &marks.minutes {
+                    all.extend(marks.seconds.iter().map(|second| day * DAY + hour * HOUR + minute * MINUTE + second));
+                }
+            }
+            all
+        }
+        When::At(at) => {
+            let shown = area.shown(*at);
+            if shown.div_euclid(DAY) == day { vec![shown] } else { Vec::new() }
+        }
+        When::Marks(_) | When::Every { .. } | When::Reboot => Vec::new(),
+    }
+}
+
 /// A calendar, in numbers of days.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cal {
     pub(super) name: String,
     pub(super) weekdays: Vec<i64>,
@@ -415,9 +495,12 @@ pub(super) struct Cal {
 }
 
 impl Cal {
+    fn counts(&self, day: i64) -> bool {
+        (self.weekdays.contains(&weekday(day)) || self.include.contains(&day)) && !self.exclude.contains(&day)
+    }
+
     fn says_no(&self, at: i64, day: i64) -> bool {
-        let on = (self.weekdays.contains(&weekday(day)) || self.include.contains(&day)) && !self.exclude.contains(&day);
-        !on || self.blackouts.iter().any(|(from, to)| *from <= at && at < *to)
+        !self.counts(day) || self.blackouts.iter().any(|(from, to)| *from <= at && at < *to)
     }
 }
 

@@ -596,6 +596,8 @@ impl Host {
         for ((name, rev), timed) in &mut self.times {
             let Some(job) = self.ledger.definitions.get(&(name.clone(), *rev)) else { continue };
             *timed = self.atlas.timed(job).expect("it has a schedule");
+            let words = self.atlas.words(&job.time).expect("it has a schedule");
+            self.words.insert((name.clone(), *rev), words);
             if self.ledger.standings.get(name).is_some_and(|standing| standing.rev == *rev) {
                 plan.timed.insert(name.clone(), timed.clone());
             } else {

@@ -287,6 +287,10 @@ impl TickJudge {
         }
         let mut said: BTreeMap<i64, &Decided> = BTreeMap::new();
         for decided in ticks {
+            let moved = words.moved(decided.tick.at);
+            if decided.moved != moved {
+                return Err(format!("{decided:?} was moved: {moved:?}"));
+            }
             for at in covered(decided, &words)? {
                 if said.insert(at, decided).is_some() {
                     return Err(format!("{name} at {at} is decided twice at once: {ticks:?}"));
@@ -360,7 +364,7 @@ impl TickJudge {
         waits: &mut BTreeMap<RunNo, Wait>,
     ) -> Check {
         let late_ms = (commit.now.0 - at * 1_000_000_000) / 1_000_000;
-        let want = Trigger::Schedule { at, late_ms: late_ms.max(0) as u64, missed };
+        let want = Trigger::Schedule { at, late_ms: late_ms.max(0) as u64, late, missed };
         if run.trigger != want {
             return Err(format!("{} is of {:?}, and not of {want:?}", run.id(), run.trigger));
         }
@@ -522,9 +526,8 @@ fn covered(decided: &Decided, words: &Words) -> Result<Vec<i64>, String> {
 
 /// Of a run that came late and has not begun: until when it waits.
 fn caught_up_until(run: &Run) -> Option<i64> {
-    let Trigger::Schedule { late_ms, .. } = run.trigger else { return None };
     match run.state {
-        RunState::Waiting { until, .. } if late_ms / 1000 > GRACE as u64 => Some(until.0),
+        RunState::Waiting { until, .. } if matches!(run.trigger, Trigger::Schedule { late: true, .. }) => Some(until.0),
         _ => None,
     }
 }

@@ -3,7 +3,7 @@
 use super::almanac::{Area, Cal, DAY, Days, HOUR, MINUTE, Marks, Shape, When, Words, assert_readable, date, written};
 use super::dice::Dice;
 use crate::job::{CatchUp, Dst, JitterMode, Job, Millis, Timing};
-use crate::schedule::{Date, Zone};
+use crate::schedule::{Date, Way, Zone};
 use crate::timed::{Calendar, Timed};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -94,7 +94,8 @@ impl Atlas {
         if timing.schedules.is_empty() {
             return None;
         }
-        if let Some(words) = self.words.iter().find(|words| words.timing == *timing) {
+        if let Some(words) = self.words.iter().find(|words| words.timing == *timing && words.hold_with(&self.calendars))
+        {
             return Some(words.clone());
         }
         let area = |name: Option<&str>| {
@@ -106,7 +107,8 @@ impl Atlas {
             let area = area(shape.zone.as_deref().or(timing.timezone.as_deref()));
             (shape, area)
         };
-        let words = Rc::new(Words::new(timing.clone(), timing.schedules.iter().map(part).collect()));
+        let parts = timing.schedules.iter().map(part).collect();
+        let words = Rc::new(Words::new(timing.clone(), parts, &self.calendars));
         self.words.push(words.clone());
         Some(words)
     }
@@ -135,6 +137,15 @@ impl Atlas {
             if dice.one_in(4) {
                 time.calendars.push(name.to_string());
             }
+        }
+        // What follows no clock has no time of day to move. By a number that is there: so each seed's chances stay its own.
+        let no_clock = |text: &String| text.starts_with("@every");
+        if !time.calendars.is_empty() && !time.schedules.iter().any(no_clock) {
+            time.shift = match time.catch_up_window.0 / 1000 % 4 {
+                0 => Some(Way::Next),
+                1 => Some(Way::Previous),
+                _ => None,
+            };
         }
         time
     }

@@ -3,6 +3,7 @@
 use super::World;
 use crate::Timed;
 use crate::job::CatchUp;
+use crate::schedule::Way;
 use crate::timed::Jitter;
 use alloc::sync::Arc;
 
@@ -76,6 +77,14 @@ pub enum Mutant {
     LongJitter,
     /// A day off is a day like any other.
     IgnoreCalendar,
+    /// What is due on a day off stays there.
+    NeverShift,
+    /// It moves the other way.
+    ShiftBack,
+    /// Of a tick that was moved nothing says so.
+    ForgetMoved,
+    /// When other days count, what lands in the past by them is due.
+    LandBehind,
     /// A paused schedule begins runs.
     IgnoreTickPause,
     /// A disabled job catches up.
@@ -113,7 +122,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 50] = [
+    pub const ALL: [Mutant; 54] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -147,6 +156,10 @@ impl Mutant {
         Mutant::DrawAgain,
         Mutant::LongJitter,
         Mutant::IgnoreCalendar,
+        Mutant::NeverShift,
+        Mutant::ShiftBack,
+        Mutant::ForgetMoved,
+        Mutant::LandBehind,
         Mutant::IgnoreTickPause,
         Mutant::CatchUpDisabled,
         Mutant::IgnoreOverlap,
@@ -186,6 +199,12 @@ impl World {
         }
         if mutant == Mutant::NoDelay {
             other.delay.0 = 0;
+        }
+        if mutant == Mutant::NeverShift {
+            other.shift = None;
+        }
+        if mutant == Mutant::ShiftBack {
+            other.shift = other.shift.map(|way| if way == Way::Next { Way::Previous } else { Way::Next });
         }
         let (Jitter::Stable(wait) | Jitter::Random(wait)) = &mut other.jitter;
         if mutant == Mutant::LongJitter {

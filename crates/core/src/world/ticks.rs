@@ -124,16 +124,19 @@ impl World {
     fn set_time(&mut self, now: Time, job: &JobName, timed: Option<Arc<Timed>>, fx: &mut Effects) {
         let Some(post) = self.jobs.get_mut(job) else { return };
         let rev = post.standing.rev;
+        let elsewhere =
+            timed.as_ref().is_some_and(|timed| post.timed.values().any(|before| timed.lands_elsewhere(before)));
         match timed {
             Some(timed) => post.timed.insert(rev, timed),
             None => post.timed.remove(&rev),
         };
-        self.reckon(now, job, fx);
+        self.reckon(now, job, elsewhere && !self.breaks(Mutant::LandBehind), fx);
         self.rearm(job);
     }
 
-    /// A schedule that is new, or another, counts from now. So does one that was away and comes again.
-    fn reckon(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+    /// A schedule that is new, or another, counts from now. So does one that was away and comes again, and one whose days
+    /// land elsewhere: what would have landed before now is not run.
+    fn reckon(&mut self, now: Time, job: &JobName, elsewhere: bool, fx: &mut Effects) {
         let Some(timed) = self.timed(job) else {
             if !self.breaks(Mutant::ForgetAbsence) {
                 self.alter(job, fx, Standing::goes_by_no_schedule);
@@ -145,7 +148,7 @@ impl World {
         self.alter(job, fx, |standing| {
             let line = standing.rev;
             let ticks = standing.ticks.get_or_insert(Reckoning { schedule, to: now, line, former: None });
-            if ticks.schedule != schedule {
+            if ticks.schedule != schedule || elsewhere {
                 let now = if fires { now - DAY } else { now };
                 *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
             }
@@ -231,7 +234,7 @@ impl World {
         let Some(timed) = self.timed(job).cloned().map(|timed| self.as_broken(timed)) else { return };
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
         let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
-            return self.reckon(now, job, fx);
+            return self.reckon(now, job, false, fx);
         };
         let now_s = seconds(now);
         // Where the former line has decided, only what happens just now is new.
@@ -270,7 +273,8 @@ impl World {
                 }
             };
             let tick = Tick { job: job.clone(), schedule, at };
-            fx.ticks.push(Decided { tick, decided_at: now, decision, moved: timed.moved(at) });
+            let moved = if self.breaks(Mutant::ForgetMoved) { None } else { timed.moved(at) };
+            fx.ticks.push(Decided { tick, decided_at: now, decision, moved });
         }
         if paused <= now_s {
             self.alter(job, fx, |standing| standing.paused = None);
@@ -301,7 +305,7 @@ impl World {
             from = now;
         }
         let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
-        let trigger = Trigger::Schedule { at, late_ms, missed };
+        let trigger = Trigger::Schedule { at, late_ms, late, missed };
         let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);

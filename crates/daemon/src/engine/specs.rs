@@ -86,7 +86,7 @@ impl Engine {
         let mut run = run.clone();
         loop {
             let before = match run.trigger {
-                Trigger::Schedule { at, missed, late_ms: _ } => return Some((at, missed)),
+                Trigger::Schedule { at, missed, .. } => return Some((at, missed)),
                 Trigger::Retry { run } => run,
                 Trigger::Manual { .. }
                 | Trigger::Chain { .. }

@@ -116,7 +116,7 @@ fn trigger(trigger: &Trigger) -> ApiTrigger {
     let of = |kind: &str| ApiTrigger { kind: kind.into(), ..ApiTrigger::default() };
     match trigger {
         Trigger::Manual { by } => ApiTrigger { by: Some(by.clone()), ..of("manual") },
-        Trigger::Schedule { at, late_ms, missed } => ApiTrigger {
+        Trigger::Schedule { at, late_ms, missed, .. } => ApiTrigger {
             at: Some(time(Time::from_millis(at.saturating_mul(1000)))),
             late_ms: Some(*late_ms),
             caught_up,
@@ -261,7 +261,7 @@ pub(super) mod tests {
             [(60_999, 0, false, None), (61_000, 0, true, None), (3, 12, true, Some(12)), (61_000, 12, true, Some(12))]
         {
             let mut late = sample(RunState::Queued);
-            late.trigger = Trigger::Schedule { at: 1_796_046_000, late_ms, missed };
+            late.trigger = Trigger::Schedule { at: 1_796_046_000, late_ms, late: late_ms > 60_999, missed };
             let told = run(&late, "web1").trigger;
             assert_eq!((told.caught_up, told.missed_count), (caught_up, count), "{late_ms} {missed}");
         }

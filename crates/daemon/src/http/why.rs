@@ -54,7 +54,7 @@ fn beginning(run: &Run) -> String {
     let command = typed(&run.command);
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
-        Trigger::Schedule { at, late_ms, missed } => {
+        Trigger::Schedule { at, late_ms, missed, .. } => {
             let at = convert::time(Time::from_millis(at.saturating_mul(1000)));
             let late = if *late_ms < 1000 { String::new() } else { format!(", {} s late,", late_ms / 1000) };
             let missed = match *missed {
@@ -113,7 +113,9 @@ fn change(run: &Run, event: &Event) -> Option<String> {
         (_, Stage::Waiting) if run.follows.is_none() && run.trigger.is_late() => {
             "it was to be caught up, after a moment's wait".into()
         }
-        (_, Stage::Waiting) if run.follows.is_none() => "it was to wait for its jitter".into(),
+        (_, Stage::Waiting) if run.follows.is_none() => {
+            "it was to wait for its jitter, or behind what was caught up before it".into()
+        }
         (_, Stage::Waiting) => "it was to wait after the end of the one before".into(),
         (Some(Stage::Waiting), Stage::Starting) => "its wait was over, and it was to start".into(),
         (Some(Stage::Held), Stage::Queued) => "it was let go, and waited for its turn".into(),

@@ -160,8 +160,8 @@ fn trigger() -> impl Strategy<Value = Trigger> {
     let run = (1..218_340_105_584_895u64).prop_map(|n| RunNo::new(n).expect("in range"));
     prop_oneof![
         "\\PC{0,20}".prop_map(|by| Trigger::Manual { by }),
-        (any::<(i64, u64)>(), prop_oneof![Just(0), any::<u64>()])
-            .prop_map(|((at, late_ms), missed)| Trigger::Schedule { at, late_ms, missed }),
+        (any::<(i64, u64, bool)>(), prop_oneof![Just(0), any::<u64>()])
+            .prop_map(|((at, late_ms, late), missed)| Trigger::Schedule { at, late_ms, late, missed }),
         (run.clone(), any::<bool>()).prop_map(|(run, error)| Trigger::Chain { run, error }),
         Just(Trigger::Boot),
         run.clone().prop_map(|run| Trigger::Restart { run }),

@@ -331,7 +331,7 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     machine.world.fact(machine.now, Fact::Time, &mut fx);
     let (decided, run) = (&fx.ticks[0], fx.changed.values().next().expect("a run"));
     assert_eq!(decided.decision, Decision::Run { run: run.no });
-    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0, missed: 0 });
+    assert_eq!(run.trigger, Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 0, late: false, missed: 0 });
     assert_eq!(fx.standings[&name("backup")].as_ref().expect("it stands").ticks.expect("decided").to, DAY_0 + HOUR);
     assert!(fx.promises);
     machine.load();
@@ -341,7 +341,7 @@ fn failure_9_a_run_is_recorded_in_the_commit_that_decides_it() {
     let run = machine.runs.values().last().expect("a run");
     assert_eq!(
         run.trigger,
-        Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000, missed: 0 },
+        Trigger::Schedule { at: DAY_0 + HOUR, late_ms: 2000, late: false, missed: 0 },
         "how late it was is told"
     );
 }
@@ -538,6 +538,30 @@ fn what_is_due_on_time_is_not_skipped_for_what_was_caught_up_and_waits() {
     }
 }
 
+/// What is due every twenty seconds is caught up within the minute in which it would be on time if it were alone.
+#[test]
+fn what_is_caught_up_within_a_minute_is_not_in_the_way_either() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut often = job("*/20 * * * * *");
+    often.time.catch_up = Some(CatchUp::All);
+    often.time.catch_up_max = 2;
+    often.time.catch_up_delay = Millis::seconds(40);
+    machine.put(often);
+    machine.look(DAY_0 + 68);
+    assert_eq!(machine.told(), ["0:00 caught up for 0", "0:00 caught up for 0", "0:01 run"]);
+    machine.look(DAY_0 + 80);
+    machine.look(DAY_0 + 100);
+    assert_eq!(machine.told(), ["0:01 run", "0:01 run"]);
+    machine.look(DAY_0 + 109);
+    for second in [20, 40, 60, 80, 100] {
+        let going: Vec<Run> = machine.world.live().filter(|run| run.state.is_going()).cloned().collect();
+        let [run] = &going[..] else { panic!("one at a time: {going:?}") };
+        assert!(matches!(run.trigger, Trigger::Schedule { at, .. } if at == DAY_0 + second), "{run:?}");
+        machine.end(run.no);
+    }
+}
+
 /// A server that dies again and again runs what it caught up first, and not what it would catch up next.
 #[test]
 fn what_waits_to_be_caught_up_is_not_put_off_by_another_absence() {
@@ -666,8 +690,8 @@ fn the_next_open_instant_is_the_first_that_no_calendar_forbids() {
                 for after in [DAY_0, DAY_0 + 5 * HOUR, DAY_0 + 5 * DAY, DAY_0 + 126 * DAY] {
                     // Each of them, one by one, as far as is quick.
                     let walk = core::iter::successors(timed.next_after(after), |at| timed.next_after(*at));
-                    let walk = walk.take_while(|at| *at < after + 12 * DAY);
-                    let want = walk.filter(|at| timed.closed(*at).is_none()).next();
+                    let mut walk = walk.take_while(|at| *at < after + 12 * DAY);
+                    let want = walk.find(|at| timed.closed(*at).is_none());
                     let got = timed.next_open(after);
                     let near = got.filter(|at| *at < after + 12 * DAY);
                     assert_eq!(near, want, "{schedules:?} {of:?} {zone:?} {after}");
@@ -750,6 +774,38 @@ fn what_lands_after_it_was_written_down_is_due() {
     assert_eq!(coming, Some(crate::Moved { from, count: 1, by: "work".into() }));
     machine.pass(DAY_0 + 3 * DAY);
     assert_eq!(machine.told(), ["50:00 run"]);
+}
+
+/// Monday is no holiday any more, and it is Monday noon: its two o'clock is over, and nobody was away.
+#[test]
+fn other_days_that_count_run_nothing_that_would_be_over() {
+    let monday = crate::schedule::Wall(DAY_0 + 2 * DAY).date();
+    let holiday = Calendar { exclude: BTreeSet::from([monday]), ..Calendar::open("work") };
+    for other_words in [false, true] {
+        let mut machine = Machine::at(DAY_0);
+        machine.calendars.push(holiday.clone());
+        let mut daily = job("0 2 * * *");
+        daily.time.calendars = vec!["work".to_string()];
+        daily.time.shift = Some(crate::schedule::Way::Next);
+        machine.put(daily.clone());
+        machine.pass(DAY_0 + 2 * DAY + 12 * HOUR);
+        assert_eq!(machine.told(), ["2:00 run", "26:00 run"]);
+        machine.calendars = vec![Calendar::open("work")];
+        if other_words {
+            daily.tags = vec!["new".to_string()];
+            machine.put(daily.clone());
+        } else {
+            let timed = timed(&daily, &machine.calendars).expect("a timing");
+            machine.times.insert((daily.name.clone(), machine.rev), timed.clone());
+            let timed = [(daily.name.clone(), timed)].into();
+            machine.wish(Wish::Plan(Plan { jobs: Vec::new(), queues: Vec::new(), timed }));
+        }
+        machine.look(DAY_0 + 2 * DAY + 12 * HOUR + 300);
+        assert_eq!(machine.told(), Vec::<String>::new());
+        machine.pass(DAY_0 + 3 * DAY + 3 * HOUR);
+        assert_eq!(machine.decided.iter().filter(|decided| decided.moved.is_some()).count(), 0);
+        assert_eq!(machine.told(), ["74:00 run"]);
+    }
 }
 
 #[test]

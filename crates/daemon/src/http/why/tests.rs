@@ -167,7 +167,7 @@ fn a_run_that_was_caught_up_says_how_late_and_for_how_many() {
         (61_000, 63, "came by its schedule of 2026-11-30T13:40:00.000Z, 61 s late, and for 63 missed before it, at "),
         (7, 1000, "came by its schedule of 2026-11-30T13:40:00.000Z and for 1000 or more missed before it, at "),
     ] {
-        run.trigger = kin_core::Trigger::Schedule { at: 1_796_046_000, late_ms, missed };
+        run.trigger = kin_core::Trigger::Schedule { at: 1_796_046_000, late_ms, late: late_ms > 60_999, missed };
         let story = tell(&run, Vec::new());
         assert!(story[0].contains(want), "{story:?}");
     }
@@ -176,10 +176,11 @@ fn a_run_that_was_caught_up_says_how_late_and_for_how_many() {
 #[test]
 fn a_wait_says_for_what() {
     let mut run = sample(RunState::Waiting { until: Time(0), wait: kin_core::job::Millis(1000) });
-    for (late_ms, want) in
-        [(0, "it was to wait for its jitter."), (61_000, "it was to be caught up, after a moment's wait.")]
-    {
-        run.trigger = kin_core::Trigger::Schedule { at: 1_796_046_000, late_ms, missed: 0 };
+    for (late_ms, want) in [
+        (0, "it was to wait for its jitter, or behind what was caught up before it."),
+        (61_000, "it was to be caught up, after a moment's wait."),
+    ] {
+        run.trigger = kin_core::Trigger::Schedule { at: 1_796_046_000, late_ms, late: late_ms > 60_999, missed: 0 };
         let story = tell(&run, vec![change(&run, None, Stage::Waiting)]);
         assert!(story[1].ends_with(want), "{story:?}");
     }
