@@ -363,6 +363,22 @@ mod tests {
         assert_eq!(schedule.last_shifted(friday, &apia, shift).map(|tick| tick.at), Some(thursday));
     }
 
+    /// Clocks that show a Saturday, then Friday evening again, and then skip over midnight: that evening is looked at too.
+    #[test]
+    fn an_evening_that_comes_again_before_a_gap_over_midnight_is_found() {
+        const HOUR: i64 = 3600;
+        let saturday = date("2026-11-21") * DAY;
+        let changes = [(saturday - HOUR, -6 * 3600), (saturday + 2 * HOUR, 0)];
+        let zone = Zone::new("wild", 2 * 3600, changes);
+        let schedule = Schedule::parse("*/30 * * * *", "job", Dst::Once).expect("a schedule");
+        let shift = Shift { way: Way::Previous, counts: &workday };
+        // Friday 19:30, for the second time.
+        let evening = saturday + HOUR + 1800;
+        assert_eq!(schedule.next_shifted(evening - 1, &zone, shift).map(|tick| tick.at), Some(evening));
+        let last = schedule.last_shifted(saturday + 4 * HOUR, &zone, shift);
+        assert_eq!(last.map(|tick| tick.at), Some(evening));
+    }
+
     #[test]
     fn where_no_day_counts_nothing_is_moved() {
         let none = |_: Date| false;
