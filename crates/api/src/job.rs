@@ -119,8 +119,11 @@ pub struct DryRun {
     /// Names only: values may be secrets.
     pub env: Vec<String>,
     pub user: Option<String>,
-    /// What it would wait for now, if anything.
+    /// What it would wait for now, if anything: latch, needs, places.
     pub waits: Vec<String>,
+    /// Why there would be none now: refused, or skipped.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

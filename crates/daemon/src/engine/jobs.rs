@@ -514,13 +514,18 @@ impl Engine {
 
     // ---- looking ----
 
-    pub(super) fn answer_look(&self, look: Look) {
+    pub(super) fn answer_look(&mut self, look: Look) {
         // Who asked may have gone.
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Projects { reply } => drop(reply.send(self.projects_now())),
+            Look::Rehearse { job, reply } => {
+                let now = self.now();
+                let come = self.has_room().and_then(|()| self.world.rehearse(now, &job, String::new()));
+                drop(reply.send(come));
+            }
             Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
         }
     }
