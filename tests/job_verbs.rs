@@ -122,6 +122,59 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
     server.shutdown();
 }
 
+/// A script's output stays as it is: it is said on stderr, and once.
+#[test]
+fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let write = |text: &str| {
+        let new = server.home().join(".new");
+        std::fs::write(&new, text).expect("writes");
+        std::fs::rename(new, server.home().join("jobs.toml")).expect("renames");
+    };
+    let good = "[one]\ncommand = 'true'\n[two]\nexec = ['sleep', '600']\nrestart = 'always'\n";
+    write(good);
+    server.start_again();
+    let cli = Cli::new(&server);
+    let said = "kin: $KIN_HOME/jobs.toml has mistakes: its last good jobs are in force; kin check shows them\n";
+    assert_eq!(cli.run(&["list"]).expect(0).errors(), "");
+    write("[one]\ncommand = ");
+    let broken =
+        eventually("it is read", DEADLINE, || Some(cli.run(&["list", "--json"])).filter(|said| !said.err.is_empty()));
+    assert_eq!(broken.errors(), said);
+    assert_eq!(
+        broken.json().as_array().expect("jobs").iter().map(|job| &job["stale"]).collect::<Vec<_>>(),
+        [true, true]
+    );
+    for verb in [&["run", "one"][..], &["restart", "two"], &["start", "two"], &["disable", "one"], &["show", "one"]] {
+        assert_eq!(cli.run(verb).expect(0).errors(), said, "{verb:?}");
+    }
+    write(good);
+    eventually("it is read", DEADLINE, || cli.run(&["list"]).expect(0).err.is_empty().then_some(()));
+    server.shutdown();
+}
+
+#[test]
+fn a_service_is_starting_until_it_is_ready_and_idle_when_it_has_ended_well() {
+    let jobs = "[slow]\nexec = ['sleep', '600']\nrestart = 'always'\nready = { exec = ['test', '-e', '$HOME/there'], every = '50ms' }\n\
+                [done]\ncommand = 'exit 0'\nrestart = 'on-failure'\n";
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).config(jobs).start();
+    let cli = Cli::new(&server);
+    let state = |job: &str, state: &str, live: usize| {
+        eventually(state, DEADLINE, || {
+            let job = cli.run(&["list", job, "--json"]).expect(0).json()[0].clone();
+            let runs = job["runs"].as_array().expect("runs").iter().filter(|run| run["state"] == "running").count();
+            (job["state"] == state && runs == live).then_some(())
+        });
+    };
+    state("slow", "starting", 1);
+    std::fs::write(server.home().join("there"), "").expect("writes");
+    state("slow", "ready", 1);
+    state("done", "idle", 0);
+    cli.run(&["stop", "slow", "--wait"]).expect(0);
+    state("slow", "down", 0);
+    server.shutdown();
+}
+
 /// What a definition asks for and cannot be had: why names it, and what to do about that.
 #[test]
 fn why_says_what_to_do_about_a_definition_that_cannot_be_had() {

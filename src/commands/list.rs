@@ -59,6 +59,7 @@ impl ListArgs {
             None => job::table(&jobs, &face.screen),
         };
         face.screen.print(&text)?;
+        job::tell_of_stale(&face.screen, &jobs);
         // Not each time: there may be many files, and a broken one that was good before has left its jobs.
         if jobs.is_empty() {
             tell_of_mistakes(&definitions::read(&definitions::directories()?), &face.screen);

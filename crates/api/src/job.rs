@@ -13,6 +13,9 @@ pub struct Job {
     /// service, task.
     pub kind: String,
     pub source: Source,
+    /// Its file does not hold as it is now (`kin check` says why): this is what it said when it was good.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub stale: bool,
     /// The revision of its definition that is in force.
     pub rev: u64,
     /// By hand or by its definition.

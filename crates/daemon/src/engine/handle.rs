@@ -125,6 +125,8 @@ pub struct JobNow {
     pub job: Arc<Job>,
     /// Where its newest definition comes from.
     pub source: Source,
+    /// That file does not hold as it is now.
+    pub is_stale: bool,
     /// Those that live, oldest first.
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.

@@ -251,8 +251,11 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
     }
     life.handle.files(read("[mine]\ncommand = 'one'\n"), false).await.expect("taken");
     assert_eq!(jobs().await, before, "and what it never had it does not take away");
+    // What was refused because of the name is taken when the name is free.
+    life.handle.files(read(both), false).await.expect("read");
+    assert!(life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale), "said of the file's own");
     life.handle.undefine(name("api"), by()).await.expect("gone");
-    assert!(life.handle.files(read(both), false).await.expect("read").mistakes.is_empty());
+    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale));
     let now = jobs().await;
     assert!(now.len() == 2 && now.iter().all(|job| job.contains("/etc/kin/a.toml")), "{now:?}");
 }
