@@ -201,6 +201,21 @@ fn scaling_down_looks_at_each_run_so_many_times_and_not_at_all_for_each() {
     }
 }
 
+/// A start, or an end that another run follows, is no reason to go through all the others.
+#[test]
+fn starts_and_ends_of_many_runs_look_at_none_of_the_others() {
+    let looks = |instances: u32| {
+        let mut stage = Stage::new([service("web", instances)]);
+        stage.world.looked.set(0);
+        stage.all_live();
+        let all: Vec<RunNo> = stage.runs("web").map(|run| run.no).collect();
+        all.into_iter().take(10).for_each(|no| stage.ends(no, 1));
+        assert_eq!(stage.words("web").iter().filter(|word| **word == "waiting").count(), 10);
+        stage.world.looked.get()
+    };
+    assert_eq!((looks(20), looks(400)), (0, 0));
+}
+
 #[test]
 fn what_was_said_by_hand_holds_until_a_definition_says_something_new_about_it() {
     let mut stage = Stage::new([service("web", 1)]);
