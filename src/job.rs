@@ -85,7 +85,9 @@ pub(crate) fn tell_of_stale<'a>(screen: &Screen, jobs: impl IntoIterator<Item = 
         Source::Api { .. } | Source::Project { .. } => None,
     });
     for path in stale.collect::<BTreeSet<_>>() {
-        screen.note(&format!("{path} has mistakes: its last good jobs are in force; kin check shows them"));
+        screen.note(&format!(
+            "{path} has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan"
+        ));
     }
 }
 

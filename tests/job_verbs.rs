@@ -135,7 +135,7 @@ fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
     write(good);
     server.start_again();
     let cli = Cli::new(&server);
-    let said = "kin: $KIN_HOME/jobs.toml has mistakes: its last good jobs are in force; kin check shows them\n";
+    let said = "kin: $KIN_HOME/jobs.toml has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan\n";
     assert_eq!(cli.run(&["list"]).expect(0).errors(), "");
     write("[one]\ncommand = ");
     let broken =
@@ -145,6 +145,8 @@ fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
         broken.json().as_array().expect("jobs").iter().map(|job| &job["stale"]).collect::<Vec<_>>(),
         [true, true]
     );
+    let why = cli.run(&["why", "one"]).expect(0).text();
+    assert!(why.contains("Its file has mistakes: this is what it said when it was good"), "{why}");
     for verb in [&["run", "one"][..], &["restart", "two"], &["start", "two"], &["disable", "one"], &["show", "one"]] {
         assert_eq!(cli.run(verb).expect(0).errors(), said, "{verb:?}");
     }

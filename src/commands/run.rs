@@ -171,7 +171,7 @@ fn dry_words(dry: &DryRun) -> String {
     lines.extend(dry.user.as_ref().map(|user| format!("user       {user}")));
     lines.push(format!("variables  {}", dry.env.join(" ")));
     lines.extend(dry.refused.iter().map(|why| format!("refused    {why}")));
-    lines.extend(dry.waits.iter().map(|what| format!("waits for  {what}")));
+    lines.extend(dry.waits.iter().map(|what| format!("waits      {what}")));
     lines.iter().map(|line| format!("{}\n", crate::clean::name(line))).collect()
 }
 

@@ -46,8 +46,18 @@ pub(super) struct Book {
     mistakes: String,
     /// Files that do not hold as they are now: their last good jobs do, or none.
     stale: BTreeSet<PathBuf>,
-    /// A reading of which something was held back, because a name in it is somebody else's.
+    /// A reading of which something was held back, because of what was defined otherwise.
     held_back: Option<Arc<Reading>>,
+}
+
+impl Known {
+    /// Of the file that defines it.
+    fn path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::File { path } => Some(path.into()),
+            Source::Api { .. } | Source::Project { .. } => None,
+        }
+    }
 }
 
 impl Book {
@@ -191,9 +201,14 @@ impl Engine {
         self.book.stale = reading.kept.iter().chain(&reading.left_out).cloned().chain(held_back).collect();
         self.book.held_back = (!mistakes.is_empty()).then(|| reading.clone());
         let before = self.settle_times(reading, &mut wanted);
+        let touched: Vec<PathBuf> = wanted.known.iter().filter_map(|(_, known)| known.path()).collect();
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
         if changes && let Err(refusal) = self.take_files(wanted, batch) {
-            // The next reading asks for it again.
+            // The next reading asks for it again, and so does a name that becomes free.
+            if !matches!(refusal, Refusal::NoRoom { .. } | Refusal::Closing | Refusal::Unavailable { .. }) {
+                self.book.stale.extend(touched);
+                self.book.held_back = Some(reading.clone());
+            }
             if let Some(before) = before {
                 self.config.times.swap(before);
             }

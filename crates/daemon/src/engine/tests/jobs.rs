@@ -225,6 +225,14 @@ async fn a_plan_promises_only_what_would_be_done() {
     let done = life.handle.files(read(""), false).await.map_err(said);
     assert_eq!(planned, done);
     assert_eq!(done, Err("api names lib in `next`, and there is no such job".into()));
+    // The file is known not to hold as it is; and it does as soon as nothing is in its way.
+    let stale = async || {
+        let jobs = life.handle.jobs(None).await.expect("jobs");
+        jobs.iter().map(|now| (now.standing.job.to_string(), now.is_stale)).collect::<Vec<_>>()
+    };
+    assert_eq!(stale().await, [("api".into(), false), ("lib".into(), true)]);
+    life.handle.undefine(name("api"), by()).await.expect("gone");
+    assert_eq!(stale().await, []);
 }
 
 #[tokio::test]
