@@ -42,7 +42,7 @@ impl World {
         reasons.retain(|reason| !matches!(reason, Reason::Nothing | Reason::Starting));
         for reason in &mut reasons {
             if let Reason::Needs { because, .. } = reason
-                && matches!(because, NeedWhy::NotYet(id) if self.live.get(&id.no).is_none())
+                && matches!(because, NeedWhy::NotYet(id) if !self.live.contains_key(&id.no))
             {
                 *because = NeedWhy::GoesFirst;
             }

@@ -194,10 +194,10 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
 
 /// How it would end without a start, said of what would be.
 fn skipped(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Skipped(SkipWhy::Disabled) => "it would be skipped: its job is disabled".into(),
-        other => format!("it would end at once: {other}"),
+    if *outcome == Outcome::Skipped(SkipWhy::Disabled) {
+        return "it would be skipped: its job is disabled".into();
     }
+    format!("it would end at once: {outcome}")
 }
 
 /// A sum over what was asked for.

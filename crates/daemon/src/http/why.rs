@@ -422,10 +422,8 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 
 fn next(run: &Run, facts: &Facts) -> String {
     let id = run.id();
-    let paused = facts.reasons.iter().find_map(|reason| match reason {
-        Reason::Paused { queue } => Some(queue),
-        _ => None,
-    });
+    let paused =
+        facts.reasons.iter().find_map(|reason| if let Reason::Paused { queue } = reason { Some(queue) } else { None });
     match &run.state {
         RunState::Held { on: Hold::Latch(latch) } => {
             format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it.")
