@@ -141,7 +141,8 @@ fn one_that_is_given_up_goes_on_and_is_watched_by_nobody() {
     let id = cli.run(&["adopt", &pid, "--id", "foreign"]).expect(0).line();
     assert_eq!(cli.run(&["disown", "foreign"]).expect(0).line(), format!("{id}  ended lost(disowned)"));
     assert!(testkit::procfs::is_alive(child.id()), "it goes on");
-    assert!(!server.state().join("adopted").join(id.rsplit('-').next().expect("a number")).exists());
+    let file = server.state().join("adopted").join(id.rsplit('-').next().expect("a number"));
+    eventually("its file is gone", DEADLINE, || (!file.exists()).then_some(()));
     let why = cli.run(&["why", &id]).expect(0).text();
     assert!(why.contains("gave it up: it goes on, and kin watches it no more"), "{why}");
     assert!(why.contains(&format!("It was given up: it went on as process {pid}")), "{why}");

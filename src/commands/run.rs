@@ -68,6 +68,7 @@ impl RunArgs {
         let key = Key::random()?;
         let run = self.found(face, face.client.run_job(&self.job, &request, &key).await).await?;
         face.notices();
+        // It is accepted: that nothing can be said of its file is no failure.
         job::tell_of_stale(&face.screen, face.client.jobs(Some(&self.job)).await.iter().flatten());
         if !self.wait {
             // It is recorded, and that is all there will be of it.
