@@ -2,9 +2,9 @@
 
 use crate::clean;
 use crate::commands::{
-    adopt, check, completions, config, cron, disable, doctor, down, edit, exec, jl, kill, list, list_disabled, listen,
-    log, man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start, stop, tail,
-    token, up, upgrade, wait, why, with_client,
+    adopt, check, completions, config, cron, disable, disown, doctor, down, edit, exec, jl, kill, list, list_disabled,
+    listen, log, man, next, ps, queue, release, reload, restart, run, scale, serve, show, shutdown, signal, start,
+    stop, tail, token, up, upgrade, wait, why, with_client,
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
@@ -54,6 +54,7 @@ const TEMPLATE: &str = "\
 \x1b[1mRun\x1b[0m
   exec           run any command under kin: output, exit code and Ctrl-C pass through
   adopt          take a process that kin did not start into its care
+  disown         give such a process up again: it goes on, and kin watches it no more
   run            run a job now; --wait follows its output and ends as it did
   start          start services, and keep them running
   restart        restart services, one instance after the other or all at once
@@ -117,6 +118,7 @@ enum Verb {
     Down(down::DownArgs),
     Exec(exec::ExecArgs),
     Adopt(adopt::AdoptArgs),
+    Disown(disown::DisownArgs),
     Run(run::RunArgs),
     Start(start::StartArgs),
     Restart(restart::RestartArgs),
@@ -219,6 +221,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::Down(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
         Verb::Adopt(args) => args.run(&face).await,
+        Verb::Disown(args) => args.run(&face).await,
         Verb::Run(args) => args.run(&face).await,
         Verb::Start(args) => args.run(&face).await,
         Verb::Restart(args) => args.run(&face).await,

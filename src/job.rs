@@ -10,9 +10,10 @@ use crate::verdict;
 use crate::when;
 use jiff::Timestamp;
 use kin_client::api::JobName;
-use kin_client::api::job::Job;
+use kin_client::api::job::{Job, Source};
 use kin_client::{Client, Error};
 use kin_config::guess;
+use std::collections::BTreeSet;
 
 /// The jobs that some words mean together, each once, in the order of the words, and the words that mean none.
 #[derive(Debug, Default)]
@@ -77,6 +78,19 @@ pub(crate) fn no_such<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> F
     Failure::NotFound { message, hint: Some(hint) }
 }
 
+/// Says of each file that does not hold as it is, once, which of its jobs do. On stderr: no script's output changes.
+pub(crate) fn tell_of_stale<'a>(screen: &Screen, jobs: impl IntoIterator<Item = &'a Job>) {
+    let stale = jobs.into_iter().filter(|job| job.stale).filter_map(|job| match &job.source {
+        Source::File { path } => Some(path),
+        Source::Api { .. } | Source::Project { .. } => None,
+    });
+    for path in stale.collect::<BTreeSet<_>>() {
+        screen.note(&format!(
+            "{path} has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan"
+        ));
+    }
+}
+
 /// What was asked of each job, and what comes of it.
 pub(crate) struct Asked<'a> {
     face: &'a Face,
@@ -89,6 +103,7 @@ impl Asked<'_> {
     /// Says which words mean nothing. When none means anything, that is all there is to do.
     pub(crate) async fn of<'a>(face: &'a Face, meant: &Meant, json: JsonArgs) -> Result<Asked<'a>, Failure> {
         let mut code = 0;
+        tell_of_stale(&face.screen, &meant.jobs);
         for word in &meant.unmatched {
             let failure = unknown(&face.client, word).await?;
             if meant.jobs.is_empty() {

@@ -136,7 +136,7 @@ pub(crate) fn ps(runs: &[Run], screen: &Screen) -> String {
         let start = at(run.started_at.as_ref()).map(|t| when::minute(t, screen.zone()));
         table.row([
             Cell::from(marked(run)),
-            Cell::painted(verdict::words(run), colour),
+            Cell::painted(state(run, screen), colour),
             Cell::from(run.pid.map(|pid| pid.to_string()).unwrap_or_default()),
             Cell::from(start.unwrap_or_default()),
             Cell::from(duration(run, screen.now).map(durations::show).unwrap_or_default()),
@@ -144,6 +144,12 @@ pub(crate) fn ps(runs: &[Run], screen: &Screen) -> String {
         ]);
     }
     table.render(screen.width, screen.colour)
+}
+
+/// Of one that waits for an instant, until when.
+fn state(run: &Run, screen: &Screen) -> String {
+    let until = at(run.until.as_ref()).filter(|_| run.state == "waiting");
+    until.map_or_else(|| verdict::words(run), |until| format!("waiting (to {})", when::second(until, screen.zone())))
 }
 
 fn command(run: &Run) -> String {
@@ -210,6 +216,7 @@ mod tests {
             Run { reason: Some("reboot".into()), ..run("web-NePaHZyX", "lost") },
             Run { started_at: None, pid: None, ..run("missing-NePaHZyY", "spawn-failed") },
             Run { command: vec!["sh".into(), "-c".into(), "echo a\n'b'".into()], ..live("web-NePbHZyZ", "running") },
+            Run { until: Some("2026-11-20T14:56:30.000Z".into()), ..live("fetch-NePbHZyb", "waiting") },
             Run { latch: Some("go".into()), ..live("later-NePbHZya", "held") },
         ]
     }

@@ -71,6 +71,7 @@ pub(crate) fn job(name: &str, state: &str) -> Job {
         description: String::new(),
         kind: "service".into(),
         source: Source::File { path: "/etc/kin/jobs.toml".into() },
+        stale: false,
         rev: 3,
         disabled: false,
         paused_until: None,

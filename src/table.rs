@@ -1,4 +1,5 @@
-//! Tables as Kinetic draws them: a header, a dash line as wide as the widest row, one row a line, two spaces between.
+//! Tables as Kinetic draws them: a header, a dash line as wide as the widest row (not wider than a screen, or a page), one
+//! row a line, two spaces between.
 
 use crate::clean;
 use crate::screen::Colour;
@@ -49,6 +50,8 @@ pub(crate) struct Table {
 }
 
 const GAP: usize = 2;
+/// Where there is no screen, the dash line under the header goes no further, however long a command is.
+const PAGE: usize = 160;
 
 impl Table {
     pub(crate) fn new(columns: impl Into<Vec<Column>>) -> Table {
@@ -69,9 +72,7 @@ impl Table {
         let longest = lines.iter().map(|(_, len)| *len).max().unwrap_or(0);
         let last = self.columns.last().map_or(0, |c| c.title.len().max(c.width_min));
         let mut dashes = longest.max(full - widths.last().map_or(0, |w| w - last.min(*w)));
-        if let Some(width) = width {
-            dashes = dashes.min(width);
-        }
+        dashes = dashes.min(width.unwrap_or(PAGE));
         let mut out = String::new();
         for (i, (text, _)) in lines.iter().enumerate() {
             out.push_str(text);

@@ -119,6 +119,9 @@ pub(crate) fn sentence(run: &Run) -> Option<String> {
             }
             (None, _) => format!("{id} could not be started"),
         }),
+        Some("lost") if run.reason.as_deref() == Some("disowned") => {
+            Some(format!("{id} was given up: how it ends kin does not know"))
+        }
         Some("lost") => Some(format!("{id} is lost ({}): how it ended cannot be known", run.reason.as_deref()?)),
         Some("skipped") => Some(format!("{id} was skipped ({})", run.reason.as_deref()?)),
         Some("cancelled") => Some(format!("{id} was cancelled before it started")),

@@ -133,6 +133,42 @@ fn a_dead_process_that_nobody_reaps_is_over() {
 }
 
 #[test]
+fn one_that_is_given_up_goes_on_and_is_watched_by_nobody() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let cli = Cli::new(&server);
+    let mut child = stranger(&server, 3);
+    let pid = child.id().to_string();
+    let id = cli.run(&["adopt", &pid, "--id", "foreign"]).expect(0).line();
+    assert_eq!(cli.run(&["disown", "foreign"]).expect(0).line(), format!("{id}  ended lost(disowned)"));
+    assert!(testkit::procfs::is_alive(child.id()), "it goes on");
+    let file = server.state().join("adopted").join(id.rsplit('-').next().expect("a number"));
+    eventually("its file is gone", DEADLINE, || (!file.exists()).then_some(()));
+    let why = cli.run(&["why", &id]).expect(0).text();
+    assert!(why.contains("gave it up: it goes on, and kin watches it no more"), "{why}");
+    assert!(why.contains(&format!("It was given up: it went on as process {pid}")), "{why}");
+    let said = cli.run(&["wait", &id]).expect(1).errors();
+    assert!(!said.contains("had died"), "{said}");
+    assert!(cli.run(&["disown", &id]).expect(5).errors().contains("has ended already: lost(disowned)"));
+    // It may be adopted again, and given up in the middle of its stop: then no KILL comes.
+    let deaf = cli.run(&["adopt", &pid, "--stop-signal", "CONT", "--stop-wait", "1h"]).expect(0).line();
+    cli.run(&["stop", &deaf]).expect(0);
+    let given_up = cli.run(&["disown", &deaf, "--json"]).expect(0).json();
+    assert_eq!((&given_up[0]["outcome"], &given_up[0]["reason"]), (&"lost".into(), &"disowned".into()));
+    assert_eq!((&given_up[0]["exit_code"], &given_up[0]["signal"]), (&Value::Null, &Value::Null));
+    // No daemon that comes later looks for it.
+    server.kill(Role::Daemon).expect("there was one");
+    server.wait_whole(DEADLINE);
+    tell(&child, Signal::USR1);
+    assert_eq!(child.wait().expect("it ends").code(), Some(3));
+    assert_eq!(run(&cli, &deaf, "it is there", |_| true)["reason"], "disowned");
+    let own = cli.run(&["exec", "--detach", "--", "sleep", "600"]).expect(0).line();
+    let said = cli.run(&["disown", &own]).expect(5).errors();
+    assert!(said.contains(&format!("run {own} was started by kin, which keeps to it until it ends")), "{said}");
+    cli.run(&["stop", &own, "--wait"]).expect(0);
+    server.shutdown();
+}
+
+#[test]
 fn it_is_stopped_as_it_was_said_and_signalled() {
     let server = Server::start(env!("CARGO_BIN_EXE_kin"));
     let cli = Cli::new(&server);

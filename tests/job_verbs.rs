@@ -59,6 +59,12 @@ fn run_prints_the_id_or_ends_as_the_run_did() {
     assert!(dry["env"].as_array().expect("names").contains(&"LEVEL".into()), "{dry}");
     assert_eq!(cli.run(&["log", "backup", "--json", "--limit", "0"]).expect(0).json(), before, "nothing was run");
 
+    assert_eq!((&dry["waits"], &dry["refused"]), (&serde_json::json!([]), &Value::Null));
+    cli.run(&["disable", "backup"]).expect(0);
+    let dry = cli.run(&["run", "backup", "--dry-run"]).expect(0).text();
+    assert!(dry.contains("refused    it would be skipped: its job is disabled\n"), "{dry}");
+    cli.run(&["enable", "backup"]).expect(0);
+
     cli.run(&["log", "web-frontend"]).expect(0);
     assert!(cli.run(&["log", "bakcup"]).expect(4).errors().contains("did you mean backup?"));
     let said = cli.run(&["run", "bakcup"]).expect(4).errors();
@@ -113,6 +119,143 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
     cli.run(&["scale", "web=many"]).expect(2);
     cli.run(&["scale", "wbe=2"]).expect(4);
     assert!(cli.run(&["scale", "web=10001"]).expect(2).errors().contains("10000 is the most"));
+    server.shutdown();
+}
+
+/// A script's output stays as it is: it is said on stderr, and once.
+#[test]
+fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let write = |text: &str| {
+        let new = server.home().join(".new");
+        std::fs::write(&new, text).expect("writes");
+        std::fs::rename(new, server.home().join("jobs.toml")).expect("renames");
+    };
+    let good = "[one]\ncommand = 'true'\n[two]\nexec = ['sleep', '600']\nrestart = 'always'\n";
+    write(good);
+    server.start_again();
+    let cli = Cli::new(&server);
+    let said = "kin: $KIN_HOME/jobs.toml has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan\n";
+    assert_eq!(cli.run(&["list"]).expect(0).errors(), "");
+    write("[one]\ncommand = ");
+    let broken =
+        eventually("it is read", DEADLINE, || Some(cli.run(&["list", "--json"])).filter(|said| !said.err.is_empty()));
+    assert_eq!(broken.errors(), said);
+    assert_eq!(
+        broken.json().as_array().expect("jobs").iter().map(|job| &job["stale"]).collect::<Vec<_>>(),
+        [true, true]
+    );
+    let why = cli.run(&["why", "one"]).expect(0).text();
+    assert!(why.contains("Its file has mistakes: this is what it said when it was good"), "{why}");
+    for verb in [&["run", "one"][..], &["restart", "two"], &["start", "two"], &["disable", "one"], &["show", "one"]] {
+        assert_eq!(cli.run(verb).expect(0).errors(), said, "{verb:?}");
+    }
+    write(good);
+    eventually("it is read", DEADLINE, || cli.run(&["list"]).expect(0).err.is_empty().then_some(()));
+    server.shutdown();
+}
+
+#[test]
+fn a_service_is_starting_until_it_is_ready_and_idle_when_it_has_ended_well() {
+    let jobs = "[slow]\nexec = ['sleep', '600']\nrestart = 'always'\nready = { exec = ['test', '-e', '$HOME/there'], every = '50ms' }\n\
+                [done]\ncommand = 'exit 0'\nrestart = 'on-failure'\n";
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).config(jobs).start();
+    let cli = Cli::new(&server);
+    let state = |job: &str, state: &str, live: usize| {
+        eventually(state, DEADLINE, || {
+            let job = cli.run(&["list", job, "--json"]).expect(0).json()[0].clone();
+            let runs = job["runs"].as_array().expect("runs").iter().filter(|run| run["state"] == "running").count();
+            (job["state"] == state && runs == live).then_some(())
+        });
+    };
+    state("slow", "starting", 1);
+    std::fs::write(server.home().join("there"), "").expect("writes");
+    state("slow", "ready", 1);
+    state("done", "idle", 0);
+    cli.run(&["stop", "slow", "--wait"]).expect(0);
+    state("slow", "down", 0);
+    server.shutdown();
+}
+
+/// What a definition asks for and cannot be had: why names it, and what to do about that.
+#[test]
+fn why_says_what_to_do_about_a_definition_that_cannot_be_had() {
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
+    let home = server.home().display().to_string();
+    let jobs = format!(
+        "[open]\ncommand = 'true'\nenv_file = '{home}/open.env'\n\
+         [gone]\ncommand = 'true'\nenv_file = '{home}/gone.env'\n\
+         [nobody]\ncommand = 'true'\nuser = 'no-such-user'\n\
+         [secret]\ncommand = 'true'\ncredentials = {{ key = '{home}/no-key' }}\n\
+         [nowhere]\ncommand = 'true'\ndir = '{home}/no-dir'\n"
+    );
+    std::fs::write(server.home().join("jobs.toml"), jobs).expect("writes");
+    let env = server.home().join("open.env");
+    std::fs::write(&env, "A=1\n").expect("writes");
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(&env, readable).expect("its mode");
+    server.start_again();
+    let cli = Cli::new(&server);
+    for (job, what, todo) in [
+        (
+            "open",
+            "It never ran: env_file $KIN_HOME/open.env: mode 0644 lets others at it; `chmod 600 $KIN_HOME/open.env` closes it",
+            "Do that; then start it again.",
+        ),
+        (
+            "gone",
+            "It never ran: env_file $KIN_HOME/gone.env: No such file",
+            "Make that file, or take it out of the definition of gone; then",
+        ),
+        (
+            "nobody",
+            "It never ran: there is no user \"no-such-user\"",
+            "Make that user or group, or name another one in the definition of nobody; then",
+        ),
+        (
+            "secret",
+            "It never ran: credential key, $KIN_HOME/no-key: No such file",
+            "Make that file, or take it out of the definition of secret; then",
+        ),
+        (
+            "nowhere",
+            "its directory $KIN_HOME/no-dir could not be entered",
+            "Make that directory, or name another one as `dir` of its job; then",
+        ),
+    ] {
+        let said = cli.run(&["run", job, "--wait"]);
+        assert_ne!(said.code, 0, "{job}");
+        let why = cli.run(&["why", job]).expect(0).text();
+        assert!(why.contains(what) && why.contains(todo), "{job}: {what} {todo}\n{why}");
+    }
+    server.shutdown();
+}
+
+/// What it says of a try that failed comes before the next one, and the code is that of the last.
+#[test]
+fn a_run_that_is_waited_for_is_tried_to_its_end() {
+    let jobs = "\
+[third]\ncommand = 'echo $KIN_ATTEMPT; test $KIN_ATTEMPT = 3'\ntries = 4\ndelay = 0\n\
+[never]\ncommand = 'exit $((KIN_ATTEMPT + 10))'\ntries = 2\ndelay = '1s'\n\
+[once]\ncommand = 'exit 7'\n";
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).config(jobs).start();
+    let cli = Cli::new(&server);
+    let said = cli.run(&["run", "third", "--wait"]).expect(0);
+    assert_eq!(said.text(), "1\n2\n3\n");
+    let told: Vec<String> = said.errors().lines().map(str::to_string).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(
+        told[0].contains(" ended failed(1); attempt 2 follows ") && told[1].contains(" attempt 3 follows "),
+        "{told:?}"
+    );
+    for how in [&["--wait", "--json"][..], &["-f"]] {
+        let said = cli.run(&[&["run", "never"], how].concat()).expect(12);
+        assert!(said.errors().contains(" ended failed(11); attempt 2 follows at "), "{}", said.errors());
+        if how.len() == 2 {
+            assert_eq!((&said.json()["attempt"], &said.json()["exit_code"]), (&2.into(), &12.into()));
+        }
+    }
+    assert_eq!(cli.run(&["run", "once", "--wait"]).expect(7).errors(), "");
     server.shutdown();
 }
 

@@ -81,8 +81,8 @@ fn list_and_config_show_what_holds() {
     let said = kin_in(dir.path(), &[], &["list"]);
     assert_eq!(
         said.out,
-        "job     kind       schedule  file      command\n------------------------------------------------\n\
-         backup  scheduled  @reboot   a.toml:6  x\nweb     service              a.toml:2  [\"./web\"]\n"
+        "job     kind       schedule  file      command\n----------------------------------------------\n\
+         backup  scheduled  @reboot   a.toml:6  x\nweb     service              a.toml:2  ./web\n"
     );
     let said = kin_in(dir.path(), &[], &["list", "--json=lines"]);
     let web: serde_json::Value = serde_json::from_str(said.out.lines().last().expect("a line")).expect("json");
@@ -101,6 +101,28 @@ fn list_and_config_show_what_holds() {
     let schema: serde_json::Value =
         serde_json::from_str(&kin_in(dir.path(), &[], &["config", "schema"]).out).expect("json");
     assert!(schema["$schema"].is_string());
+}
+
+#[test]
+fn files_of_one_name_are_told_apart_and_a_long_command_makes_no_long_rule() {
+    let other = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(other.path().join("kin")).expect("a directory");
+    let long = format!("[long]\ncommand = '{}'\n", "x".repeat(300));
+    std::fs::write(other.path().join("kin/a.toml"), long).expect("writes");
+    let dir = home(&[]);
+    std::fs::create_dir(dir.path().join(".pm_dir")).expect("a directory");
+    std::fs::write(dir.path().join(".pm_dir/a.toml"), "[short]\ncommand = 'x'\n").expect("writes");
+    let env = [
+        ("KIN_HOME", ""),
+        ("HOME", dir.path().to_str().expect("text")),
+        ("XDG_CONFIG_HOME", other.path().to_str().expect("text")),
+    ];
+    let said = kin_in(dir.path(), &env, &["list", "--files"]);
+    for file in [other.path().join("kin/a.toml"), dir.path().join(".pm_dir/a.toml")] {
+        assert!(said.out.contains(&format!("{}:1", file.display())), "{}{}", said.out, said.err);
+    }
+    let rule = said.out.lines().nth(1).expect("a rule");
+    assert_eq!(rule, "-".repeat(160));
 }
 
 #[test]
@@ -137,8 +159,13 @@ fn edit_leaves_no_broken_file_in_place_unasked() {
     let copy = names(dir.path()).into_iter().find(|name| name.starts_with(".a.edit-")).expect("the copy");
     assert!(std::fs::read_to_string(dir.path().join(copy)).expect("reads").ends_with("shedule = 1\n"));
     // An editor that fails, a file that changes meanwhile, a job that is not there.
+    let copies = names(dir.path());
     let said = kin_in(dir.path(), &[("EDITOR", "false")], &["edit", "web"]);
     assert!(said.code == 2 && said.err.contains("the file was not changed"), "{}", said.err);
+    assert_eq!(names(dir.path()), copies, "what nobody wrote in is not kept");
+    let gives_up = editor(dir.path(), "echo '# half' >> \"$1\"; false");
+    let said = kin_in(dir.path(), &[("EDITOR", &gives_up)], &["edit", "web"]);
+    assert!(said.code == 2 && said.err.contains("your text is kept in"), "{}", said.err);
     let theirs = format!("{GOOD}# theirs\n");
     let race = editor(dir.path(), "echo '# theirs' >> \"$(dirname \"$1\")/a.toml\"; echo '# mine' >> \"$1\"");
     let said = kin_in(dir.path(), &[("EDITOR", &race)], &["edit", "web"]);
@@ -146,6 +173,7 @@ fn edit_leaves_no_broken_file_in_place_unasked() {
     assert_eq!(std::fs::read_to_string(dir.path().join("a.toml")).expect("reads"), theirs);
     let said = kin_in(dir.path(), &[("EDITOR", "true")], &["edit", "wbe"]);
     assert!(said.code == 4 && said.err.contains("did you mean web?"), "{}", said.err);
+    assert!(said.err.contains("kin show wbe tells who else defined it"), "{}", said.err);
 }
 
 #[test]

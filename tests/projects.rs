@@ -298,6 +298,19 @@ fn what_cannot_be_a_project_is_said_and_changes_nothing() {
     assert!(said.contains("^^^^") && said.ends_with("2 mistakes, nothing was changed\n"), "{said}");
     assert_eq!(pid(&server, &dir, "shop.web"), web);
 
+    let said = kin(&server, &dir, &["up", "-d", "-p", "two words"]).expect(2).err;
+    assert_eq!(said.matches("error: ").count(), 2 + 1, "the two of the file, and its name once: {said}");
+
+    let bare = project(&server, "bare", "# nothing yet\n");
+    for args in [&["up", "-d"][..], &["up"], &["up", "--plan"]] {
+        let said = kin(&server, &bare, args).expect(2).err;
+        assert!(said.contains("kin.toml defines no jobs, so nothing is up of bare"), "{said}");
+    }
+    std::fs::write(bare.join("kin.toml"), "[one]\ncommand = 'true'\n").expect("writes");
+    kin(&server, &bare, &["up", "-d"]).expect(0);
+    std::fs::write(bare.join("kin.toml"), "").expect("writes");
+    kin(&server, &bare, &["up", "-d"]).expect(0);
+
     let empty = server.home().join("empty");
     std::fs::create_dir(&empty).expect("a directory");
     std::fs::remove_file(server.home().join("kin.toml")).ok();

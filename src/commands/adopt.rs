@@ -14,7 +14,8 @@ use std::time::Duration;
 ///
 /// It shows in kin ps, can be stopped, signalled and waited for, and is in the history. It goes on as it is: its output
 /// stays where it goes, and it is not started again. How it ended is known to a server that runs at that moment, mostly;
-/// else it is lost(unknown). A process of another user, of a run, or of kin itself is refused.
+/// else it is lost(unknown). A process of another user, of a run, or of kin itself is refused. kin disown gives it up
+/// again, without ending it.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin adopt 4711\n  kin adopt \"$(pgrep -o nginx)\" --id nginx --stop-signal QUIT")]
 pub(crate) struct AdoptArgs {

@@ -48,9 +48,16 @@ impl EditArgs {
         let path = self.path(&before, &dirs)?;
         let copy = Copy::make(&path)?;
         loop {
-            run_editor(&copy)?;
-            let bytes = std::fs::read(&copy.path).map_err(|source| system("could not read the copy", source))?;
-            if copy.original.as_ref() == Some(&bytes) || (copy.original.is_none() && bytes == FRESH.as_bytes()) {
+            if let Err(failure) = run_editor(&copy) {
+                // An editor that was told to give up (`:cq`) leaves nothing behind that nobody wrote.
+                if copy.is_untouched()? {
+                    copy.discard()?;
+                    return Err(Failure::usage(failure.to_string()));
+                }
+                return Err(failure);
+            }
+            let bytes = copy.bytes()?;
+            if copy.is_untouched()? {
                 copy.discard()?;
                 screen.note("nothing was changed");
                 return Ok(0);
@@ -111,7 +118,10 @@ impl EditArgs {
         let near = near.map_or_else(String::new, |near| format!(", did you mean {near}?"));
         Err(Failure::NotFound {
             message: format!("no file defines the job {job:?}{near}"),
-            hint: Some(format!("kin edit opens {}, where it can be written", main.display())),
+            hint: Some(format!(
+                "kin show {job} tells who else defined it, if anybody did; kin edit opens {}, for a new one",
+                main.display()
+            )),
         })
     }
 }
@@ -162,6 +172,16 @@ impl Copy {
         };
         make().map_err(|source| system("could not make a copy to edit", source))?;
         Ok(Copy { path: copy, real, original })
+    }
+
+    fn bytes(&self) -> Result<Vec<u8>, Failure> {
+        std::fs::read(&self.path).map_err(|source| system("could not read the copy", source))
+    }
+
+    /// It says what it said when it was made.
+    fn is_untouched(&self) -> Result<bool, Failure> {
+        let bytes = self.bytes()?;
+        Ok(bytes == self.original.as_deref().unwrap_or(FRESH.as_bytes()))
     }
 
     /// In one step, and only over what was copied.

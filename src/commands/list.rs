@@ -11,6 +11,7 @@ use crate::table::{Cell, Column, Table};
 use clap::Args;
 use kin_config::key::Key;
 use kin_config::keys::job::JOB;
+use kin_config::tree::Value;
 use kin_config::{Definition, Set, canon};
 
 /// The jobs that are defined, and how each stands.
@@ -59,6 +60,7 @@ impl ListArgs {
             None => job::table(&jobs, &face.screen),
         };
         face.screen.print(&text)?;
+        job::tell_of_stale(&face.screen, &jobs);
         // Not each time: there may be many files, and a broken one that was good before has left its jobs.
         if jobs.is_empty() {
             tell_of_mistakes(&definitions::read(&definitions::directories()?), &face.screen);
@@ -94,7 +96,7 @@ fn tell_of_mistakes(set: &Set, screen: &Screen) {
 }
 
 /// What a key says, as a file has it.
-fn said(definition: &Definition, name: &str) -> Option<kin_config::tree::Value> {
+fn said(definition: &Definition, name: &str) -> Option<Value> {
     let key: Option<&Key<_>> = JOB.key(name).map(|(_, key)| key);
     key.and_then(|key| key.kind.write(&definition.job))
 }
@@ -110,10 +112,12 @@ fn kind(definition: &Definition) -> String {
 }
 
 fn command(definition: &Definition) -> String {
-    if let Some(script) = said(definition, "command").as_ref().and_then(kin_config::tree::Value::as_text) {
+    if let Some(script) = said(definition, "command").as_ref().and_then(Value::as_text) {
         return script.into();
     }
-    said(definition, "exec").map(|argv| argv.toml()).unwrap_or_default()
+    let Some(Value::List(words)) = said(definition, "exec") else { return String::new() };
+    let words: Vec<String> = words.iter().filter_map(|word| word.value.as_text()).map(str::to_owned).collect();
+    listing::brief(&words)
 }
 
 fn object(set: &Set, definition: &Definition) -> serde_json::Value {
@@ -135,11 +139,13 @@ fn object(set: &Set, definition: &Definition) -> serde_json::Value {
 
 fn table(set: &Set, width: Option<usize>, colour: bool) -> String {
     let mut table = Table::new(["job", "kind", "schedule", "file", "command"].map(Column::new));
+    let base = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
     for definition in set.jobs.values() {
         let job = &definition.job;
         let file = definitions::place(set, definition).map(|(name, line)| {
-            let base = name.rsplit('/').next().unwrap_or_default();
-            format!("{base}:{line}")
+            // Of two files of the same name it takes more to tell which.
+            let others = set.report.sources.iter().filter(|source| base(&source.name) == base(&name)).count();
+            if others > 1 { format!("{name}:{line}") } else { format!("{}:{line}", base(&name)) }
         });
         let kind = if job.disabled { Cell::painted("disabled", Colour::Yellow) } else { Cell::from(kind(definition)) };
         table.row([

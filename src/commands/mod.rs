@@ -6,6 +6,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod cron;
 pub(crate) mod disable;
+pub(crate) mod disown;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod edit;

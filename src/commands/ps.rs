@@ -10,6 +10,8 @@ use kin_client::Page;
 use kin_client::api::RunQuery;
 
 /// The runs that live: running, held, queued, or on their way to an end.
+///
+/// `ER:` before an id says that something was written to stderr.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin ps\n  kin ps 'backup*' --json=lines")]
 pub(crate) struct PsArgs {

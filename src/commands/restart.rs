@@ -7,12 +7,16 @@ use crate::report::Failure;
 use clap::Args;
 use kin_client::api::job::RestartRequest;
 
-/// Restart services, as their definitions say, or as is said here.
+/// Restart services, as their definitions say, or as is said here; run a task anew.
 ///
+/// A task that is named is run once more, and those of its runs that live are stopped first; a glob or @tag means the
+/// services among the jobs that it matches.
 /// A restart that is rolling replaces one instance after the other, each once the one before it is ready, and goes back
 /// to the revision there was when the new one does not become ready.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin restart web\n  kin restart web --rolling\n  kin restart @app --at-once")]
+#[command(
+    after_help = "EXAMPLE\n  kin restart web\n  kin restart backup\n  kin restart web --rolling\n  kin restart @app --at-once"
+)]
 pub(crate) struct RestartArgs {
     /// A job, a glob, @tag.
     #[arg(value_name = "JOB", required = true)]

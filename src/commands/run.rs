@@ -8,15 +8,17 @@ use crate::listing::{self, json_line};
 use crate::printer::Cleaned;
 use crate::report::Failure;
 use crate::verdict;
+use crate::when;
 use clap::Args;
-use kin_client::api::Run;
+use jiff::tz::TimeZone;
 use kin_client::api::job::{DryRun, JobRunRequest};
+use kin_client::api::{Run, RunQuery};
 use kin_client::{Error, Key};
 
 /// Run a defined job now, once, and print the run's id.
 ///
-/// With --wait its output is followed to its end, and its exit code is ours. Ctrl-C leaves it then: the run goes on. A
-/// job whose run still lives is refused, unless it says overlap = "queue" or "allow".
+/// With --wait its output is followed to its end, and its exit code is ours; of a job with `tries`, to the end of the
+/// last one, and stderr says when another follows. Ctrl-C leaves it then: the run goes on. A job whose run still lives is refused, unless it says overlap = "queue" or "allow".
 #[derive(Args, Debug)]
 #[command(after_help = "\
 EXAMPLE
@@ -35,7 +37,7 @@ pub(crate) struct RunArgs {
     /// A variable of this run alone, over what the job says; may be repeated. It is not stored.
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
-    /// Say what would be run, and run nothing.
+    /// Say what would be run, what it would wait for or why it would be refused now, and run nothing.
     #[arg(long, conflicts_with = "wait")]
     dry_run: bool,
     /// The run as a JSON object; with --wait once it has ended, and without its output.
@@ -66,6 +68,8 @@ impl RunArgs {
         let key = Key::random()?;
         let run = self.found(face, face.client.run_job(&self.job, &request, &key).await).await?;
         face.notices();
+        // It is accepted: that nothing can be said of its file is no failure.
+        job::tell_of_stale(&face.screen, face.client.jobs(Some(&self.job)).await.iter().flatten());
         if !self.wait {
             // It is recorded, and that is all there will be of it.
             let skipped = (run.state == "ended").then(|| verdict::sentence(&run)).flatten();
@@ -74,7 +78,8 @@ impl RunArgs {
             skipped.iter().for_each(|sentence| face.screen.note(sentence));
             return Ok(0);
         }
-        match self.to_the_end(face, &run).await {
+        let mut run = run;
+        match self.to_the_end(face, &mut run).await {
             Err(Failure::Closed) => {
                 if face.screen.err_terminal {
                     face.screen.note(&unread(&run.id, false));
@@ -89,23 +94,32 @@ impl RunArgs {
         }
     }
 
-    async fn to_the_end(&self, face: &Face, run: &Run) -> Result<u8, Failure> {
-        let ended = if self.json {
-            let strange = || Error::Strange { what: "waiting ended before the run did".into() };
-            let ended = face.client.wait(&run.id, None).await?.ok_or_else(strange)?;
-            face.screen.print(&(json_line(&ended).map_err(unwritable)? + "\n"))?;
-            ended
-        } else {
-            if face.screen.err_terminal {
-                face.screen.note(&introduction(run));
-            }
-            let cleaned = Cleaned::of(&face.screen, self.raw);
-            output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, false).await?
-        };
-        if let Some(sentence) = verdict::sentence(&ended) {
-            face.screen.note(&sentence);
+    /// Of a job with `tries` to the end of the last one; `run` is the one that is followed just now.
+    async fn to_the_end(&self, face: &Face, run: &mut Run) -> Result<u8, Failure> {
+        if face.screen.err_terminal && !self.json {
+            face.screen.note(&introduction(run));
         }
-        Ok(verdict::exit_code(&ended))
+        loop {
+            let ended = if self.json {
+                let strange = || Error::Strange { what: "waiting ended before the run did".into() };
+                face.client.wait(&run.id, None).await?.ok_or_else(strange)?
+            } else {
+                let cleaned = Cleaned::of(&face.screen, self.raw);
+                output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, false).await?
+            };
+            if let Some(next) = next_try(face, &ended).await? {
+                face.screen.note(&another(&ended, &next, face.screen.zone()));
+                *run = next;
+                continue;
+            }
+            if self.json {
+                face.screen.print(&(json_line(&ended).map_err(unwritable)? + "\n"))?;
+            }
+            if let Some(sentence) = verdict::sentence(&ended) {
+                face.screen.note(&sentence);
+            }
+            return Ok(verdict::exit_code(&ended));
+        }
     }
 
     /// A job that is not there gets the names that are near.
@@ -117,6 +131,38 @@ impl RunArgs {
     }
 }
 
+/// The try that follows a run which ended badly. It is on record together with that end, or there is none.
+async fn next_try(face: &Face, ended: &Run) -> Result<Option<Run>, Failure> {
+    if verdict::is_ok(ended) {
+        return Ok(None);
+    }
+    let number = ended.id.rsplit('-').next();
+    let mut query = RunQuery { job: Some(ended.job.clone()), ..RunQuery::default() };
+    loop {
+        // Newest first: what is older than the run itself does not follow it.
+        let page = face.client.runs(&query).await?;
+        for run in page.runs {
+            if run.id == ended.id {
+                return Ok(None);
+            }
+            if run.trigger.kind == "retry" && run.follows.as_deref() == number {
+                return Ok(Some(run));
+            }
+        }
+        match page.next {
+            Some(next) => query.before = Some(next),
+            None => return Ok(None),
+        }
+    }
+}
+
+fn another(ended: &Run, next: &Run, zone: &TimeZone) -> String {
+    let at = next.until.as_deref().and_then(when::from_wire);
+    let at = at.map_or("now".into(), |at| format!("at {}", when::second(at, zone)));
+    let (id, outcome) = (&ended.id, verdict::outcome(ended));
+    format!("{id} ended {outcome}; attempt {} follows {at}: {}", next.attempt, next.id)
+}
+
 fn dry_words(dry: &DryRun) -> String {
     let mut lines = vec![
         format!("job        {} (revision {})", dry.job, dry.rev),
@@ -125,7 +171,8 @@ fn dry_words(dry: &DryRun) -> String {
     ];
     lines.extend(dry.user.as_ref().map(|user| format!("user       {user}")));
     lines.push(format!("variables  {}", dry.env.join(" ")));
-    lines.extend(dry.waits.iter().map(|what| format!("waits for  {what}")));
+    lines.extend(dry.refused.iter().map(|why| format!("refused    {why}")));
+    lines.extend(dry.waits.iter().map(|what| format!("waits      {what}")));
     lines.iter().map(|line| format!("{}\n", crate::clean::name(line))).collect()
 }
 
@@ -149,7 +196,8 @@ mod tests {
             directory: "/srv".into(),
             env: vec!["HOME".into(), "PATH".into()],
             user: Some("backup".into()),
-            waits: vec!["a place in the queue heavy".into()],
+            waits: vec!["its queue \"heavy\" is paused (`kin queue heavy --resume` lets it go on)".into()],
+            refused: Some("run backup-00000001 of the same job is not over yet".into()),
         };
         insta::assert_snapshot!(dry_words(&dry));
     }

@@ -42,7 +42,10 @@ impl ShowArgs {
         let of = |rev: u64| all.iter().find(|definition| definition.rev == rev);
         // A service goes back to the one before where the newest did not become ready.
         let now = match face.client.job(&self.job).await {
-            Ok(job) => of(job.rev).unwrap_or(newest),
+            Ok(job) => {
+                job::tell_of_stale(&face.screen, [&job]);
+                of(job.rev).unwrap_or(newest)
+            }
             Err(error) if error.is_not_found() => newest,
             Err(error) => return Err(error.into()),
         };

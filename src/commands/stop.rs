@@ -172,7 +172,7 @@ impl Tally<'_> {
         self.face.screen.note(&format!("{} has ended already: {}{at}", run.id, verdict::outcome(run)));
     }
 
-    fn say_state(&self, run: &Run) -> Result<(), Failure> {
+    pub(crate) fn say_state(&self, run: &Run) -> Result<(), Failure> {
         self.say(run, &verdict::words(run))?;
         if let Some(why) = &run.not_recorded {
             self.face.screen.note(&format!("{}: it is done, and not recorded yet: {why}", run.id));

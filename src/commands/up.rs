@@ -68,7 +68,7 @@ impl UpArgs {
             let up = face.client.project_up(&request).await?;
             face.notices();
             self.say(face, &up, &project)?;
-            return Ok(0);
+            return some_jobs(&up, &project).map(|()| 0);
         }
         let glob = format!("{}.*", project.name);
         // First who listens, then who lives, then the change: what begins with it is seen from its first line on.
@@ -79,6 +79,7 @@ impl UpArgs {
         runs.reverse();
         let up = face.client.project_up(&request).await?;
         face.notices();
+        some_jobs(&up, &project)?;
         introduce(face, &up, &project);
         Following::new(face, &self, &project).run(events, runs).await
     }
@@ -113,12 +114,24 @@ impl UpArgs {
         }
         face.screen.print(&reload::steps(&up.steps, &face.screen))?;
         match (up.steps.is_empty(), self.plan) {
+            (true, _) if project.jobs.is_empty() => {}
             (true, _) => face.screen.note(&format!("nothing is different from what is up of {}", up.project)),
             (false, true) => {}
             (false, false) => face.screen.note(&format!("{} is up: {}", up.project, kinds(project))),
         }
         Ok(())
     }
+}
+
+/// A file without jobs takes away those that were up; where there were none, nothing was asked for.
+fn some_jobs(up: &Up, project: &Project) -> Result<(), Failure> {
+    if !(project.jobs.is_empty() && up.steps.is_empty()) {
+        return Ok(());
+    }
+    Err(Failure::Usage {
+        message: format!("{} defines no jobs, so nothing is up of {}", project.path.display(), up.project),
+        hint: Some("each table of it is a job: [web] with command = \"…\"; docs/projects.md shows more".into()),
+    })
 }
 
 /// What is up, and what of it has to be asked for.

@@ -141,6 +141,12 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         format!("{name} ({}) {}{reason}.", job::kind(job), stands(&job.state)),
         format!("It is defined {source}, revision {rev}; kin show {name} has it."),
     ];
+    if job.stale {
+        said.push(
+            "Its file has mistakes: this is what it said when it was good; kin check shows them, or kin reload --plan."
+                .into(),
+        );
+    }
     if job.removed {
         said.push("Its definition is gone; it goes when its runs have ended.".into());
     }

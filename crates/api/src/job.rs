@@ -13,6 +13,9 @@ pub struct Job {
     /// service, task.
     pub kind: String,
     pub source: Source,
+    /// Its file does not hold as it is now (`kin check` says why): this is what it said when it was good.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub stale: bool,
     /// The revision of its definition that is in force.
     pub rev: u64,
     /// By hand or by its definition.
@@ -119,8 +122,11 @@ pub struct DryRun {
     /// Names only: values may be secrets.
     pub env: Vec<String>,
     pub user: Option<String>,
-    /// What it would wait for now, if anything.
+    /// What it would wait for now, if anything: latch, needs, places.
     pub waits: Vec<String>,
+    /// Why there would be none now: refused, or skipped.
+    #[serde(default)]
+    pub refused: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -201,6 +201,11 @@ impl Client {
         self.post(&format!("/v1/runs/{}/stop", escape(id)), request).await
     }
 
+    /// Gives up a process that was adopted.
+    pub async fn disown(&self, id: &str) -> Result<Run, Error> {
+        self.post(&format!("/v1/runs/{}/disown", escape(id)), &()).await
+    }
+
     /// Over a connection that breaks at the wrong instant, a signal may be sent twice.
     pub async fn signal(&self, id: &str, request: &SignalRequest) -> Result<Run, Error> {
         self.post(&format!("/v1/runs/{}/signal", escape(id)), request).await

@@ -1,12 +1,13 @@
 //! Did you mean …? The nearest of some words, when it is near enough.
 
-/// The word that is at most a third of its length away; of several the nearest, then the first.
+/// The word that is at most a third of its length away, or one letter of a shorter one; of several the nearest, then the
+/// first.
 pub fn nearest<'a>(word: &str, among: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word: Vec<char> = word.chars().flat_map(char::to_lowercase).take(100).collect();
     let mut best: Option<(usize, &str)> = None;
     for candidate in among {
         let other: Vec<char> = candidate.chars().flat_map(char::to_lowercase).collect();
-        let most = word.len().max(other.len()).div_ceil(3).min(3);
+        let most = (word.len().max(other.len()) / 3).clamp(1, 3);
         if word.len().abs_diff(other.len()) > most {
             continue;
         }
@@ -57,6 +58,7 @@ mod tests {
             ("tiemout", Some("timeout")),
             ("evn", Some("env")),
             ("x", None),
+            ("need", None),
             ("colour", None),
             ("", None),
         ] {

@@ -36,10 +36,14 @@ pub fn read(input: Input, name: Option<&str>) -> Result<Project, Report> {
     let mut mistakes = set.report.mistakes.clone();
     foreign_settings(&set, &mut mistakes);
     let said = set.said.get("kin.project").cloned();
-    let named = name.map(str::to_owned).or_else(|| set.settings.project.clone());
-    let name = named.unwrap_or_else(|| name_of(&path));
-    if let Err(why) = check_name(&name) {
-        mistakes.push(about(said.as_ref(), "kin.project", Mistake::error(Code::WrongValue, why)));
+    let named = name.is_some();
+    let name = name.map(str::to_owned).or_else(|| set.settings.project.clone());
+    let name = name.unwrap_or_else(|| name_of(&path));
+    let is_name = check_name(&name);
+    if let Err(why) = &is_name {
+        let mistake = Mistake::error(Code::WrongValue, why);
+        // What somebody typed stands in no file.
+        mistakes.push(if named { mistake } else { about(said.as_ref(), "kin.project", mistake) });
     }
     let here = match path.parent().and_then(Path::to_str) {
         Some(here) if path.is_absolute() => here,
@@ -54,6 +58,8 @@ pub fn read(input: Input, name: Option<&str>) -> Result<Project, Report> {
     for definition in set.jobs.values() {
         match belongs.job(&definition.job) {
             Ok(job) => drop(jobs.insert(job.name.clone(), Arc::new(job))),
+            // By a name that is none, none of its jobs has one.
+            Err(_) if is_name.is_err() => {}
             Err(why) => {
                 let spot = definition.source.map(|source| Spot { source, span: definition.at.clone() });
                 mistakes.push(about(spot.as_ref(), definition.job.name.as_str(), Mistake::error(Code::JobName, why)));

@@ -187,7 +187,8 @@ fn distinct(text: &str, mistakes: Vec<(Mistake, bool)>) -> Vec<Mistake> {
     }
     if let Some(open) = open {
         out.truncate(1);
-        return out.into_iter().map(|mistake| mistake.help(open.clone())).collect();
+        let help = |mistake: Mistake| if mistake.message == open { mistake } else { mistake.help(open.clone()) };
+        return out.into_iter().map(help).collect();
     }
     out
 }

@@ -434,11 +434,20 @@ fn argv(r: &mut Reader<'_>, tree: &Tree) -> Option<Vec<String>> {
             None
         }
         Some(first) => {
-            let program = text(r, first, &crate::rule::PATH);
-            let rest: Vec<_> = items[1..].iter().map(|item| text(r, item, &crate::rule::TEXT)).collect();
+            let program = argument(r, first, &crate::rule::PATH);
+            let rest: Vec<_> = items[1..].iter().map(|item| argument(r, item, &crate::rule::TEXT)).collect();
             std::iter::once(program).chain(rest).collect()
         }
     }
+}
+
+fn argument(r: &mut Reader<'_>, item: &Tree, rule: &Rule) -> Option<String> {
+    if item.value.as_text().is_some() {
+        return text(r, item, rule);
+    }
+    let message = format!("each word of '{}' is a text, not {}", r.key, item.value.kind());
+    r.say(&item.span, Mistake::error(Code::WrongType, message));
+    None
 }
 
 /// Names of jobs and where each stands.

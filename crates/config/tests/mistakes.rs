@@ -184,6 +184,21 @@ fn what_a_schedule_cannot_come_to_is_warned_of() {
     }
 }
 
+/// One mistake is one message, at the place where it is mended.
+#[test]
+fn nothing_is_said_twice_and_each_is_said_at_its_place() {
+    let queue = "[kin.queues.heavy]\nslots = 1\n[a]\ncommand = 'x'\nqueue = 'heavy'\n";
+    let shown = told(&format!("{queue}need = {{ slots = 5 }}\n"));
+    assert!(shown.contains("6 | need = { slots = 5 }\n  |                  ^\n"), "{shown}");
+    let of_overlap = messages("[a]\ncommand = 'x'\noverlap_max = 5\n");
+    assert_eq!(of_overlap, ["missing a.overlap_max: 'overlap_max' means nothing without 'overlap'"]);
+    let unclosed = told("[a]\ncommand = 'x'\n[b\ncommand = 'y'\n");
+    assert_eq!(unclosed.matches("unclosed table").count(), 1, "{unclosed}");
+    assert_eq!(messages("[a]\nexec = ['x', 5]\n"), ["wrong-type a.exec: each word of 'exec' is a text, not a number"]);
+    let variable = messages("[a]\nexec = ['x', '$NOPE']\n");
+    assert_eq!(variable, ["variable a.exec: $NOPE is not defined"]);
+}
+
 #[test]
 fn what_cannot_go_together() {
     for (text, said) in [

@@ -59,6 +59,8 @@ pub enum UnhealthyWhy {
 pub enum LostWhy {
     Reboot,
     Unknown,
+    /// It was adopted, and given up again: it goes on, and nobody of kin looks.
+    Disowned,
 }
 
 /// The step at which the child could not become the program. The numbers stand in run tables; never renumber.
@@ -154,6 +156,7 @@ impl Outcome {
             Outcome::Unhealthy(UnhealthyWhy::NotReady) => Some("not-ready"),
             Outcome::Lost(LostWhy::Reboot) => Some("reboot"),
             Outcome::Lost(LostWhy::Unknown) => Some("unknown"),
+            Outcome::Lost(LostWhy::Disowned) => Some("disowned"),
             Outcome::Ok
             | Outcome::Failed { .. }
             | Outcome::Signaled { .. }

@@ -55,6 +55,8 @@ pub enum Refusal {
     NoProcess { pid: u32 },
     /// It cannot be taken into care.
     NotAdoptable { pid: u32, why: String },
+    /// Only what was adopted can be given up: what kin started it keeps to.
+    NotAdopted { run: RunId },
     /// The same idempotency key with other content.
     KeyReused { key: String, first: RunId },
     /// The request cannot become a run: what is wrong with it.
@@ -106,6 +108,7 @@ impl Refusal {
             Refusal::NoProcess { .. } => {
                 "the number is that of a process that this server sees; `ps` shows it".to_string()
             }
+            Refusal::NotAdopted { run } => alloc::format!("`kin stop {run}` ends it"),
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
             Refusal::Closing => "it will do it when it has been started again".to_string(),
@@ -161,6 +164,7 @@ impl fmt::Display for Refusal {
             Refusal::IsRun { pid, run } => write!(f, "process {pid} belongs to run {run} already"),
             Refusal::NoProcess { pid } => write!(f, "there is no process {pid}"),
             Refusal::NotAdoptable { pid, why } => write!(f, "process {pid} cannot be adopted: {why}"),
+            Refusal::NotAdopted { run } => write!(f, "run {run} was started by kin, which keeps to it until it ends"),
             Refusal::KeyReused { key, first } => {
                 write!(f, "the idempotency key {key:?} was used for run {first}, with another request")
             }

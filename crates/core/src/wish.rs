@@ -23,6 +23,10 @@ pub enum Wish {
         pid: u32,
         started_at: Time,
     },
+    /// An adopted process is watched no more. It goes on as it is.
+    Disown {
+        run: RunNo,
+    },
     /// Its end: by the ladder, or at once.
     Stop {
         run: RunNo,

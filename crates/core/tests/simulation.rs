@@ -825,6 +825,7 @@ impl Host {
                 | Outcome::TimedOut
                 | Outcome::OomKilled
                 | Outcome::Unhealthy(_)
+                | Outcome::Lost(LostWhy::Disowned)
                 | Outcome::Skipped(_) => false,
             };
             assert!(fine, "run {no} is said to be {ended}, but {story:?}");

@@ -22,6 +22,7 @@ pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
         Outcome::Lost(why) => p.number(match why {
             LostWhy::Reboot => 0,
             LostWhy::Unknown => 1,
+            LostWhy::Disowned => 2,
         }),
         Outcome::Unhealthy(why) => p.number(match why {
             UnhealthyWhy::Sick => 0,
@@ -65,6 +66,7 @@ pub(crate) fn unpack(u: &mut Unpacker<'_>, kind: OutcomeKind) -> Option<Outcome>
         OutcomeKind::Lost => Outcome::Lost(match u.number()? {
             0 => LostWhy::Reboot,
             1 => LostWhy::Unknown,
+            2 => LostWhy::Disowned,
             _ => return None,
         }),
     })

@@ -52,7 +52,8 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             mistakes.push(wrong(definition, "shift", conflict, message).help(help));
         }
     }
-    if own(definition, "overlap_max") && !matches!(job.gates.overlap, Overlap::Queue(_)) {
+    // That it wants `overlap` at all was said already.
+    if own(definition, "overlap_max") && said("overlap") && !matches!(job.gates.overlap, Overlap::Queue(_)) {
         let message = "'overlap_max' means nothing unless overlap = \"queue\"";
         mistakes.push(wrong(definition, "overlap_max", conflict, message));
     }

@@ -5,7 +5,17 @@ use crate::guess;
 use crate::job::Definition;
 use crate::mistake::{Code, Mistake};
 use crate::set::Set;
+use crate::tree::Value;
 use kin_core::job::Port;
+use std::ops::Range;
+
+/// Where it is said how much of a resource it needs.
+fn number_of(definition: &Definition, resource: &str) -> Option<(usize, Range<usize>)> {
+    let said = definition.keys.get("need")?;
+    let Value::Table(entries) = &said.tree.value else { return None };
+    let entry = entries.iter().find(|entry| entry.key == resource)?;
+    Some((said.source?, entry.tree.span.clone()))
+}
 
 pub(super) fn queues(set: &Set, definition: &Definition, mistakes: &mut Vec<Mistake>) {
     let job = &definition.job;
@@ -32,9 +42,12 @@ pub(super) fn queues(set: &Set, definition: &Definition, mistakes: &mut Vec<Mist
                         }
                         Some(_) => continue,
                     };
-                    mistakes.push(
-                        wrong(definition, "need", Code::Conflict, message).key(definition.key(&format!("need.{what}"))),
-                    );
+                    let mistake = wrong(definition, "need", Code::Conflict, message);
+                    let mistake = mistake.key(definition.key(&format!("need.{what}")));
+                    mistakes.push(match number_of(definition, what) {
+                        Some((source, at)) => mistake.at(source, &at),
+                        None => mistake,
+                    });
                 }
             }
         }

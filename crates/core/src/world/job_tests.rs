@@ -1,6 +1,6 @@
 //! The rules of jobs, each by a few words of story. (That they hold together is the simulation's to show.)
 
-use super::{NeedWhy, Reason, World, differences};
+use super::{NeedWhy, Reason, Rehearsal, World, differences};
 use crate::effect::{Act, Effects};
 use crate::fact::{Fact, Settled};
 use crate::job::{After, AfterRule, Check, Job, Millis, Need, Overlap, Port, Program, Queue, Ready, Restart};
@@ -199,6 +199,21 @@ fn scaling_down_looks_at_each_run_so_many_times_and_not_at_all_for_each() {
         let (few, many) = (scaled(40, held), scaled(400, held));
         assert!(many <= few * 11, "{few} looks for 40 runs, {many} for 400");
     }
+}
+
+/// A start, or an end that another run follows, is no reason to go through all the others.
+#[test]
+fn starts_and_ends_of_many_runs_look_at_none_of_the_others() {
+    let looks = |instances: u32| {
+        let mut stage = Stage::new([service("web", instances)]);
+        stage.world.looked.set(0);
+        stage.all_live();
+        let all: Vec<RunNo> = stage.runs("web").map(|run| run.no).collect();
+        all.into_iter().take(10).for_each(|no| stage.ends(no, 1));
+        assert_eq!(stage.words("web").iter().filter(|word| **word == "waiting").count(), 10);
+        stage.world.looked.get()
+    };
+    assert_eq!((looks(20), looks(400)), (0, 0));
 }
 
 #[test]
@@ -413,6 +428,52 @@ fn a_disabled_job_records_a_skipped_run() {
     let Ok(Granted::Run(run)) = stage.run_job("backup") else { panic!("it is recorded") };
     assert_eq!(run.outcome().expect("ended").to_string(), "skipped(disabled)");
     assert_eq!(stage.world.why_job(&name("backup")), [Reason::Disabled { by_hand: true }]);
+}
+
+#[test]
+fn a_run_by_hand_is_rehearsed_by_the_rules_and_nothing_comes_of_it() {
+    let mut sync = job("sync");
+    sync.gates.overlap = Overlap::Queue(9);
+    let mut held = needing(job("held"), "db");
+    held.gates.latch = Some("go".to_string());
+    held.gates.queue = Some("heavy".to_string());
+    held.gates.mutex = vec!["m".to_string(), "free".to_string()];
+    let mut holder = job("holder");
+    holder.gates.mutex = vec!["m".to_string()];
+    let mut stage = Stage::new([job("one"), sync, held, holder, service("db", 1)]);
+    stage.all_live();
+    stage.down("db");
+    stage.first_ends("db", 0);
+    let pause = |how| Wish::Queue { name: "heavy".to_string(), how };
+    stage.wish(pause(QueueWish::Pause)).expect("granted");
+    let rehearse = |stage: &Stage, job: &str| stage.world.rehearse(Time(stage.now), &name(job), "uid:0".to_string());
+    assert_eq!(rehearse(&stage, "one"), Ok(Rehearsal::Runs(vec![])));
+    let before = stage.world.clone();
+    stage.run_job("holder").expect("granted");
+    let holds = stage.run("holder", 0).id();
+    let [latch, needs, mutex, paused] = &match rehearse(&stage, "held") {
+        Ok(Rehearsal::Runs(reasons)) => <[Reason; 4]>::try_from(reasons).expect("four"),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(*latch, Reason::Latch { latch: "go".to_string() });
+    assert_eq!(*needs, Reason::Needs { job: name("db"), because: NeedWhy::GoesFirst });
+    assert_eq!(*mutex, Reason::Mutex { mutex: "m".to_string(), holders: vec![holds], before: 0 });
+    assert_eq!(*paused, Reason::Paused { queue: "heavy".to_string() });
+    stage.first_ends("holder", 0);
+    assert_eq!(stage.world.standing(&name("db")), before.standing(&name("db")), "nothing was started");
+    assert_eq!(stage.world.len(), 0);
+
+    stage.run_job("one").expect("granted");
+    let live = stage.run("one", 0).id();
+    assert_eq!(rehearse(&stage, "one"), Err(Refusal::Overlap { live }));
+    stage.run_job("sync").expect("granted");
+    let holders = vec![stage.run("sync", 0).id()];
+    let turn = Reason::Turn { holders, most: 1, before: 0 };
+    assert_eq!(rehearse(&stage, "sync"), Ok(Rehearsal::Runs(vec![turn])));
+    stage.wish(Wish::Disable { job: name("sync") }).expect("granted");
+    let skipped = Ok(Rehearsal::Ends(crate::Outcome::Skipped(crate::SkipWhy::Disabled)));
+    assert_eq!(rehearse(&stage, "sync"), skipped);
+    assert!(matches!(rehearse(&stage, "db"), Err(Refusal::IsService { .. })));
 }
 
 #[test]

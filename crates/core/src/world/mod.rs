@@ -73,6 +73,7 @@ mod post;
 mod probe;
 mod queue;
 mod record;
+mod rehearse;
 mod run_job;
 mod service;
 mod settled;
@@ -90,6 +91,7 @@ pub use mutant::Mutant;
 pub use plan::{Difference, Follows, differences};
 pub use post::Definition;
 pub use probe::Watched;
+pub use rehearse::Rehearsal;
 pub use why::{NeedWhy, Reason};
 
 use crate::effect::Effects;
@@ -253,6 +255,7 @@ impl World {
         let granted = match wish {
             Wish::Submit { no, new } => self.submit(now, no, *new, fx),
             Wish::Adopt { no, new, pid, started_at } => self.adopt(now, no, *new, (pid, started_at), fx),
+            Wish::Disown { run } => self.disown(now, run, fx),
             Wish::Stop { run, kind, why } => self.stop(now, run, kind, why, fx),
             Wish::Signal { run, signal, leader_only, interrupt } => {
                 self.signal(now, run, signal, leader_only, interrupt, fx)

@@ -174,6 +174,8 @@ impl World {
         let message = alloc::format!("{} was found, and the ledger did not know of it", run.id());
         let what = What::Note { kind: "run.found", run: Some(run.id()), message };
         fx.events.push(Event { at: now, what });
+        // Nobody had asked whether its slot is to have a run.
+        self.look_jobs.insert(run.job.clone());
         self.record(now, run, None, fx);
     }
 }

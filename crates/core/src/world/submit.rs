@@ -2,9 +2,10 @@
 
 use super::World;
 use crate::effect::Effects;
-use crate::run::{Health, Hold, Terms};
+use crate::run::{Health, Hold, Terms, Trigger};
 use crate::wish::{Granted, NewRun};
-use crate::{Refusal, Run, RunNo, RunState, Time};
+use crate::{LostWhy, Outcome, Refusal, Run, RunNo, RunState, Time};
+use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 
 impl World {
@@ -63,6 +64,17 @@ impl World {
         fx.promises = true;
         self.record(now, run, None, fx);
         self.granted(no)
+    }
+
+    /// How it will end is nobody's to know any more, and so the run is lost, with that reason.
+    pub(super) fn disown(&mut self, now: Time, no: RunNo, fx: &mut Effects) -> Result<Granted, Refusal> {
+        let run = self.live.get(&no).ok_or(Refusal::Unknown { run: no })?;
+        if !matches!(run.trigger, Trigger::Adopt { .. }) {
+            return Err(Refusal::NotAdopted { run: run.id() });
+        }
+        let run = run.clone();
+        fx.promises = true;
+        Ok(Granted::Run(Box::new(self.end(now, run, Outcome::Lost(LostWhy::Disowned), None, fx))))
     }
 
     fn fresh(&self, now: Time, no: RunNo, new: NewRun, state: RunState) -> Run {

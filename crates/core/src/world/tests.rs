@@ -99,6 +99,33 @@ fn a_process_that_is_adopted_runs_once_and_is_no_keepers() {
 }
 
 #[test]
+fn an_adopted_process_can_be_given_up_also_in_the_middle_of_a_stop_and_nothing_is_guessed_of_it() {
+    let mut world = World::load("boot".to_string(), Mint::after(100), []);
+    fact(&mut world, settled(3));
+    let new = || NewRun { trigger: Trigger::Adopt { by: "uid:0".to_string() }, ..new_run() };
+    let adopt = |n: u64| Wish::Adopt { no: no(n), new: Box::new(new()), pid: 7, started_at: Time(1) };
+    for (n, stopped) in [(1, false), (2, true)] {
+        assert!(wish(&mut world, adopt(n)).0.is_ok());
+        if stopped {
+            let stop = Wish::Stop { run: no(n), kind: StopKind::Ladder, why: StopWhy::Asked };
+            assert!(wish(&mut world, stop).0.is_ok());
+        }
+        let (answer, fx) = wish(&mut world, Wish::Disown { run: no(n) });
+        let Ok(Granted::Run(run)) = answer else { panic!("{answer:?}") };
+        assert_eq!(run.outcome().expect("it is over").to_string(), "lost(disowned)");
+        assert_eq!((run.exit, run.ended_at, fx.promises), (None, Some(Time(5)), true));
+        assert!(fx.acts.iter().all(|act| matches!(act, Act::RemoveSpec { .. } | Act::Forget { .. })), "{:?}", fx.acts);
+        // Its end, seen late, changes nothing.
+        assert!(fact(&mut world, Fact::Slot { run: no(n), seen: exited(7) }).changed.is_empty());
+    }
+    submit(&mut world, 3, new_run());
+    let (answer, fx) = wish(&mut world, Wish::Disown { run: no(3) });
+    let words = answer.expect_err("kin started it").to_string();
+    assert_eq!(words, "run job-00000003 was started by kin, which keeps to it until it ends");
+    assert!(fx.is_empty());
+}
+
+#[test]
 fn overlap_names_the_run_that_lives() {
     let mut world = World::load("boot".to_string(), Mint::after(100), []);
     submit(&mut world, 1, new_run());

@@ -150,6 +150,8 @@ pub enum NeedWhy {
     Rests(Rest),
     /// It has not been run, or did not end ok.
     NotDone,
+    /// It would be started first. (Only of what is rehearsed.)
+    GoesFirst,
 }
 
 impl World {
@@ -231,7 +233,7 @@ impl World {
         if let Gate::Queue(name) = gate {
             return self.why_queue(run, name);
         }
-        if self.passes(run, gate) {
+        if self.passes(run, gate) || self.is_open(run, gate) {
             return None;
         }
         let (holders, before) = (self.holders(gate), self.before(run, gate));

@@ -11,7 +11,9 @@
 
 use super::survivors::Fate;
 use super::{AGAIN, Accepted, Batch, Engine, Key};
-use kin_core::{Close, Fact, Granted, How, NewRun, Phase, Refusal, Run, RunId, RunNo, Seen, Time, Trigger, Wish};
+use kin_core::{
+    Close, Event, Fact, Granted, How, NewRun, Phase, Refusal, Run, RunId, RunNo, Seen, Time, Trigger, What, Wish,
+};
 use kin_ledger::NewKey;
 use std::collections::BTreeSet;
 use std::fs::OpenOptions;
@@ -107,6 +109,17 @@ impl Engine {
                 Err(refusal)
             }
         }
+    }
+
+    /// It is left to itself: once that is recorded its file goes and nobody watches it.
+    pub(super) fn disown_process(&mut self, no: RunNo, by: &str, batch: &mut Batch) -> Result<Run, Refusal> {
+        let begin = batch.fx.events.len();
+        let run = self.about(no, Wish::Disown { run: no }, batch)?;
+        let message = format!("{by} gave it up: it goes on, and kin watches it no more");
+        let note = What::Note { kind: "run.disowned", run: Some(run.id()), message };
+        // Who asked comes before what became of it.
+        batch.fx.events.insert(begin, Event { at: self.now(), what: note });
+        Ok(run)
     }
 
     /// It is no run: it was refused, or could not be recorded.

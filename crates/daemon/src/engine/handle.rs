@@ -12,8 +12,8 @@ use kin_config::good::Reading;
 use kin_config::project::Project;
 use kin_core::job::{Job, Queue};
 use kin_core::{
-    Farewell, Granted, JobName, NewRun, Reason, Refusal, Run, RunId, RunNo, Standing, StopKind, StopWhy, Time, Timed,
-    Wish,
+    Farewell, Granted, JobName, NewRun, Reason, Refusal, Rehearsal, Run, RunId, RunNo, Standing, StopKind, StopWhy,
+    Time, Timed, Wish,
 };
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
@@ -125,6 +125,8 @@ pub struct JobNow {
     pub job: Arc<Job>,
     /// Where its newest definition comes from.
     pub source: Source,
+    /// That file does not hold as it is now.
+    pub is_stale: bool,
     /// Those that live, oldest first.
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.
@@ -189,6 +191,11 @@ pub(super) enum Look {
     Projects {
         reply: oneshot::Sender<Vec<ProjectNow>>,
     },
+    /// What a run by hand would come to.
+    Rehearse {
+        job: JobName,
+        reply: oneshot::Sender<Result<Rehearsal, Refusal>>,
+    },
     Why {
         run: RunNo,
         reply: oneshot::Sender<Vec<Reason>>,
@@ -221,6 +228,11 @@ pub(super) enum Call {
         reply: Reply<Accepted>,
     },
     Job(JobCall),
+    Disown {
+        no: RunNo,
+        by: String,
+        reply: Reply<Run>,
+    },
     Release {
         latch: String,
         reply: Reply<Vec<RunId>>,
@@ -295,6 +307,11 @@ impl Handle {
         self.ask(|reply| Call::Adopt { wish: Box::new(wish), reply }).await
     }
 
+    /// An adopted one is watched no more. `by` says who asks.
+    pub async fn disown(&self, no: RunNo, by: String) -> Result<Run, Refusal> {
+        self.ask(|reply| Call::Disown { no, by, reply }).await
+    }
+
     pub async fn define(&self, job: Arc<Job>, by: String) -> Result<(), Refusal> {
         self.ask(|reply| Call::Job(JobCall::Define { job, by, reply })).await
     }
@@ -347,6 +364,11 @@ impl Handle {
     /// What is in the way of a live run.
     pub async fn why(&self, run: RunNo) -> Result<Vec<Reason>, Refusal> {
         self.look(|reply| Look::Why { run, reply }).await
+    }
+
+    /// What a run by hand would come to now.
+    pub async fn rehearse(&self, job: JobName) -> Result<Rehearsal, Refusal> {
+        self.look(|reply| Look::Rehearse { job, reply }).await?
     }
 
     async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Refusal> {

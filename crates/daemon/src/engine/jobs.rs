@@ -44,9 +44,27 @@ pub(super) struct Book {
     unreadable: BTreeSet<(JobName, u64)>,
     /// The mistakes that were said last.
     mistakes: String,
+    /// Files that do not hold as they are now: their last good jobs do, or none.
+    stale: BTreeSet<PathBuf>,
+    /// A reading of which something was held back, because of what was defined otherwise.
+    held_back: Option<Arc<Reading>>,
+}
+
+impl Known {
+    /// Of the file that defines it.
+    fn path(&self) -> Option<PathBuf> {
+        match &self.source {
+            Source::File { path } => Some(path.into()),
+            Source::Api { .. } | Source::Project { .. } => None,
+        }
+    }
 }
 
 impl Book {
+    fn is_stale(&self, source: &Source) -> bool {
+        matches!(source, Source::File { path } if self.stale.contains(Path::new(path)))
+    }
+
     /// Each file's last good words.
     pub(super) fn remembered(&self) -> Vec<(PathBuf, String)> {
         let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
@@ -169,7 +187,7 @@ impl Engine {
     // ---- the job files ----
 
     /// What was read, against what is known. `plan`: it is only said.
-    pub(super) fn files(&mut self, reading: &Reading, plan: bool, batch: &mut Batch) -> Result<Reloaded, Refusal> {
+    pub(super) fn files(&mut self, reading: &Arc<Reading>, plan: bool, batch: &mut Batch) -> Result<Reloaded, Refusal> {
         let mistakes = self.taken_names(reading);
         let mut wanted = self.wanted(reading, &mistakes);
         let steps = std::mem::take(&mut wanted.steps);
@@ -178,10 +196,19 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps, mistakes });
         }
         self.say_mistakes(reading, &mistakes, batch);
+        let held_back = mistakes.iter().filter_map(|mistake| mistake.at.as_ref()).map(|spot| spot.source);
+        let held_back = held_back.filter_map(|n| reading.set.report.sources.get(n)).map(|source| source.path.clone());
+        self.book.stale = reading.kept.iter().chain(&reading.left_out).cloned().chain(held_back).collect();
+        self.book.held_back = (!mistakes.is_empty()).then(|| reading.clone());
         let before = self.settle_times(reading, &mut wanted);
+        let touched: Vec<PathBuf> = wanted.known.iter().filter_map(|(_, known)| known.path()).collect();
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
         if changes && let Err(refusal) = self.take_files(wanted, batch) {
-            // The next reading asks for it again.
+            // The next reading asks for it again, and so does a name that becomes free.
+            if !matches!(refusal, Refusal::NoRoom { .. } | Refusal::Closing | Refusal::Unavailable { .. }) {
+                self.book.stale.extend(touched);
+                self.book.held_back = Some(reading.clone());
+            }
             if let Some(before) = before {
                 self.config.times.swap(before);
             }
@@ -197,6 +224,15 @@ impl Engine {
         }
         self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
         Ok(Reloaded { applied: true, steps, mistakes })
+    }
+
+    /// A name has become free: what the files were refused because of it is theirs now.
+    pub(super) fn files_again(&mut self, batch: &mut Batch) {
+        let Some(reading) = self.book.held_back.clone() else { return };
+        // What is refused was said in the history, and the next reading asks for it again.
+        drop(self.files(&reading, false, batch));
+        // Should this not be recorded, the next free name asks for it once more; what holds already is no change.
+        self.book.held_back = Some(reading);
     }
 
     fn take_files(&mut self, wanted: Wanted, batch: &mut Batch) -> Result<(), Refusal> {
@@ -309,11 +345,11 @@ impl Engine {
                 Source::File { .. } => return None,
                 Source::Api { by } => (
                     format!("'{name}' is defined over the API, by {by}, and no file takes it over"),
-                    format!("DELETE /v1/jobs/{name} removes it there; then `kin reload`"),
+                    format!("DELETE /v1/jobs/{name} removes it there, and then the file is read"),
                 ),
                 Source::Project { project, .. } => (
                     format!("'{name}' is defined by the project {project}, and no file takes it over"),
-                    format!("`kin down --project {project}` ends the project; then `kin reload`"),
+                    format!("`kin down --project {project}` ends the project, and then the file is read"),
                 ),
             };
             let mistake = Mistake::error(Code::Twice, message).key(name.as_str()).help(help);
@@ -464,7 +500,9 @@ impl Engine {
         let known = Known { rev, source, job: None };
         let plan = Plan { jobs: vec![JobPlan::Remove(name.clone())], queues: Vec::new(), ..Plan::default() };
         let wanted = Wanted { plan, rows: vec![row], known: vec![(name.clone(), known)], ..Wanted::default() };
-        self.plan(wanted, batch)
+        self.plan(wanted, batch)?;
+        self.files_again(batch);
+        Ok(())
     }
 
     fn not_of_a_file(&self, name: &JobName) -> Result<(), Refusal> {
@@ -514,13 +552,18 @@ impl Engine {
 
     // ---- looking ----
 
-    pub(super) fn answer_look(&self, look: Look) {
+    pub(super) fn answer_look(&mut self, look: Look) {
         // Who asked may have gone.
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Projects { reply } => drop(reply.send(self.projects_now())),
+            Look::Rehearse { job, reply } => {
+                let now = self.now();
+                let come = self.has_room().and_then(|()| self.world.rehearse(now, &job, String::new()));
+                drop(reply.send(come));
+            }
             Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
         }
     }
@@ -539,6 +582,7 @@ impl Engine {
             let shut = (next == Some(None)).then_some(Reason::Shut);
             Some(JobNow {
                 standing: standing.clone(),
+                is_stale: known.is_some_and(|known| self.book.is_stale(&known.source)),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
                 why: self.untimed(name).into_iter().chain(shut).chain(self.world.why_job(name)).collect(),

@@ -96,6 +96,7 @@ impl Engine {
         let now = self.now();
         self.note("project.down", format!("{project}: {by} asked for its end"), batch);
         self.plan(wanted, batch)?;
+        self.files_again(batch);
         for run in runs.iter().filter(|run| tasks.contains(&run.job)) {
             // What had not begun went with its definition.
             if self.world.get(run.no).is_some() {

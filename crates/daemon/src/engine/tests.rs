@@ -637,6 +637,38 @@ async fn an_adoption_that_is_not_recorded_leaves_nothing() {
     sleeper.wait().expect("it ends");
 }
 
+/// It is watched until it is recorded that it is not.
+#[tokio::test]
+async fn a_process_is_given_up_when_that_is_recorded_and_not_before() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let mut sleeper = std::process::Command::new("sleep").arg("600").spawn().expect("a sleeper");
+    let pid = sleeper.id();
+    let ticks = kin_keeper::boot::start_ticks(pid).expect("it lives");
+    let adopt = || Adopt {
+        new: NewRun { trigger: Trigger::Adopt { by: "uid:7".into() }, ..submit("foreign").new },
+        process: Adopted { pid, ticks, signal: 15, wait_ms: 100 },
+        started_at: Time(1),
+        key: None,
+    };
+    let no = life.handle.adopt(adopt()).await.expect("adopted").run.no;
+    let files = || std::fs::read_dir(house.state().join("adopted")).expect("made").count();
+    house.disk_full(true);
+    life.handle.disown(no, "uid:7".into()).await.expect_err("it cannot be recorded");
+    assert_eq!((files(), house.reader().run(no).expect("read").expect("there").outcome().cloned()), (1, None));
+    house.disk_full(false);
+    let run = life.handle.disown(no, "uid:7".into()).await.expect("given up");
+    assert_eq!((outcome(&run).as_str(), house.events("run.disowned")), ("lost(disowned)", 1));
+    // It is nobody's now, so it can be adopted; and the file of the former is gone before that is answered.
+    let again = life.handle.adopt(adopt()).await.expect("adopted").run.no;
+    assert_eq!(files(), 1);
+    sleeper.kill().expect("it is ours");
+    sleeper.wait().expect("it ends");
+    life.ended(again).await;
+    assert_eq!(outcome(&life.ended(no).await), "lost(disowned)");
+}
+
 #[tokio::test]
 async fn a_ledger_has_one_engine() {
     let house = House::new();

@@ -28,6 +28,10 @@ impl Engine {
                 let answer = self.adopt_process(*wish, batch);
                 batch.answers.push(answering(reply, answer));
             }
+            Call::Disown { no, by, reply } => {
+                let answer = self.disown_process(no, &by, batch);
+                batch.answers.push(answering(reply, answer));
+            }
             Call::Release { latch, reply } => {
                 let answer =
                     self.has_room().and_then(|()| self.world.wish(now, Wish::Release { latch }, &mut batch.fx));

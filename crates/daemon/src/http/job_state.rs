@@ -18,6 +18,7 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         description: job.description.clone(),
         kind: if job.life.is_service() { "service" } else { "task" }.into(),
         source: source(&now.source),
+        stale: now.is_stale,
         rev: standing.rev,
         disabled: disabled(now),
         paused_until: standing.paused.map(|at| convert::time(Time(at.saturating_mul(1_000_000_000)))),
@@ -79,7 +80,12 @@ fn state(now: &JobNow) -> &'static str {
     if let Some(run) = now.runs.iter().find(running) {
         let all_ready = now.runs.iter().filter(running).all(|run| run.health.ready_at.is_some());
         let checked = now.job.life.ready.is_some() && run.is_defined();
-        return if checked && all_ready { "ready" } else { "running" };
+        let any_ready = now.runs.iter().filter(running).any(|run| run.health.ready_at.is_some());
+        return match (checked, any_ready, all_ready) {
+            (true, _, true) => "ready",
+            (true, false, false) => "starting",
+            (true, true, false) | (false, _, _) => "running",
+        };
     }
     if any(|state| matches!(state, RunState::Starting { .. })) {
         "starting"
@@ -93,11 +99,16 @@ fn state(now: &JobNow) -> &'static str {
         "disabled"
     } else if now.standing.rest.values().any(|rest| *rest == Rest::GaveUp) {
         "gave-up"
-    } else if service && (!now.standing.up || !now.standing.rest.is_empty() || now.why.contains(&Reason::Down)) {
+    } else if service && (!now.standing.up || is_stopped(now) || now.why.contains(&Reason::Down)) {
         "down"
     } else {
         "idle"
     }
+}
+
+/// Somebody stopped a run of it. (One whose runs ended well, and are not to be followed, has nothing to do.)
+fn is_stopped(now: &JobNow) -> bool {
+    now.standing.rest.values().any(|rest| *rest == Rest::Stopped)
 }
 
 pub fn step(step: &crate::engine::Step) -> PlanStep {

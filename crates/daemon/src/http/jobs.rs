@@ -16,7 +16,7 @@ use kin_api::job::{
     ReloadRequest, RestartRequest, ScaleRequest,
 };
 use kin_config::Report;
-use kin_core::{JobName, Refusal, RunId, RunNo, Wish};
+use kin_core::{JobName, Outcome, Refusal, Rehearsal, RunId, RunNo, SkipWhy, Wish};
 use kin_ledger::{Query, StateIs};
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -165,6 +165,11 @@ async fn said(door: &Door, jobs: Vec<JobNow>) -> Answer<Vec<Job>> {
 async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryRun> {
     let unknown = || Refusal::UnknownJob { job: job.clone() };
     let now = door.engine.jobs(Some(job.clone())).await?.pop().ok_or_else(unknown)?;
+    let (reasons, refused) = match door.engine.rehearse(job.clone()).await {
+        Ok(Rehearsal::Runs(reasons)) => (reasons, None),
+        Ok(Rehearsal::Ends(outcome)) => (Vec::new(), Some(skipped(&outcome))),
+        Err(refusal) => (Vec::new(), Some(refusal.to_string())),
+    };
     let id = RunId { job, no: RunNo::LAST };
     let env = &wish.env;
     let given = BTreeSet::new();
@@ -182,8 +187,17 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
         directory: text(&spec.directory),
         env: spec.env.iter().map(name).collect(),
         user: now.job.around.user.clone(),
-        waits: now.why.iter().filter_map(reason::words).collect(),
+        waits: reasons.iter().filter_map(reason::words).collect(),
+        refused,
     })
+}
+
+/// How it would end without a start, said of what would be.
+fn skipped(outcome: &Outcome) -> String {
+    if *outcome == Outcome::Skipped(SkipWhy::Disabled) {
+        return "it would be skipped: its job is disabled".into();
+    }
+    format!("it would end at once: {outcome}")
 }
 
 /// A sum over what was asked for.

@@ -40,7 +40,9 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::Turn { holders, most, before } => {
             format!("at most {most} of its job run at once, just now {}; {}", names(holders), line(*before))
         }
-        Reason::Paused { queue } => format!("its queue {queue:?} is paused"),
+        Reason::Paused { queue } => {
+            format!("its queue {queue:?} is paused (`kin queue {queue} --resume` lets it go on)")
+        }
         Reason::Queue { queue, resource, need, free, slots, holders, before } => format!(
             "its queue {queue:?} has {free} of {slots} {resource} free and it takes {need}; they are taken by {}; {}",
             names(holders),
@@ -112,6 +114,7 @@ fn need(why: &NeedWhy) -> String {
         NeedWhy::NotYet(run) => format!("whose run {run} is not ready, or not over, yet"),
         NeedWhy::Rests(rest) => format!("which is not there: {}", resting(*rest)),
         NeedWhy::NotDone => "which has not been run, or did not end well".into(),
+        NeedWhy::GoesFirst => "which is started first".into(),
     }
 }
 

@@ -198,6 +198,15 @@ pub const ROUTES: &[Route] = &[
         handler: || post(runs::signal),
     },
     Route {
+        method: Method::Post,
+        path: "/v1/runs/{id}/disown",
+        id: "disownRun",
+        summary: "Gives up a process that was adopted: it goes on, watched by nobody, and the run is lost (disowned).",
+        asks: NOTHING,
+        says: &[ok("Run", "The run, as it is now.")],
+        handler: || post(runs::disown),
+    },
+    Route {
         method: Method::Get,
         path: "/v1/runs/{id}/output",
         id: "readOutput",

@@ -132,6 +132,14 @@ pub async fn stop(
     }
 }
 
+pub async fn disown(State(door): State<Arc<Door>>, peer: Peer, named: Named) -> Answer<Json<Run>> {
+    door.run(&named).await?;
+    match door.engine.disown(named.no, peer.words()).await {
+        Ok(run) => Ok(Json(door.said(&run))),
+        Err(refusal) => Err(door.or_ended(&named, refusal).await),
+    }
+}
+
 pub async fn signal(
     State(door): State<Arc<Door>>,
     peer: Peer,

@@ -46,7 +46,7 @@ pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     if let Some(why) = &facts.not_recorded {
         story.push(format!("Not all of this is in the history yet, because {why}; it is recorded when it can be."));
     }
-    story.push(next(run));
+    story.push(next(run, facts));
     story
 }
 
@@ -186,7 +186,7 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         RunState::Draining { .. } => {
             vec![format!("Its process has ended, but another one still holds its output open{since}.")]
         }
-        RunState::Ended { outcome } => verdict(run, outcome),
+        RunState::Ended { outcome } => verdict(run, outcome, facts),
     }
 }
 
@@ -267,9 +267,16 @@ fn stopping(run: &Run, slot: Option<&Snapshot>, why: StopWhy) -> String {
     format!("{who}, and {alive}; {ladder}.")
 }
 
-fn verdict(run: &Run, outcome: &Outcome) -> Vec<String> {
+fn verdict(run: &Run, outcome: &Outcome, facts: &Facts) -> Vec<String> {
     let verdict = match outcome {
-        Outcome::SpawnFailed { step, errno } => return never_ran(run, *step, *errno),
+        Outcome::SpawnFailed { step, errno } => {
+            // What the definition asks for was not to be had, and no keeper ever heard of it.
+            let unmade = facts.events.iter().rev().find(|event| event.kind == "run.unmakeable");
+            return match unmade.and_then(|event| event.message.as_deref()) {
+                Some(why) => never_made(run, *step, *errno, why),
+                None => never_ran(run, *step, *errno),
+            };
+        }
         Outcome::Ok => "It ended well, with code 0.".into(),
         Outcome::Failed { code } => format!("It failed: its program ended with code {code}."),
         Outcome::Signaled { signal: number } => {
@@ -293,6 +300,10 @@ fn verdict(run: &Run, outcome: &Outcome) -> Vec<String> {
         Outcome::Lost(LostWhy::Reboot) => "The machine was restarted while it was not over.".into(),
         Outcome::Lost(LostWhy::Unknown) => {
             "kin cannot know how it ended, because all who watched it had died; it does not guess.".into()
+        }
+        Outcome::Lost(LostWhy::Disowned) => {
+            let pid = run.pid.map_or(String::new(), |pid| format!(" as process {pid}"));
+            format!("It was given up: it went on{pid}, and how it ended kin does not know.")
         }
     };
     let mut story = vec![verdict];
@@ -337,6 +348,9 @@ fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
         }
         (SpawnStep::Exec, EACCES) => "Make the file executable, and the directories above it open to its user",
         (SpawnStep::Exec, ENOEXEC) => "It is no program: a script needs a first line as `#!/bin/sh`",
+        (SpawnStep::Directory, ENOENT | ENOTDIR) if run.is_defined() => {
+            "Make that directory, or name another one as `dir` of its job"
+        }
         (SpawnStep::Directory, ENOENT | ENOTDIR) => "Make that directory, or run it in another one",
         (SpawnStep::Directory, EACCES) => "Let its user enter that directory, or run it in another one",
         (SpawnStep::Spec, ENOENT) => "Submit it again: the runtime directory was emptied before it could start",
@@ -353,6 +367,28 @@ fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
         format!("It never ran: {what}: {} (step {}, error {errno}).", system_words(errno), step.word()),
         format!("{todo}; then start it again."),
     ]
+}
+
+/// The sentence that was said then names the key and what it asks for.
+fn never_made(run: &Run, step: SpawnStep, errno: i32, why: &str) -> Vec<String> {
+    let job = &run.job;
+    let todo = match (step, errno) {
+        // It says itself what to do.
+        (_, _) if why.contains('`') => "Do that".to_string(),
+        (SpawnStep::Spec, ENOENT) => format!("Make that file, or take it out of the definition of {job}"),
+        (SpawnStep::Spec, EACCES | EPERM) => {
+            "Let that file be the server's user's, and nobody else's to read (`chown`, `chmod 600`)".into()
+        }
+        (SpawnStep::User, ENOENT) => format!("Make that user or group, or name another one in the definition of {job}"),
+        (SpawnStep::User, EPERM) => {
+            format!("Leave `user` and `group` out of the definition of {job}, or let root's server run it")
+        }
+        (_, ENOMEM) => "Free some memory".into(),
+        (_, EMFILE) => "Raise the server's limit of open files (`LimitNOFILE=`)".into(),
+        (_, ENOSPC) => "Make room on the disk".into(),
+        (_, _) => format!("Correct the definition of {job}"),
+    };
+    vec![format!("It never ran: {why} (step {}, error {errno}).", step.word()), format!("{todo}; then start it again.")]
 }
 
 fn never_started(run: &Run) -> bool {
@@ -392,8 +428,10 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     story
 }
 
-fn next(run: &Run) -> String {
+fn next(run: &Run, facts: &Facts) -> String {
     let id = run.id();
+    let paused =
+        facts.reasons.iter().find_map(|reason| if let Reason::Paused { queue } = reason { Some(queue) } else { None });
     match &run.state {
         RunState::Held { on: Hold::Latch(latch) } => {
             format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it.")
@@ -402,6 +440,12 @@ fn next(run: &Run) -> String {
             format!("Next: it starts when they are ready; `kin stop {id}` cancels it.")
         }
         RunState::Waiting { .. } => format!("Next: it starts then; `kin stop {id}` cancels it."),
+        RunState::Queued if paused.is_some() => {
+            format!(
+                "Next: it starts when its queue goes on (`kin queue {} --resume`) and has a place free; `kin stop {id}` cancels it.",
+                paused.map_or("", String::as_str)
+            )
+        }
         RunState::Queued => format!("Next: it starts when a place is free; `kin stop {id}` cancels it."),
         RunState::Starting { .. } => "Next: it runs.".into(),
         RunState::Running { .. } => match run.timeout_ms {

@@ -51,7 +51,10 @@ pub(crate) fn secret(path: &Path, uid: u32) -> Result<Vec<u8>, (Errno, String)> 
     }
     if stat.st_mode & 0o077 != 0 {
         let mode = stat.st_mode & 0o777;
-        return Err((Errno::ACCESS, format!("mode {mode:04o} lets others at it; run `chmod 600` on it")));
+        return Err((
+            Errno::ACCESS,
+            format!("mode {mode:04o} lets others at it; `chmod 600 {}` closes it", path.display()),
+        ));
     }
     let mut bytes = Vec::new();
     let read = File::from(file).take(MOST + 1).read_to_end(&mut bytes);

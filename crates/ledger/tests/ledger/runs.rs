@@ -128,7 +128,7 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         .prop_map(Outcome::Skipped),
         Just(Outcome::Cancelled),
         prop::sample::select(&[UnhealthyWhy::Sick, UnhealthyWhy::NotReady]).prop_map(Outcome::Unhealthy),
-        prop::sample::select(&[LostWhy::Reboot, LostWhy::Unknown]).prop_map(Outcome::Lost),
+        prop::sample::select(&[LostWhy::Reboot, LostWhy::Unknown, LostWhy::Disowned]).prop_map(Outcome::Lost),
     ]
 }
 

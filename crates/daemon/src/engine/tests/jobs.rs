@@ -225,6 +225,14 @@ async fn a_plan_promises_only_what_would_be_done() {
     let done = life.handle.files(read(""), false).await.map_err(said);
     assert_eq!(planned, done);
     assert_eq!(done, Err("api names lib in `next`, and there is no such job".into()));
+    // The file is known not to hold as it is; and it does as soon as nothing is in its way.
+    let stale = async || {
+        let jobs = life.handle.jobs(None).await.expect("jobs");
+        jobs.iter().map(|now| (now.standing.job.to_string(), now.is_stale)).collect::<Vec<_>>()
+    };
+    assert_eq!(stale().await, [("api".into(), false), ("lib".into(), true)]);
+    life.handle.undefine(name("api"), by()).await.expect("gone");
+    assert_eq!(stale().await, []);
 }
 
 #[tokio::test]
@@ -251,8 +259,11 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
     }
     life.handle.files(read("[mine]\ncommand = 'one'\n"), false).await.expect("taken");
     assert_eq!(jobs().await, before, "and what it never had it does not take away");
+    // What was refused because of the name is taken when the name is free.
+    life.handle.files(read(both), false).await.expect("read");
+    assert!(life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale), "said of the file's own");
     life.handle.undefine(name("api"), by()).await.expect("gone");
-    assert!(life.handle.files(read(both), false).await.expect("read").mistakes.is_empty());
+    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale));
     let now = jobs().await;
     assert!(now.len() == 2 && now.iter().all(|job| job.contains("/etc/kin/a.toml")), "{now:?}");
 }

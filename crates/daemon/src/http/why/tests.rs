@@ -174,6 +174,20 @@ fn a_run_that_was_caught_up_says_how_late_and_for_how_many() {
 }
 
 #[test]
+fn a_run_in_a_paused_queue_is_told_who_lets_it_go() {
+    let mut run = sample(RunState::Queued);
+    run.terms.rev = 1;
+    let reasons = vec![kin_core::Reason::Paused { queue: "heavy".into() }];
+    let told = story(&run, &Facts { reasons, ..Facts::default() }, run.created_at);
+    let id = run.id();
+    let next = format!(
+        "Next: it starts when its queue goes on (`kin queue heavy --resume`) and has a place free; `kin stop {id}` cancels it."
+    );
+    assert_eq!(told[1], "Its queue \"heavy\" is paused (`kin queue heavy --resume` lets it go on).");
+    assert_eq!(told.last(), Some(&next), "{told:?}");
+}
+
+#[test]
 fn a_wait_says_for_what() {
     let mut run = sample(RunState::Waiting { until: Time(0), wait: kin_core::job::Millis(1000) });
     for (late_ms, want) in [
