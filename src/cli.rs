@@ -8,8 +8,10 @@ use crate::commands::{
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
+use crate::verdict;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-use kin_client::Client;
+use kin_client::api::Run;
+use kin_client::{Client, Error};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -152,12 +154,20 @@ enum Verb {
 }
 
 /// What every verb is given.
+#[derive(Clone)]
 pub(crate) struct Face {
     pub(crate) client: Client,
     pub(crate) screen: Screen,
 }
 
 impl Face {
+    /// The run once it has ended; that its end cannot be recorded yet is said.
+    pub(crate) async fn wait(&self, id: &str) -> Result<Run, Failure> {
+        let told = |run: &Run| self.screen.note(&verdict::unrecorded(run, &self.client));
+        let ended = self.client.wait_told(id, None, told).await?;
+        ended.ok_or_else(|| Error::Strange { what: "waiting ended before the run did".into() }.into())
+    }
+
     /// What a server that was started on the way had to say, on stderr.
     pub(crate) fn notices(&self) {
         for notice in self.client.take_notices() {

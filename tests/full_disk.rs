@@ -1,8 +1,9 @@
 //! A disk that is full, or damaged beneath it: kin stays, says so, and tells the truth once there is room again.
 
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use testkit::http::Request;
 use testkit::server::{self, Options};
 use testkit::{Cli, Role, Server, eventually, guest_path, is_root, not_run, procfs};
@@ -270,6 +271,94 @@ fn a_stop_works_though_nothing_can_be_recorded() {
     server.stop();
     drop(server);
     drop(disk);
+}
+
+/// Nobody hangs without a word: not who waits for a run, nor who stops it, nor who follows it.
+#[test]
+fn who_waits_for_an_end_that_cannot_be_recorded_is_told() {
+    let Some((disk, server, filler)) = full_house("48m", false) else { return };
+    let cli = Cli::new(&server);
+    eventually("not even an end can be recorded", server::DEADLINE, || {
+        (cli.run(&["exec", "--", "true"]).code == 5 && free_bytes(&disk.0) == 0).then_some(())
+    });
+    let begin = |args: &[&str]| {
+        let mut command = cli.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("begins")
+    };
+    let mut waiting = [begin(&["wait", "plain"]), begin(&["tail", "-f", &id_of(&server, "plain")])];
+    let mut stopping = begin(&["stop", "--wait", "plain"]);
+    let id = id_of(&server, "plain");
+    let told = format!(
+        "kin: {id} has ended: stopped; that cannot be recorded yet: the disk is full; make room on the disk of {}; waiting\n",
+        server.state().display()
+    );
+    for child in waiting.iter_mut().chain([&mut stopping]) {
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, told);
+    }
+    // An end that somebody waits for until then may come late.
+    cli.run(&["wait", "--timeout", "100ms", "plain"]).expect(124);
+    let ps = cli.run(&["ps"]).expect(0).text();
+    assert!(ps.contains("ended stopped, not recorded"), "{ps}");
+    std::fs::remove_file(filler).expect("room again");
+    for (child, code) in waiting.into_iter().zip([1, 0]).chain([(stopping, 0)]) {
+        let said = child.wait_with_output().expect("ends");
+        assert_eq!(said.status.code(), Some(code), "{said:?}");
+    }
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+fn id_of(server: &Server, job: &str) -> String {
+    newest(server, job)["id"].as_str().expect("an id").to_string()
+}
+
+/// A disk that output has filled: what is kept back is for the ends of runs and not for their last words; and who removes
+/// the log of an ended run has its room.
+#[test]
+fn output_that_filled_the_disk_neither_takes_the_reserve_nor_keeps_its_room() {
+    for reserve in [true, false] {
+        if !is_root() {
+            return not_run("the full disk needs root, to mount a small one");
+        }
+        let Some(disk) = SmallDisk::mount("size=12m,mode=755") else {
+            return not_run("no tmpfs can be mounted for the full disk");
+        };
+        let server = Options::new(KIN).below(&disk.0).start();
+        let cli = Cli::new(&server);
+        let script = "trap 'exit 9' TERM; head -c 20000000 /dev/zero & wait";
+        cli.run(&["exec", "--detach", "--id", "big", "--", "sh", "-c", script]).expect(0);
+        eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
+        let id = id_of(&server, "big");
+        let log = server.state().join(format!("logs/big/{id}.out"));
+        if reserve {
+            let said = cli.run(&["stop", "--wait", "big"]).expect(0);
+            assert_eq!((said.text(), said.errors()), (format!("{id}  ended stopped\n"), String::new()));
+            assert!(std::fs::metadata(server.state().join("reserve")).expect("a reserve").len() > 0);
+        } else {
+            std::fs::write(server.state().join("reserve"), "").expect("no reserve");
+            let filler = disk.fill();
+            cli.run(&["stop", "big"]).expect(0);
+            eventually("it cannot be recorded", 2 * server::DEADLINE, || {
+                let run = newest(&server, "big");
+                (run["state"] == "ended" && run["not_recorded"] == "the disk is full").then_some(())
+            });
+            assert!(filler.exists());
+            std::fs::remove_file(&log).expect("removed");
+        }
+        let run = server.wait_end(&id);
+        let facts = (run["outcome"].as_str(), run["exit_code"].as_u64(), run["not_recorded"].as_str());
+        assert_eq!(facts, (Some("stopped"), Some(9), None), "{run}");
+        if !reserve {
+            eventually("its room is there again", server::DEADLINE, || (free_bytes(&disk.0) > 8 << 20).then_some(()));
+            assert!(run["out_dropped"].as_u64().is_some_and(|count| count > 8 << 20), "{run}");
+        }
+        cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+        drop(server);
+        drop(disk);
+    }
 }
 
 #[test]

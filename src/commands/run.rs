@@ -91,8 +91,7 @@ impl RunArgs {
 
     async fn to_the_end(&self, face: &Face, run: &Run) -> Result<u8, Failure> {
         let ended = if self.json {
-            let strange = || Error::Strange { what: "waiting ended before the run did".into() };
-            let ended = face.client.wait(&run.id, None).await?.ok_or_else(strange)?;
+            let ended = face.wait(&run.id).await?;
             face.screen.print(&(json_line(&ended).map_err(unwritable)? + "\n"))?;
             ended
         } else {

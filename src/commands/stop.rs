@@ -69,7 +69,7 @@ impl StopArgs {
             return Ok(0);
         }
         for run in &job.runs {
-            face.client.wait(&run.id, None).await?;
+            face.wait(&run.id).await?;
         }
         let now = face.client.job(&job.name).await?;
         face.screen.print(&format!("{}  {}\n", now.name, job::words(&now, &face.screen)))?;
@@ -126,8 +126,7 @@ pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, 
         }
         let asked = tally.take(run, answer)?;
         if let Some(asked) = asked {
-            let ended = if wait { face.client.wait(&run.id, None).await? } else { None };
-            tally.say_state(&ended.unwrap_or(asked))?;
+            tally.say_state(&if wait { face.wait(&run.id).await? } else { asked })?;
         }
     }
     Ok(tally.code)

@@ -101,6 +101,7 @@ impl TailArgs {
                     face.screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
                 }
                 Piece::Away => face.screen.note(&verdict::away(&face.client, &run.id)),
+                Piece::Unrecorded(run) => face.screen.note(&verdict::unrecorded(&run, &face.client)),
                 Piece::End(_) => {}
             }
         }

@@ -141,16 +141,14 @@ impl WaitArgs {
         let runs = self.targets(face, words).await?;
         let mut waiting = tokio::task::JoinSet::new();
         for run in runs {
-            let client = face.client.clone();
-            waiting.spawn(async move { client.wait(&run.id, None).await });
+            let face = face.clone();
+            waiting.spawn(async move { face.wait(&run.id).await });
         }
         let mut code = 0;
         while let Some(ended) = waiting.join_next().await {
-            let ended = ended.map_err(|e| Failure::System { what: "could not wait", source: e.into() })??;
-            if let Some(run) = ended {
-                code = code.max(u8::from(!verdict::is_ok(&run)));
-                self.say(face, &run)?;
-            }
+            let run = ended.map_err(|e| Failure::System { what: "could not wait", source: e.into() })??;
+            code = code.max(u8::from(!verdict::is_ok(&run)));
+            self.say(face, &run)?;
         }
         Ok(code)
     }

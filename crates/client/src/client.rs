@@ -172,13 +172,27 @@ impl Client {
     /// The run once it has ended; `None` when `timeout` was over before. Who waits starts no server that was shut down
     /// meanwhile.
     pub async fn wait(&self, id: &str, timeout: Option<Duration>) -> Result<Option<Run>, Error> {
+        self.wait_told(id, timeout, |_| ()).await
+    }
+
+    /// The same; `told` is called once if it has ended and the server cannot record that yet (`not_recorded`). The waiting
+    /// is for the record: only that is what the history says, and stays.
+    pub async fn wait_told(
+        &self,
+        id: &str,
+        timeout: Option<Duration>,
+        told: impl FnOnce(&Run),
+    ) -> Result<Option<Run>, Error> {
         // Asked in slices, so that a silent daemon is noticed.
         const SLICE: Duration = Duration::from_secs(15);
         let deadline = timeout.map(|t| Instant::now() + t);
         let (mut away_since, mut pause) = (None, Pause::new());
+        let mut told = Some(told);
         loop {
             let left = deadline.map_or(SLICE, |d| d.saturating_duration_since(Instant::now()).min(SLICE));
-            let ask = Ask::get(format!("/v1/runs/{}/wait?timeout_ms={}", escape(id), left.as_millis())).allow(left);
+            let unrecorded = if told.is_some() { "&unrecorded=true" } else { "" };
+            let path = format!("/v1/runs/{}/wait?timeout_ms={}{unrecorded}", escape(id), left.as_millis());
+            let ask = Ask::get(path).allow(left);
             let answer = match self.inner.call(&ask.of_the_running()).await {
                 Err(Error::NoServer { .. }) if away_since.get_or_insert_with(Instant::now).elapsed() < AWAY => {
                     pause.take().await;
@@ -190,6 +204,9 @@ impl Client {
             let run: Run = answer.json()?;
             if answer.status != hyper::StatusCode::ACCEPTED {
                 return Ok(Some(run));
+            }
+            if let Some(told) = told.take_if(|_| run.state == "ended" && run.not_recorded.is_some()) {
+                told(&run);
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return Ok(None);

@@ -210,7 +210,7 @@ impl Keeper {
     fn become_younger(&mut self, elder: u32, pidfd: OwnedFd, at: usize, backup: OwnedFd) -> io::Result<()> {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
-        self.mover = crate::output::Mover::new(self.mover.splices())?;
+        self.mover = self.mover.anew()?;
         self.watch = None;
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();

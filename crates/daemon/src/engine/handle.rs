@@ -429,6 +429,15 @@ impl Handle {
         self.trouble.borrow().clone()
     }
 
+    /// Until the run has ended, and that could not be recorded.
+    pub async fn until_unrecorded(&self, no: RunNo) {
+        let ended = |trouble: &Trouble| trouble.unwritten.as_ref().is_some_and(|unwritten| unwritten.has_ended(no));
+        if self.trouble.clone().wait_for(ended).await.is_err() {
+            // The engine is gone, and knows nothing more.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// A read-only connection of one's own, given back when dropped. It blocks: use it off the async threads.
     pub fn reader(&self) -> Result<PooledReader, ReadError> {
         self.readers.take()

@@ -173,10 +173,16 @@ pub const ROUTES: &[Route] = &[
         summary: "Answers when the run has ended, or when the time is over.",
         asks: Asks {
             body: None,
-            query: &[number("timeout_ms", "A minute unless told, never more than an hour.")],
+            query: &[
+                number("timeout_ms", "A minute unless told, never more than an hour."),
+                flag(
+                    "unrecorded",
+                    "Answer, with 202, also when it has ended and that cannot be recorded: `not_recorded`.",
+                ),
+            ],
             headers: &[],
         },
-        says: &[ok("Run", "It has ended."), said(202, "Run", "The time is over; the run is not.")],
+        says: &[ok("Run", "It has ended."), said(202, "Run", "The time is over; the run is not, or is not recorded.")],
         handler: || get(runs::wait),
     },
     Route {
