@@ -103,8 +103,8 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
                 Error::NoServer { .. } => Some("kin serve starts one in the foreground".into()),
-                Error::NotStarted { code: Some(2), .. } | Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
-                Error::NotStarted { state, .. } => Some(format!("see {}", state.join("server.log").display())),
+                Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
+                Error::NotStarted { hint, .. } => hint.clone(),
                 Error::Silent { daemon: Some(daemon), .. } => {
                     Some(format!("kill -9 {} makes a new one take over; no run is harmed by it", daemon.pid))
                 }

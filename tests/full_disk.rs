@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Instant;
 use testkit::http::Request;
 use testkit::server::{self, Options};
 use testkit::{Cli, Role, Server, eventually, guest_path, is_root, not_run, procfs};
@@ -271,6 +272,66 @@ fn a_stop_works_though_nothing_can_be_recorded() {
     server.stop();
     drop(server);
     drop(disk);
+}
+
+/// The first server of a state has nothing to lose: it says why it cannot be, and is gone.
+#[test]
+fn a_server_that_finds_no_room_to_begin_says_so_and_ends() {
+    if !is_root() {
+        return not_run("the full disk needs root, to mount a small one");
+    }
+    let Some(disk) = SmallDisk::mount("size=64k,mode=755") else {
+        return not_run("no tmpfs can be mounted for the full disk");
+    };
+    let server = Options::new(KIN).below(&disk.0).prepare();
+    let cli = Cli::new(&server);
+    let begun = Instant::now();
+    let state = server.state();
+    let words = "kin: the server for $KIN_HOME/state could not be started: the disk of $KIN_HOME/state is full: \
+        nothing could be recorded. Nothing was started; make room, then ask again\n";
+    assert_eq!(cli.run(&["exec", "--", "true"]).expect(3).errors(), words);
+    assert!(begun.elapsed() < server::DEADLINE, "nobody waits for what does not come");
+    server.assert_gone(server::DEADLINE);
+    let log = std::fs::read_to_string(state.join("server.log")).expect("reads");
+    assert!(!log.contains("started again") && !log.contains("Zombie"), "{log}");
+    // As soon as there is room all is well.
+    let grown = Command::new("mount").args(["-o", "remount,size=24m"]).arg(&disk.0).status().expect("runs");
+    assert!(grown.success());
+    assert_eq!(cli.run(&["exec", "--", "echo", "hi"]).expect(0).text(), "hi\n");
+    cli.run(&["shutdown", "--wait"]).expect(0);
+    server.assert_gone(server::DEADLINE);
+}
+
+/// Runs go on, and no daemon can be had: who wants the end of the server gets it all the same, when they have ended.
+#[test]
+fn a_server_whose_daemon_cannot_start_any_more_can_be_ended() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let go = server.home().join("go");
+    let script = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let id = cli.run(&["exec", "--detach", "--", "sh", "-c", &script]).expect(0).line();
+    server.wait_state(&id, &["running"]);
+    cli.run(&["shutdown", "--leave-runs", "--wait"]).expect(0);
+    let path = server.state().join("kin.db");
+    let mut ledger = std::fs::read(&path).expect("reads");
+    // Where SQLite's header keeps the user version.
+    let version: [u8; 4] = ledger[60..64].try_into().expect("four bytes");
+    ledger[60..64].copy_from_slice(&9999u32.to_be_bytes());
+    std::fs::write(&path, &ledger).expect("writes");
+    let said = cli.run(&["ps"]).expect(2).errors();
+    assert!(said.contains("was written by a newer kin") && !said.contains(['␊', '{']), "{said}");
+    assert!(said.ends_with("start that one, or move the file away\n"), "{said}");
+    let (elder, keeper) = (server.pid(Role::Elder).expect("an elder"), server.pid(Role::Keeper).expect("a keeper"));
+    let said = cli.run(&["shutdown"]).expect(0).errors();
+    assert!(said.contains("does not run; its keepers were told to end, and do so when their runs have"), "{said}");
+    std::fs::write(go, "").expect("writes");
+    assert!([elder, keeper].into_iter().all(|pid| procfs::gone_within(pid, server::DEADLINE)));
+    // And nothing is lost.
+    ledger[60..64].copy_from_slice(&version);
+    std::fs::write(&path, &ledger).expect("writes");
+    server.start_again();
+    assert_eq!(server.wait_end(&id)["exit_code"], 0);
+    server.shutdown();
 }
 
 /// Nobody hangs without a word: not who waits for a run, nor who stops it, nor who follows it.

@@ -241,8 +241,24 @@ impl Client {
 
     /// Never starts a server.
     pub async fn shutdown(&self, request: &ShutdownRequest) -> Result<ShutdownAnswer, Error> {
+        // One that is being restarted is back in a moment; one that cannot start, never.
+        if !door::has_daemon(&self.inner.home).await {
+            return Err(self.inner.silent(Instant::now()));
+        }
         let ask = Ask::post("/v1/server/shutdown", request, Key::random()?.as_str())?;
         self.inner.call(&ask.of_the_running()).await?.json()
+    }
+
+    /// Tells the keepers of a server whose daemon does not run that it ends. They end when their runs have.
+    pub async fn shutdown_keepers(&self) -> Result<(), Error> {
+        let what = "could not tell the keepers to end";
+        let Start::With(program) = &self.inner.start else {
+            return Err(Error::NoServer { state: self.inner.home.state.clone() });
+        };
+        let program = program.clone();
+        let told = tokio::task::spawn_blocking(move || door::end_keepers(&program)).await;
+        let told = told.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        told.map_err(|source| Error::System { what, source })
     }
 
     /// Ends when the daemon has, and with `whole` when no process of the server lives. The kernel wakes it.

@@ -5,7 +5,7 @@
 //!                                                                                         or becomes its successor
 //! ```
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
-//! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
+//! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain, 7 that there is no room.
 
 use crate::engine::{self, Config, Ended, StartError, Started, Times};
 use crate::front::{CLOSED, CLOSING, birth};
@@ -28,7 +28,7 @@ use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
 use kin_config::settings::{History, OnExit};
-use kin_keeper::boot;
+use kin_keeper::{NO_ROOM, boot};
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -73,9 +73,17 @@ impl DaemonError {
             DaemonError::Usage => 2,
             DaemonError::Locked { .. } => 5,
             DaemonError::Start(StartError::Open(OpenError::Newer { .. } | OpenError::OldSqlite { .. })) => 2,
+            DaemonError::Start(StartError::Open(OpenError::Full { .. })) => NO_ROOM,
+            DaemonError::Start(StartError::Io { source, .. }) | DaemonError::Io { source, .. } if no_room(source) => {
+                NO_ROOM
+            }
             DaemonError::Start(_) | DaemonError::Io { .. } | DaemonError::Engine { .. } => 1,
         }
     }
+}
+
+fn no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn at(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
