@@ -12,7 +12,7 @@ use crate::front::{CLOSED, CLOSING, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
-use crate::http::serve::Entrance;
+use crate::http::serve::{Entrance, Notice};
 use crate::http::tcp::{self, Opened, TcpDoor};
 use crate::http::{self, Door};
 use crate::jobfiles::{JobFiles, kept};
@@ -39,6 +39,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
@@ -220,8 +221,10 @@ async fn serve(
     };
     let tcp = tcp.into_iter().map(Entrance::tcp).collect::<io::Result<Vec<_>>>().map_err(at("listening on TCP"))?;
     let entrances = std::iter::once(Entrance::User { listener, uid }).chain(tcp);
+    let notice = Notice::new(door.engine.watch_trouble());
     let router = http::router(door);
-    let serve = entrances.map(|entrance| http::serve::serve(entrance, router.clone(), stopped.clone()));
+    let serve =
+        entrances.map(|entrance| http::serve::serve(entrance, router.clone(), Arc::clone(&notice), stopped.clone()));
     let (ended, _) = tokio::join!(wait, join_all(serve));
     Ok(ended)
 }
@@ -311,8 +314,11 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         Found::Fresh => "fresh".to_string(),
         Found::Good => "good".into(),
         Found::SetAside { path, why, saved } => {
-            let kept = path.as_ref().map_or_else(String::new, |path| format!(", kept as {}", path.display()));
-            format!("set aside ({why}){kept}; {saved} runs were carried over")
+            let what = match path {
+                Some(path) => format!("set aside ({why}), kept as {}", path.display()),
+                None => format!("lost ({why})"),
+            };
+            format!("{what}; {saved} runs were carried over")
         }
     };
     About {

@@ -63,6 +63,8 @@ pub struct Trouble {
     pub full_since: Option<Time>,
     /// What is known all the same, and shown as such.
     pub unwritten: Option<Arc<Unwritten>>,
+    /// The ledger was lost, or a part of it: what was found, and done, when this engine began.
+    pub rebuilt: Option<String>,
 }
 
 /// The two keepers, as far as they are known.
@@ -427,6 +429,11 @@ impl Handle {
     /// What keeps the engine from recording what happens, if anything does.
     pub fn trouble(&self) -> Trouble {
         self.trouble.borrow().clone()
+    }
+
+    /// Changes with each of them.
+    pub fn watch_trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.clone()
     }
 
     /// Until the run has ended, and that could not be recorded.

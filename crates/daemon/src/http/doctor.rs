@@ -117,10 +117,23 @@ fn event_count(n: u64) -> String {
 fn ledger(about: &About, counters: Answer<Counters>) -> Check {
     match counters {
         Ok(counters) => {
-            let message = format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
-            let set_aside = about.ledger.starts_with("set aside");
-            let hint = "the damaged file was kept beside the new one; what it still told was carried over";
-            check("ledger", if set_aside { Verdict::Warning(hint) } else { Verdict::Ok }, message)
+            let mut message =
+                format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
+            let rebuilt = kin_ledger::rebuilt(&about.state);
+            for line in rebuilt.iter().flat_map(|text| text.lines()) {
+                message.push_str("; ");
+                message.push_str(line);
+            }
+            let verdict = if about.ledger.starts_with("set aside") {
+                Verdict::Warning("the damaged file was kept beside the new one; what it still told was carried over")
+            } else if rebuilt.is_some() || about.ledger.starts_with("lost") {
+                Verdict::Warning(
+                    "the history before that has gaps; kin says so until you remove kin.db.rebuilt from the state directory",
+                )
+            } else {
+                Verdict::Ok
+            };
+            check("ledger", verdict, message)
         }
         Err(failure) => {
             let hint = "stop the server, copy kin.db away, and start again: kin keeps what is sound";

@@ -245,7 +245,9 @@ pub const ROUTES: &[Route] = &[
         says: &[Says {
             status: 200,
             what: What::Other(&["text/event-stream"]),
-            summary: "`id` is the event's number, `event` its kind, `data` the event as JSON.",
+            summary: "`id` is the event's number, `event` its kind, `data` the event as JSON. `events.gap`: some are no \
+                      longer kept. `events.reset`: the number that was asked for is of a ledger that was lost; it goes on \
+                      from the newest.",
         }],
         handler: || get(events::events),
     },

@@ -12,6 +12,7 @@
 
 use super::convert::{self, system_words};
 use super::{reason, slots};
+use crate::engine::rebuild::NOBODY_KNOWS;
 use kin_config::signal;
 use kin_core::{
     Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
@@ -51,6 +52,13 @@ pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 
 fn beginning(run: &Run) -> String {
     let command = typed(&run.command);
+    if matches!(&run.trigger, Trigger::Manual { by } if by == NOBODY_KNOWS) {
+        let known = if run.command.is_empty() { ", nor its command".into() } else { format!(": {command}") };
+        return format!(
+            "{} was rebuilt from what it left, because the ledger was lost: who asked for it, and when, is not known{known}",
+            run.id()
+        );
+    }
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
         Trigger::Schedule { at, late_ms } => {
