@@ -177,7 +177,8 @@ impl Face {
 }
 
 pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
-    let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = Cli::command().try_get_matches_from(as_meant(std::env::args_os().collect()));
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
         Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
@@ -205,6 +206,17 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
             }
         }
     }
+}
+
+/// What other tools have taught fingers to type.
+fn as_meant(mut args: Vec<OsString>) -> Vec<OsString> {
+    let word = |n: usize| args.get(n).and_then(|arg| arg.to_str());
+    match (word(1), word(2)) {
+        (Some("help"), Some("--help" | "-h")) => args.truncate(2),
+        (Some("version"), None) => args[1] = "--version".into(),
+        (_, _) => {}
+    }
+    args
 }
 
 /// The command line without what nobody types, for shells and `man`.

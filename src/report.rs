@@ -70,7 +70,7 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Home(_) | Error::NotADirectory { .. } => 2,
                 Error::Refused(refused) => match refused.code {
-                    Code::BadRequest | Code::UnsupportedMedia | Code::TooLarge => 2,
+                    Code::BadRequest | Code::MethodNotAllowed | Code::UnsupportedMedia | Code::TooLarge => 2,
                     Code::NotFound => 4,
                     Code::Refused | Code::KeyReused | Code::Unavailable => 5,
                     Code::Closing => 3,

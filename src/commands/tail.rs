@@ -40,7 +40,7 @@ impl TailArgs {
             let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };
             let mut runs = face.client.runs_of(&live, Page::All, |_| true).await?;
             runs.reverse();
-            Selected { runs, unmatched: Vec::new() }
+            Selected { runs, ..Selected::default() }
         } else {
             select(&face.client, &self.what, Which::LiveOrNewest).await?
         };

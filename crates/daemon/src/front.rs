@@ -555,13 +555,15 @@ fn host_goes_down() -> bool {
 }
 
 fn tell_farewell(farewell: &ShutdownAnswer) {
-    for (runs, what) in [
-        (&farewell.left, "go on without a server"),
-        (&farewell.stopping, "are being stopped"),
-        (&farewell.waiting, "wait for the next server"),
+    for (runs, one, more) in [
+        (&farewell.left, "goes on without a server", "go on without a server"),
+        (&farewell.stopping, "is being stopped", "are being stopped"),
+        (&farewell.waiting, "waits for the next server", "wait for the next server"),
     ] {
-        if !runs.is_empty() {
-            crate::say!("kin: {} runs {what}: {}", runs.len(), runs.join(", "));
+        match runs.as_slice() {
+            [] => {}
+            [run] => crate::say!("kin: 1 run {one}: {run}"),
+            runs => crate::say!("kin: {} runs {more}: {}", runs.len(), runs.join(", ")),
         }
     }
 }

@@ -191,8 +191,9 @@ fn seen(end: &End) -> Seen {
     };
     let timed_out = end.flags & flag::TIMED_OUT != 0;
     let close = Close { how, at: of_us(end.ended_us), timed_out, oom: end.flags & flag::OOM != 0 };
+    let has_begun = end.started_us != 0 && !matches!(close.how, How::SpawnFailed { .. });
     Seen {
-        started_at: (end.started_us != 0).then(|| of_us(end.started_us)),
+        started_at: has_begun.then(|| of_us(end.started_us)),
         out_bytes: end.out_bytes,
         err_bytes: end.err_bytes,
         ..Seen::bare(Phase::Drained(close))

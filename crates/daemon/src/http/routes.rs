@@ -4,7 +4,6 @@ use super::door::Door;
 use super::error::Failure;
 use super::{adopt, events, gate, jobs, latches, openapi, output, projects, queues, runs, server, ticks};
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use kin_api::Code;
@@ -531,8 +530,8 @@ pub fn router(door: Arc<Door>) -> Router {
     routed
         .fallback(async || Failure::new(Code::NotFound, "there is nothing here").with_hint("see /v1/openapi.json"))
         .method_not_allowed_fallback(async || {
-            let failure = Failure::bad("this place does not know that method");
-            failure.with_status(StatusCode::METHOD_NOT_ALLOWED)
+            Failure::new(Code::MethodNotAllowed, "this place does not know that method")
+                .with_hint("the header `Allow` names those it knows")
         })
         .layer(from_fn(gate::gate))
         .with_state(door)

@@ -129,7 +129,7 @@ fn change(run: &Run, event: &Event) -> Option<String> {
         (_, Stage::Draining) if never_ran => "that process ended before it was the program".into(),
         (_, Stage::Draining) => format!("its process ended{}", exit(change.exit)),
         (_, Stage::Ended) => match &change.outcome {
-            Some(outcome) => format!("it ended: {outcome}"),
+            Some(outcome) => format!("it ended: {}", convert::outcome_words(outcome)),
             None => "it ended".into(),
         },
     };
