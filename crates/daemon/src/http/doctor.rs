@@ -120,9 +120,13 @@ fn ledger(about: &About, counters: Answer<Counters>) -> Check {
             let mut message =
                 format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
             let rebuilt = kin_ledger::rebuilt(&about.state);
-            for line in rebuilt.iter().flat_map(|text| text.lines()) {
+            if let Some(last) = rebuilt.as_deref().and_then(|text| text.lines().last()) {
                 message.push_str("; ");
-                message.push_str(line);
+                message.push_str(last);
+                match rebuilt.iter().flat_map(|text| text.lines()).count() {
+                    1 => {}
+                    n => message.push_str(&format!(" (kin.db.rebuilt tells of {n} such times)")),
+                }
             }
             let verdict = if about.ledger.starts_with("set aside") {
                 Verdict::Warning("the damaged file was kept beside the new one; what it still told was carried over")

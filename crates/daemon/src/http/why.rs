@@ -350,7 +350,7 @@ fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
         (_, _) => "`kin doctor` looks at the server",
     };
     vec![
-        format!("It never ran: {what}: {} (step {}, error {errno}).", system_words(errno), step.word()),
+        format!("It never ran: {what}: {} (step {}).", system_words(errno), step.word()),
         format!("{todo}; then start it again."),
     ]
 }
