@@ -29,7 +29,7 @@ async fn runs_that_are_left_go_on_without_front_and_daemon_and_are_found_again()
     let id = server.submit(&server.wish("sleep 1000")).await;
     server.signal_front(Signal::TERM);
     assert!(server.front_ends().success());
-    assert!(server.front_log().contains("1 runs go on without a server"), "{}", server.front_log());
+    assert!(server.front_log().contains("1 run goes on without a server"), "{}", server.front_log());
     assert!(!server.lock_is_free());
     server.serve();
     server.until(&format!("/v1/runs/{id}"), |run| run["state"] == "running").await;
@@ -44,7 +44,7 @@ async fn a_run_that_waits_is_still_there_for_the_next_server() {
     server.signal_front(Signal::TERM);
     assert!(server.front_ends().success());
     server.wait_for_the_end();
-    assert!(server.front_log().contains("1 runs wait for the next server"), "{}", server.front_log());
+    assert!(server.front_log().contains("1 run waits for the next server"), "{}", server.front_log());
     server.serve();
     let (_, released) = server.post("/v1/latches/gate/release", &json!({})).await;
     assert_eq!(released["runs"], json!([id]));
