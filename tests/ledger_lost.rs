@@ -70,6 +70,20 @@ fn a_ledger_that_is_missing_is_said_and_stays_said() {
     cli.run(&["shutdown", "--wait"]).expect(0);
 }
 
+/// Under a server that lives it is as good as lost, and there is still time to know that.
+#[test]
+fn a_ledger_that_is_removed_under_its_server_is_what_the_doctor_finds() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    cli.run(&["doctor"]).expect(0);
+    std::fs::remove_file(server.state().join("kin.db")).expect("removed");
+    let doctor = cli.run(&["doctor"]).expect(1).text();
+    let line = doctor.lines().find(|line| line.starts_with("ledger")).expect("a line of the ledger");
+    assert_eq!(line.split_whitespace().nth(1), Some("failed"), "{doctor}");
+    assert!(doctor.contains("kin.db was removed") && doctor.contains("hint: end the server"), "{doctor}");
+    cli.run(&["shutdown", "--wait"]).expect(0);
+}
+
 /// A number of another ledger: the listener is told, and hears what happens from then on.
 #[test]
 fn a_listener_from_beyond_the_newest_event_is_told_and_hears() {

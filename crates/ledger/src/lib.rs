@@ -48,7 +48,7 @@ pub use error::{Damaged, Error, ReadError};
 pub use event::{Change, Event, NewEvent};
 pub use key::KEY_KEPT_MS;
 pub use mark::rebuilt;
-pub use open::{BACKUP, Found, Ledger, OpenError, Opened, REBUILT};
+pub use open::{BACKUP, DB, Found, Ledger, OpenError, Opened, REBUILT};
 pub use query::{LOOKED_AT_MAX, OutcomeIs, Page, Query, StateIs};
 pub use read::{Counters, Reader};
 pub use retain::{Retention, SLICE_MAX, Swept};

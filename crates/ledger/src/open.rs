@@ -26,7 +26,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) const DB: &str = "kin.db";
+/// The ledger's file, in the state directory.
+pub const DB: &str = "kin.db";
 /// The nightly copy, if the daemon makes one under this name.
 pub const BACKUP: &str = "kin.db.bak";
 pub(crate) const MADE: &str = "kin.db.made";

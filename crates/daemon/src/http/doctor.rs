@@ -115,6 +115,16 @@ fn event_count(n: u64) -> String {
 }
 
 fn ledger(about: &About, counters: Answer<Counters>) -> Check {
+    let path = about.state.join(kin_ledger::DB);
+    if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        let hint =
+            "end the server, and put a copy in its place if there is one: the next server rebuilds what runs have left";
+        let message = format!(
+            "{} was removed: what is recorded now is in a file without a name, and gone when this server ends",
+            path.display()
+        );
+        return check("ledger", Verdict::Failed(hint), message);
+    }
     match counters {
         Ok(counters) => {
             let mut message =
