@@ -8,8 +8,10 @@ use crate::commands::{
 };
 use crate::report::{self, Failure};
 use crate::screen::Screen;
+use crate::verdict;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
-use kin_client::Client;
+use kin_client::api::Run;
+use kin_client::{Client, Error};
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
@@ -154,12 +156,20 @@ enum Verb {
 }
 
 /// What every verb is given.
+#[derive(Clone)]
 pub(crate) struct Face {
     pub(crate) client: Client,
     pub(crate) screen: Screen,
 }
 
 impl Face {
+    /// The run once it has ended; that its end cannot be recorded yet is said.
+    pub(crate) async fn wait(&self, id: &str) -> Result<Run, Failure> {
+        let told = |run: &Run| self.screen.note(&verdict::unrecorded(run, &self.client));
+        let ended = self.client.wait_told(id, None, told).await?;
+        ended.ok_or_else(|| Error::Strange { what: "waiting ended before the run did".into() }.into())
+    }
+
     /// What a server that was started on the way had to say, on stderr.
     pub(crate) fn notices(&self) {
         for notice in self.client.take_notices() {
@@ -169,7 +179,8 @@ impl Face {
 }
 
 pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
-    let cli = Cli::command().try_get_matches().and_then(|matches| Cli::from_arg_matches(&matches));
+    let matches = Cli::command().try_get_matches_from(as_meant(std::env::args_os().collect()));
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
     match cli {
         Ok(Cli { verb: Verb::Serve(args) }) => args.run(become_front),
         Ok(Cli { verb: Verb::Completions(args) }) => report::exit(args.run(for_people())),
@@ -197,6 +208,17 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
             }
         }
     }
+}
+
+/// What other tools have taught fingers to type.
+fn as_meant(mut args: Vec<OsString>) -> Vec<OsString> {
+    let word = |n: usize| args.get(n).and_then(|arg| arg.to_str());
+    match (word(1), word(2)) {
+        (Some("help"), Some("--help" | "-h")) => args.truncate(2),
+        (Some("version"), None) => args[1] = "--version".into(),
+        (_, _) => {}
+    }
+    args
 }
 
 /// The command line without what nobody types, for shells and `man`.

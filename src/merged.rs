@@ -67,7 +67,7 @@ async fn follow_lines(client: &Client, run: &Run, lines: usize, send: &mpsc::Sen
             Piece::Gap { stream, count, .. } => {
                 drop(send.send(Said::Gap { run: run.id.clone(), stream, count }).await);
             }
-            Piece::Away => {}
+            Piece::Away | Piece::Unrecorded(_) => {}
             Piece::End(run) => {
                 open.end();
                 ended = Some(run);

@@ -70,7 +70,7 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Home(_) | Error::NotADirectory { .. } => 2,
                 Error::Refused(refused) => match refused.code {
-                    Code::BadRequest | Code::UnsupportedMedia | Code::TooLarge => 2,
+                    Code::BadRequest | Code::MethodNotAllowed | Code::UnsupportedMedia | Code::TooLarge => 2,
                     Code::NotFound => 4,
                     Code::Refused | Code::KeyReused | Code::Unavailable => 5,
                     Code::Closing => 3,
@@ -103,8 +103,8 @@ impl Failure {
             Failure::Client(error) => match error {
                 Error::Refused(refused) => refused.hint.clone(),
                 Error::NoServer { .. } => Some("kin serve starts one in the foreground".into()),
-                Error::NotStarted { code: Some(2), .. } | Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
-                Error::NotStarted { state, .. } => Some(format!("see {}", state.join("server.log").display())),
+                Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
+                Error::NotStarted { hint, .. } => hint.clone(),
                 Error::Silent { daemon: Some(daemon), .. } => {
                     Some(format!("kill -9 {} makes a new one take over; no run is harmed by it", daemon.pid))
                 }

@@ -9,6 +9,8 @@ use kin_client::{Client, Page};
 pub(crate) enum Which {
     Live,
     LiveOrNewest,
+    /// The same, but of a glob or a tag only those that live: whom it is meant for is not chosen by chance.
+    LiveOrNamed,
     Newest,
 }
 
@@ -17,6 +19,8 @@ pub(crate) enum Which {
 pub(crate) struct Selected {
     pub(crate) runs: Vec<Run>,
     pub(crate) unmatched: Vec<String>,
+    /// Globs and tags of which nothing lives (`LiveOrNamed`).
+    pub(crate) idle: Vec<String>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -51,6 +55,11 @@ pub(crate) async fn select(client: &Client, words: &[String], which: Which) -> R
     let mut selected = Selected::default();
     for word in words {
         let runs = meant(client, Word::parse(word)?, which).await?;
+        let is_open = is_glob(word) || word.starts_with('@');
+        if which == Which::LiveOrNamed && is_open && runs.iter().any(|run| run.state == "ended") {
+            selected.idle.push(word.clone());
+            continue;
+        }
         if runs.is_empty() {
             selected.unmatched.push(word.clone());
         }

@@ -52,6 +52,8 @@ impl Status {
 pub(crate) fn words(run: &Run) -> String {
     match (&run.latch, run.outcome.is_some()) {
         (Some(latch), false) if run.state == "held" => format!("held ({latch})"),
+        // The ledger still has it alive.
+        (_, true) if run.not_recorded.is_some() => format!("ended {}, not recorded", outcome(run)),
         (_, true) => format!("{} {}", run.state, outcome(run)),
         (_, false) if run.unowned => format!("{} (unowned)", run.state),
         (_, false) => run.state.clone(),
@@ -129,6 +131,17 @@ pub(crate) fn sentence(run: &Run) -> Option<String> {
         Some("oom-killed") => Some(format!("{id} was killed: it used more memory than it may")),
         Some(_) | None => None,
     }
+}
+
+/// What is said, once, to whoever waits for the end of a run that has ended, while that cannot be recorded.
+pub(crate) fn unrecorded(run: &Run, client: &Client) -> String {
+    let why = run.not_recorded.as_deref().unwrap_or("the ledger takes nothing");
+    let state = client.home().state.display();
+    let remedy = match why {
+        "the disk is full" => format!("make room on the disk of {state}"),
+        _ => "kin doctor says more".to_owned(),
+    };
+    format!("{} has ended: {}; that cannot be recorded yet: {why}; {remedy}; waiting", run.id, outcome(run))
 }
 
 /// What is said to whoever follows a run when no server is there any more.

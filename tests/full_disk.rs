@@ -1,8 +1,10 @@
 //! A disk that is full, or damaged beneath it: kin stays, says so, and tells the truth once there is room again.
 
 use serde_json::Value;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Instant;
 use testkit::http::Request;
 use testkit::server::{self, Options};
 use testkit::{Cli, Role, Server, eventually, guest_path, is_root, not_run, procfs};
@@ -270,6 +272,154 @@ fn a_stop_works_though_nothing_can_be_recorded() {
     server.stop();
     drop(server);
     drop(disk);
+}
+
+/// The first server of a state has nothing to lose: it says why it cannot be, and is gone.
+#[test]
+fn a_server_that_finds_no_room_to_begin_says_so_and_ends() {
+    if !is_root() {
+        return not_run("the full disk needs root, to mount a small one");
+    }
+    let Some(disk) = SmallDisk::mount("size=64k,mode=755") else {
+        return not_run("no tmpfs can be mounted for the full disk");
+    };
+    let server = Options::new(KIN).below(&disk.0).prepare();
+    let cli = Cli::new(&server);
+    let begun = Instant::now();
+    let state = server.state();
+    let words = "kin: the server for $KIN_HOME/state could not be started: the disk of $KIN_HOME/state is full: \
+        nothing could be recorded. Nothing was started; make room, then ask again\n";
+    assert_eq!(cli.run(&["exec", "--", "true"]).expect(3).errors(), words);
+    assert!(begun.elapsed() < server::DEADLINE, "nobody waits for what does not come");
+    server.assert_gone(server::DEADLINE);
+    let log = std::fs::read_to_string(state.join("server.log")).expect("reads");
+    assert!(!log.contains("started again") && !log.contains("Zombie"), "{log}");
+    // As soon as there is room all is well.
+    let grown = Command::new("mount").args(["-o", "remount,size=24m"]).arg(&disk.0).status().expect("runs");
+    assert!(grown.success());
+    assert_eq!(cli.run(&["exec", "--", "echo", "hi"]).expect(0).text(), "hi\n");
+    cli.run(&["shutdown", "--wait"]).expect(0);
+    server.assert_gone(server::DEADLINE);
+}
+
+/// Runs go on, and no daemon can be had: who wants the end of the server gets it all the same, when they have ended.
+#[test]
+fn a_server_whose_daemon_cannot_start_any_more_can_be_ended() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let go = server.home().join("go");
+    let script = format!("while [ ! -e {} ]; do sleep 0.05; done", go.display());
+    let id = cli.run(&["exec", "--detach", "--", "sh", "-c", &script]).expect(0).line();
+    server.wait_state(&id, &["running"]);
+    cli.run(&["shutdown", "--leave-runs", "--wait"]).expect(0);
+    let path = server.state().join("kin.db");
+    let mut ledger = std::fs::read(&path).expect("reads");
+    // Where SQLite's header keeps the user version.
+    let version: [u8; 4] = ledger[60..64].try_into().expect("four bytes");
+    ledger[60..64].copy_from_slice(&9999u32.to_be_bytes());
+    std::fs::write(&path, &ledger).expect("writes");
+    let said = cli.run(&["ps"]).expect(2).errors();
+    assert!(said.contains("was written by a newer kin") && !said.contains(['␊', '{']), "{said}");
+    assert!(said.ends_with("start that one, or move the file away\n"), "{said}");
+    let (elder, keeper) = (server.pid(Role::Elder).expect("an elder"), server.pid(Role::Keeper).expect("a keeper"));
+    let said = cli.run(&["shutdown"]).expect(0).errors();
+    assert!(said.contains("does not run; its keepers were told to end, and do so when their runs have"), "{said}");
+    std::fs::write(go, "").expect("writes");
+    assert!([elder, keeper].into_iter().all(|pid| procfs::gone_within(pid, server::DEADLINE)));
+    // And nothing is lost.
+    ledger[60..64].copy_from_slice(&version);
+    std::fs::write(&path, &ledger).expect("writes");
+    server.start_again();
+    assert_eq!(server.wait_end(&id)["exit_code"], 0);
+    server.shutdown();
+}
+
+/// Nobody hangs without a word: not who waits for a run, nor who stops it, nor who follows it.
+#[test]
+fn who_waits_for_an_end_that_cannot_be_recorded_is_told() {
+    let Some((disk, server, filler)) = full_house("48m", false) else { return };
+    let cli = Cli::new(&server);
+    eventually("not even an end can be recorded", server::DEADLINE, || {
+        (cli.run(&["exec", "--", "true"]).code == 5 && free_bytes(&disk.0) == 0).then_some(())
+    });
+    let begin = |args: &[&str]| {
+        let mut command = cli.command(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("begins")
+    };
+    let mut waiting = [begin(&["wait", "plain"]), begin(&["tail", "-f", &id_of(&server, "plain")])];
+    let mut stopping = begin(&["stop", "--wait", "plain"]);
+    let id = id_of(&server, "plain");
+    let told = format!(
+        "kin: {id} has ended: stopped; that cannot be recorded yet: the disk is full; make room on the disk of {}; waiting\n",
+        server.state().display()
+    );
+    for child in waiting.iter_mut().chain([&mut stopping]) {
+        let mut line = String::new();
+        BufReader::new(child.stderr.as_mut().expect("a pipe")).read_line(&mut line).expect("a line");
+        assert_eq!(line, told);
+    }
+    // An end that somebody waits for until then may come late.
+    cli.run(&["wait", "--timeout", "100ms", "plain"]).expect(124);
+    let ps = cli.run(&["ps"]).expect(0).text();
+    assert!(ps.contains("ended stopped, not recorded"), "{ps}");
+    std::fs::remove_file(filler).expect("room again");
+    for (child, code) in waiting.into_iter().zip([1, 0]).chain([(stopping, 0)]) {
+        let said = child.wait_with_output().expect("ends");
+        assert_eq!(said.status.code(), Some(code), "{said:?}");
+    }
+    server.stop();
+    drop(server);
+    drop(disk);
+}
+
+fn id_of(server: &Server, job: &str) -> String {
+    newest(server, job)["id"].as_str().expect("an id").to_string()
+}
+
+/// A disk that output has filled: what is kept back is for the ends of runs and not for their last words; and who removes
+/// the log of an ended run has its room.
+#[test]
+fn output_that_filled_the_disk_neither_takes_the_reserve_nor_keeps_its_room() {
+    for reserve in [true, false] {
+        if !is_root() {
+            return not_run("the full disk needs root, to mount a small one");
+        }
+        let Some(disk) = SmallDisk::mount("size=12m,mode=755") else {
+            return not_run("no tmpfs can be mounted for the full disk");
+        };
+        let server = Options::new(KIN).below(&disk.0).start();
+        let cli = Cli::new(&server);
+        let script = "trap 'exit 9' TERM; head -c 20000000 /dev/zero & wait";
+        cli.run(&["exec", "--detach", "--id", "big", "--", "sh", "-c", script]).expect(0);
+        eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
+        let id = id_of(&server, "big");
+        let log = server.state().join(format!("logs/big/{id}.out"));
+        if reserve {
+            let said = cli.run(&["stop", "--wait", "big"]).expect(0);
+            assert_eq!((said.text(), said.errors()), (format!("{id}  ended stopped\n"), String::new()));
+            assert!(std::fs::metadata(server.state().join("reserve")).expect("a reserve").len() > 0);
+        } else {
+            std::fs::write(server.state().join("reserve"), "").expect("no reserve");
+            let filler = disk.fill();
+            cli.run(&["stop", "big"]).expect(0);
+            eventually("it cannot be recorded", 2 * server::DEADLINE, || {
+                let run = newest(&server, "big");
+                (run["state"] == "ended" && run["not_recorded"] == "the disk is full").then_some(())
+            });
+            assert!(filler.exists());
+            std::fs::remove_file(&log).expect("removed");
+        }
+        let run = server.wait_end(&id);
+        let facts = (run["outcome"].as_str(), run["exit_code"].as_u64(), run["not_recorded"].as_str());
+        assert_eq!(facts, (Some("stopped"), Some(9), None), "{run}");
+        if !reserve {
+            eventually("its room is there again", server::DEADLINE, || (free_bytes(&disk.0) > 8 << 20).then_some(()));
+            assert!(run["out_dropped"].as_u64().is_some_and(|count| count > 8 << 20), "{run}");
+        }
+        cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+        drop(server);
+        drop(disk);
+    }
 }
 
 #[test]

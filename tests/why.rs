@@ -64,7 +64,7 @@ fn what_never_ran_and_what_waits() {
     tells(
         &story,
         &[
-            "It never ran: /no/such/program could not be executed: No such file or directory (step exec, error 2).",
+            "It never ran: /no/such/program could not be executed: No such file or directory (step exec).",
             "; then start it again.",
         ],
     );

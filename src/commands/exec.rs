@@ -292,7 +292,8 @@ pub(crate) async fn output_of(
                 screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
             }
             Piece::Away if !quiet => screen.note(&verdict::away(&client, &id)),
-            Piece::Gap { .. } | Piece::Away => {}
+            Piece::Unrecorded(run) if !quiet => screen.note(&verdict::unrecorded(&run, &client)),
+            Piece::Gap { .. } | Piece::Away | Piece::Unrecorded(_) => {}
             Piece::End(run) => ended = Some(*run),
         }
     }

@@ -67,7 +67,7 @@ impl JlArgs {
             match piece {
                 Piece::Bytes { bytes, .. } => printer.write(Stream::Out, bytes.into()).await?,
                 Piece::Gap { stream, count, .. } => note_gap(face, stream, count),
-                Piece::Away | Piece::End(_) => {}
+                Piece::Away | Piece::Unrecorded(_) | Piece::End(_) => {}
             }
         }
         printer.finish().await?;
@@ -102,7 +102,8 @@ impl JlArgs {
                     let dropped = Some(count);
                     Some(Line { stream: stream.word(), offset, text: None, dropped })
                 }
-                Piece::Bytes { .. } | Piece::Gap { .. } | Piece::Away | Piece::End(_) => None,
+                Piece::Bytes { .. } | Piece::Gap { .. } => None,
+                Piece::Away | Piece::Unrecorded(_) | Piece::End(_) => None,
             };
             if let Some(line) = line {
                 text.push_str(&json_line(&line).map_err(unwritable)?);

@@ -24,7 +24,7 @@ pub(crate) struct KillArgs {
 impl KillArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.what = face.jobs_meant(self.what).await?;
-        let selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
+        let selected = select(&face.client, &self.what, Which::LiveOrNamed).await?;
         stop::end(face, selected, &StopRequest { kill: true, interrupt: false }, self.wait).await
     }
 }

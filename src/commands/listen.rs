@@ -3,11 +3,11 @@
 use crate::clean;
 use crate::cli::Face;
 use crate::commands::unwritable;
-use crate::listing::{JsonArgs, json_line};
+use crate::listing::json_line;
 use crate::report::Failure;
 use crate::screen::Screen;
 use crate::when;
-use clap::Args;
+use clap::{Args, ValueEnum};
 use kin_client::api::Event;
 
 /// What happens, as it happens: a line for each change of state, until interrupted. Nothing is missed meanwhile.
@@ -17,8 +17,14 @@ pub(crate) struct ListenArgs {
     /// Only runs of jobs that match.
     #[arg(value_name = "GLOB")]
     runs: Option<String>,
-    #[command(flatten)]
-    json: JsonArgs,
+    /// As JSON, an object a line. There is no array of what has no end.
+    #[arg(long, value_name = "FORM", num_args = 0..=1, require_equals = true, default_missing_value = "lines")]
+    json: Option<JsonForm>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum JsonForm {
+    Lines,
 }
 
 impl ListenArgs {
@@ -28,9 +34,8 @@ impl ListenArgs {
         face.notices();
         loop {
             let event = events.next().await?;
-            // There is no end at which an array could be closed: an object a line, in either form.
-            let text = match self.json.json {
-                Some(_) => json_line(&event).map_err(unwritable)?,
+            let text = match self.json {
+                Some(JsonForm::Lines) => json_line(&event).map_err(unwritable)?,
                 None => line(&event, &face.screen),
             };
             face.screen.print(&(text + "\n"))?;

@@ -101,8 +101,7 @@ impl RunArgs {
         }
         loop {
             let ended = if self.json {
-                let strange = || Error::Strange { what: "waiting ended before the run did".into() };
-                face.client.wait(&run.id, None).await?.ok_or_else(strange)?
+                face.wait(&run.id).await?
             } else {
                 let cleaned = Cleaned::of(&face.screen, self.raw);
                 output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, false).await?

@@ -3,6 +3,7 @@
 use crate::cli::Face;
 use crate::report::Failure;
 use clap::Args;
+use kin_client::Error;
 use kin_client::api::server::ShutdownRequest;
 
 /// End the server, and say what it leaves running or stops.
@@ -29,7 +30,11 @@ impl ShutdownArgs {
             (false, true) => Some("leave".to_owned()),
             (false, false) => None,
         };
-        let answer = face.client.shutdown(&ShutdownRequest { runs }).await?;
+        let answer = match face.client.shutdown(&ShutdownRequest { runs }).await {
+            // It can do nothing, and cannot be started: then it is about those who are there.
+            Err(Error::Silent { daemon: None, .. }) => return self.keepers(face).await,
+            answer => answer?,
+        };
         let mut text = String::new();
         for (ids, what) in [
             (&answer.left, "left running"),
@@ -48,5 +53,19 @@ impl ShutdownArgs {
             face.client.until_gone(answer.left.is_empty()).await?;
         }
         Ok(0)
+    }
+
+    /// Where no daemon runs, and none can.
+    async fn keepers(&self, face: &Face) -> Result<u8, Failure> {
+        face.client.shutdown_keepers().await?;
+        face.screen
+            .note("the server's daemon does not run; its keepers were told to end, and do so when their runs have");
+        if self.stop_runs {
+            face.screen.note("runs that are left were not stopped: only a daemon can");
+        }
+        if self.wait {
+            face.client.until_gone(true).await?;
+        }
+        Ok(u8::from(self.stop_runs))
     }
 }

@@ -30,7 +30,7 @@ impl SignalArgs {
             .map_err(|message| Failure::Usage { message, hint: Some("kill -l lists them".into()) })?;
         let signal = signal::name(number);
         let request = SignalRequest { signal: signal.clone(), leader_only: self.leader, interrupt: false };
-        let selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
+        let selected = select(&face.client, &self.what, Which::LiveOrNamed).await?;
         let mut tally = Tally::of(face, &selected)?;
         for run in &selected.runs {
             if tally.take(run, face.client.signal(&run.id, &request).await)?.is_some() {

@@ -38,12 +38,13 @@ impl StopArgs {
         }
         // A word that a service answers for, or a task without a run, need not mean a run as well.
         let answered = |word: &String| services.words.contains(word) || tasks.words.contains(word);
-        let mut selected = select(&face.client, &self.what, Which::LiveOrNewest).await?;
+        let mut selected = select(&face.client, &self.what, Which::LiveOrNamed).await?;
         let idle: Vec<String> = selected.unmatched.iter().filter(|word| tasks.words.contains(word)).cloned().collect();
         idle.iter().for_each(|word| face.screen.note(&format!("{word} has no runs")));
         selected.unmatched.retain(|word| !answered(word));
         selected.runs.retain(|run| !services.jobs.iter().any(|job| job.name == run.job) || named(&self.what, run));
         if selected.runs.is_empty() && selected.unmatched.is_empty() {
+            say_idle(face, selected.idle.iter().filter(|word| !answered(word)));
             return Ok(code);
         }
         let no_jobs = services.jobs.is_empty() && tasks.jobs.is_empty();
@@ -69,7 +70,7 @@ impl StopArgs {
             return Ok(0);
         }
         for run in &job.runs {
-            face.client.wait(&run.id, None).await?;
+            face.wait(&run.id).await?;
         }
         let now = face.client.job(&job.name).await?;
         face.screen.print(&format!("{}  {}\n", now.name, job::words(&now, &face.screen)))?;
@@ -108,6 +109,11 @@ fn named(what: &[String], run: &Run) -> bool {
         .any(|word| *word == run.id || run.id.strip_suffix(word.as_str()).is_some_and(|rest| rest.ends_with('-')))
 }
 
+/// Nothing to do is no failure.
+fn say_idle<'a>(face: &Face, words: impl IntoIterator<Item = &'a String>) {
+    words.into_iter().for_each(|word| face.screen.note(&format!("nothing that matches {word:?} lives")));
+}
+
 /// Both of `stop` and `kill`.
 pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, wait: bool) -> Result<u8, Failure> {
     let mut tally = Tally::of(face, &selected)?;
@@ -126,8 +132,7 @@ pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, 
         }
         let asked = tally.take(run, answer)?;
         if let Some(asked) = asked {
-            let ended = if wait { face.client.wait(&run.id, None).await? } else { None };
-            tally.say_state(&ended.unwrap_or(asked))?;
+            tally.say_state(&if wait { face.wait(&run.id).await? } else { asked })?;
         }
     }
     Ok(tally.code)
@@ -142,6 +147,7 @@ pub(crate) struct Tally<'a> {
 impl Tally<'_> {
     /// Says which words mean nothing. When none means anything, that is all there is to do.
     pub(crate) fn of<'a>(face: &'a Face, selected: &Selected) -> Result<Tally<'a>, Failure> {
+        say_idle(face, &selected.idle);
         match selected.unmatched.as_slice() {
             [] => Ok(Tally { face, code: 0 }),
             [first, ..] if selected.runs.is_empty() => Err(Failure::not_found(first)),
@@ -157,7 +163,11 @@ impl Tally<'_> {
         match answer {
             Ok(run) => Ok(Some(run)),
             Err(Error::Refused(refused)) => {
-                self.face.screen.note(&format!("{}: {}", run.id, refused.message));
+                // It may name the run itself.
+                match refused.message.contains(&run.id) {
+                    true => self.face.screen.note(&refused.message),
+                    false => self.face.screen.note(&format!("{}: {}", run.id, refused.message)),
+                }
                 self.code = self.code.max(Failure::Client(Error::Refused(refused)).exit_code());
                 Ok(None)
             }

@@ -40,7 +40,7 @@ impl TailArgs {
             let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };
             let mut runs = face.client.runs_of(&live, Page::All, |_| true).await?;
             runs.reverse();
-            Selected { runs, unmatched: Vec::new() }
+            Selected { runs, ..Selected::default() }
         } else {
             select(&face.client, &self.what, Which::LiveOrNewest).await?
         };
@@ -101,6 +101,7 @@ impl TailArgs {
                     face.screen.note(&format!("{count} bytes of {} were not kept here", stream.word()));
                 }
                 Piece::Away => face.screen.note(&verdict::away(&face.client, &run.id)),
+                Piece::Unrecorded(run) => face.screen.note(&verdict::unrecorded(&run, &face.client)),
                 Piece::End(_) => {}
             }
         }

@@ -11,7 +11,8 @@ use clap::Args;
 use kin_client::api::Run;
 use std::time::Duration;
 
-/// Until runs have ended, or a state is reached. Fails when one of them did not end well, or cannot reach the state.
+/// Until runs have ended, or a state is reached. Fails when one of them did not end well, or cannot reach the state: is
+/// already past it, say.
 ///
 /// A word that is a state is a state: without a run or a job beside it, the next run that comes to it is waited for.
 /// States: held, queued, starting, running, stopping, draining, ended. Outcomes count as states: ok, failed, lost, ….
@@ -87,6 +88,16 @@ impl Goal {
         }
     }
 
+    /// A run's life is a line: what it has left behind does not come again.
+    fn is_past(self, state: &str) -> bool {
+        const LINE: [&str; 8] = ["waiting", "held", "queued", "starting", "running", "stopping", "draining", "ended"];
+        let place = |word: &str| LINE.iter().position(|state| *state == word);
+        match self {
+            Goal::State(wanted) => place(state) > place(wanted),
+            Goal::Outcome(_) => state == "ended",
+        }
+    }
+
     fn is_met(self, state: &str, outcome: Option<&str>) -> bool {
         match self {
             Goal::State(wanted) => state == wanted,
@@ -141,16 +152,14 @@ impl WaitArgs {
         let runs = self.targets(face, words).await?;
         let mut waiting = tokio::task::JoinSet::new();
         for run in runs {
-            let client = face.client.clone();
-            waiting.spawn(async move { client.wait(&run.id, None).await });
+            let face = face.clone();
+            waiting.spawn(async move { face.wait(&run.id).await });
         }
         let mut code = 0;
         while let Some(ended) = waiting.join_next().await {
-            let ended = ended.map_err(|e| Failure::System { what: "could not wait", source: e.into() })??;
-            if let Some(run) = ended {
-                code = code.max(u8::from(!verdict::is_ok(&run)));
-                self.say(face, &run)?;
-            }
+            let run = ended.map_err(|e| Failure::System { what: "could not wait", source: e.into() })??;
+            code = code.max(u8::from(!verdict::is_ok(&run)));
+            self.say(face, &run)?;
         }
         Ok(code)
     }
@@ -166,8 +175,15 @@ impl WaitArgs {
             for id in std::mem::take(&mut look) {
                 let run = face.client.run(&id).await?;
                 let met = goal.is_met(&run.state, run.outcome.as_deref());
-                if met || run.state == "ended" {
+                if met || goal.is_past(&run.state) {
                     code = code.max(u8::from(!met));
+                    if !met && run.state != "ended" {
+                        face.screen.note(&format!(
+                            "{id} is {} already: it does not come to {} again",
+                            run.state,
+                            goal.word()
+                        ));
+                    }
                     waiting.retain(|other| *other != id);
                     self.say(face, &run)?;
                 }
@@ -229,6 +245,22 @@ mod tests {
     fn goal(what: &[&str], state: Option<&str>) -> Result<(Goal, Vec<String>), Failure> {
         let what = what.iter().map(|w| (*w).to_owned()).collect();
         WaitArgs { what, state: state.map(str::to_owned), timeout: None, json: false }.goal()
+    }
+
+    #[test]
+    fn what_a_run_has_left_behind_is_past() {
+        for (goal, state, past) in [
+            ("queued", "running", true),
+            ("queued", "queued", false),
+            ("queued", "held", false),
+            ("running", "starting", false),
+            ("running", "stopping", true),
+            ("ended", "draining", false),
+            ("ok", "draining", false),
+            ("ok", "ended", true),
+        ] {
+            assert_eq!(Goal::parse(goal).expect("a goal").is_past(state), past, "{goal} {state}");
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ pub enum Code {
     BadRequest,
     /// No such job, run or latch.
     NotFound,
+    /// There is something, and it is not asked like this.
+    MethodNotAllowed,
     /// Possible in principle, refused now: it is running already, has ended, overlaps.
     Refused,
     /// The same idempotency key with other content.
@@ -30,6 +32,7 @@ impl Code {
         match self {
             Code::BadRequest => 400,
             Code::NotFound => 404,
+            Code::MethodNotAllowed => 405,
             Code::Refused | Code::KeyReused => 409,
             Code::UnsupportedMedia => 415,
             Code::TooLarge => 413,

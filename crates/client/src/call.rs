@@ -79,7 +79,8 @@ impl Ask {
             .method(&self.method)
             .uri(&self.path)
             .header(HOST, "localhost")
-            .header(ACCEPT, HeaderValue::from_static(self.accept));
+            .header(ACCEPT, HeaderValue::from_static(self.accept))
+            .header("kin-tells", "1");
         if let Some(key) = &self.key {
             request = request.header("idempotency-key", key).header(CONTENT_TYPE, "application/json");
         }
@@ -156,6 +157,7 @@ impl Inner {
             }
         });
         let response = response.await?;
+        self.hear(&response);
         if response.status().is_success() {
             return Ok(response);
         }
@@ -207,9 +209,17 @@ impl Inner {
         }
     }
 
+    /// What the server has to say to whoever asks next, whatever it was asked.
+    fn hear(&self, response: &Response<Incoming>) {
+        if let Some(words) = response.headers().get("kin-notice") {
+            self.notice(String::from_utf8_lossy(words.as_bytes()).into_owned());
+        }
+    }
+
     async fn whole(&self, mut connection: Connection, request: Request<Full<Bytes>>) -> Attempt<Answer> {
         let Ok(response) = connection.send_request(request).await else { return Attempt::Broken };
         let status = response.status();
+        self.hear(&response);
         match response.into_body().collect().await {
             Ok(body) => {
                 self.keep(connection);

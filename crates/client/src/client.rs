@@ -172,13 +172,27 @@ impl Client {
     /// The run once it has ended; `None` when `timeout` was over before. Who waits starts no server that was shut down
     /// meanwhile.
     pub async fn wait(&self, id: &str, timeout: Option<Duration>) -> Result<Option<Run>, Error> {
+        self.wait_told(id, timeout, |_| ()).await
+    }
+
+    /// The same; `told` is called once if it has ended and the server cannot record that yet (`not_recorded`). The waiting
+    /// is for the record: only that is what the history says, and stays.
+    pub async fn wait_told(
+        &self,
+        id: &str,
+        timeout: Option<Duration>,
+        told: impl FnOnce(&Run),
+    ) -> Result<Option<Run>, Error> {
         // Asked in slices, so that a silent daemon is noticed.
         const SLICE: Duration = Duration::from_secs(15);
         let deadline = timeout.map(|t| Instant::now() + t);
         let (mut away_since, mut pause) = (None, Pause::new());
+        let mut told = Some(told);
         loop {
             let left = deadline.map_or(SLICE, |d| d.saturating_duration_since(Instant::now()).min(SLICE));
-            let ask = Ask::get(format!("/v1/runs/{}/wait?timeout_ms={}", escape(id), left.as_millis())).allow(left);
+            let unrecorded = if told.is_some() { "&unrecorded=true" } else { "" };
+            let path = format!("/v1/runs/{}/wait?timeout_ms={}{unrecorded}", escape(id), left.as_millis());
+            let ask = Ask::get(path).allow(left);
             let answer = match self.inner.call(&ask.of_the_running()).await {
                 Err(Error::NoServer { .. }) if away_since.get_or_insert_with(Instant::now).elapsed() < AWAY => {
                     pause.take().await;
@@ -190,6 +204,9 @@ impl Client {
             let run: Run = answer.json()?;
             if answer.status != hyper::StatusCode::ACCEPTED {
                 return Ok(Some(run));
+            }
+            if let Some(told) = told.take_if(|_| run.state == "ended" && run.not_recorded.is_some()) {
+                told(&run);
             }
             if deadline.is_some_and(|d| Instant::now() >= d) {
                 return Ok(None);
@@ -229,8 +246,24 @@ impl Client {
 
     /// Never starts a server.
     pub async fn shutdown(&self, request: &ShutdownRequest) -> Result<ShutdownAnswer, Error> {
+        // One that is being restarted is back in a moment; one that cannot start, never.
+        if !door::has_daemon(&self.inner.home).await {
+            return Err(self.inner.silent(Instant::now()));
+        }
         let ask = Ask::post("/v1/server/shutdown", request, Key::random()?.as_str())?;
         self.inner.call(&ask.of_the_running()).await?.json()
+    }
+
+    /// Tells the keepers of a server whose daemon does not run that it ends. They end when their runs have.
+    pub async fn shutdown_keepers(&self) -> Result<(), Error> {
+        let what = "could not tell the keepers to end";
+        let Start::With(program) = &self.inner.start else {
+            return Err(Error::NoServer { state: self.inner.home.state.clone() });
+        };
+        let program = program.clone();
+        let told = tokio::task::spawn_blocking(move || door::end_keepers(&program)).await;
+        let told = told.unwrap_or_else(|e| Err(std::io::Error::other(e)));
+        told.map_err(|source| Error::System { what, source })
     }
 
     /// Ends when the daemon has, and with `whole` when no process of the server lives. The kernel wakes it.

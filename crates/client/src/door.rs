@@ -195,6 +195,23 @@ fn daemon_lives(home: &Home) -> bool {
     !matches!(lock(&daemon_lock(home)), Ok(Lock::Free))
 }
 
+/// False: a server lives, was not shut down, and has had no daemon for a while.
+pub(crate) async fn has_daemon(home: &Home) -> bool {
+    let until = Instant::now() + LOOK_AFTER;
+    let mut pause = Pause::new();
+    while server_lives(home).unwrap_or(false) && !home.run_link().join("closed").exists() {
+        if daemon_lives(home) {
+            return true;
+        }
+        if Instant::now() >= until {
+            return false;
+        }
+        pause.take().await;
+    }
+    // Whoever asks the socket finds that out.
+    true
+}
+
 /// Somebody took the request and does not answer: where no daemon lives, a front is asked to see to it that one does.
 pub(crate) async fn look_after(home: &Home, start: &Start) -> Result<Option<String>, Error> {
     match start {
@@ -244,6 +261,15 @@ pub(crate) fn daemon_process(home: &Home) -> Option<DaemonProcess> {
     Some(DaemonProcess { pid, doing })
 }
 
+/// Runs `front end`. Blocks its thread.
+pub(crate) fn end_keepers(program: &Path) -> std::io::Result<()> {
+    let said = Command::new(program).arg0("kin").args(["front", "end"]).stdin(Stdio::null()).output()?;
+    if said.status.success() {
+        return Ok(());
+    }
+    Err(std::io::Error::other(String::from_utf8_lossy(&said.stderr).trim().trim_start_matches("kin: ").to_owned()))
+}
+
 /// Runs `serve --background` and waits until it says that the server serves. Returns what it wrote to stderr.
 async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     let what = "could not start a server";
@@ -258,7 +284,8 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     let ended = tokio::task::spawn_blocking(move || child.wait());
     let Ok(ended) = tokio::time::timeout(START_PATIENCE, ended).await else {
         let said = format!("it has not said for {} s that it serves", START_PATIENCE.as_secs());
-        return Err(Error::NotStarted { state: home.state.clone(), code: None, said });
+        let hint = Some(format!("see {}", home.state.join("server.log").display()));
+        return Err(Error::NotStarted { state: home.state.clone(), code: None, said, hint });
     };
     let status = ended.unwrap_or_else(|e| Err(std::io::Error::other(e))).map_err(system)?;
     let mut words = Vec::new();
@@ -268,6 +295,12 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     match status.code() {
         Some(0) => Ok(words),
         Some(ALREADY) => Ok(String::new()),
-        code => Err(Error::NotStarted { state: home.state.clone(), code, said: words }),
+        code => {
+            let (said, hint) = match words.rsplit_once("\n  hint: ") {
+                Some((said, hint)) => (said.to_owned(), Some(hint.to_owned())),
+                None => (words, None),
+            };
+            Err(Error::NotStarted { state: home.state.clone(), code, said, hint })
+        }
     }
 }

@@ -14,9 +14,9 @@ pub enum Error {
     Refused(#[source] ApiError),
     #[error("no server runs for {}", state.display())]
     NoServer { state: PathBuf },
-    /// `said` is what the new server wrote to its stderr, `code` how it ended.
+    /// `said` is what the new server wrote to its stderr, `hint` what it said there that could be done, `code` how it ended.
     #[error("the server for {} could not be started{}", state.display(), said_words(said))]
-    NotStarted { state: PathBuf, code: Option<i32>, said: String },
+    NotStarted { state: PathBuf, code: Option<i32>, said: String, hint: Option<String> },
     #[error("{} has not answered for {seconds} s", silent_words(state, daemon.as_ref()))]
     Silent { state: PathBuf, daemon: Option<DaemonProcess>, seconds: u64 },
     #[error("the socket {} is out of reach: {source}", socket.display())]

@@ -49,6 +49,8 @@ pub enum Piece {
     },
     /// No server runs any more: it was shut down, or all of it died. The next one is waited for, for `AWAY`.
     Away,
+    /// The run has ended, which the server cannot record yet: said once, and the record is waited for.
+    Unrecorded(Box<Run>),
     /// The run has ended and nothing more will come.
     End(Box<Run>),
 }
@@ -106,6 +108,8 @@ pub struct Follow {
     silent_since: Option<Instant>,
     /// Since when no server runs, which was said.
     away_since: Option<Instant>,
+    /// It was said that the end cannot be recorded.
+    told: bool,
 }
 
 impl Follow {
@@ -121,6 +125,7 @@ impl Follow {
             pause: Pause::new(),
             silent_since: None,
             away_since: None,
+            told: false,
         }
     }
 
@@ -159,7 +164,11 @@ impl Follow {
                         self.body = Body::Not;
                         self.pause.take().await;
                     }
-                    Err(_) => self.still_there().await?,
+                    Err(_) => {
+                        if let Some(unrecorded) = self.still_there().await? {
+                            return Ok(Some(unrecorded));
+                        }
+                    }
                 },
             }
         }
@@ -200,22 +209,31 @@ impl Follow {
         }
     }
 
-    /// Asks a quiet server for a sign of life. A run may be quiet for days; a server may not.
-    async fn still_there(&mut self) -> Result<(), Error> {
+    /// Asks a quiet server for a sign of life, and how the run does. A run may be quiet for days; a server may not.
+    async fn still_there(&mut self) -> Result<Option<Piece>, Error> {
         if !self.follow {
             return Err(self.client.inner.silent(Instant::now() - QUIET));
         }
         let inner = &self.client.inner;
         let silent_since = *self.silent_since.get_or_insert_with(|| Instant::now() - QUIET);
         loop {
-            match inner.call(&Ask::get("/v1/server").of_the_running()).await {
-                Ok(_) => self.silent_since = None,
+            let ask = Ask::get(format!("/v1/runs/{}", escape(&self.id)));
+            match inner.call(&ask.of_the_running()).await {
+                Ok(answer) => {
+                    self.silent_since = None;
+                    // A server that has another answer for it will say so to whoever asks for the output again.
+                    let run =
+                        answer.json::<Run>().ok().filter(|run| run.state == "ended" && run.not_recorded.is_some());
+                    if let Some(run) = run.filter(|_| !std::mem::replace(&mut self.told, true)) {
+                        return Ok(Some(Piece::Unrecorded(Box::new(run))));
+                    }
+                }
                 Err(Error::Silent { .. }) if silent_since.elapsed() < inner.follow_patience => continue,
                 Err(Error::Silent { .. }) => return Err(inner.silent(silent_since)),
                 // The connection itself will say what became of it.
                 Err(_) => self.body = Body::Not,
             }
-            return Ok(());
+            return Ok(None);
         }
     }
 

@@ -32,6 +32,7 @@ async fn read(client: &Client, from: Offsets, follow: bool) -> Result<Got, Error
             Piece::Bytes { stream: Stream::Err, bytes, .. } => got.err.extend_from_slice(&bytes),
             Piece::Gap { stream, offset, count } => got.gaps.push((stream, offset, count)),
             Piece::Away => got.away += 1,
+            Piece::Unrecorded(run) => panic!("{run:?}"),
             Piece::End(run) => got.ended = run.outcome,
         }
     }

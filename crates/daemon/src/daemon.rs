@@ -5,14 +5,14 @@
 //!                                                                                         or becomes its successor
 //! ```
 //! Whatever it was doing when it dies, the next one finds in the ledger and in the run tables. Its exit codes are words
-//! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain.
+//! to the elder: 2 and 5 before it ever served mean that starting it again would be in vain, 7 that there is no room.
 
 use crate::engine::{self, Config, Ended, StartError, Started, Times};
 use crate::front::{CLOSED, CLOSING, birth};
 use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
-use crate::http::serve::Entrance;
+use crate::http::serve::{Entrance, Notice};
 use crate::http::tcp::{self, Opened, TcpDoor};
 use crate::http::{self, Door};
 use crate::jobfiles::{JobFiles, kept};
@@ -28,7 +28,7 @@ use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
 use kin_config::settings::{History, OnExit};
-use kin_keeper::boot;
+use kin_keeper::{NO_ROOM, boot};
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -39,6 +39,7 @@ use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
@@ -73,9 +74,17 @@ impl DaemonError {
             DaemonError::Usage => 2,
             DaemonError::Locked { .. } => 5,
             DaemonError::Start(StartError::Open(OpenError::Newer { .. } | OpenError::OldSqlite { .. })) => 2,
+            DaemonError::Start(StartError::Open(OpenError::Full { .. })) => NO_ROOM,
+            DaemonError::Start(StartError::Io { source, .. }) | DaemonError::Io { source, .. } if no_room(source) => {
+                NO_ROOM
+            }
             DaemonError::Start(_) | DaemonError::Io { .. } | DaemonError::Engine { .. } => 1,
         }
     }
+}
+
+fn no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn at(what: &'static str) -> impl FnOnce(io::Error) -> DaemonError {
@@ -212,8 +221,10 @@ async fn serve(
     };
     let tcp = tcp.into_iter().map(Entrance::tcp).collect::<io::Result<Vec<_>>>().map_err(at("listening on TCP"))?;
     let entrances = std::iter::once(Entrance::User { listener, uid }).chain(tcp);
+    let notice = Notice::new(door.engine.watch_trouble());
     let router = http::router(door);
-    let serve = entrances.map(|entrance| http::serve::serve(entrance, router.clone(), stopped.clone()));
+    let serve =
+        entrances.map(|entrance| http::serve::serve(entrance, router.clone(), Arc::clone(&notice), stopped.clone()));
     let (ended, _) = tokio::join!(wait, join_all(serve));
     Ok(ended)
 }
@@ -303,8 +314,11 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         Found::Fresh => "fresh".to_string(),
         Found::Good => "good".into(),
         Found::SetAside { path, why, saved } => {
-            let kept = path.as_ref().map_or_else(String::new, |path| format!(", kept as {}", path.display()));
-            format!("set aside ({why}){kept}; {saved} runs were carried over")
+            let what = match path {
+                Some(path) => format!("set aside ({why}), kept as {}", path.display()),
+                None => format!("lost ({why})"),
+            };
+            format!("{what}; {saved} runs were carried over")
         }
     };
     About {

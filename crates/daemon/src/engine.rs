@@ -34,7 +34,7 @@ mod polite;
 mod probed;
 mod projects;
 mod readers;
-mod rebuild;
+pub(crate) mod rebuild;
 mod record;
 mod recover;
 mod reserve;

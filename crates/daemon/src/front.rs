@@ -22,8 +22,9 @@ use crate::http::error::chain;
 use crate::place::{self, Host, Place, PlaceError};
 use kin_api::home::{Home, NoHome};
 use kin_api::server::ShutdownAnswer;
+use kin_keeper::NO_ROOM;
 use kin_keeper::sys::wait::pidfd_open;
-use kin_keeper::wire::{Ask, Tell};
+use kin_keeper::wire::{Ask, PROTOCOL, Role, Tell};
 use link::Link;
 use notify::Manager;
 use rustix::fd::OwnedFd;
@@ -50,8 +51,6 @@ const ORPHAN: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(50);
 /// Until then it is looked for so often: there is no file that changes when a socket begins to listen.
 const LOOK: Duration = Duration::from_millis(20);
-/// Lines of the server's log that a failed start shows.
-const SHOWN: usize = 20;
 
 #[derive(Debug, thiserror::Error)]
 enum FrontError {
@@ -71,9 +70,11 @@ enum FrontError {
     Busy { pid: u32 },
     #[error("a server holds {path}, but nobody answers for it")]
     Silent { path: PathBuf },
-    #[error("the daemon could not start (its exit code was {code}){why}")]
+    #[error("{why}")]
     GaveUp { code: u8, why: String },
-    #[error("the server ended as soon as it had begun{why}")]
+    #[error("the disk of {state} is full: nothing could be recorded. Nothing was started; make room, then ask again")]
+    NoRoom { state: PathBuf },
+    #[error("the server ended as soon as it had begun: {why}")]
     Stillborn { why: String },
     #[error("the front cannot work")]
     Io(#[from] io::Error),
@@ -86,8 +87,27 @@ impl FrontError {
             FrontError::Home(_) | FrontError::Place(_) | FrontError::Stillborn { .. } => 2,
             FrontError::Busy { .. } => 5,
             FrontError::GaveUp { code, .. } => *code,
-            FrontError::Silent { .. } => 3,
+            FrontError::Silent { .. } | FrontError::NoRoom { .. } => 3,
             FrontError::Lock { .. } | FrontError::Birth(_) | FrontError::Io(_) => 1,
+        }
+    }
+
+    /// Its words, and on a line of its own what to do where that is always the same.
+    fn said(&self) -> String {
+        let words = chain(self);
+        match self {
+            FrontError::Home(_) | FrontError::Place(_) => {
+                format!("{words}\n  hint: set KIN_HOME to a directory of your own that can be written to")
+            }
+            FrontError::Stillborn { .. } | FrontError::Silent { .. } => {
+                format!("{words}\n  hint: server.log in the state directory says more")
+            }
+            FrontError::Busy { .. }
+            | FrontError::GaveUp { .. }
+            | FrontError::NoRoom { .. }
+            | FrontError::Lock { .. }
+            | FrontError::Birth(_)
+            | FrontError::Io(_) => words,
         }
     }
 }
@@ -101,7 +121,7 @@ pub fn serve(args: &[OsString]) -> ExitCode {
     match attend(false) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            crate::say!("kin: {}", chain(&e));
+            crate::say!("kin: {}", e.said());
             ExitCode::from(e.code())
         }
     }
@@ -125,7 +145,7 @@ fn serve_in_background() -> ExitCode {
             ExitCode::from(code)
         }
         Err(e) => {
-            crate::say!("kin: {}", chain(&e));
+            crate::say!("kin: {}", e.said());
             ExitCode::from(e.code())
         }
     }
@@ -137,6 +157,7 @@ pub fn stage(args: &[OsString]) -> ExitCode {
         Some("session") => detach::session().map_err(FrontError::Io),
         Some("unit") => unit::become_front(&args[1..]).map_err(FrontError::Io),
         Some("attend") => attend_in_background(),
+        Some("end") => end_keepers(),
         Some(_) | None => {
             crate::say!("kin: `kin serve` starts a server");
             return ExitCode::from(2);
@@ -145,7 +166,7 @@ pub fn stage(args: &[OsString]) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            crate::say!("kin: {}", chain(&e));
+            crate::say!("kin: {}", e.said());
             ExitCode::from(e.code())
         }
     }
@@ -157,10 +178,29 @@ fn attend_in_background() -> Result<(), FrontError> {
     match &done {
         // Another server of this state was faster, and that was all that was wanted.
         Err(FrontError::Busy { .. }) => detach::report(&home()?, Ok(()))?,
-        Err(e) => detach::report(&home()?, Err((e.code(), &chain(e))))?,
+        Err(e) => detach::report(&home()?, Err((e.code(), &e.said())))?,
         Ok(()) => {}
     }
     done
+}
+
+/// Of a server whose daemon cannot start: the elder is told itself. It ends when the runs have that it keeps.
+fn end_keepers() -> Result<(), FrontError> {
+    let place = place::find(&home()?.state, rustix::process::geteuid().as_raw())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let told = async {
+            let link = Link::connect(&place.run)?;
+            link.say(Ask::Shutdown { leave: true }).await?;
+            // What is said is heard in its order: an answer to this is one to that.
+            link.say(Ask::Hello { protocol: PROTOCOL, role: Role::Watcher }).await?;
+            link.hear().await
+        };
+        match tokio::time::timeout(FIND, told).await {
+            Ok(told) => told.map(drop).map_err(FrontError::Io),
+            Err(_) => Err(FrontError::Silent { path: place.state.join("server.lock") }),
+        }
+    })
 }
 
 fn home() -> Result<Home, FrontError> {
@@ -411,7 +451,10 @@ impl Front {
     }
 
     fn gave_up(&self, code: u32) -> FrontError {
-        FrontError::GaveUp { code: u8::try_from(code).unwrap_or(1), why: self.log_since() }
+        match u8::try_from(code) {
+            Ok(NO_ROOM) => FrontError::NoRoom { state: self.state.clone() },
+            code => FrontError::GaveUp { code: code.unwrap_or(1), why: self.log_since() },
+        }
     }
 
     /// Said once, to all who wait for it.
@@ -432,7 +475,7 @@ impl Front {
         }
     }
 
-    /// What the server's log says since our elder was made, for whoever sees only us.
+    /// The daemon's last word in the server's log since our elder was made, for whoever sees only us.
     fn log_since(&self) -> String {
         let read = || -> io::Result<String> {
             let mut file = std::fs::File::open(self.state.join("server.log"))?;
@@ -441,11 +484,15 @@ impl Front {
             file.take(64 << 10).read_to_end(&mut text)?;
             Ok(String::from_utf8_lossy(&text).into_owned())
         };
-        let text = read().unwrap_or_default();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let shown = &lines[lines.len().saturating_sub(SHOWN)..];
-        if shown.is_empty() { String::new() } else { format!(":\n{}", shown.join("\n")) }
+        last_word(&read().unwrap_or_default())
     }
+}
+
+/// What the daemon said last, not what others said of its end; where it said nothing, the last of all.
+fn last_word(log: &str) -> String {
+    let mut lines = log.lines().rev().filter(|line| !line.trim().is_empty());
+    let last = lines.clone().next().unwrap_or("it said nothing");
+    lines.find_map(|line| line.strip_prefix("kin: ")).unwrap_or(last).to_string()
 }
 
 impl Signals {
@@ -508,13 +555,28 @@ fn host_goes_down() -> bool {
 }
 
 fn tell_farewell(farewell: &ShutdownAnswer) {
-    for (runs, what) in [
-        (&farewell.left, "go on without a server"),
-        (&farewell.stopping, "are being stopped"),
-        (&farewell.waiting, "wait for the next server"),
+    for (runs, one, more) in [
+        (&farewell.left, "goes on without a server", "go on without a server"),
+        (&farewell.stopping, "is being stopped", "are being stopped"),
+        (&farewell.waiting, "waits for the next server", "wait for the next server"),
     ] {
-        if !runs.is_empty() {
-            crate::say!("kin: {} runs {what}: {}", runs.len(), runs.join(", "));
+        match runs.as_slice() {
+            [] => {}
+            [run] => crate::say!("kin: 1 run {one}: {run}"),
+            runs => crate::say!("kin: {} runs {more}: {}", runs.len(), runs.join(", ")),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_failed_start_the_daemons_own_word_is_shown() {
+        let log = "~/a.toml:1:1\nkin: the job files have 1 mistake\nkin: /s/kin.db is too new\nkin keep[7]: the keeper is dead\n\n";
+        assert_eq!(last_word(log), "/s/kin.db is too new");
+        assert_eq!(last_word("thread 'main' panicked\n"), "thread 'main' panicked");
+        assert_eq!(last_word(""), "it said nothing");
     }
 }

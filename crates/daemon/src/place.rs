@@ -41,6 +41,8 @@ pub enum PlaceError {
         #[source]
         source: io::Error,
     },
+    #[error("{path} is a link to {target}, which is not there")]
+    Dangling { path: PathBuf, target: PathBuf },
     #[error("{path} is not a directory")]
     NotADirectory { path: PathBuf },
     #[error("{path} does not name this server's runtime directory")]
@@ -164,6 +166,10 @@ fn is_served(run: &Path) -> bool {
 fn make_parents(path: &Path) -> Result<(), PlaceError> {
     let Err(source) = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path) else { return Ok(()) };
     // Of a long path it is told which part is none.
+    if let Some(part) = path.ancestors().find(|part| part.is_symlink() && !part.exists()) {
+        let target = std::fs::read_link(part).unwrap_or_default();
+        return Err(PlaceError::Dangling { path: part.to_path_buf(), target });
+    }
     match path.ancestors().find(|part| part.exists()) {
         Some(part) if !part.is_dir() => Err(PlaceError::NotADirectory { path: part.to_path_buf() }),
         Some(_) | None => Err(PlaceError::Make { path: path.to_path_buf(), source }),
@@ -174,6 +180,10 @@ fn make_parents(path: &Path) -> Result<(), PlaceError> {
 fn own_directory(path: &Path, uid: u32) -> Result<(), PlaceError> {
     let failed = |e: rustix::io::Errno| PlaceError::Make { path: path.to_path_buf(), source: e.into() };
     match rustix::fs::mkdir(path, Mode::RWXU) {
+        Err(rustix::io::Errno::EXIST) if path.is_symlink() && !path.exists() => {
+            let target = std::fs::read_link(path).unwrap_or_default();
+            return Err(PlaceError::Dangling { path: path.to_path_buf(), target });
+        }
         Ok(()) | Err(rustix::io::Errno::EXIST) => {}
         Err(e) => return Err(failed(e)),
     }

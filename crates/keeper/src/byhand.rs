@@ -167,7 +167,7 @@ mod tests {
                 rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK)
                     .expect("a pipe");
             let aside = crate::start::both_ways().expect("a pipe");
-            let mover = Mover::new(false).expect("a mover");
+            let mover = Mover::new(false, crate::room::Kept::nowhere()).expect("a mover");
             Way { mover, aside, from, child, placed: AtomicU64::new(0), file, path, _dir: dir }
         }
         fn says(&self, bytes: &[u8]) {

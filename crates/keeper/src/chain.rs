@@ -210,7 +210,7 @@ impl Keeper {
     fn become_younger(&mut self, elder: u32, pidfd: OwnedFd, at: usize, backup: OwnedFd) -> io::Result<()> {
         crate::stand::settle_in(c"kin-keeper")?;
         self.epoch = self.epoch.wrapping_add(1);
-        self.mover = crate::output::Mover::new(self.mover.splices())?;
+        self.mover = self.mover.anew()?;
         self.watch = None;
         (self.place_at, self.place_lost, self.deaf) = (0, None, None);
         self.leftovers.forget();
@@ -268,8 +268,9 @@ impl Keeper {
         let by_kill = matches!(end, Waited::Zombie { si_code: 2, si_status: SIGKILL, .. });
         // A keeper ends by itself only when it was told that the server ends; our own word of that may still be on its way.
         let orderly = matches!(end, Waited::Zombie { si_code: 1, si_status: 0, .. });
-        if !orderly {
-            crate::say(format_args!("the keeper (pid {}) is dead: {end:?}", gone.pid));
+        // Of a server that ends, the elder ends it.
+        if !orderly && !self.closing {
+            crate::say(format_args!("the keeper (pid {}) is dead: {end}", gone.pid));
         }
         self.take_over(gone.generation, true);
         let now = clock::mono();

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Absent ──wanted──▶ Living ──died──▶ Resting until a time ──▶ Living …
-//!                        │ ended by itself with 2 or 5 before it was ready
-//!                        ▼
+//!                        │ ended by itself with 2 or 5 before it was ready; the first one of a server
+//!                        ▼ without runs also for want of room
 //!                      GaveUp
 //! ```
 //! At most one daemon lives, because it holds `daemon.lock`; a new elder finds the one of the old elder by that.
@@ -21,6 +21,9 @@ use std::process::{Command, Stdio};
 
 /// In the runtime directory: the daemon has ended the server. It goes when another one is asked for, or begins.
 pub const CLOSED: &str = "closed";
+
+/// A daemon's exit code: there is no room to begin. Later there may be: only a server that never served ends with it.
+pub const NO_ROOM: u8 = 7;
 
 const REST_FIRST: u64 = 50 * MS;
 const REST_MOST: u64 = 5 * SECOND;
@@ -40,6 +43,8 @@ pub(crate) struct Daemon {
     state: State,
     /// Ends by itself within its first minute, in a row.
     falls: u32,
+    /// One has served, under us or the elder before us.
+    has_served: bool,
 }
 
 /// Who holds `daemon.lock`.
@@ -55,7 +60,7 @@ enum Holder {
 
 impl Daemon {
     pub(crate) fn new() -> Daemon {
-        Daemon { state: State::Absent, falls: 0 }
+        Daemon { state: State::Absent, falls: 0, has_served: false }
     }
     /// In a keeper: the daemon is the elder's business.
     pub(crate) fn forget(&mut self) {
@@ -99,6 +104,7 @@ impl Keeper {
 
     /// A new elder: the daemon of the old one most likely lives.
     pub(crate) fn adopt_daemon(&mut self) {
+        self.daemon.has_served = true;
         if !self.closing {
             self.want_daemon_now();
         }
@@ -215,7 +221,10 @@ impl Keeper {
     pub(crate) fn daemon_ready(&mut self, conn: usize) {
         let by = self.conns.get(conn).and_then(Option::as_ref).map_or(0, |c| c.pid);
         match &mut self.daemon.state {
-            State::Living { pid, ready, .. } if *pid == by => *ready = true,
+            State::Living { pid, ready, .. } if *pid == by => {
+                *ready = true;
+                self.daemon.has_served = true;
+            }
             // One we do not know yet: the old elder's.
             State::Absent | State::Resting { .. } | State::GaveUp { .. } | State::Living { .. } => return,
         }
@@ -249,8 +258,12 @@ impl Keeper {
             Waited::Zombie { si_code: 1, si_status, .. } => Some(si_status),
             Waited::Zombie { .. } | Waited::Alive | Waited::NotOurs => None,
         };
-        if let Some(code @ (2 | 5)) = code
-            && !ready
+        let in_vain = match code {
+            Some(2 | 5) => true,
+            Some(code) if code == i32::from(NO_ROOM) => !self.daemon.has_served && self.is_quiet(),
+            Some(_) | None => false,
+        };
+        if let Some(code) = code.filter(|_| in_vain && !ready)
             && matches!(self.holder(), Holder::Nobody)
         {
             return self.give_up(code as u32);
@@ -262,7 +275,7 @@ impl Keeper {
             return self.want_daemon_now();
         }
         let rest = (REST_FIRST << (self.daemon.falls - 2).min(10)).min(REST_MOST);
-        crate::say(format_args!("the daemon ended ({end:?}); started again in {} ms", rest / MS));
+        crate::say(format_args!("the daemon ended ({end}); started again in {} ms", rest / MS));
         self.daemon.state = State::Resting { until: now + rest };
     }
 

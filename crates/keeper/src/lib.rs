@@ -48,7 +48,7 @@ mod watch;
 pub mod wire;
 
 pub use byhand::splices;
-pub use daemon::CLOSED;
+pub use daemon::{CLOSED, NO_ROOM};
 pub use stand::{NO_CGROUPS, main};
 pub use vanish::MADE_AGAIN;
 

@@ -7,12 +7,16 @@
 //! minute (unless the run says `block`) is it taken and counted, and the index says where it is missing. Before that, what
 //! the run itself wrote long ago goes: the oldest segment behind its first, as it does beyond the run's cap, and when the
 //! disk is nearly full. Whatever else is in the way (out of descriptors, a directory that may not be entered) is waited out.
+//!
+//! Once the disk was full no output is written before there is room also for what the daemon keeps back for the ledger
+//! (`room::Kept`): what it gives up there is for the ends of runs, and not for their last words.
 
 use crate::byhand;
 use crate::clock::SECOND;
 use crate::index::{self, Stream};
 use crate::live::{Feed, Live};
 use crate::logs::Logs;
+use crate::room::Kept;
 use crate::spec::OnFull;
 use crate::sys::misc::{self, Moved};
 use crate::table::{Slot, flag};
@@ -48,17 +52,19 @@ pub(crate) struct Mover {
     pub(crate) peek: (OwnedFd, OwnedFd),
     /// The state's file system has splice.
     splices: bool,
+    kept: Kept,
 }
 
 impl Mover {
-    pub(crate) fn new(splices: bool) -> std::io::Result<Mover> {
+    pub(crate) fn new(splices: bool, kept: Kept) -> std::io::Result<Mover> {
         let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
         let flags = rustix::pipe::PipeFlags::CLOEXEC | rustix::pipe::PipeFlags::NONBLOCK;
-        Ok(Mover { null, peek: rustix::pipe::pipe_with(flags)?, splices })
+        Ok(Mover { null, peek: rustix::pipe::pipe_with(flags)?, splices, kept })
     }
 
-    pub(crate) fn splices(&self) -> bool {
-        self.splices
+    /// The same, with pipes that nobody else has.
+    pub(crate) fn anew(&self) -> std::io::Result<Mover> {
+        Mover::new(self.splices, self.kept.clone())
     }
 
     /// Whether what a run says goes from a second pipe into its files (`byhand`).
@@ -150,7 +156,8 @@ impl Mover {
             Stream::Err => err,
         };
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
-        if feed.file.is_none() {
+        let may_not = self.kept.is_wanting(feed.file.as_ref());
+        if feed.file.is_none() || may_not {
             // A file is made for the first byte, not for the first look.
             match feed.by_hand().map_or(waits(pipe), |(aside, _)| match waits(aside) {
                 Waits::Bytes => Waits::Bytes,
@@ -159,6 +166,9 @@ impl Mover {
                 Waits::Bytes => {}
                 Waits::Nothing => return Look::Empty,
                 Waits::End => return Look::End,
+            }
+            if may_not {
+                return self.full(run, slot, stream, feed, on_full, now, Errno::NOSPC);
             }
             if let Err(errno) = open_next(logs, stream, feed) {
                 return self.full(run, slot, stream, feed, on_full, now, errno);
@@ -224,6 +234,12 @@ impl Mover {
         why: Errno,
     ) -> Look {
         slot.blocked_errno.store(why.raw_os_error() as u64, Ordering::Relaxed);
+        if why == Errno::NOSPC {
+            self.kept.is_full(feed.file.as_ref());
+        }
+        if matches!(why, Errno::NOSPC | Errno::DQUOT) {
+            let_go(slot, stream, feed);
+        }
         if feed.blocked_since == 0 || feed.blocked_by != Some(why) {
             crate::say(format_args!("the output of run {} waits: {why}", crate::start::run_name(run)));
             feed.blocked_since = now;
@@ -251,6 +267,22 @@ impl Mover {
             Ok(Moved::Empty) | Err(_) => Look::Blocked,
         }
     }
+}
+
+/// Somebody removed the file, to make room: nobody but us has its bytes any more, and for as long as we have it there is
+/// none. What is still to come goes into a new one. (By hand, where the stream stands is bound to what waits in the pipe.)
+fn let_go(slot: &Slot, stream: Stream, feed: &mut Feed) {
+    let is_removed = |file: &OwnedFd| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0);
+    if feed.by_hand().is_some() || !feed.file.as_ref().is_some_and(is_removed) {
+        return;
+    }
+    feed.file = None;
+    let begin = u64::from(feed.segment.saturating_sub(1)) * SEGMENT;
+    let lost = feed.at.saturating_sub(begin);
+    feed.at = begin;
+    feed.gap += lost;
+    length(slot, stream).store(begin, Ordering::Release);
+    dropped(slot, stream).fetch_add(lost, Ordering::Relaxed);
 }
 
 fn length(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
@@ -484,7 +516,7 @@ mod tests {
         let (mut live, write) = run(dir.path());
         let table = table(dir.path());
         let slot = &table.slots()[0];
-        let mover = Mover::new(true).expect("a mover");
+        let mover = Mover::new(true, Kept::nowhere()).expect("a mover");
         rustix::io::write(&write, b"said").expect("written");
         // A file where the directory should be: no name can be made.
         std::fs::write(dir.path().join("logs"), "").expect("written");
@@ -504,7 +536,7 @@ mod tests {
         let (mut live, write) = run(dir.path());
         let table = table(dir.path());
         let slot = &table.slots()[0];
-        let mover = Mover::new(true).expect("a mover");
+        let mover = Mover::new(true, Kept::nowhere()).expect("a mover");
         rustix::io::write(&write, b"said").expect("written");
         live.out.file = Some(rustix::fs::open("/dev/full", OFlags::WRONLY, Mode::empty()).expect("opens"));
         live.out.segment = 1;

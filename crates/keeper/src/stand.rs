@@ -231,7 +231,7 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
     Ok(Keeper {
         boot: crate::boot::identity(),
         epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-        mover: Mover::new(crate::byhand::splices(&place.state))?,
+        mover: Mover::new(crate::byhand::splices(&place.state), crate::room::Kept::of(&place.state))?,
         arena: Arena::new()?,
         restore,
         cgroups: Cgroups::open(&place.state),

@@ -180,7 +180,7 @@ mod tests {
     fn whoever_dies_between_two_steps_nothing_is_typed_twice_or_lost() {
         let (table, tty, slave, _dir) = terminal();
         let slot = &table.slots()[0];
-        let mover = Mover::new(true).expect("a mover");
+        let mover = Mover::new(true, crate::room::Kept::nowhere()).expect("a mover");
         assert_eq!(take(slot, &tty, 0, b"one "), Some(4));
         // Dead after the bytes were taken, before they were counted.
         slot.typed.store(0, Ordering::Relaxed);
@@ -199,7 +199,7 @@ mod tests {
     fn what_the_terminal_does_not_take_waits() {
         let (table, tty, slave, _dir) = terminal();
         let slot = &table.slots()[0];
-        let mover = Mover::new(true).expect("a mover");
+        let mover = Mover::new(true, crate::room::Kept::nowhere()).expect("a mover");
         let text: Vec<u8> = (0..120_000u32).map(|i| b'a' + (i % 23) as u8).collect();
         let (mut sent, mut got) = (0, Vec::new());
         while got.len() < text.len() {
@@ -215,7 +215,7 @@ mod tests {
     fn without_splice_it_is_typed_by_hand() {
         let (table, tty, slave, _dir) = terminal();
         let slot = &table.slots()[0];
-        let mover = Mover::new(true).expect("a mover");
+        let mover = Mover::new(true, crate::room::Kept::nowhere()).expect("a mover");
         assert_eq!(take(slot, &tty, 0, b"word"), Some(4));
         assert_eq!(mover.type_by_hand(&tty.typed, &tty.master), Ok(4));
         slot.typed_on.store(4, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! Two small files beside the ledger, for what the ledger cannot say of itself when it is gone or torn.
+//! Small files beside the ledger, for what the ledger cannot say of itself when it is gone or torn.
 
-use crate::open::{MADE, SUSPECT};
+use crate::open::{MADE, REBUILT, SUSPECT};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -23,6 +23,20 @@ pub(crate) fn clear(dir: &Path) -> io::Result<()> {
 pub(crate) fn made(dir: &Path) -> io::Result<()> {
     let path = dir.join(MADE);
     if path.exists() { Ok(()) } else { write(&path, "kin.db was made here; if it is missing, it was lost.\n") }
+}
+
+/// What history was lost here, as it was said when that was found: a line for each time. Whoever has read it may remove
+/// the file `kin.db.rebuilt`.
+pub fn rebuilt(dir: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(dir.join(REBUILT)).ok()?;
+    (!text.trim().is_empty()).then_some(text)
+}
+
+pub(crate) fn note_rebuilt(dir: &Path, line: &str) -> io::Result<()> {
+    let path = dir.join(REBUILT);
+    let mut file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
+    file.write_all(format!("{line}\n").as_bytes())?;
+    file.sync_all()
 }
 
 /// A file that need not be there.

@@ -26,11 +26,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-pub(crate) const DB: &str = "kin.db";
+/// The ledger's file, in the state directory.
+pub const DB: &str = "kin.db";
 /// The nightly copy, if the daemon makes one under this name.
 pub const BACKUP: &str = "kin.db.bak";
 pub(crate) const MADE: &str = "kin.db.made";
 pub(crate) const SUSPECT: &str = "kin.db.suspect";
+/// What of the history was lost, in words.
+pub const REBUILT: &str = "kin.db.rebuilt";
 pub(crate) const NEW: &str = "kin.db.new";
 pub(crate) const SAVED: &str = "kin.db.saved";
 
@@ -144,6 +147,19 @@ impl Ledger {
     /// The number of the newest event; 0 before the first.
     pub fn last_event(&self) -> u64 {
         self.book.last_event
+    }
+
+    /// Of a ledger that begins anew: events up to this one were told, by one that was lost. The next has a greater number.
+    pub fn events_told(&mut self, last: u64) -> Result<(), Error> {
+        self.transact(Durability::Normal, |work| {
+            work.book.last_event = work.book.last_event.max(last);
+            Ok(())
+        })
+    }
+
+    /// Leaves a word that is still there when everything else reads as good again.
+    pub fn note_rebuilt(&self, line: &str) -> io::Result<()> {
+        mark::note_rebuilt(&self.dir, line)
     }
 
     pub fn reader(&self) -> Result<Reader, ReadError> {

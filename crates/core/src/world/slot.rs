@@ -205,7 +205,9 @@ fn close_of(run: &mut Run, seen: &Seen, close: &Close) {
     run.exit = close.exit().or(run.exit);
     run.ended_at = Some(close.at);
     run.pid = seen.pid.or(run.pid);
-    run.started_at = seen.started_at.or(run.started_at);
+    // Of a child that never became the program no keeper can say when it did, whatever it looked like for a moment.
+    let has_begun = !matches!(close.how, crate::How::SpawnFailed { .. });
+    run.started_at = seen.started_at.or(run.started_at).filter(|_| has_begun);
     run.out_bytes = seen.out_bytes.max(run.out_bytes);
     run.err_bytes = seen.err_bytes.max(run.err_bytes);
     run.out_dropped = seen.out_dropped.max(run.out_dropped);

@@ -1,7 +1,7 @@
 //! The commit: what was decided is recorded whole or not at all; then come the answers, then the acts.
 
 use super::handle::{ChainInfo, Committed, Link};
-use super::record::NotWritten;
+use super::record::{NotWritten, Worth};
 use super::{AGAIN, Batch, Ended, Engine, MINT_AHEAD, perform, words};
 use kin_core::{Event, Run, What};
 use kin_keeper::wire::Guard;
@@ -51,7 +51,12 @@ impl Engine {
             && reserve.is_none());
         if changes {
             let durability = if fx.promises { self.config.durability } else { Durability::Normal };
-            match self.write(&rows, durability, batch.accepts) {
+            let worth = match batch.accepts {
+                true => Worth::New,
+                false if ended > 0 || !batch.endings.is_empty() => Worth::Ends,
+                false => Worth::News,
+            };
+            match self.write(&rows, durability, worth) {
                 Ok(applied) => {
                     let event_seq = applied.seqs.end.saturating_sub(1).max(self.committed.borrow().event_seq);
                     self.committed.send_replace(Committed { event_seq });

@@ -74,6 +74,12 @@ pub struct Unwritten {
     pub runs: BTreeMap<RunNo, Run>,
 }
 
+impl Unwritten {
+    pub(super) fn has_ended(&self, no: RunNo) -> bool {
+        self.runs.get(&no).is_some_and(|run| run.outcome().is_some())
+    }
+}
+
 impl Ending {
     fn wish(&self) -> Wish {
         match self {

@@ -63,6 +63,8 @@ pub struct Trouble {
     pub full_since: Option<Time>,
     /// What is known all the same, and shown as such.
     pub unwritten: Option<Arc<Unwritten>>,
+    /// The ledger was lost, or a part of it: what was found, and done, when this engine began.
+    pub rebuilt: Option<String>,
 }
 
 /// The two keepers, as far as they are known.
@@ -449,6 +451,20 @@ impl Handle {
     /// What keeps the engine from recording what happens, if anything does.
     pub fn trouble(&self) -> Trouble {
         self.trouble.borrow().clone()
+    }
+
+    /// Changes with each of them.
+    pub fn watch_trouble(&self) -> watch::Receiver<Trouble> {
+        self.trouble.clone()
+    }
+
+    /// Until the run has ended, and that could not be recorded.
+    pub async fn until_unrecorded(&self, no: RunNo) {
+        let ended = |trouble: &Trouble| trouble.unwritten.as_ref().is_some_and(|unwritten| unwritten.has_ended(no));
+        if self.trouble.clone().wait_for(ended).await.is_err() {
+            // The engine is gone, and knows nothing more.
+            std::future::pending::<()>().await;
+        }
     }
 
     /// A read-only connection of one's own, given back when dropped. It blocks: use it off the async threads.

@@ -90,6 +90,11 @@ impl Journal {
         }
     }
 
+    /// The number of the last event that has a line, of whichever ledger.
+    pub(super) fn last_told(&self) -> u64 {
+        Open::at(&self.path).map_or(0, |(open, _)| open.last)
+    }
+
     pub(super) fn watch_trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.subscribe()
     }

@@ -19,6 +19,9 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+/// Who asked for a run that stands in no ledger any more.
+pub(crate) const NOBODY_KNOWS: &str = "unknown";
+
 /// Rows inserted at a time.
 const ROWS: usize = 1000;
 
@@ -66,26 +69,40 @@ impl Engine {
             }
         }
         self.world.mint_after(greatest);
-        match &self.found {
-            Found::SetAside { path, why, saved } => {
-                let place = path.as_ref().map_or(String::new(), |path| format!("; it is kept as {}", path.display()));
-                let message =
-                    format!("the ledger was damaged: {why}{place}; {saved} runs were saved and {count} rebuilt");
-                crate::say!("kin daemon: {message}");
-                self.note("ledger.rebuilt", message, batch);
+        let rebuilt = if count == 1 { "1 run was" } else { &format!("{count} runs were") };
+        let rebuilt = format!("{rebuilt} rebuilt from what they left");
+        let message = match &self.found {
+            Found::SetAside { path: Some(path), why, saved } => {
+                let (saved, path) = (saved_runs(*saved), path.display());
+                format!("the ledger was damaged: {why}; it is kept as {path}; {saved}, {rebuilt}")
             }
-            Found::Fresh | Found::Good if count > 0 => {
-                let message = format!("there was no ledger; {count} runs were rebuilt from what they left");
-                crate::say!("kin daemon: {message}");
-                self.note("ledger.rebuilt", message, batch);
+            Found::SetAside { path: None, why, saved: 0 } => format!("the ledger was lost: {why}; {rebuilt}"),
+            Found::SetAside { path: None, why, saved } => {
+                format!("the ledger was lost: {why}; {}, {rebuilt}", saved_runs(*saved))
             }
-            Found::Fresh | Found::Good => {}
+            Found::Fresh | Found::Good if count > 0 => format!("there was no ledger; {rebuilt}"),
+            Found::Fresh | Found::Good => return,
+        };
+        crate::say!("kin daemon: {message}");
+        let line = format!("{}: {message}", crate::http::convert::time(self.now()));
+        if let Err(e) = self.ledger.note_rebuilt(&line) {
+            crate::say!("kin daemon: that cannot be noted in {}: {e}", kin_ledger::REBUILT);
         }
+        // Who listened to the events of the lost ledger is not to take the next ones for what it has heard.
+        if let Err(e) = self.ledger.events_told(self.journal.last_told()) {
+            crate::say!("kin daemon: events begin anew: {}", super::words(&e));
+        }
+        self.trouble.send_modify(|trouble| trouble.rebuilt = Some(message.clone()));
+        self.note("ledger.rebuilt", message, batch);
     }
 
     fn is_unknown(&self, no: RunNo) -> bool {
         self.world.get(no).is_none() && matches!(self.ledger.run(no), Ok(None))
     }
+}
+
+fn saved_runs(n: u64) -> String {
+    if n == 1 { "1 run was saved".into() } else { format!("{n} runs were saved") }
 }
 
 /// A row for a run that must have been accepted, as far as its spec and its logs tell. It reads as running: never will it
@@ -108,7 +125,7 @@ pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
         slot: 0,
         attempt: 1,
         follows: None,
-        trigger: Trigger::Manual { by: "unknown".into() },
+        trigger: Trigger::Manual { by: NOBODY_KNOWS.into() },
         state: RunState::Running { unowned: false, interrupted: false },
         exit: None,
         pid: None,
@@ -174,8 +191,9 @@ fn seen(end: &End) -> Seen {
     };
     let timed_out = end.flags & flag::TIMED_OUT != 0;
     let close = Close { how, at: of_us(end.ended_us), timed_out, oom: end.flags & flag::OOM != 0 };
+    let has_begun = end.started_us != 0 && !matches!(close.how, How::SpawnFailed { .. });
     Seen {
-        started_at: (end.started_us != 0).then(|| of_us(end.started_us)),
+        started_at: has_begun.then(|| of_us(end.started_us)),
         out_bytes: end.out_bytes,
         err_bytes: end.err_bytes,
         ..Seen::bare(Phase::Drained(close))

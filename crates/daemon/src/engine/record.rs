@@ -7,6 +7,17 @@ use kin_ledger::{Applied, Batch as Rows, Durability};
 
 const FULL: &str = "the disk is full";
 
+/// What a commit is worth on a full disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// It begins something: nothing.
+    New,
+    /// What has happened: half of the reserve, and no more.
+    News,
+    /// Ends, and what ends something: all there is.
+    Ends,
+}
+
 /// Why a commit came to nothing.
 #[derive(Debug)]
 pub(super) struct NotWritten {
@@ -27,7 +38,7 @@ impl Engine {
         &mut self,
         rows: &Rows<'_>,
         durability: Durability,
-        accepts: bool,
+        worth: Worth,
     ) -> Result<Applied, NotWritten> {
         let mut slices = 1;
         loop {
@@ -44,7 +55,12 @@ impl Engine {
                 return Err(NotWritten { full: false, why: words(&error) });
             }
             self.disk_is_full();
-            if accepts || !self.reserve.give(slices) {
+            let given = match worth {
+                Worth::New => false,
+                Worth::News => self.reserve.give_of_half(slices),
+                Worth::Ends => self.reserve.give(slices),
+            };
+            if !given {
                 return Err(NotWritten { full: true, why: FULL.into() });
             }
             slices *= 2;

@@ -1,7 +1,8 @@
 //! `<state>/reserve`: room that is kept for the day on which the disk is full.
 //!
 //! It is given out in slices, each followed at once by the commit that needs it, so that whatever else waits for room does
-//! not get all of it. Only what has happened, and what ends something, is worth it: ends, stops, the server's own end.
+//! not get all of it. Only what has happened is worth half of it, and all of it only ends, and what ends something: stops,
+//! the server's own end. The output of runs never gets it (`kin_keeper::room`).
 //! While it is not whole nothing new is accepted; it is made whole again, of itself, as soon as there is room.
 //!
 //! ```text
@@ -20,14 +21,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-const NAME: &str = "reserve";
-const MOST: u64 = 4 << 20;
-/// No more than one part in so many of a small disk.
-const SHARE: u64 = 64;
 /// A commit with a few ends in it.
 const SLICE: u64 = 64 << 10;
-/// So much must be free beside the reserve, or the next commit would need it again.
-const BESIDE: u64 = 256 << 10;
 /// How often it is tried to make it whole.
 const REFILL: Duration = Duration::from_secs(5);
 
@@ -52,7 +47,7 @@ pub(super) enum Refill {
 impl Reserve {
     /// What an earlier life left, made whole where there is room for it. A disk on which nothing can be set aside has none.
     pub(super) fn open(state: &Path) -> Reserve {
-        let path = state.join(NAME);
+        let path = state.join(room::RESERVE);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match rustix::fs::open(&path, flags, Mode::RUSR | Mode::WUSR) {
             Ok(file) => Some(File::from(file)),
@@ -62,8 +57,8 @@ impl Reserve {
             }
         };
         let has = file.as_ref().and_then(|file| file.metadata().ok()).filter(|m| m.is_file()).map_or(0, |m| m.len());
-        let all = rustix::fs::statvfs(state).map_or(0, |stat| stat.f_blocks.saturating_mul(stat.f_frsize));
-        let mut reserve = Reserve { path, whole: (all / SHARE).min(MOST), has, file, refill_at: None };
+        let whole = rustix::fs::statvfs(state).map_or(0, |disk| room::reserve(&disk));
+        let mut reserve = Reserve { path, whole, has, file, refill_at: None };
         if reserve.refill() == Refill::NoRoom {
             reserve.refill_at = Some(Instant::now() + AGAIN);
         }
@@ -85,9 +80,18 @@ impl Reserve {
 
     /// Gives room for `slices` more. False: there is nothing left to give.
     pub(super) fn give(&mut self, slices: u64) -> bool {
+        self.give_down_to(0, slices)
+    }
+
+    /// The same, of what is not kept for the ends of runs.
+    pub(super) fn give_of_half(&mut self, slices: u64) -> bool {
+        self.give_down_to(self.whole / 2, slices)
+    }
+
+    fn give_down_to(&mut self, least: u64, slices: u64) -> bool {
         self.is_wanted();
-        let Some(file) = self.file.as_ref().filter(|_| self.has > 0) else { return false };
-        let rest = self.has.saturating_sub(SLICE.saturating_mul(slices));
+        let Some(file) = self.file.as_ref().filter(|_| self.has > least) else { return false };
+        let rest = self.has.saturating_sub(SLICE.saturating_mul(slices)).max(least);
         match file.set_len(rest) {
             Ok(()) => {
                 self.has = rest;
@@ -107,12 +111,8 @@ impl Reserve {
             return Refill::Whole;
         };
         let lacks = self.whole.saturating_sub(self.has);
-        let free = rustix::fs::fstatvfs(file).map_or(0, |stat| {
-            // What is kept back for root is free to root.
-            let for_root = rustix::process::geteuid().is_root();
-            if for_root { stat.f_bfree.saturating_mul(stat.f_frsize) } else { room::free(&stat) }
-        });
-        let filled = if free < lacks.saturating_add(BESIDE.min(self.whole)) {
+        let free = rustix::fs::fstatvfs(file).map_or(0, |disk| room::free_to_us(&disk));
+        let filled = if free < lacks.saturating_add(room::BESIDE.min(self.whole)) {
             Err(Errno::NOSPC.into())
         } else if lacks == 0 {
             Ok(())
@@ -161,11 +161,13 @@ mod tests {
     use super::*;
     use std::os::unix::fs::MetadataExt;
 
+    const MOST: u64 = 4 << 20;
+
     #[test]
     fn it_is_real_room_and_given_in_slices() {
         let dir = tempfile::tempdir().expect("a directory");
         let mut reserve = Reserve::open(dir.path());
-        let meta = || std::fs::metadata(dir.path().join(NAME)).expect("a reserve");
+        let meta = || std::fs::metadata(dir.path().join(room::RESERVE)).expect("a reserve");
         assert_eq!((meta().len(), reserve.wake_at()), (MOST, None));
         assert!(meta().blocks() * 512 >= MOST, "it has its blocks");
         assert!(reserve.give(1) && reserve.give(2));
@@ -174,6 +176,8 @@ mod tests {
         let again = Reserve::open(dir.path());
         assert_eq!((again.has, again.wake_at()), (MOST, None));
         reserve = again;
+        assert!(reserve.give_of_half(MOST / SLICE) && !reserve.give_of_half(1), "the other half is for ends");
+        assert_eq!(meta().len(), MOST / 2);
         assert!(reserve.give(MOST / SLICE) && !reserve.give(1), "it has an end");
         assert_eq!(reserve.refill(), Refill::Whole);
         assert_eq!(meta().len(), MOST);

@@ -136,8 +136,19 @@ impl<S: Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Asked<T>, Failure> {
         let query = Query::try_from_uri(&parts.uri);
-        query.map(|Query(asked)| Asked(asked)).map_err(|e| Failure::bad(super::error::chain(&e)))
+        query
+            .map(|Query(asked)| Asked(asked))
+            .map_err(|e| Failure::bad(format!("what is asked for: {}", innermost(&e))))
     }
+}
+
+/// Each link of the chain repeats the next.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    inner.to_string()
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Named {

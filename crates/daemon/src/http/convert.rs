@@ -156,6 +156,17 @@ fn spawn_failure(outcome: &Outcome) -> Option<SpawnFailure> {
 }
 
 /// The system's words for an error number.
+/// An outcome as people read it: the name of a signal, and the system's words for an error.
+pub fn outcome_words(outcome: &Outcome) -> String {
+    if let Outcome::Signaled { signal } = outcome {
+        format!("signaled({})", kin_config::signal::name(*signal))
+    } else if let Outcome::SpawnFailed { step, errno } = outcome {
+        format!("spawn-failed({}: {})", step.word(), system_words(*errno))
+    } else {
+        outcome.to_string()
+    }
+}
+
 pub fn system_words(errno: i32) -> String {
     let words = std::io::Error::from_raw_os_error(errno).to_string();
     words.split(" (os error").next().unwrap_or_default().to_string()

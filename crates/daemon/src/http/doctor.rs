@@ -115,12 +115,39 @@ fn event_count(n: u64) -> String {
 }
 
 fn ledger(about: &About, counters: Answer<Counters>) -> Check {
+    let path = about.state.join(kin_ledger::DB);
+    if std::fs::symlink_metadata(&path).is_err_and(|e| e.kind() == std::io::ErrorKind::NotFound) {
+        let hint =
+            "end the server, and put a copy in its place if there is one: the next server rebuilds what runs have left";
+        let message = format!(
+            "{} was removed: what is recorded now is in a file without a name, and gone when this server ends",
+            path.display()
+        );
+        return check("ledger", Verdict::Failed(hint), message);
+    }
     match counters {
         Ok(counters) => {
-            let message = format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
-            let set_aside = about.ledger.starts_with("set aside");
-            let hint = "the damaged file was kept beside the new one; what it still told was carried over";
-            check("ledger", if set_aside { Verdict::Warning(hint) } else { Verdict::Ok }, message)
+            let mut message =
+                format!("{}; {}, {}", about.ledger, live_runs(counters.live), event_count(counters.events));
+            let rebuilt = kin_ledger::rebuilt(&about.state);
+            if let Some(last) = rebuilt.as_deref().and_then(|text| text.lines().last()) {
+                message.push_str("; ");
+                message.push_str(last);
+                match rebuilt.iter().flat_map(|text| text.lines()).count() {
+                    1 => {}
+                    n => message.push_str(&format!(" (kin.db.rebuilt tells of {n} such times)")),
+                }
+            }
+            let verdict = if about.ledger.starts_with("set aside") {
+                Verdict::Warning("the damaged file was kept beside the new one; what it still told was carried over")
+            } else if rebuilt.is_some() || about.ledger.starts_with("lost") {
+                Verdict::Warning(
+                    "the history before that has gaps; kin says so until you remove kin.db.rebuilt from the state directory",
+                )
+            } else {
+                Verdict::Ok
+            };
+            check("ledger", verdict, message)
         }
         Err(failure) => {
             let hint = "stop the server, copy kin.db away, and start again: kin keeps what is sound";

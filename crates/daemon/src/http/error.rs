@@ -94,7 +94,13 @@ impl From<Refusal> for Failure {
                 | Refusal::TooMany { .. }
                 | Refusal::NoPort { .. }
         );
-        let mut failure = Failure::new(code, refusal.to_string());
+        // The rules know numbers; here they have names.
+        let words = if let Refusal::Ended { run, outcome } = &refusal {
+            format!("run {run} has ended already: {}", super::convert::outcome_words(outcome))
+        } else {
+            refusal.to_string()
+        };
+        let mut failure = Failure::new(code, words);
         if fits_not {
             // Well said, and yet it fits with nothing that is there.
             failure.status = StatusCode::UNPROCESSABLE_ENTITY;

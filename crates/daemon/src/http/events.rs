@@ -39,11 +39,12 @@ pub async fn events(
     Asked(asked): Asked<EventsQuery>,
 ) -> Answer<Response> {
     let committed = door.engine.watch();
-    let after = match heard(&headers)?.or(asked.after) {
-        Some(after) => after,
-        None => door.read(|ledger| Ok(ledger.last_event()?)).await?,
-    };
-    let feed = Feed { door, committed, after, runs: asked.runs, said: Instant::now(), greeting: true };
+    let newest = door.read(|ledger| Ok(ledger.last_event()?)).await?;
+    let asked_after = heard(&headers)?.or(asked.after);
+    // Nothing is told that is not committed: such a number is of another ledger.
+    let unknown = asked_after.filter(|after| *after > newest);
+    let after = asked_after.unwrap_or(newest).min(newest);
+    let feed = Feed { door, committed, after, unknown, runs: asked.runs, said: Instant::now(), greeting: true };
     let body = Body::from_stream(stream::unfold(feed, |mut feed| async move {
         let piece = feed.next().await?;
         Some((Ok::<_, std::convert::Infallible>(piece), feed))
@@ -62,6 +63,8 @@ struct Feed {
     door: Arc<Door>,
     committed: watch::Receiver<Committed>,
     after: u64,
+    /// A number that the listener asked for, and that is beyond all there are.
+    unknown: Option<u64>,
     runs: Option<String>,
     said: Instant,
     greeting: bool,
@@ -70,6 +73,12 @@ struct Feed {
 impl Feed {
     /// `None` ends the answer: the listener comes back with the last number it has.
     async fn next(&mut self) -> Option<Bytes> {
+        if let Some(unknown) = self.unknown.take() {
+            let mut text = String::new();
+            reset(&mut text, unknown, self.after);
+            self.greeting = false;
+            return Some(text.into());
+        }
         if std::mem::take(&mut self.greeting) {
             return Some(self.sign_of_life());
         }
@@ -124,22 +133,33 @@ impl Feed {
 /// What is no longer kept is said, never passed over in silence.
 fn gap(text: &mut String, from: u64, first: &Event) {
     let until = first.seq - 1;
-    write(
-        text,
-        &kin_api::Event {
-            seq: until,
-            at: convert::time(first.at),
-            kind: "events.gap".into(),
-            run: None,
-            job: None,
-            state: None,
-            from: None,
-            outcome: None,
-            exit_code: None,
-            signal: None,
-            message: Some(format!("the events {from} to {until} are no longer kept")),
-        },
+    let message = format!("the events {from} to {until} are no longer kept");
+    write(text, &own(until, convert::time(first.at), "events.gap", message));
+}
+
+/// Also that where the listener stands is no place here: it goes on from the newest.
+fn reset(text: &mut String, unknown: u64, newest: u64) {
+    let message = format!(
+        "no event {unknown} is known here: the ledger was lost since, and its newest event is {newest}; what happened in \
+         between is not known, and what follows begins there"
     );
+    write(text, &own(newest, convert::time(crate::clock::now()), "events.reset", message));
+}
+
+fn own(seq: u64, at: String, kind: &str, message: String) -> kin_api::Event {
+    kin_api::Event {
+        seq,
+        at,
+        kind: kind.into(),
+        run: None,
+        job: None,
+        state: None,
+        from: None,
+        outcome: None,
+        exit_code: None,
+        signal: None,
+        message: Some(message),
+    }
 }
 
 fn write(text: &mut String, event: &kin_api::Event) {

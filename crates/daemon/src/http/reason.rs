@@ -73,7 +73,7 @@ pub fn words(reason: &Reason) -> Option<String> {
             StopWhy::NotReady => "it was not ready in time".into(),
         },
         Reason::Draining => "its process has ended, and others hold its output open".into(),
-        Reason::Ended { outcome } => format!("it has ended: {outcome}"),
+        Reason::Ended { outcome } => format!("it has ended: {}", super::convert::outcome_words(outcome)),
         Reason::Nothing => return None,
         Reason::Undefined => "nobody has defined it".into(),
         Reason::Removed => "its definition is gone".into(),

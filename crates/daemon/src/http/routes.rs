@@ -4,7 +4,6 @@ use super::door::Door;
 use super::error::Failure;
 use super::{adopt, events, gate, jobs, latches, openapi, output, projects, queues, runs, server, ticks};
 use axum::Router;
-use axum::http::StatusCode;
 use axum::middleware::from_fn;
 use axum::routing::{MethodRouter, delete, get, post, put};
 use kin_api::Code;
@@ -173,10 +172,16 @@ pub const ROUTES: &[Route] = &[
         summary: "Answers when the run has ended, or when the time is over.",
         asks: Asks {
             body: None,
-            query: &[number("timeout_ms", "A minute unless told, never more than an hour.")],
+            query: &[
+                number("timeout_ms", "A minute unless told, never more than an hour."),
+                flag(
+                    "unrecorded",
+                    "Answer, with 202, also when it has ended and that cannot be recorded: `not_recorded`.",
+                ),
+            ],
             headers: &[],
         },
-        says: &[ok("Run", "It has ended."), said(202, "Run", "The time is over; the run is not.")],
+        says: &[ok("Run", "It has ended."), said(202, "Run", "The time is over; the run is not, or is not recorded.")],
         handler: || get(runs::wait),
     },
     Route {
@@ -248,7 +253,9 @@ pub const ROUTES: &[Route] = &[
         says: &[Says {
             status: 200,
             what: What::Other(&["text/event-stream"]),
-            summary: "`id` is the event's number, `event` its kind, `data` the event as JSON.",
+            summary: "`id` is the event's number, `event` its kind, `data` the event as JSON. `events.gap`: some are no \
+                      longer kept. `events.reset`: the number that was asked for is of a ledger that was lost; it goes on \
+                      from the newest.",
         }],
         handler: || get(events::events),
     },
@@ -532,8 +539,8 @@ pub fn router(door: Arc<Door>) -> Router {
     routed
         .fallback(async || Failure::new(Code::NotFound, "there is nothing here").with_hint("see /v1/openapi.json"))
         .method_not_allowed_fallback(async || {
-            let failure = Failure::bad("this place does not know that method");
-            failure.with_status(StatusCode::METHOD_NOT_ALLOWED)
+            Failure::new(Code::MethodNotAllowed, "this place does not know that method")
+                .with_hint("the header `Allow` names those it knows")
         })
         .layer(from_fn(gate::gate))
         .with_state(door)

@@ -34,6 +34,8 @@ const STORY: u32 = 200;
 #[serde(default, deny_unknown_fields)]
 pub struct WaitQuery {
     timeout_ms: Option<u64>,
+    /// Answer also when it has ended and that cannot be recorded.
+    unrecorded: bool,
 }
 
 pub async fn submit(
@@ -111,9 +113,18 @@ pub async fn wait(
 ) -> Answer<(StatusCode, Json<Run>)> {
     let (_, mut ending) = door.run_and_ending(&named).await?;
     let time = asked.timeout_ms.map_or(WAIT, Duration::from_millis).min(WAIT_MAX);
-    match tokio::time::timeout(time, ending.wait()).await {
-        Ok(run) => Ok((StatusCode::OK, Json(Run::clone(&run)))),
-        Err(_) => Ok((StatusCode::ACCEPTED, Json(door.one_so_far(door.said(&door.run(&named).await?)).await))),
+    let recorded = async {
+        tokio::select! {
+            biased;
+            run = ending.wait() => Some(run),
+            () = door.engine.until_unrecorded(named.no), if asked.unrecorded => None,
+        }
+    };
+    match tokio::time::timeout(time, recorded).await {
+        Ok(Some(run)) => Ok((StatusCode::OK, Json(Run::clone(&run)))),
+        Ok(None) | Err(_) => {
+            Ok((StatusCode::ACCEPTED, Json(door.one_so_far(door.said(&door.run(&named).await?)).await)))
+        }
     }
 }
 

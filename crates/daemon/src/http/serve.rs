@@ -3,9 +3,10 @@
 use super::body::Peer;
 use super::error::Failure;
 use super::tcp::{Lock, TcpDoor};
+use crate::engine::Trouble;
 use axum::Router;
 use axum::body::Body;
-use axum::http::{Request, StatusCode};
+use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
 use hyper::body::Incoming;
@@ -17,6 +18,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
@@ -64,7 +66,7 @@ enum Stream {
 }
 
 /// Serves until `stop` becomes true, then lets what is under way end.
-pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver<bool>) {
+pub async fn serve(entrance: Entrance, router: Router, notice: Arc<Notice>, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(entrance.most()));
     let mut open = JoinSet::new();
     loop {
@@ -76,11 +78,11 @@ pub async fn serve(entrance: Entrance, router: Router, mut stop: watch::Receiver
         };
         match accepted {
             Ok((guest, stream, permit)) => {
-                let (router, stop) = (router.clone(), stop.clone());
+                let (router, notice, stop) = (router.clone(), Arc::clone(&notice), stop.clone());
                 open.spawn(async move {
                     match stream {
-                        Stream::User(stream) => converse(stream, router, guest, stop).await,
-                        Stream::Tcp(stream) => converse(stream, router, guest, stop).await,
+                        Stream::User(stream) => converse(stream, router, notice, guest, stop).await,
+                        Stream::Tcp(stream) => converse(stream, router, notice, guest, stop).await,
                     }
                     drop(permit);
                 });
@@ -148,14 +150,14 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn converse<S>(stream: S, router: Router, guest: Guest, mut stop: watch::Receiver<bool>)
+async fn converse<S>(stream: S, router: Router, notice: Arc<Notice>, guest: Guest, mut stop: watch::Receiver<bool>)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let stopping = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let (router, stopping, guest) = (router.clone(), stopping.clone(), guest.clone());
-        async move { Ok::<_, Infallible>(ending(answer(router, request, &guest).await, stopping)) }
+        let (router, notice, stopping, guest) = (router.clone(), Arc::clone(&notice), stopping.clone(), guest.clone());
+        async move { Ok::<_, Infallible>(ending(answer(router, &notice, request, &guest).await, stopping)) }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()
@@ -189,16 +191,50 @@ impl Guest {
     }
 }
 
-async fn answer(router: Router, request: Request<Incoming>, guest: &Guest) -> Response {
+async fn answer(router: Router, notice: &Notice, request: Request<Incoming>, guest: &Guest) -> Response {
     let peer = match guest.admit(&request) {
         Ok(peer) => peer,
         Err(refused) => return *refused,
     };
     let mut request = request.map(Body::new);
     request.extensions_mut().insert(peer);
-    match router.oneshot(request).await {
+    let tells = request.headers().contains_key(TELLS);
+    let mut response = match router.oneshot(request).await {
         Ok(response) => response,
         Err(never) => match never {},
+    };
+    if tells && let Some(words) = notice.take() {
+        response.headers_mut().insert(NOTICE, words);
+    }
+    response
+}
+
+/// What somebody is to be told who may not have asked: a header of the next answer to a caller who shows it to people.
+#[derive(Debug)]
+pub struct Notice {
+    trouble: watch::Receiver<Trouble>,
+    told: AtomicBool,
+}
+
+/// Whoever sends it tells what comes back as the other.
+const TELLS: &str = "kin-tells";
+const NOTICE: &str = "kin-notice";
+
+impl Notice {
+    pub fn new(trouble: watch::Receiver<Trouble>) -> Arc<Notice> {
+        Arc::new(Notice { trouble, told: AtomicBool::new(false) })
+    }
+
+    fn take(&self) -> Option<HeaderValue> {
+        if self.told.load(Ordering::Relaxed) {
+            return None;
+        }
+        let words = self.trouble.borrow().rebuilt.clone()?;
+        if self.told.swap(true, Ordering::Relaxed) {
+            return None;
+        }
+        let words = format!("{words}; what is missing cannot be known any more; kin doctor says it again");
+        HeaderValue::from_bytes(words.replace(|c: char| c.is_control(), " ").as_bytes()).ok()
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::convert::{self, system_words};
 use super::{reason, slots};
+use crate::engine::rebuild::NOBODY_KNOWS;
 use kin_config::signal;
 use kin_core::tick::COUNTED;
 use kin_core::{
@@ -52,6 +53,13 @@ pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
 
 fn beginning(run: &Run) -> String {
     let command = typed(&run.command);
+    if matches!(&run.trigger, Trigger::Manual { by } if by == NOBODY_KNOWS) {
+        let known = if run.command.is_empty() { ", nor its command".into() } else { format!(": {command}") };
+        return format!(
+            "{} was rebuilt from what it left, because the ledger was lost: who asked for it, and when, is not known{known}",
+            run.id()
+        );
+    }
     let cause = match &run.trigger {
         Trigger::Manual { by } => format!("was asked for by {by}"),
         Trigger::Schedule { at, late_ms, missed, .. } => {
@@ -129,7 +137,7 @@ fn change(run: &Run, event: &Event) -> Option<String> {
         (_, Stage::Draining) if never_ran => "that process ended before it was the program".into(),
         (_, Stage::Draining) => format!("its process ended{}", exit(change.exit)),
         (_, Stage::Ended) => match &change.outcome {
-            Some(outcome) => format!("it ended: {outcome}"),
+            Some(outcome) => format!("it ended: {}", convert::outcome_words(outcome)),
             None => "it ended".into(),
         },
     };
@@ -364,7 +372,7 @@ fn never_ran(run: &Run, step: SpawnStep, errno: i32) -> Vec<String> {
         (_, _) => "`kin doctor` looks at the server",
     };
     vec![
-        format!("It never ran: {what}: {} (step {}, error {errno}).", system_words(errno), step.word()),
+        format!("It never ran: {what}: {} (step {}).", system_words(errno), step.word()),
         format!("{todo}; then start it again."),
     ]
 }

@@ -29,7 +29,7 @@ async fn runs_that_are_left_go_on_without_front_and_daemon_and_are_found_again()
     let id = server.submit(&server.wish("sleep 1000")).await;
     server.signal_front(Signal::TERM);
     assert!(server.front_ends().success());
-    assert!(server.front_log().contains("1 runs go on without a server"), "{}", server.front_log());
+    assert!(server.front_log().contains("1 run goes on without a server"), "{}", server.front_log());
     assert!(!server.lock_is_free());
     server.serve();
     server.until(&format!("/v1/runs/{id}"), |run| run["state"] == "running").await;
@@ -44,7 +44,7 @@ async fn a_run_that_waits_is_still_there_for_the_next_server() {
     server.signal_front(Signal::TERM);
     assert!(server.front_ends().success());
     server.wait_for_the_end();
-    assert!(server.front_log().contains("1 runs wait for the next server"), "{}", server.front_log());
+    assert!(server.front_log().contains("1 run waits for the next server"), "{}", server.front_log());
     server.serve();
     let (_, released) = server.post("/v1/latches/gate/release", &json!({})).await;
     assert_eq!(released["runs"], json!([id]));
@@ -154,7 +154,13 @@ fn a_ledger_of_a_newer_kin_is_left_alone_and_said() {
     let said = server.output(&["serve"]);
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(2), "{words}");
-    assert!(words.contains("newer kin"), "{words}");
+    assert!(words.starts_with(&format!("kin: {} was written by a newer kin (its version is 9999", path.display())));
+    assert!(words.ends_with("start that one, or move the file away\n") && words.lines().count() == 1, "{words}");
     assert_eq!(std::fs::read(&path).expect("reads"), ledger);
     server.wait_for_the_end();
+    let said = server.output(&["serve", "--background"]);
+    assert_eq!((said.status.code(), String::from_utf8_lossy(&said.stderr).into_owned()), (Some(2), words));
+    server.wait_for_the_end();
+    let log = std::fs::read_to_string(server.state().join("server.log")).expect("reads");
+    assert!(!log.contains("Zombie") && !log.contains("is dead"), "{log}");
 }

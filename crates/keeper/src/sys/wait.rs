@@ -31,6 +31,18 @@ pub enum Waited {
     NotOurs,
 }
 
+impl std::fmt::Display for Waited {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const CLD_EXITED: i32 = 1;
+        match self {
+            Waited::Alive => f.write_str("alive"),
+            Waited::Zombie { si_code: CLD_EXITED, si_status, .. } => write!(f, "exit code {si_status}"),
+            Waited::Zombie { si_status, .. } => write!(f, "killed by signal {si_status}"),
+            Waited::NotOurs => f.write_str("how it ended is not known"),
+        }
+    }
+}
+
 /// How a process ended, in the terms of `waitid`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ExitInfo {

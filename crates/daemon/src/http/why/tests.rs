@@ -54,8 +54,8 @@ fn what_never_ran_says_the_step_in_words_and_what_to_do() {
         "backup-NeP8nb4q was asked for by uid:1000 at 2026-11-30T13:54:01.120Z: true",
         "2026-11-30T13:54:01.120Z: it was to start.",
         "2026-11-30T13:54:01.120Z: a process was made for it.",
-        "2026-11-30T13:54:01.120Z: it ended: spawn-failed(exec, 2).",
-        "It never ran: true could not be executed: No such file or directory (step exec, error 2).",
+        "2026-11-30T13:54:01.120Z: it ended: spawn-failed(exec: No such file or directory).",
+        "It never ran: true could not be executed: No such file or directory (step exec).",
         "Look at the program's name and at the PATH it was given, and whether the interpreter in its first line is \
          there; then start it again.",
         "Nothing follows from it.",
