@@ -144,8 +144,10 @@ impl TickJudge {
                     self.left.insert(job);
                     continue;
                 }
-                let by_left = commit.before.standings.get(&job).and_then(Standing::line_of_ticks);
-                if of_job.iter().any(|decided| Some(decided.tick.schedule) == by_left) {
+                // (The same words and other calendars are the same line: what comes is judged by what holds now.)
+                let line = |ledger: &Ledger| ledger.standings.get(&job).and_then(Standing::line_of_ticks);
+                let (by_left, by_these) = (line(commit.before), line(commit.after));
+                if by_left != by_these && of_job.iter().any(|decided| Some(decided.tick.schedule) == by_left) {
                     let comes = self.books.get_mut(&job).map(|book| book.goes_by(left.clone()));
                     self.job(commit, &job, now, &of_job, &mut claimed, waits)?;
                     if let (Some(book), Some(comes)) = (self.books.get_mut(&job), comes) {
