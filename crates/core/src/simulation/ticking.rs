@@ -140,7 +140,7 @@ impl TickJudge {
             // It may have gone back after it was asked what is due: then that was by the words that it left, and all that is
             // due by the others is decided at the next look.
             if let Some(left) = gone_back.get(&job) {
-                if of_job.is_empty() {
+                if of_job.is_empty() && self.wants_any(commit, &job, now) {
                     self.left.insert(job);
                     continue;
                 }
@@ -253,6 +253,14 @@ impl TickJudge {
             }
         }
         Ok(())
+    }
+
+    /// Whether anything is to become of a job's instants, had it been asked for just now.
+    fn wants_any(&self, commit: Commit<'_>, name: &JobName, now: i64) -> bool {
+        let Some(book) = self.books.get(name) else { return false };
+        let Some(words) = &book.words else { return false };
+        let due = book.next.is_some_and(|next| next <= now);
+        due && !wanted(book, words, commit.calendars, now, false, i64::MIN).is_empty()
     }
 
     fn job<'a>(
