@@ -305,7 +305,10 @@ impl Judge {
                 return say(format!("and {going} of its job are going"));
             }
         }
-        if job.life.is_service() && run.slot >= instances(standing, job) {
+        // Or it had one before that plan, and is stopped by it.
+        let had_it = by_before.is_some_and(|before| run.slot < instances(before, begun_by));
+        let leaves = had_it && matches!(run.state, RunState::Stopping { .. });
+        if job.life.is_service() && run.slot >= instances(standing, job) && !leaves {
             return say(format!("in slot {} of {}", run.slot, instances(standing, job)));
         }
         if let Some(queue) = run.terms.queue.as_ref().filter(|_| single) {
