@@ -152,6 +152,9 @@ impl Schedule {
             let day = day_of(tick.due);
             match shift.landing(day) {
                 Some(lands) if lands != day => {
+                    if let Some(other) = self.with_it_in_the_gap(&tick, zone, shift) {
+                        return Some(other);
+                    }
                     // Not while the clock may go back to the day before.
                     let over = tick.at >= settled(midnight(day), zone);
                     at = if over { tick.at.max(zone.first_reaching(midnight(day + 1)) - 1) } else { tick.at };
@@ -168,6 +171,9 @@ impl Schedule {
             let day = day_of(tick.due);
             match shift.landing(day) {
                 Some(lands) if lands != day => {
+                    if let Some(other) = self.with_it_in_the_gap(&tick, zone, shift) {
+                        return Some(other);
+                    }
                     // Not while the clock may have come back from the day after. What a gap holds that ends with this day's
                     // midnight is due at that very instant, and of the day before.
                     let first = tick.at <= zone.first_reaching(midnight(day + 1));
@@ -176,6 +182,19 @@ impl Schedule {
                 Some(_) | None => return Some(tick),
             }
         }
+    }
+
+    /// A gap over midnight may hold readings of two days, and its end is one tick: of the first of them. If that one's day
+    /// does not count, it is the tick of another.
+    fn with_it_in_the_gap(&self, tick: &Tick, zone: &Zone, shift: Shift<'_>) -> Option<Tick> {
+        if tick.how != How::Moved {
+            return None;
+        }
+        let now = shown(tick.at, zone);
+        let due = (day_of(tick.due) + 1..=day_of(now))
+            .filter(|day| shift.landing(*day).is_none_or(|lands| lands == *day))
+            .find_map(|day| self.reading(midnight(day), now.plus(1).min(midnight(day + 1)), zone))?;
+        Some(Tick { at: tick.at, due, how: if zone.wall(tick.at) == due { How::Exact } else { How::Moved } })
     }
 
     /// Of those that are moved: the first after that instant and not after the limit.
@@ -377,6 +396,19 @@ mod tests {
         assert_eq!(schedule.next_shifted(evening - 1, &zone, shift).map(|tick| tick.at), Some(evening));
         let last = schedule.last_shifted(saturday + 4 * HOUR, &zone, shift);
         assert_eq!(last.map(|tick| tick.at), Some(evening));
+    }
+
+    /// Clocks that skip from Sunday evening into Monday morning: what is due on Monday is due when they have, whatever
+    /// Sunday's readings in the same gap come to.
+    #[test]
+    fn a_gap_over_midnight_holds_readings_of_two_days() {
+        let monday = date("2026-11-23") * DAY;
+        let zone = Zone::new("wild", 0, [(monday - 3600, 3 * 3600)]);
+        let schedule = Schedule::parse("30 23,1 * * *", "job", Dst::Once).expect("a schedule");
+        let shift = Shift { way: Way::Previous, counts: &workday };
+        let gap = Some(monday - 3600);
+        assert_eq!(schedule.next_shifted(monday - DAY, &zone, shift).map(|tick| tick.at), gap);
+        assert_eq!(schedule.last_shifted(monday + 3600, &zone, shift).map(|tick| tick.at), gap);
     }
 
     #[test]
