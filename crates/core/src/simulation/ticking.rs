@@ -140,18 +140,24 @@ impl TickJudge {
             // It may have gone back after it was asked what is due: then that was by the words that it left, and all that is
             // due by the others is decided at the next look.
             if let Some(left) = gone_back.get(&job) {
+                // (The same words and other calendars are the same line: what comes is judged by what holds now.)
+                let line = |ledger: &Ledger| ledger.standings.get(&job).and_then(Standing::line_of_ticks);
+                let (by_left, by_these) = (line(commit.before), line(commit.after));
+                let left_first =
+                    by_left != by_these && of_job.iter().any(|decided| Some(decided.tick.schedule) == by_left);
+                if let Some(book) = self.books.get_mut(&job).filter(|_| !left_first) {
+                    book.notice(now);
+                }
                 if of_job.is_empty() && self.wants_any(commit, &job, now) {
                     self.left.insert(job);
                     continue;
                 }
-                // (The same words and other calendars are the same line: what comes is judged by what holds now.)
-                let line = |ledger: &Ledger| ledger.standings.get(&job).and_then(Standing::line_of_ticks);
-                let (by_left, by_these) = (line(commit.before), line(commit.after));
-                if by_left != by_these && of_job.iter().any(|decided| Some(decided.tick.schedule) == by_left) {
+                if left_first {
                     let comes = self.books.get_mut(&job).map(|book| book.goes_by(left.clone()));
                     self.job(commit, &job, now, &of_job, &mut claimed, waits)?;
                     if let (Some(book), Some(comes)) = (self.books.get_mut(&job), comes) {
                         book.goes_by(comes);
+                        book.notice(now);
                     }
                     continue;
                 }
@@ -308,6 +314,7 @@ impl TickJudge {
             }
         }
         let all: BTreeSet<i64> = want.keys().chain(said.keys()).copied().collect();
+        let others = stood_for(commit, name);
         for at in &all {
             let (wanted, decided) = (want.get(at), said.get(at));
             let (Some(wanted), Some(decided)) = (wanted, decided) else {
@@ -323,9 +330,13 @@ impl TickJudge {
                 (Want::Begin { .. }, Decision::Suppressed { .. } | Decision::Run { .. }) if job.life.is_service() => {
                     !disabled
                 }
-                (Want::Begin { caught_up: false, .. }, Decision::Run { .. }) => !disabled,
-                (Want::Begin { caught_up: true, missed, .. }, Decision::CaughtUp { missed: said, .. }) => {
-                    !disabled && missed == said
+                (Want::Begin { caught_up: false, .. }, Decision::Run { .. }) => {
+                    !disabled && (others == 0 || !commit.only_time)
+                }
+                (Want::Begin { caught_up, missed, late, .. }, Decision::CaughtUp { missed: said, .. }) => {
+                    let others = if *late { 0 } else { others };
+                    let is_told = *said == COUNTED.min(missed + others) || (!commit.only_time && said == missed);
+                    !disabled && (*caught_up || others > 0) && is_told
                 }
                 (_, _) => false,
             };
@@ -344,7 +355,11 @@ impl TickJudge {
                 if !is_told_rightly(run, &decided.decision, disabled_since && !disabled) {
                     return Err(format!("{} is {:?}, and its tick {:?}", run.id(), run.state, decided.decision));
                 }
-                self.run(commit, &words, run, (*at, *missed), *late, waits)?;
+                let missed = match decided.decision {
+                    Decision::CaughtUp { missed, .. } => missed,
+                    _ => *missed,
+                };
+                self.run(commit, &words, run, (*at, missed), *late, waits)?;
                 if commit.before.runs.contains_key(&no) || claimed.insert(no, &decided.tick).is_some() {
                     return Err(format!("{} is the run of two ticks", run.id()));
                 }
@@ -542,6 +557,21 @@ fn caught_up_until(run: &Run) -> Option<i64> {
     }
 }
 
+/// Of those that were caught up and waited, and gave way in this commit: for how many instants they were.
+fn stood_for(commit: Commit<'_>, name: &JobName) -> u64 {
+    let of_job = commit.before.runs.values().filter(|run| run.job == *name);
+    let waited = of_job.filter(|run| caught_up_until(run).is_some_and(|until| until > commit.now.0));
+    let gave_way = waited.filter(|run| {
+        commit.after.runs.get(&run.no).is_none_or(|run| matches!(run.outcome(), Some(Outcome::Cancelled)))
+    });
+    gave_way
+        .map(|run| match run.trigger {
+            Trigger::Schedule { missed, .. } => missed + 1,
+            _ => 0,
+        })
+        .sum()
+}
+
 /// Whether there was room for the run of a tick, and what came of it.
 fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, decision: &Decision) -> Check {
     let (Some(standing), Some(job)) = (commit.before.standings.get(name), in_force(commit.before, name)) else {
@@ -568,11 +598,14 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
         let gone = !waiting.iter().any(|run| stand(run));
         let others = live.len() - waiting.len() >= instances(standing, job).max(1) as usize;
         let skipped = matches!(decision, Decision::SkippedOverlap { .. });
-        return match (all, stands, gone) {
-            (true, true, _) if !skipped => Ok(()),
-            (false, _, true) if !skipped || others => Ok(()),
-            (_, _, _) => Err(format!("a tick of {name} comes to {decision:?}, beside {waiting:?} that are caught up")),
-        };
+        match (all, stands, gone) {
+            (true, true, _) | (false, _, true) if !skipped => return Ok(()),
+            // There is no room for it, whatever waits.
+            (false, _, _) if others => {}
+            (_, _, _) => {
+                return Err(format!("a tick of {name} comes to {decision:?}, beside {waiting:?} that are caught up"));
+            }
+        }
     }
     let skipped = matches!(decision, Decision::SkippedOverlap { .. });
     let now = |run: &&&Run| commit.after.runs.get(&run.no);

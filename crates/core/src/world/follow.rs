@@ -127,7 +127,7 @@ impl World {
             standing.former = None;
             standing.failed = Some(rev);
         });
-        self.go_back_in_time(name, fx);
+        self.go_back_in_time(now, name, fx);
         let message = alloc::format!("{name} does not become ready by revision {rev}, and goes back to {former}");
         self.note(now, "job.back", None, message, fx);
         self.draw_graph();

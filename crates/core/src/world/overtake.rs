@@ -8,7 +8,7 @@ use super::make::Birth;
 use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis, Overlap};
-use crate::run::StopWhy;
+use crate::run::{StopWhy, Trigger};
 use crate::{JobName, Run, RunNo, RunState, Time, Timed};
 use alloc::format;
 use alloc::vec::Vec;
@@ -19,6 +19,8 @@ pub(super) enum Way {
     Asks,
     /// Beside those that are there; it takes its turn.
     Behind,
+    /// In the place of those that waited: for so many instants that they stood for.
+    For(u64),
 }
 
 impl World {
@@ -47,16 +49,22 @@ impl World {
             return Way::Behind;
         }
         // One that is late too does not take the place of one that waits already: who comes again and again would never run.
-        if late {
+        // Nor does one for which there is no room.
+        let others = self.runs_of(name).count() - ahead.len();
+        if late || others >= self.instances(name).max(1) as usize {
             return Way::Asks;
         }
+        let mut stood_for = 0;
         for no in ahead {
+            if let Some(Trigger::Schedule { missed, .. }) = self.live.get(&no).map(|run| &run.trigger) {
+                stood_for += missed + 1;
+            }
             let id = self.live.get(&no).map(Run::id);
             let message = format!("{name} is due again, and on time: that run stands for this one too");
             self.note(now, "run.overtaken", id, message, fx);
             self.stop_for(now, no, StopWhy::Planned, fx);
         }
-        Way::Asks
+        Way::For(stood_for)
     }
 
     /// The run that was caught up and that this one waits for, if it does.

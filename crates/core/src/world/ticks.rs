@@ -22,6 +22,7 @@ use crate::run::Trigger;
 use crate::schedule::wall::{DAY, HOUR};
 use crate::schedule::{Wall, stable};
 use crate::standing::{Former, Reckoning, Standing};
+use crate::tick::COUNTED;
 use crate::{Coming, Decided, Decision, JobName, Outcome, Run, RunNo, SkipWhy, Tick, Time, Timed};
 use alloc::collections::BTreeMap;
 use alloc::format;
@@ -153,9 +154,13 @@ impl World {
                 *ticks = Reckoning { schedule, to: ticks.to.max(now), ..*ticks };
             }
         });
-        // It may be due more often than what was there when the clock was set back.
-        if self.is_far_back(time, job) && !self.breaks(Mutant::StaySilent) {
-            self.begin_line(time, job, fx);
+        self.is_not_silent(time, job, fx);
+    }
+
+    /// It may be due more often than what was there when the clock was set back.
+    fn is_not_silent(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+        if self.is_far_back(now, job) && !self.breaks(Mutant::StaySilent) {
+            self.begin_line(now, job, fx);
         }
     }
 
@@ -194,12 +199,13 @@ impl World {
     }
 
     /// A service is back at the revision before: what came since it was looked at last is due by that one.
-    pub(super) fn go_back_in_time(&mut self, job: &JobName, fx: &mut Effects) {
+    pub(super) fn go_back_in_time(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
         let sum = self.timed(job).map(|timed| timed.sum);
         self.alter(job, fx, |standing| match (sum, &mut standing.ticks) {
             (Some(sum), Some(ticks)) => ticks.schedule = sum,
             (_, _) => standing.goes_by_no_schedule(),
         });
+        self.is_not_silent(now, job, fx);
         self.rearm(job);
     }
 
@@ -264,7 +270,10 @@ impl World {
         fx.promises |= !verdicts.is_empty();
         let schedule = line_of(timed.sum, ticks.line);
         for (at, verdict) in verdicts {
-            absence.notes(job, at, &verdict);
+            // Nobody would have run what was disabled or paused.
+            if !disabled && !matches!(verdict, Verdict::Missed { until, .. } if until < paused) {
+                absence.notes(job, at, &verdict);
+            }
             let decision = match verdict {
                 Verdict::Run { .. } if at < paused && !self.breaks(Mutant::IgnoreTickPause) => Decision::Paused,
                 Verdict::Missed { .. } if self.breaks(Mutant::ForgetStretch) => continue,
@@ -290,7 +299,7 @@ impl World {
         verdict: Verdict,
         fx: &mut Effects,
     ) -> Decision {
-        let (caught_up, missed, of_many, late) = match verdict {
+        let (mut caught_up, mut missed, of_many, late) = match verdict {
             Verdict::Closed { .. } if self.breaks(Mutant::IgnoreCalendar) => (false, 0, false, false),
             Verdict::Missed { count, until } => return Decision::Missed { count, until },
             Verdict::Closed { by } => return Decision::Suppressed { by },
@@ -305,14 +314,19 @@ impl World {
             from = now;
         }
         let at = if self.breaks(Mutant::WrongTick) { at + 1 } else { at };
-        let trigger = Trigger::Schedule { at, late_ms, late, missed };
-        let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger) };
+        let trigger = |missed| Trigger::Schedule { at, late_ms, late, missed };
+        let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger(missed)) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
         let disabled = self.is_disabled(job);
         let mut way = Way::Asks;
         if !disabled {
             self.pull(now, job, fx);
             way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
+        }
+        if let Way::For(others) = way {
+            caught_up = true;
+            missed = COUNTED.min(missed + others);
+            birth.trigger = trigger(missed);
         }
         if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
             self.make(now, job, birth.clone(), fx);

@@ -512,7 +512,9 @@ fn all_that_is_caught_up_is_run_in_turn_the_oldest_first() {
 /// What waits for its delay has not begun, and is in nobody's way (skipping what is on time beside it is worse than cron).
 #[test]
 fn what_is_due_on_time_is_not_skipped_for_what_was_caught_up_and_waits() {
-    for (catch_up, goes) in [(CatchUp::Once, vec![4]), (CatchUp::All, vec![2, 3, 4])] {
+    for (catch_up, goes, word) in
+        [(CatchUp::Once, vec![4], "4:00 caught up for 2"), (CatchUp::All, vec![2, 3, 4], "4:00 run")]
+    {
         let mut machine = Machine::at(DAY_0 + HOUR);
         machine.busy = true;
         let mut hourly = job("0 * * * *");
@@ -522,7 +524,7 @@ fn what_is_due_on_time_is_not_skipped_for_what_was_caught_up_and_waits() {
         machine.look(DAY_0 + 3 * HOUR + 1800);
         machine.told();
         machine.look(DAY_0 + 4 * HOUR);
-        assert_eq!(machine.told(), ["4:00 run"], "{catch_up:?}");
+        assert_eq!(machine.told(), [word], "{catch_up:?}");
         let newest = machine.world.live().last().expect("it was made").clone();
         let behind = machine.world.why(newest.no);
         let waits = behind.iter().any(|why| matches!(why, crate::world::Reason::Delay { behind: Some(_), .. }));
@@ -559,6 +561,20 @@ fn what_is_caught_up_within_a_minute_is_not_in_the_way_either() {
         let [run] = &going[..] else { panic!("one at a time: {going:?}") };
         assert!(matches!(run.trigger, Trigger::Schedule { at, .. } if at == DAY_0 + second), "{run:?}");
         machine.end(run.no);
+    }
+}
+
+/// Nobody was there, and nobody would have run them.
+#[test]
+fn what_a_disabled_or_paused_job_misses_is_no_news() {
+    for paused in [false, true] {
+        let mut machine = Machine::at(DAY_0);
+        machine.put(job("0 * * * *"));
+        let job = name("backup");
+        machine.wish(if paused { Wish::Pause { job, until: Time((DAY_0 + DAY) * NS) } } else { Wish::Disable { job } });
+        machine.look(DAY_0 + 5 * HOUR + 1800);
+        assert!(machine.told().iter().any(|told| told.starts_with("missed") || told.contains("missed")));
+        assert_eq!(machine.events.iter().filter(|event| event.contains("nobody was there")).count(), 0);
     }
 }
 
