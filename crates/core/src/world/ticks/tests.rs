@@ -921,6 +921,33 @@ fn a_service_that_goes_back_goes_on_with_the_schedule_of_before() {
     assert_eq!(machine.told(), ["1:00 2 missed to 2:00", "3:00 run"]);
 }
 
+/// A daily job may be silent for a day after a clock was set back; the hourly one that it goes back to may not.
+#[test]
+fn a_service_that_goes_back_to_more_is_not_silent() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    let mut service = job("0 * * * *");
+    service.life.restart = crate::job::Restart::Always;
+    let by = Check::Tcp { address: "here".to_string() };
+    let (every, look_timeout) = (Millis(100), Millis(100));
+    service.life.ready = Some(Ready { by, every, look_timeout, within: None });
+    machine.put(service.clone());
+    let run = machine.world.live().next().expect("it is up").no;
+    machine.fact(Fact::Ready { run });
+    service.time.schedules = vec!["0 2 * * *".to_string()];
+    service.around.dir = Some("/other".to_string());
+    machine.put(service);
+    let new = machine.world.live().last().expect("a new one").no;
+    machine.look(DAY_0 + 20 * HOUR);
+    machine.now = Time((DAY_0 + 3 * HOUR) * NS);
+    machine.fact(Fact::Stepped { by: -17 * HOUR * NS });
+    machine.told();
+    machine.end(new);
+    assert_eq!(machine.world.defined(&name("backup")).map(|definition| definition.rev), Some(1), "it went back");
+    machine.look(DAY_0 + 4 * HOUR);
+    assert_eq!(machine.told(), ["4:00 run"]);
+}
+
 /// A ledger of before there were ticks; or a service that went back to the revision before, which had other words.
 #[test]
 fn a_schedule_that_nobody_has_reckoned_with_counts_from_now() {
