@@ -101,12 +101,12 @@ pub struct RunJob {
 }
 
 /// What came of a reading of the job files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Reloaded {
     pub applied: bool,
     pub steps: Vec<Step>,
-    /// What no file can know: in the sources of the set that was read.
-    pub mistakes: Vec<kin_config::Mistake>,
+    /// What no file can know: how they go together with what was defined otherwise.
+    pub mistakes: kin_config::Report,
 }
 
 /// One job that comes, changes or goes.

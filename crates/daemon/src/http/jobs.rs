@@ -15,7 +15,6 @@ use kin_api::job::{
     DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload,
     ReloadRequest, RestartRequest, ScaleRequest,
 };
-use kin_config::Report;
 use kin_core::{JobName, Outcome, Refusal, Rehearsal, RunId, RunNo, SkipWhy, Wish};
 use kin_ledger::{Query, StateIs};
 use std::collections::BTreeSet;
@@ -131,7 +130,7 @@ pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRe
     let done = done?;
     let steps = done.steps.iter().map(job_state::step).collect();
     let mut mistakes = job_state::mistakes(&reading.report);
-    mistakes.extend(job_state::mistakes(&Report::new(reading.set.report.sources.clone(), done.mistakes)));
+    mistakes.extend(job_state::mistakes(&done.mistakes));
     Ok(Json(Reload { applied: done.applied, steps, mistakes }))
 }
 
