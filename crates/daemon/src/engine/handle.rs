@@ -187,6 +187,9 @@ pub(super) enum Look {
     Queues {
         reply: oneshot::Sender<Vec<QueueNow>>,
     },
+    StaleFiles {
+        reply: oneshot::Sender<Vec<PathBuf>>,
+    },
     Times {
         reply: oneshot::Sender<Timetable>,
     },
@@ -339,6 +342,11 @@ impl Handle {
     /// One job, or all.
     pub async fn jobs(&self, job: Option<JobName>) -> Result<Vec<JobNow>, Refusal> {
         self.look(|reply| Look::Jobs { job, reply }).await
+    }
+
+    /// Job files that do not hold as they are.
+    pub async fn stale_files(&self) -> Result<Vec<PathBuf>, Refusal> {
+        self.look(|reply| Look::StaleFiles { reply }).await
     }
 
     pub async fn queues(&self) -> Result<Vec<QueueNow>, Refusal> {

@@ -561,6 +561,7 @@ impl Engine {
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
+            Look::StaleFiles { reply } => drop(reply.send(self.book.stale.iter().cloned().collect())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Projects { reply } => drop(reply.send(self.projects_now())),
             Look::Rehearse { job, reply } => {
