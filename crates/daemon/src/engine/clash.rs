@@ -7,6 +7,8 @@
 use super::Engine;
 use super::jobs::Wanted;
 use kin_config::good::Reading;
+use kin_config::keys::kin::QUEUES;
+use kin_config::set::SETTINGS;
 use kin_config::{Code, Mistake, Report, Source as Text};
 use kin_core::{JobName, JobPlan, Refusal};
 use kin_ledger::Source;
@@ -77,61 +79,65 @@ impl Engine {
         let is_put = |name: &JobName| {
             wanted.plan.jobs.iter().any(|change| matches!(change, JobPlan::Put { job, .. } if job.name == *name))
         };
-        match refusal {
-            Refusal::Missing { job, named, key } if wanted.plan.jobs.contains(&JobPlan::Remove(named.clone())) => {
-                let Some(Source::File { path }) = self.book.known.get(named).map(|known| &known.source) else {
-                    return false;
-                };
-                let (who, help) = self.in_the_way(job);
-                let message = format!("'{named}' is not there any more, and {job}{who} names it in `{key}`");
-                let help = format!("put '{named}' back, or {help}; then the file is read");
-                let mistake = Mistake::error(Code::UnknownJob, message).key(named.as_str()).help(help);
-                let source = held.source(reading, Path::new(path));
-                held.mistakes.push(mistake.at(source, &(0..0)));
-                held.files.insert(path.into())
-            }
-            Refusal::Missing { job, .. } | Refusal::TooLarge { job, .. } if is_put(job) => {
-                self.hold_back_job(reading, job, refusal, held)
-            }
-            Refusal::TooLarge { job, queue, .. } if wanted.queues.contains_key(queue) => {
-                let (who, help) = self.in_the_way(job);
-                let message = format!("{refusal}; {job} is there already{who}, and the queue stays as it was");
-                let help = format!("give the queue more, or {help}; then the file is read");
-                let mistake = Mistake::error(Code::UnknownQueue, message).key(format!("kin.queues.{queue}"));
-                let mistake = match place_of_queue(reading, queue) {
-                    Some((source, span)) => {
-                        held.files.extend(path_of(reading, Some(source)));
-                        mistake.at(source, &span)
-                    }
-                    None => mistake,
-                };
-                held.mistakes.push(mistake.help(help));
-                held.queues.insert(queue.clone())
-            }
-            Refusal::Circle { jobs } => match jobs.iter().find(|job| is_put(job)) {
-                Some(job) => self.hold_back_job(reading, job, refusal, held),
-                None => false,
-            },
-            // Nothing else depends on what a single file says.
-            _ => false,
+        if let Refusal::Missing { job, named, key } = refusal
+            && wanted.plan.jobs.contains(&JobPlan::Remove(named.clone()))
+        {
+            return self.hold_back_removal(reading, job, named, key, held);
         }
+        if let Refusal::Missing { job, .. } = refusal {
+            return is_put(job) && hold_back_job(reading, job, refusal, Code::UnknownJob, held);
+        }
+        if let Refusal::Circle { jobs } = refusal {
+            let job = jobs.iter().find(|job| is_put(job));
+            return job.is_some_and(|job| hold_back_job(reading, job, refusal, Code::Cycle, held));
+        }
+        // Nothing else depends on what a single file says.
+        let Refusal::TooLarge { job, queue, .. } = refusal else { return false };
+        if is_put(job) {
+            return hold_back_job(reading, job, refusal, Code::UnknownQueue, held);
+        }
+        wanted.queues.contains_key(queue) && self.hold_back_queue(reading, job, queue, refusal, held)
     }
 
-    fn hold_back_job(&self, reading: &Reading, job: &JobName, refusal: &Refusal, held: &mut HeldBack) -> bool {
-        let Some(definition) = reading.set.jobs.get(job) else { return false };
-        let (Some(source), Some(path)) = (definition.source, path_of(reading, definition.source)) else { return false };
-        let code = match refusal {
-            Refusal::Circle { .. } => Code::Cycle,
-            Refusal::TooLarge { .. } => Code::UnknownQueue,
-            _ => Code::UnknownJob,
-        };
-        let message = format!("{refusal}, as things stand beside what requests, projects and other files define");
-        let mistake = Mistake::error(code, message).key(job.as_str()).at(source, &definition.at);
-        held.mistakes.push(match refusal.hint() {
-            Some(hint) => mistake.help(hint),
+    fn hold_back_removal(
+        &self,
+        reading: &Reading,
+        job: &JobName,
+        named: &JobName,
+        key: &str,
+        held: &mut HeldBack,
+    ) -> bool {
+        let Some(Source::File { path }) = self.book.known.get(named).map(|known| &known.source) else { return false };
+        let (who, help) = self.in_the_way(job);
+        let message = format!("'{named}' is not there any more, and {job}{who} names it in `{key}`");
+        let help = format!("put '{named}' back, or {help}; then the file is read");
+        let mistake = Mistake::error(Code::UnknownJob, message).key(named.as_str()).help(help);
+        let source = held.source(reading, Path::new(path));
+        held.mistakes.push(mistake.at(source, &(0..0)));
+        held.files.insert(path.into())
+    }
+
+    fn hold_back_queue(
+        &self,
+        reading: &Reading,
+        job: &JobName,
+        queue: &str,
+        refusal: &Refusal,
+        held: &mut HeldBack,
+    ) -> bool {
+        let (who, help) = self.in_the_way(job);
+        let message = format!("{refusal}; {job} is there already{who} and the queue stays as it was");
+        let help = format!("give the queue more, or {help}; then the file is read");
+        let mistake =
+            Mistake::error(Code::UnknownQueue, message).key(format!("{SETTINGS}.{QUEUES}.{queue}")).help(help);
+        held.mistakes.push(match place_of_queue(reading, queue) {
+            Some((source, span)) => {
+                held.files.extend(path_of(reading, Some(source)));
+                mistake.at(source, &span)
+            }
             None => mistake,
         });
-        held.files.insert(path)
+        held.queues.insert(queue.to_owned())
     }
 
     /// Who defined a job, and what to do about it.
@@ -156,6 +162,18 @@ fn path_of(reading: &Reading, source: Option<usize>) -> Option<PathBuf> {
 }
 
 fn place_of_queue(reading: &Reading, name: &str) -> Option<(usize, std::ops::Range<usize>)> {
-    let spot = reading.set.said.get(&format!("kin.queues.{name}"))?;
+    let spot = reading.set.said.get(&format!("{SETTINGS}.{QUEUES}.{name}"))?;
     Some((spot.source, spot.span.clone()))
+}
+
+fn hold_back_job(reading: &Reading, job: &JobName, refusal: &Refusal, code: Code, held: &mut HeldBack) -> bool {
+    let Some(definition) = reading.set.jobs.get(job) else { return false };
+    let (Some(source), Some(path)) = (definition.source, path_of(reading, definition.source)) else { return false };
+    let message = format!("{refusal}, as things stand beside what requests, projects and other files define");
+    let mistake = Mistake::error(code, message).key(job.as_str()).at(source, &definition.at);
+    held.mistakes.push(match refusal.hint() {
+        Some(hint) => mistake.help(hint),
+        None => mistake,
+    });
+    held.files.insert(path)
 }
