@@ -187,7 +187,6 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
         Ok(Cli { verb: Verb::Man(args) }) => report::exit(args.run(for_people())),
         Ok(Cli { verb: Verb::Cron(args) }) => report::exit(args.run(&Screen::of_process())),
         // Files alone: no server is asked for, and none is started.
-        Ok(Cli { verb: Verb::Edit(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Check(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Config(args) }) => report::exit(args.run(&Screen::of_process())),
         Ok(Cli { verb: Verb::Token(args) }) => report::exit(args.run(&Screen::of_process())),
@@ -239,6 +238,7 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         Verb::List(args) => args.run(&face).await,
         Verb::Show(args) => args.run(&face).await,
         Verb::Reload(args) => args.run(&face).await,
+        Verb::Edit(args) => args.run(&face).await,
         Verb::Up(args) => args.run(&face).await,
         Verb::Down(args) => args.run(&face).await,
         Verb::Exec(args) => args.run(&face).await,
@@ -268,7 +268,6 @@ async fn perform(verb: Verb) -> Result<u8, Failure> {
         | Verb::Completions(_)
         | Verb::Man(_)
         | Verb::Cron(_)
-        | Verb::Edit(_)
         | Verb::Check(_)
         | Verb::Config(_)
         | Verb::Token(_) => Err(Failure::usage("it asks no server")),

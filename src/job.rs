@@ -10,7 +10,7 @@ use crate::verdict;
 use crate::when;
 use jiff::Timestamp;
 use kin_client::api::JobName;
-use kin_client::api::job::{Job, Source};
+use kin_client::api::job::{Job, JobList, Source};
 use kin_client::{Client, Error};
 use kin_config::guess;
 use std::collections::BTreeSet;
@@ -61,18 +61,32 @@ pub(crate) async fn services(client: &Client, words: &[String]) -> Result<Meant,
 
 /// That there is no such job, and which one may be meant.
 pub(crate) async fn unknown(client: &Client, word: &str) -> Result<Failure, Failure> {
-    let jobs = client.jobs(None).await?;
-    Ok(no_such(word, jobs.iter().map(|job| job.name.as_str())))
+    let list = client.job_list().await?;
+    Ok(no_such(word, list.jobs.iter().map(|job| job.name.as_str()), &list.stale_files))
 }
 
-pub(crate) fn no_such<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Failure {
+/// Files of which no job holds: they never were good.
+pub(crate) fn left_out(list: &JobList) -> Vec<String> {
+    let has = |file: &String| list.jobs.iter().any(|job| matches!(&job.source, Source::File { path } if path == file));
+    list.stale_files.iter().filter(|file| !has(file)).cloned().collect()
+}
+
+/// `stale`: files that do not hold as they are, where it may be defined.
+pub(crate) fn no_such<'a>(word: &str, names: impl Iterator<Item = &'a str>, stale: &[String]) -> Failure {
     let names: Vec<&str> = names.collect();
     let hint = match guess::nearest(word, names.iter().copied()) {
         Some(near) => format!("did you mean {near}?"),
+        None if !stale.is_empty() => String::new(),
         None if names.is_empty() => {
             "no job is defined: kin edit writes one, kin check says what is wrong with a file".into()
         }
         None => "kin list shows them, kin check says what is wrong with a file".into(),
+    };
+    let files = format!("not all of {} holds: kin reload --plan says why", stale.join(", "));
+    let hint = match (hint.is_empty(), stale.is_empty()) {
+        (_, true) => hint,
+        (true, false) => files,
+        (false, false) => format!("{hint} (And {files}.)"),
     };
     let message = if is_name(word) { format!("there is no job {word:?}") } else { format!("no job matches {word:?}") };
     Failure::NotFound { message, hint: Some(hint) }
@@ -85,9 +99,7 @@ pub(crate) fn tell_of_stale<'a>(screen: &Screen, jobs: impl IntoIterator<Item = 
         Source::Api { .. } | Source::Project { .. } => None,
     });
     for path in stale.collect::<BTreeSet<_>>() {
-        screen.note(&format!(
-            "{path} has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan"
-        ));
+        screen.note(&format!("{path} does not hold as it is now, its last good jobs do: kin reload --plan says why"));
     }
 }
 
@@ -255,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_name_that_is_not_there_gets_the_nearest() {
-        let hint = |word: &str, names: &[&str]| match no_such(word, names.iter().copied()) {
+        let with = |word: &str, names: &[&str], stale: &[String]| match no_such(word, names.iter().copied(), stale) {
             Failure::NotFound { message, hint } => (message, hint.expect("a hint")),
             other @ (Failure::Usage { .. }
             | Failure::Client(_)
@@ -264,6 +276,7 @@ mod tests {
             | Failure::System { .. }
             | Failure::Left { .. }) => panic!("{other}"),
         };
+        let hint = |word: &str, names: &[&str]| with(word, names, &[]);
         let said = hint("bakcup", &["web", "backup"]);
         assert_eq!(said, ("there is no job \"bakcup\"".into(), "did you mean backup?".into()));
         assert_eq!(
@@ -274,6 +287,10 @@ mod tests {
             hint("web", &[]).1,
             "no job is defined: kin edit writes one, kin check says what is wrong with a file"
         );
+        let stale = ["/etc/kin/new.toml".to_string()];
+        let files = "not all of /etc/kin/new.toml holds: kin reload --plan says why";
+        assert_eq!(with("x", &["web"], &stale).1, files);
+        assert_eq!(with("wed", &["web"], &stale).1, format!("did you mean web? (And {files}.)"));
     }
 
     #[test]

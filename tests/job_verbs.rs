@@ -61,7 +61,7 @@ fn run_prints_the_id_or_ends_as_the_run_did() {
 
     assert_eq!((&dry["waits"], &dry["refused"]), (&serde_json::json!([]), &Value::Null));
     cli.run(&["disable", "backup"]).expect(0);
-    let dry = cli.run(&["run", "backup", "--dry-run"]).expect(0).text();
+    let dry = cli.run(&["run", "backup", "--dry-run"]).expect(5).text();
     assert!(dry.contains("refused    it would be skipped: its job is disabled\n"), "{dry}");
     cli.run(&["enable", "backup"]).expect(0);
 
@@ -70,6 +70,7 @@ fn run_prints_the_id_or_ends_as_the_run_did() {
     let said = cli.run(&["run", "bakcup"]).expect(4).errors();
     assert_eq!(said, "kin: there is no job \"bakcup\"\n  hint: did you mean backup?\n");
     assert!(cli.run(&["run", "web"]).expect(5).errors().contains("kin start web"));
+    cli.run(&["run", "web", "--dry-run", "--json"]).expect(5);
     cli.run(&["run", "backup", "--env", "LEVEL"]).expect(2);
 
     assert!(cli.run(&["why", "web-frontend"]).expect(0).text().starts_with("web-frontend (task) is idle.\n"));
@@ -124,6 +125,70 @@ fn a_service_goes_down_stays_down_and_comes_up_again() {
 
 /// A script's output stays as it is: it is said on stderr, and once.
 #[test]
+fn a_file_that_clashes_with_a_request_is_named_and_the_others_are_taken() {
+    let server = Options::new(env!("CARGO_BIN_EXE_kin")).config("[kin]\n").start();
+    let home = server.home().to_path_buf();
+    let write = |name: &str, text: &str| std::fs::write(home.join(name), text).expect("writes");
+    write("base.toml", "[base]\ncommand = 'true'\n");
+    write("indep.toml", "[indep]\ncommand = 'echo old'\n");
+    Cli::new(&server).run(&["reload"]).expect(0);
+    let define = serde_json::json!({ "text": "command = 'true'\nneeds = ['base']" });
+    let define = testkit::http::Request::put("/v1/jobs/ab", &define);
+    server.http().insist(&define, DEADLINE).expect("an answer").expect(200);
+    write("base.toml", "[other]\ncommand = 'true'\n");
+    write("indep.toml", "[indep]\ncommand = 'echo new'\n");
+    write("fresh.toml", "[fresh]\ncommand = 'true'\n");
+    for again in [false, true] {
+        if again {
+            server.start_again();
+        }
+        let cli = Cli::new(&server);
+        let said = cli.run(&["reload"]).expect(2).errors();
+        assert!(said.contains("'base' is not there any more, and ab, defined over the API by uid:"), "{said}");
+        assert!(said.contains("base.toml:1:1") && said.contains("DELETE /v1/jobs/ab"), "{said}");
+        assert!(said.ends_with("kin: 1 mistake; its file keeps its last good jobs\n"), "{said}");
+        let json = cli.run(&["reload", "--json"]).expect(2).json();
+        assert!(json["mistakes"][0]["file"].as_str().is_some_and(|file| file.ends_with("/base.toml")), "{json}");
+        let all = cli.run(&["list", "--json"]).expect(0);
+        let names = all.json().as_array().expect("jobs").iter().map(|job| job["name"].clone()).collect::<Vec<_>>();
+        assert_eq!(names, ["ab", "base", "fresh", "indep"]);
+        assert!(all.errors().contains("base.toml") && all.errors().lines().count() == 1, "{}", all.errors());
+        assert!(cli.run(&["show", "indep"]).expect(0).text().contains("echo new"));
+        let doctor = cli.run(&["doctor", "--json"]).expect(0).json();
+        let checks = doctor["checks"].as_array().expect("checks");
+        assert!(checks.iter().any(|check| check["name"] == "job files" && check["result"] == "warning"), "{doctor}");
+    }
+}
+
+#[test]
+fn a_new_file_with_mistakes_is_not_passed_over_in_silence() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let file = server.home().join("new.toml");
+    std::fs::write(&file, "[new]\ncomand = 'true'\n").expect("writes");
+    assert!(cli.run(&["reload"]).expect(2).errors().contains("new.toml:2:1"));
+    let said = cli.run(&["list"]).expect(0).errors();
+    assert!(said.contains("new.toml does not hold as it is now, and none of its jobs do"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    let said = cli.run(&["run", "new"]).expect(4).errors();
+    assert!(said.contains("new.toml holds: kin reload --plan says why"), "{said}");
+    std::fs::write(&file, "[new]\ncommand = 'true'\ndir = '/nope'\n").expect("writes");
+    cli.run(&["reload"]).expect(0);
+    assert_eq!(cli.run(&["list"]).expect(0).errors(), "");
+    let said = cli.run(&["run", "new", "--dry-run"]).expect(2).errors();
+    assert!(said.contains("its directory /nope is not there"), "{said}");
+}
+
+#[test]
+fn what_was_edited_holds_for_the_next_command() {
+    let server = server();
+    let cli = Cli::new(&server).env("EDITOR", "sed -i 's/exit 3/exit 4/'").env("VISUAL", "");
+    let said = cli.run(&["edit", "backup"]).expect(0);
+    assert!(said.errors().contains("is in place: 4 jobs in 1 file"), "{}", said.errors());
+    cli.run(&["run", "backup", "--wait"]).expect(4);
+}
+
+#[test]
 fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
     let server = Options::new(env!("CARGO_BIN_EXE_kin")).prepare();
     let write = |text: &str| {
@@ -135,7 +200,8 @@ fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
     write(good);
     server.start_again();
     let cli = Cli::new(&server);
-    let said = "kin: $KIN_HOME/jobs.toml has mistakes, so its last good jobs are in force: kin check shows them, or kin reload --plan\n";
+    let said =
+        "kin: $KIN_HOME/jobs.toml does not hold as it is now, its last good jobs do: kin reload --plan says why\n";
     assert_eq!(cli.run(&["list"]).expect(0).errors(), "");
     write("[one]\ncommand = ");
     let broken =
@@ -335,6 +401,10 @@ fn reload_says_what_changes_and_show_has_each_revision() {
     assert!(cli.run(&["show", "backup", "--rev", "1"]).expect(0).text().contains("exit 3"));
     let diff = cli.run(&["show", "backup", "--diff", "1"]).expect(0).text();
     assert!(diff.contains("\n- command = ") && diff.contains("\n+ command = "), "{diff}");
+    let diff = cli.run(&["show", "backup", "--diff", "1", "--json"]).expect(0).json();
+    assert_eq!((&diff[0]["from"], &diff[0]["to"]), (&1.into(), &2.into()), "{diff}");
+    assert!(diff[0]["removed"][0].as_str().is_some_and(|line| line.contains("exit 3")), "{diff}");
+    assert!(diff[0]["added"][0].as_str().is_some_and(|line| line.contains("exit 4")), "{diff}");
     assert_eq!(cli.run(&["show", "backup", "--history"]).expect(0).text().lines().count(), 4);
     cli.run(&["show", "backup", "--rev", "9"]).expect(4);
     cli.run(&["show", "bakup"]).expect(4);

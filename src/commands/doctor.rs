@@ -1,13 +1,14 @@
 //! `kin doctor`
 
 use crate::cli::Face;
-use crate::commands::unwritable;
+use crate::commands::{reload, unwritable};
 use crate::definitions;
 use crate::listing::json_line;
 use crate::report::Failure;
 use crate::screen::Colour;
 use crate::table::{Cell, Column, Table};
 use clap::Args;
+use kin_client::api::job::ReloadRequest;
 use kin_client::api::server::{Check, Doctor, Server};
 
 /// How the server is: each thing that was looked at, and what to do about it.
@@ -24,7 +25,9 @@ pub(crate) struct DoctorArgs {
 impl DoctorArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let mut doctor = face.client.doctor().await?;
-        doctor.checks.extend(job_files()?);
+        let own = job_files()?;
+        let of_the_server = if own.is_none() { clashes(face).await } else { None };
+        doctor.checks.extend(own.or(of_the_server));
         let text = if self.json {
             json_line(&doctor).map_err(unwritable)? + "\n"
         } else {
@@ -45,6 +48,20 @@ fn job_files() -> Result<Option<Check>, Failure> {
         message: format!("they have {}; what they said before goes on", set.report.sum()),
         hint: Some("kin check shows them".into()),
     }))
+}
+
+/// What only the server knows: that they do not go together with what requests and projects defined.
+async fn clashes(face: &Face) -> Option<Check> {
+    // Who may not ask for it is told the rest.
+    let reload = face.client.reload(&ReloadRequest { plan: true }).await.ok()?;
+    let mistake = reload.mistakes.iter().find(|mistake| reload::is_error(mistake))?;
+    let (file, message) = (&mistake.file, &mistake.message);
+    Some(Check {
+        name: "job files".into(),
+        result: "warning".into(),
+        message: format!("{file} does not hold as it is now: {message}"),
+        hint: Some("kin reload --plan shows all of it".into()),
+    })
 }
 
 fn table(doctor: &Doctor, server: &Server, width: Option<usize>, colour: bool) -> String {

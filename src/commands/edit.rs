@@ -3,10 +3,13 @@
 //! The editor is given a copy beside the file. Only when the copy is good, or when a person says so, it takes the file's
 //! place in one step: whoever reads the file, a server above all, never sees it half written. A link stays a link.
 
+use crate::cli::Face;
+use crate::commands::reload;
 use crate::definitions;
 use crate::report::Failure;
-use crate::screen::Screen;
 use clap::Args;
+use kin_client::Error;
+use kin_client::api::job::{Reload, ReloadRequest};
 use kin_config::files::{self, Reader};
 use kin_config::{Mistake, Report, Set};
 use std::ffi::OsString;
@@ -17,6 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// Opens the file of a job in $VISUAL or $EDITOR, checks it, and puts it in place.
 ///
+/// A server that runs reads it at once, and what follows for each job is shown, as by kin reload: the next command goes by it.
 /// Comments and links are kept. With mistakes it asks whether to edit again, to keep it all the same, or to throw the
 /// change away; without a terminal to ask at it is refused, and the copy kept. Without JOB the main file is opened.
 #[derive(Args, Debug)]
@@ -42,7 +46,8 @@ enum Answer {
 }
 
 impl EditArgs {
-    pub(crate) fn run(&self, screen: &Screen) -> Result<u8, Failure> {
+    pub(crate) async fn run(&self, face: &Face) -> Result<u8, Failure> {
+        let screen = &face.screen;
         let dirs = definitions::directories()?;
         let before = definitions::read(&dirs);
         let path = self.path(&before, &dirs)?;
@@ -66,8 +71,11 @@ impl EditArgs {
             let wrong = news(&before, &after, &path);
             if wrong.mistakes.is_empty() {
                 copy.put()?;
+                let reload = read_by_the_server(face).await;
                 screen.note(&format!("{} is in place: {}", path.display(), definitions::count(&after)));
-                return Ok(0);
+                let Some(reload) = reload else { return Ok(0) };
+                reload::tell(&reload, screen)?;
+                return Ok(reload::code(&reload));
             }
             let shown = wrong.text(screen.err_terminal && screen.colour) + &wrong.sum() + "\n";
             io::stderr().lock().write_all(shown.as_bytes()).map_err(Failure::output)?;
@@ -75,6 +83,8 @@ impl EditArgs {
                 Some(Answer::Again) => {}
                 Some(Answer::Keep) => {
                     copy.put()?;
+                    // What is wrong was shown already.
+                    drop(read_by_the_server(face).await);
                     let what = "a server goes on with what was good before, until it is mended";
                     screen.note(&format!("{} is in place, with {}: {what}", path.display(), wrong.sum()));
                     return Ok(0);
@@ -123,6 +133,18 @@ impl EditArgs {
                 main.display()
             )),
         })
+    }
+}
+
+/// Before the next command asks it for anything. `None`: none runs, or it has said why it cannot.
+async fn read_by_the_server(face: &Face) -> Option<Reload> {
+    match face.client.reload(&ReloadRequest { plan: false }).await {
+        Ok(reload) => Some(reload),
+        Err(Error::NoServer { .. }) => None,
+        Err(error) => {
+            face.screen.note(&format!("the server has not read it yet: {error}"));
+            None
+        }
     }
 }
 

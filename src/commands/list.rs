@@ -40,16 +40,18 @@ impl ListArgs {
         if self.files || !face.client.server_lives()? {
             return self.of_the_files(&face.screen);
         }
-        let Some(all) = face.client.jobs_of_the_running(None).await? else {
+        let Some(list) = face.client.job_list_of_the_running().await? else {
             return self.of_the_files(&face.screen);
         };
+        let left_out = job::left_out(&list);
+        let all = list.jobs;
         let (jobs, code) = if self.what.is_empty() {
             (all, 0)
         } else {
             let meant = job::meant(&face.client, &self.what).await?;
             if meant.jobs.is_empty() {
                 let word = meant.unmatched.first().map_or("", String::as_str);
-                return Err(job::no_such(word, all.iter().map(|job| job.name.as_str())));
+                return Err(job::no_such(word, all.iter().map(|job| job.name.as_str()), &left_out));
             }
             meant.unmatched.iter().for_each(|word| face.screen.note(&format!("no job matches {word:?}")));
             let code = if meant.unmatched.is_empty() { 0 } else { 4 };
@@ -61,9 +63,10 @@ impl ListArgs {
         };
         face.screen.print(&text)?;
         job::tell_of_stale(&face.screen, &jobs);
-        // Not each time: there may be many files, and a broken one that was good before has left its jobs.
-        if jobs.is_empty() {
-            tell_of_mistakes(&definitions::read(&definitions::directories()?), &face.screen);
+        for path in &left_out {
+            face.screen.note(&format!(
+                "{path} does not hold as it is now, and none of its jobs do: kin reload --plan says why"
+            ));
         }
         Ok(code)
     }

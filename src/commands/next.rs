@@ -61,7 +61,7 @@ impl NextArgs {
             let all = face.client.jobs(None).await?;
             let meant = job::meant(&face.client, std::slice::from_ref(job)).await?.jobs;
             if meant.is_empty() {
-                return Err(job::no_such(job, all.iter().map(|job| job.name.as_str())));
+                return Err(job::no_such(job, all.iter().map(|job| job.name.as_str()), &[]));
             }
             later = after_that(&meant, &face.screen);
         }

@@ -7,7 +7,7 @@ use crate::report::Failure;
 use crate::screen::{Colour, Screen};
 use crate::table::{Cell, Column, Table};
 use clap::Args;
-use kin_client::api::job::{Mistake, PlanStep};
+use kin_client::api::job::{Mistake, PlanStep, Reload};
 use std::collections::BTreeSet;
 
 /// Read the job files again now, and say what changed; with --plan, what would.
@@ -32,22 +32,30 @@ impl ReloadArgs {
         if self.json {
             face.screen.print(&(json_line(&reload).map_err(unwritable)? + "\n"))?;
         } else {
-            face.screen.print(&steps(&reload.steps, &face.screen))?;
-            for mistake in &reload.mistakes {
-                mistake.text.lines().for_each(|line| face.screen.quote(line));
-            }
+            tell(&reload, &face.screen)?;
             if reload.steps.is_empty() && reload.mistakes.is_empty() {
                 face.screen.note("nothing is different");
             }
-            if let Some(sum) = sum(&reload.mistakes) {
-                face.screen.note(&sum);
-            }
         }
-        Ok(if reload.mistakes.iter().any(is_error) { 2 } else { 0 })
+        Ok(code(&reload))
     }
 }
 
-fn is_error(mistake: &Mistake) -> bool {
+/// What follows, and what is wrong.
+pub(crate) fn tell(reload: &Reload, screen: &Screen) -> Result<(), Failure> {
+    screen.print(&steps(&reload.steps, screen))?;
+    for mistake in &reload.mistakes {
+        mistake.text.lines().for_each(|line| screen.quote(line));
+    }
+    sum(&reload.mistakes).iter().for_each(|sum| screen.note(sum));
+    Ok(())
+}
+
+pub(crate) fn code(reload: &Reload) -> u8 {
+    if reload.mistakes.iter().any(is_error) { 2 } else { 0 }
+}
+
+pub(crate) fn is_error(mistake: &Mistake) -> bool {
     mistake.severity != "warning"
 }
 

@@ -27,7 +27,8 @@ EXAMPLE
   kin run backup --dry-run
 
 EXIT CODES
-  0 it was accepted, 4 no such job, 5 refused; with --wait as kin exec: the run's own, or 128+n")]
+  0 it was accepted, 4 no such job, 5 refused (with --dry-run: it would be, or skipped; 2 where it
+  could not be started); with --wait as kin exec: the run's own, or 128+n")]
 pub(crate) struct RunArgs {
     /// The job's name.
     job: String,
@@ -63,7 +64,7 @@ impl RunArgs {
             let dry = self.found(face, face.client.dry_run(&self.job, &request).await).await?;
             let text = if self.json { json_line(&dry).map_err(unwritable)? + "\n" } else { dry_words(&dry) };
             face.screen.print(&text)?;
-            return Ok(0);
+            return Ok(if dry.refused.is_some() { 5 } else { 0 });
         }
         let key = Key::random()?;
         let run = self.found(face, face.client.run_job(&self.job, &request, &key).await).await?;

@@ -24,7 +24,8 @@ pub(crate) struct ShowArgs {
     /// This revision.
     #[arg(long, value_name = "REV", conflicts_with = "diff")]
     rev: Option<u64>,
-    /// What is different now from this revision.
+    /// What is different now from this revision; with --json an object with from, to, removed and added: the revisions, and
+    /// the lines that only one of them has.
     #[arg(long, value_name = "REV")]
     diff: Option<u64>,
     #[command(flatten)]
@@ -55,6 +56,7 @@ impl ShowArgs {
         };
         let shown = if self.history { all.as_slice() } else { std::slice::from_ref(wanted) };
         let text = match self.json.json {
+            Some(form) if self.diff.is_some() => listing::json(&[comparison(wanted, now)], form).map_err(unwritable)?,
             Some(form) => listing::json(shown, form).map_err(unwritable)?,
             None if self.history => table(shown, now.rev, &face.screen),
             None if self.diff.is_some() => difference(text_of(wanted), text_of(now), face.screen.colour),
@@ -125,8 +127,31 @@ fn table(all: &[Definition], now: u64, screen: &Screen) -> String {
     table.render(screen.width, screen.colour)
 }
 
-/// All lines of both, each that only one has with its sign. Definitions are short: the whole of them is the context.
+/// For programs: the lines that only one of two revisions has.
+fn comparison(from: &Definition, to: &Definition) -> serde_json::Value {
+    let lines = lines(text_of(from), text_of(to));
+    let only = |sign: char| lines.iter().filter(|(of, _)| *of == sign).map(|(_, line)| *line).collect::<Vec<_>>();
+    serde_json::json!({
+        "job": to.job, "from": from.rev, "to": to.rev, "removed": only('-'), "added": only('+'),
+    })
+}
+
+/// Definitions are short: the whole of them is the context.
 fn difference(from: &str, to: &str, colour: bool) -> String {
+    let said = |(sign, line): (char, &str)| {
+        let line = format!("{sign} {}", clean::name(line));
+        let painted = match sign {
+            '-' => Colour::Red.paint(&line, colour),
+            '+' => Colour::Green.paint(&line, colour),
+            _ => line,
+        };
+        painted + "\n"
+    };
+    lines(from, to).into_iter().map(said).collect()
+}
+
+/// All lines of both, each that only one has with its sign.
+fn lines<'a>(from: &'a str, to: &'a str) -> Vec<(char, &'a str)> {
     let (old, new): (Vec<&str>, Vec<&str>) = (from.lines().collect(), to.lines().collect());
     // common[i][j]: how many lines the ends of both, from i and from j on, have in common.
     let mut common = vec![vec![0usize; new.len() + 1]; old.len() + 1];
@@ -136,26 +161,23 @@ fn difference(from: &str, to: &str, colour: bool) -> String {
                 if old[i] == new[j] { common[i + 1][j + 1] + 1 } else { common[i + 1][j].max(common[i][j + 1]) };
         }
     }
-    let (mut i, mut j, mut out) = (0, 0, String::new());
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
     while i < old.len() || j < new.len() {
-        let (sign, line, paint) = match (old.get(i), new.get(j)) {
+        out.push(match (old.get(i), new.get(j)) {
             (Some(a), Some(b)) if a == b => {
                 (i, j) = (i + 1, j + 1);
-                (' ', *a, None)
+                (' ', *a)
             }
             (Some(a), b) if b.is_none() || common[i + 1][j] >= common[i][j + 1] => {
                 i += 1;
-                ('-', *a, Some(Colour::Red))
+                ('-', *a)
             }
             (_, Some(b)) => {
                 j += 1;
-                ('+', *b, Some(Colour::Green))
+                ('+', *b)
             }
             (_, None) => break,
-        };
-        let line = format!("{sign} {}", clean::name(line));
-        out += &paint.map_or_else(|| line.clone(), |paint| paint.paint(&line, colour));
-        out.push('\n');
+        });
     }
     out
 }
@@ -172,6 +194,18 @@ mod tests {
         assert_eq!(difference(old, "", false).matches("\n").count(), 3);
         assert_eq!(difference("", new, false).matches("+ ").count(), 3);
         assert_eq!(difference(old, old, false).matches("  ").count(), 3);
+        let of = |rev, text: &str| Definition {
+            job: "web".into(),
+            rev,
+            at: String::new(),
+            source: Source::Api { by: "uid:1000".into() },
+            text: Some(text.into()),
+        };
+        let json = serde_json::json!({
+            "job": "web", "from": 1, "to": 3,
+            "removed": ["command = 'a'", "timeout = '1h'"], "added": ["command = 'b'", "user = 'x'"],
+        });
+        assert_eq!(comparison(&of(1, old), &of(3, new)), json);
     }
 
     #[test]

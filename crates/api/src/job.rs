@@ -67,6 +67,9 @@ pub enum Source {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct JobList {
     pub jobs: Vec<Job>,
+    /// Job files that do not hold as they are now: of each the last good jobs do, or none at all.
+    #[serde(default)]
+    pub stale_files: Vec<String>,
 }
 
 /// Which jobs: every one whose name, glob or `@tag` is named; all when nothing is.

@@ -19,10 +19,15 @@ impl Client {
         listed(self.inner.call(&Ask::get(jobs_path(name))).await?.json::<JobList>())
     }
 
+    /// All jobs, and the files that do not hold as they are.
+    pub async fn job_list(&self) -> Result<JobList, Error> {
+        self.inner.call(&Ask::get(jobs_path(None))).await?.json()
+    }
+
     /// The same of a server that runs already; `None` where there is none.
-    pub async fn jobs_of_the_running(&self, name: Option<&str>) -> Result<Option<Vec<Job>>, Error> {
-        match self.inner.call(&Ask::get(jobs_path(name)).of_the_running()).await {
-            Ok(answer) => listed(answer.json::<JobList>()).map(Some),
+    pub async fn job_list_of_the_running(&self) -> Result<Option<JobList>, Error> {
+        match self.inner.call(&Ask::get(jobs_path(None)).of_the_running()).await {
+            Ok(answer) => answer.json().map(Some),
             Err(Error::NoServer { .. }) => Ok(None),
             Err(error) => Err(error),
         }

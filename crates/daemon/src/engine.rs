@@ -20,6 +20,7 @@ mod alarm;
 mod before;
 mod care;
 mod chain;
+mod clash;
 mod commit;
 mod dirs;
 mod ending;

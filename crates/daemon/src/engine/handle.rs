@@ -101,12 +101,12 @@ pub struct RunJob {
 }
 
 /// What came of a reading of the job files.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Reloaded {
     pub applied: bool,
     pub steps: Vec<Step>,
-    /// What no file can know: in the sources of the set that was read.
-    pub mistakes: Vec<kin_config::Mistake>,
+    /// What no file can know: how they go together with what was defined otherwise.
+    pub mistakes: kin_config::Report,
 }
 
 /// One job that comes, changes or goes.
@@ -186,6 +186,9 @@ pub(super) enum Look {
     },
     Queues {
         reply: oneshot::Sender<Vec<QueueNow>>,
+    },
+    StaleFiles {
+        reply: oneshot::Sender<Vec<PathBuf>>,
     },
     Times {
         reply: oneshot::Sender<Timetable>,
@@ -339,6 +342,11 @@ impl Handle {
     /// One job, or all.
     pub async fn jobs(&self, job: Option<JobName>) -> Result<Vec<JobNow>, Refusal> {
         self.look(|reply| Look::Jobs { job, reply }).await
+    }
+
+    /// Job files that do not hold as they are.
+    pub async fn stale_files(&self) -> Result<Vec<PathBuf>, Refusal> {
+        self.look(|reply| Look::StaleFiles { reply }).await
     }
 
     pub async fn queues(&self) -> Result<Vec<QueueNow>, Refusal> {

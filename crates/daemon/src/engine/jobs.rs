@@ -6,6 +6,7 @@
 //! A reading is compared with the newest revision of each job and not with the one in force: a revision that did not become
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
+use super::clash::HeldBack;
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
 use super::timing::Shared;
 use super::wishes::answering;
@@ -87,7 +88,7 @@ pub(super) struct Wanted {
     pub(super) rows: Vec<Definition>,
     pub(super) known: Vec<(JobName, Known)>,
     pub(super) queues: BTreeMap<String, Option<Queue>>,
-    steps: Vec<Step>,
+    pub(super) steps: Vec<Step>,
 }
 
 impl Engine {
@@ -188,18 +189,16 @@ impl Engine {
 
     /// What was read, against what is known. `plan`: it is only said.
     pub(super) fn files(&mut self, reading: &Arc<Reading>, plan: bool, batch: &mut Batch) -> Result<Reloaded, Refusal> {
-        let mistakes = self.taken_names(reading);
-        let mut wanted = self.wanted(reading, &mistakes);
+        let (mut wanted, held) = self.fitting(reading)?;
         let steps = std::mem::take(&mut wanted.steps);
+        let (is_whole, files) = (held.is_empty(), held.files.clone());
+        let mistakes = held.report(reading);
         if plan {
-            self.world.check_plan(&wanted.plan)?;
             return Ok(Reloaded { applied: false, steps, mistakes });
         }
         self.say_mistakes(reading, &mistakes, batch);
-        let held_back = mistakes.iter().filter_map(|mistake| mistake.at.as_ref()).map(|spot| spot.source);
-        let held_back = held_back.filter_map(|n| reading.set.report.sources.get(n)).map(|source| source.path.clone());
-        self.book.stale = reading.kept.iter().chain(&reading.left_out).cloned().chain(held_back).collect();
-        self.book.held_back = (!mistakes.is_empty()).then(|| reading.clone());
+        self.book.stale = reading.kept.iter().chain(&reading.left_out).chain(&files).cloned().collect();
+        self.book.held_back = (!is_whole).then(|| reading.clone());
         let before = self.settle_times(reading, &mut wanted);
         let touched: Vec<PathBuf> = wanted.known.iter().filter_map(|(_, known)| known.path()).collect();
         let changes = !(wanted.plan == Plan::default() && wanted.known.is_empty() && wanted.queues.is_empty());
@@ -219,7 +218,7 @@ impl Engine {
             batch.times.get_or_insert(before);
         }
         // A file with mistakes may be the one that has others.
-        if reading.report.errors() == 0 {
+        if reading.report.errors() == 0 && is_whole {
             self.book.of_files.clear();
         }
         self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
@@ -338,7 +337,7 @@ impl Engine {
     }
 
     /// Jobs of files whose names belong to somebody else: no file takes those over.
-    fn taken_names(&self, reading: &Reading) -> Vec<Mistake> {
+    pub(super) fn taken_names(&self, reading: &Reading) -> Vec<Mistake> {
         let taken = reading.set.jobs.iter().filter_map(|(name, definition)| {
             let known = self.book.known.get(name).filter(|known| known.job.is_some())?;
             let (message, help) = match &known.source {
@@ -361,18 +360,16 @@ impl Engine {
         taken.collect()
     }
 
-    /// Of a file with a name that is taken the last good jobs stay, as of every file with a mistake.
-    fn wanted(&self, reading: &Reading, taken: &[Mistake]) -> Wanted {
+    /// Of a file that is held back the last good jobs stay, as of every file with a mistake.
+    pub(super) fn wanted(&self, reading: &Reading, held: &HeldBack) -> Wanted {
         let mut wanted = Wanted::default();
-        let stays: BTreeSet<usize> = taken.iter().filter_map(|m| m.at.as_ref()).map(|spot| spot.source).collect();
         let at = self.now();
         let path_of = |source: Option<usize>| {
             let source = source.and_then(|n| reading.set.report.sources.get(n));
             source.map(|source| source.path.clone()).unwrap_or_default()
         };
-        let stay: Vec<PathBuf> = stays.iter().map(|source| path_of(Some(*source))).collect();
-        let may_go = |path: &Path| !reading.left_out.iter().chain(&stay).any(|out| out == path);
-        let free = |definition: &kin_config::Definition| definition.source.is_none_or(|at| !stays.contains(&at));
+        let may_go = |path: &Path| !reading.left_out.iter().chain(&held.files).any(|out| out == path);
+        let free = |definition: &kin_config::Definition| !held.files.contains(&path_of(definition.source));
         for (name, definition) in reading.set.jobs.iter().filter(|(_, definition)| free(definition)) {
             let source = Source::File { path: path_of(definition.source).display().to_string() };
             let (rev, job) = (self.next_rev(name), definition.job.clone());
@@ -397,13 +394,18 @@ impl Engine {
             }
         }
         let queues = &reading.set.settings.queues;
-        for queue in queues.values().filter(|queue| self.book.queues.get(&queue.name) != Some(queue)) {
+        let differs = |queue: &&Queue| match self.book.queues.get(&queue.name) {
+            Some(before) => before != *queue && !held.keeps_queue(reading, &queue.name),
+            None => true,
+        };
+        for queue in queues.values().filter(differs) {
             wanted.plan.queues.push(QueuePlan::Put(queue.clone()));
             wanted.queues.insert(queue.name.clone(), Some(queue.clone()));
         }
         // A file with mistakes may be the one that has them.
-        if reading.report.errors() == 0 {
+        if reading.report.errors() == 0 && held.files.is_empty() {
             let gone = |name: &&String| !queues.contains_key(*name) && !self.is_of_a_project(name);
+            let gone = |name: &&String| gone(name) && !held.keeps_queue(reading, name);
             for name in self.book.queues.keys().filter(gone) {
                 wanted.plan.queues.push(QueuePlan::Remove(name.clone()));
                 wanted.queues.insert(name.clone(), None);
@@ -452,15 +454,14 @@ impl Engine {
     }
 
     /// Once for each time that something else is wrong.
-    fn say_mistakes(&mut self, reading: &Reading, taken: &[Mistake], batch: &mut Batch) {
+    fn say_mistakes(&mut self, reading: &Reading, held: &Report, batch: &mut Batch) {
         let said = |mistake: &Mistake, report: &Report| match mistake.at.as_ref().and_then(|spot| report.place(spot)) {
             Some((source, place)) => format!("{}:{}:{}: {}", source.name, place.line, place.column, mistake.message),
             None => mistake.message.clone(),
         };
         let of_files = reading.report.mistakes.iter().filter(|mistake| mistake.is_error());
         let of_files = of_files.map(|mistake| said(mistake, &reading.report));
-        let errors: Vec<String> =
-            of_files.chain(taken.iter().map(|mistake| said(mistake, &reading.set.report))).collect();
+        let errors: Vec<String> = of_files.chain(held.mistakes.iter().map(|mistake| said(mistake, held))).collect();
         let all = errors.join("\n");
         if all == self.book.mistakes {
             return;
@@ -489,7 +490,10 @@ impl Engine {
         let rev = self.next_rev(&name);
         let known = Known { rev, source: Source::Api { by }, job: Some(job.clone()) };
         let plan = Plan { jobs: vec![JobPlan::Put { job: job.clone(), rev }], queues: Vec::new(), ..Plan::default() };
-        self.plan(Wanted { plan, known: vec![(name, known)], ..Wanted::default() }, batch)
+        self.plan(Wanted { plan, known: vec![(name, known)], ..Wanted::default() }, batch)?;
+        // It may have named before what a file is to take away.
+        self.files_again(batch);
+        Ok(())
     }
 
     pub(super) fn undefine(&mut self, name: &JobName, by: String, batch: &mut Batch) -> Result<(), Refusal> {
@@ -557,6 +561,7 @@ impl Engine {
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
+            Look::StaleFiles { reply } => drop(reply.send(self.book.stale.iter().cloned().collect())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Projects { reply } => drop(reply.send(self.projects_now())),
             Look::Rehearse { job, reply } => {

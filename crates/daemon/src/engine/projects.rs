@@ -5,6 +5,7 @@
 
 use super::jobs::{Known, Wanted};
 use super::{Batch, Engine, ProjectNow, Reloaded, Step};
+use kin_config::Report;
 use kin_config::project::Project;
 use kin_core::{JobName, JobPlan, QueuePlan, Refusal, Run, StopKind, StopWhy, Wish};
 use kin_ledger::{Definition, Source};
@@ -44,7 +45,7 @@ impl Engine {
         steps.extend(self.starts_again(project, &wanted));
         if only_plan {
             self.world.check_plan(&wanted.plan)?;
-            return Ok(Reloaded { applied: false, steps, mistakes: Vec::new() });
+            return Ok(Reloaded { applied: false, steps, mistakes: Report::default() });
         }
         self.has_room()?;
         if !(wanted.known.is_empty() && wanted.queues.is_empty()) {
@@ -57,7 +58,7 @@ impl Engine {
             self.world.wish(now, Wish::Up { job: name.clone(), by: by.to_string() }, &mut batch.fx)?;
             batch.accepts = true;
         }
-        Ok(Reloaded { applied: true, steps, mistakes: Vec::new() })
+        Ok(Reloaded { applied: true, steps, mistakes: Report::default() })
     }
 
     /// Services that are the same, and were stopped or have given up.

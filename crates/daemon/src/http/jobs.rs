@@ -15,17 +15,21 @@ use kin_api::job::{
     DefineRequest, Definition, Definitions, DisableRequest, DryRun, Job, JobList, JobQuery, JobRunRequest, Reload,
     ReloadRequest, RestartRequest, ScaleRequest,
 };
-use kin_config::Report;
 use kin_core::{JobName, Outcome, Refusal, Rehearsal, RunId, RunNo, SkipWhy, Wish};
 use kin_ledger::{Query, StateIs};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::io::ErrorKind;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<JobQuery>) -> Answer<Json<JobList>> {
     let mut jobs = door.engine.jobs(None).await?;
     jobs.retain(|now| asked.name.as_deref().is_none_or(|pattern| job_state::is_meant(pattern, now)));
-    Ok(Json(JobList { jobs: said(&door, jobs).await? }))
+    let stale = door.engine.stale_files().await?;
+    let stale_files = stale.iter().map(|path| path.display().to_string()).collect();
+    Ok(Json(JobList { jobs: said(&door, jobs).await?, stale_files }))
 }
 
 pub async fn show(State(door): State<Arc<Door>>, OfJob(name): OfJob) -> Answer<Json<Job>> {
@@ -131,7 +135,7 @@ pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRe
     let done = done?;
     let steps = done.steps.iter().map(job_state::step).collect();
     let mut mistakes = job_state::mistakes(&reading.report);
-    mistakes.extend(job_state::mistakes(&Report::new(reading.set.report.sources.clone(), done.mistakes)));
+    mistakes.extend(job_state::mistakes(&done.mistakes));
     Ok(Json(Reload { applied: done.applied, steps, mistakes }))
 }
 
@@ -177,8 +181,16 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
     let which = Which { id: &id, slot: 0, attempt: 1, env, here: None, port: None, given: &given, log_base: base };
     let made = surroundings::make(&now.job, &which, &door.about.server);
     surroundings::clear(&door.about.run, id.no).map_err(|e| Failure::internal(e.to_string()))?;
-    let spec = made.map_err(|why| Failure::bad(why.message).with_status(StatusCode::UNPROCESSABLE_ENTITY))?.spec;
+    let unmakeable = |why: String| Failure::bad(why).with_status(StatusCode::UNPROCESSABLE_ENTITY);
+    let spec = made.map_err(|why| unmakeable(why.message))?.spec;
     let text = |bytes: &[u8]| kin_api::run::to_wire(bytes);
+    // Whether the job's user may enter it only its start can tell.
+    let dir = std::fs::metadata(OsStr::from_bytes(&spec.directory));
+    let is_there = dir.map_or_else(|e| e.kind() == ErrorKind::PermissionDenied, |meta| meta.is_dir());
+    if !is_there {
+        let why = format!("it could not be started: its directory {} is not there", text(&spec.directory));
+        return Err(unmakeable(why).with_hint("make it, or change `dir`"));
+    }
     let name = |entry: &Vec<u8>| text(entry.split(|b| *b == b'=').next().unwrap_or_default());
     Ok(DryRun {
         job: id.job.to_string(),

@@ -160,8 +160,15 @@ async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
 }
 
 fn read(text: &str) -> Arc<Reading> {
-    let source = kin_config::Source::new(std::path::Path::new("/etc/kin/a.toml"), text);
-    let reading = Good::default().judge(vec![kin_config::Input { source, rank: 0, mistakes: Vec::new() }]);
+    read_all(&[("/etc/kin/a.toml", text)])
+}
+
+fn read_all(files: &[(&str, &str)]) -> Arc<Reading> {
+    let input = |(path, text): &(&str, &str)| {
+        let source = kin_config::Source::new(Path::new(path), *text);
+        kin_config::Input { source, rank: 0, mistakes: Vec::new() }
+    };
+    let reading = Good::default().judge(files.iter().map(input).collect());
     assert!(reading.left_out.is_empty(), "{}", reading.report.text(false));
     Arc::new(reading)
 }
@@ -220,11 +227,12 @@ async fn a_plan_promises_only_what_would_be_done() {
     let mut api = Job::new(name("api"), Program::Exec(vec!["/bin/true".into()]));
     api.chain.next.push(name("lib"));
     life.handle.define(Arc::new(api), by()).await.expect("defined");
-    let said = |refusal: Refusal| refusal.to_string();
-    let planned = life.handle.files(read(""), true).await.map_err(said);
-    let done = life.handle.files(read(""), false).await.map_err(said);
-    assert_eq!(planned, done);
-    assert_eq!(done, Err("api names lib in `next`, and there is no such job".into()));
+    for plan in [true, false] {
+        let done = life.handle.files(read(""), plan).await.expect("read");
+        assert_eq!((done.applied, done.steps), (!plan, vec![]));
+        let said = "'lib' is not there any more, and api, defined over the API by uid:7, names it in `next`";
+        assert_eq!(done.mistakes.mistakes.iter().map(|m| m.message.as_str()).collect::<Vec<_>>(), [said]);
+    }
     // The file is known not to hold as it is; and it does as soon as nothing is in its way.
     let stale = async || {
         let jobs = life.handle.jobs(None).await.expect("jobs");
@@ -233,6 +241,80 @@ async fn a_plan_promises_only_what_would_be_done() {
     assert_eq!(stale().await, [("api".into(), false), ("lib".into(), true)]);
     life.handle.undefine(name("api"), by()).await.expect("gone");
     assert_eq!(stale().await, []);
+}
+
+impl Life {
+    async fn names(&self) -> String {
+        let jobs = self.handle.jobs(None).await.expect("jobs");
+        let said = |now: &JobNow| format!("{}{}", now.standing.job, if now.is_stale { "!" } else { "" });
+        jobs.iter().filter(|now| !now.standing.removed).map(said).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The mistakes of a reading, each with its file.
+    async fn told(&self, files: &[(&str, &str)]) -> Vec<String> {
+        let report = self.handle.files(read_all(files), false).await.expect("read").mistakes;
+        let path = |m: &kin_config::Mistake| {
+            m.at.as_ref().and_then(|spot| report.place(spot)).map_or(String::new(), |(source, _)| source.name.clone())
+        };
+        report.mistakes.iter().map(|m| format!("{}: {}", path(m), m.message)).collect()
+    }
+}
+
+const ONE: &str = "command = 'true'\n";
+
+#[tokio::test]
+async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let (base, more) = (format!("[base]\n{ONE}"), format!("[other]\n{ONE}"));
+    let (indep, fresh) = (format!("[indep]\n{ONE}"), format!("[fresh]\n{ONE}"));
+    assert_eq!(life.told(&[("/base.toml", &base), ("/indep.toml", &indep)]).await, [""; 0]);
+    let mut api = Job::new(name("ab"), Program::Exec(vec!["/bin/true".into()]));
+    api.chain.next.push(name("base"));
+    life.handle.define(Arc::new(api), by()).await.expect("defined");
+    // Also one that counts on what is held back.
+    let dependent = format!("[dependent]\n{ONE}next = 'other'\n");
+    let others = format!("{indep}tags = ['new']\n[two]\n{ONE}");
+    let said = "/base.toml: 'base' is not there any more, and ab, defined over the API by uid:7, names it in `next`";
+    let files = [
+        ("/base.toml", more.as_str()),
+        ("/dependent.toml", &dependent),
+        ("/fresh.toml", &fresh),
+        ("/indep.toml", &others),
+    ];
+    let told = life.told(&files).await;
+    assert_eq!(told[0], said);
+    assert!(told.len() == 2 && told[1].starts_with("/dependent.toml: dependent names other in `next`"), "{told:?}");
+    assert_eq!(life.names().await, "ab base! fresh indep two");
+    // The whole file is gone: it is named all the same.
+    assert_eq!(life.told(&[("/fresh.toml", &fresh)]).await, [said]);
+    assert_eq!(life.names().await, "ab base! fresh");
+    // The request names it no more: the file is taken at once.
+    life.told(&files).await;
+    let api = Job::new(name("ab"), Program::Exec(vec!["/bin/true".into()]));
+    life.handle.define(Arc::new(api), by()).await.expect("defined");
+    assert_eq!(life.names().await, "ab dependent fresh indep other two");
+}
+
+#[tokio::test]
+async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let queue = |slots: u32| format!("[kin.queues.heavy]\nslots = {slots}\n[a]\n{ONE}queue = 'heavy'\n");
+    assert_eq!(life.told(&[("/queue.toml", &queue(4))]).await, [""; 0]);
+    let mut api = Job::new(name("ab"), Program::Exec(vec!["/bin/true".into()]));
+    api.gates.queue = Some("heavy".into());
+    api.gates.need = BTreeMap::from([("slots".into(), 3)]);
+    life.handle.define(Arc::new(api), by()).await.expect("defined");
+    let told = life.told(&[("/fresh.toml", &format!("[fresh]\n{ONE}")), ("/queue.toml", &queue(2))]).await;
+    assert!(told.len() == 1 && told[0].starts_with("/queue.toml: ab needs 3 of \"slots\""), "{told:?}");
+    assert_eq!(life.names().await, "a! ab fresh");
+    let slots = async || life.handle.queues().await.expect("queues")[0].queue.slots["slots"];
+    assert_eq!(slots().await, 4);
+    life.handle.undefine(name("ab"), by()).await.expect("gone");
+    assert_eq!((life.names().await.as_str(), slots().await), ("a fresh", 2));
 }
 
 #[tokio::test]
@@ -251,8 +333,8 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
     let both = "[api]\ncommand = 'true'\n[other]\ncommand = 'true'\n";
     for plan in [true, false] {
         let done = life.handle.files(read(both), plan).await.expect("read");
-        assert_eq!((done.steps.len(), done.mistakes.len()), (0, 1));
-        let mistake = &done.mistakes[0];
+        assert_eq!((done.steps.len(), done.mistakes.errors()), (0, 1));
+        let mistake = &done.mistakes.mistakes[0];
         assert!(mistake.message.starts_with("'api' is defined over the API, by uid:7"), "{}", mistake.message);
         assert!(mistake.at.is_some() && mistake.is_error());
         assert_eq!(jobs().await, before, "the file keeps its last good jobs");
