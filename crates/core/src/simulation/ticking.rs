@@ -355,11 +355,9 @@ impl TickJudge {
                 if !is_told_rightly(run, &decided.decision, disabled_since && !disabled) {
                     return Err(format!("{} is {:?}, and its tick {:?}", run.id(), run.state, decided.decision));
                 }
-                let missed = match decided.decision {
-                    Decision::CaughtUp { missed, .. } => missed,
-                    _ => *missed,
-                };
-                self.run(commit, &words, run, (*at, missed), *late, waits)?;
+                let stands_for =
+                    if let Decision::CaughtUp { missed, .. } = decided.decision { missed } else { *missed };
+                self.run(commit, &words, run, (*at, stands_for), *late, waits)?;
                 if commit.before.runs.contains_key(&no) || claimed.insert(no, &decided.tick).is_some() {
                     return Err(format!("{} is the run of two ticks", run.id()));
                 }
@@ -551,10 +549,8 @@ fn covered(decided: &Decided, words: &Words) -> Result<Vec<i64>, String> {
 
 /// Of a run that came late and has not begun: until when it waits.
 fn caught_up_until(run: &Run) -> Option<i64> {
-    match run.state {
-        RunState::Waiting { until, .. } if matches!(run.trigger, Trigger::Schedule { late: true, .. }) => Some(until.0),
-        _ => None,
-    }
+    let RunState::Waiting { until, .. } = run.state else { return None };
+    matches!(run.trigger, Trigger::Schedule { late: true, .. }).then_some(until.0)
 }
 
 /// Of those that were caught up and waited, and gave way in this commit: for how many instants they were.
@@ -564,12 +560,7 @@ fn stood_for(commit: Commit<'_>, name: &JobName) -> u64 {
     let gave_way = waited.filter(|run| {
         commit.after.runs.get(&run.no).is_none_or(|run| matches!(run.outcome(), Some(Outcome::Cancelled)))
     });
-    gave_way
-        .map(|run| match run.trigger {
-            Trigger::Schedule { missed, .. } => missed + 1,
-            _ => 0,
-        })
-        .sum()
+    gave_way.map(|run| if let Trigger::Schedule { missed, .. } = run.trigger { missed + 1 } else { 0 }).sum()
 }
 
 /// Whether there was room for the run of a tick, and what came of it.
@@ -594,8 +585,8 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
     let all = timing.catch_up == Some(CatchUp::All);
     if !waiting.is_empty() && job.gates.overlap != Overlap::Allow && (all || !late) {
         let stand = |run: &&&Run| commit.after.runs.get(&run.no).and_then(caught_up_until).is_some();
-        let stands = waiting.iter().all(|run| stand(run));
-        let gone = !waiting.iter().any(|run| stand(run));
+        let stands = waiting.iter().all(&stand);
+        let gone = !waiting.iter().any(stand);
         let others = live.len() - waiting.len() >= instances(standing, job).max(1) as usize;
         let skipped = matches!(decision, Decision::SkippedOverlap { .. });
         match (all, stands, gone) {

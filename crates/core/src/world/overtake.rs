@@ -71,16 +71,14 @@ impl World {
     pub(super) fn goes_behind(&self, run: &Run) -> Option<&Run> {
         let RunState::Waiting { until, .. } = run.state else { return None };
         let before = self.runs_of(&run.job).filter(|before| before.no < run.no && !run.trigger.is_late());
-        before.filter(|before| waits_late(before).is_some_and(|last| until.0 - last.0 < 1_000_000)).last()
+        before.rev().find(|before| waits_late(before).is_some_and(|last| until.0 - last.0 < 1_000_000))
     }
 }
 
 /// Until when, of one that was caught up and has not begun.
 fn waits_late(run: &Run) -> Option<Time> {
-    match run.state {
-        RunState::Waiting { until, .. } if run.trigger.is_late() => Some(until),
-        _ => None,
-    }
+    let RunState::Waiting { until, .. } = run.state else { return None };
+    run.trigger.is_late().then_some(until)
 }
 
 /// From `from`, in whole milliseconds, and no shorter.
