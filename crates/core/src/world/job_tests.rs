@@ -332,6 +332,31 @@ fn a_task_is_skipped_when_the_task_that_it_needs_has_failed_for_good() {
 }
 
 #[test]
+fn what_is_adopted_cannot_have_the_name_of_a_defined_job() {
+    let mut stage = Stage::new([job("fd")]);
+    let new = |job: &str| crate::wish::NewRun {
+        job: name(job),
+        trigger: Trigger::Adopt { by: "uid:0".to_string() },
+        command: Vec::new(),
+        directory: String::new(),
+        timeout_ms: None,
+        tags: Vec::new(),
+        tty: false,
+        latch: None,
+        serial: None,
+        no_overlap: false,
+    };
+    let adopt = |job: &str| Wish::Adopt {
+        no: RunNo::parse("00000001").expect("a number"),
+        new: std::boxed::Box::new(new(job)),
+        pid: 7,
+        started_at: Time(1),
+    };
+    assert_eq!(stage.wish(adopt("fd")).expect_err("refused"), Refusal::IsDefined { job: name("fd") });
+    stage.wish(adopt("other")).expect("granted");
+}
+
+#[test]
 fn who_finds_the_line_full_is_told_so() {
     let mut queued = job("q");
     queued.gates.overlap = Overlap::Queue(2);

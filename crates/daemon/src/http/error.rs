@@ -65,7 +65,7 @@ impl From<Refusal> for Failure {
             | Refusal::LineFull { live: run, .. }
             | Refusal::IsRun { run, .. }
             | Refusal::NotAdopted { run } => (Code::Refused, Some(run)),
-            Refusal::NotAdoptable { .. } => (Code::Refused, None),
+            Refusal::NotAdoptable { .. } | Refusal::IsDefined { .. } => (Code::Refused, None),
             Refusal::UnknownJob { .. } | Refusal::UnknownProject { .. } | Refusal::NoProcess { .. } => {
                 (Code::NotFound, None)
             }
