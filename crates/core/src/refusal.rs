@@ -19,6 +19,10 @@ pub enum Refusal {
     LeaderEnded { run: RunId },
     /// It was to run alone, and another run of its job lives.
     Overlap { live: RunId },
+    /// What is adopted cannot have the name of a defined job.
+    IsDefined { job: JobName },
+    /// As many runs of its job wait for their turn as may.
+    LineFull { live: RunId, most: u32 },
     /// A serial group with no place at all would never start anything.
     NoPlaces { group: String },
     /// Nobody has defined such a job.
@@ -81,6 +85,10 @@ impl Refusal {
             Refusal::Overlap { live } => {
                 alloc::format!("wait for it with `kin wait {live}`, or end it with `kin stop {live}`")
             }
+            Refusal::IsDefined { .. } => "give it another name with `kin adopt --id NAME`".to_string(),
+            Refusal::LineFull { live, .. } => {
+                alloc::format!("wait until {live} is over, or give its job a greater `overlap_max`")
+            }
             Refusal::NoPlaces { .. } => "ask for at least one place".to_string(),
             Refusal::UnknownJob { .. } => "`kin list` shows all jobs".to_string(),
             Refusal::IsService { job } => alloc::format!("start it with `kin start {job}`"),
@@ -129,6 +137,13 @@ impl fmt::Display for Refusal {
                 write!(f, "the process of run {run} has ended; others only hold its output")
             }
             Refusal::Overlap { live } => write!(f, "run {live} of the same job is not over yet"),
+            Refusal::IsDefined { job } => write!(f, "{job} is a defined job, whose runs kin starts itself"),
+            Refusal::LineFull { most: 1, .. } => {
+                f.write_str("1 run of the same job waits already, and `overlap_max` lets no more wait")
+            }
+            Refusal::LineFull { most, .. } => {
+                write!(f, "{most} runs of the same job wait already, and `overlap_max` lets no more wait")
+            }
             Refusal::NoPlaces { group } => write!(f, "the serial group {group:?} would have no place at all"),
             Refusal::UnknownJob { job } => write!(f, "there is no job {job}"),
             Refusal::IsService { job } => write!(f, "{job} is a service, which is started and not run"),

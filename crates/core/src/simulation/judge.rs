@@ -444,6 +444,9 @@ impl Judge {
             if next.is_some() {
                 return Err(format!("{} ended {outcome}, and is tried again", run.id()));
             }
+            if own && single && !matches!(outcome, Outcome::Skipped(_)) {
+                nobody_waits_in_vain(run, job, before, after)?;
+            }
             let bad = outcome.is_failure() && *outcome != Outcome::Interrupted;
             let (targets, error) = match *outcome == Outcome::Ok {
                 true => (job.chain.next.as_slice(), false),
@@ -495,6 +498,23 @@ impl Judge {
         }
         self.waits.insert(next.no, wait);
         Ok(())
+    }
+}
+
+/// A task that was held for a task which has failed for good is not held any more.
+fn nobody_waits_in_vain(run: &Run, job: &Job, before: &Ledger, after: &Ledger) -> Check {
+    let another = after.runs.values().any(|other| other.job == run.job && other.outcome().is_none());
+    if another || is_ready(after, &run.job) || !job.time.schedules.is_empty() {
+        return Ok(());
+    }
+    let held = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) });
+    let in_vain = after.runs.values().filter(|other| other.is_defined() && held(other)).find(|other| {
+        let needs = |job: &Arc<Job>| !job.life.is_service() && job.life.needs.iter().any(|need| need.job == run.job);
+        before.runs.get(&other.no).is_some_and(held) && in_force(after, &other.job).is_some_and(needs)
+    });
+    match in_vain {
+        Some(other) => Err(format!("{} waits for {}, which ended badly for good", other.id(), run.id())),
+        None => Ok(()),
     }
 }
 

@@ -27,7 +27,13 @@ impl World {
         match next {
             Some(_) if self.breaks(Mutant::ForgetFollow) => {}
             Some((attempt, wait)) => self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no }, fx),
-            None => self.chain(now, run, fx),
+            None => {
+                self.chain(now, run, fx);
+                // Of a run that gives way, another one is made.
+                if why != Some(StopWhy::Planned) {
+                    self.skip_in_vain(now, run, fx);
+                }
+            }
         }
     }
 

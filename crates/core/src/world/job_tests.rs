@@ -302,6 +302,78 @@ fn a_needed_job_that_is_run_is_ready_when_it_has_ended_ok() {
 }
 
 #[test]
+fn a_task_is_skipped_when_the_task_that_it_needs_has_failed_for_good() {
+    let mut tried = job("tried");
+    tried.life.again.tries = Some(2);
+    let mut stage = Stage::new([
+        tried,
+        needing(job("main"), "tried"),
+        needing(job("last"), "main"),
+        needing(service("web", 1), "tried"),
+    ]);
+    stage.run_job("last").expect("granted");
+    assert_eq!((stage.words("main"), stage.words("last")), (vec!["held"], vec!["held"]));
+    stage.all_live();
+    stage.first_ends("tried", 1);
+    assert_eq!((stage.words("tried"), stage.words("main")), (vec!["waiting"], vec!["held"]), "it is tried again");
+    stage.after_ms(3_600_000);
+    stage.all_live();
+    let (failed, main, last) = (stage.run("tried", 0).id(), stage.run("main", 0).no, stage.run("last", 0).no);
+    stage.first_ends("tried", 1);
+    let skipped = crate::Outcome::Skipped(crate::SkipWhy::Dependency);
+    for no in [main, last] {
+        assert_eq!(stage.fx.changed.get(&no).and_then(Run::outcome), Some(&skipped));
+    }
+    let words = format!("{stage_events:?}", stage_events = stage.fx.events);
+    assert!(words.contains(&format!("{failed} ended failed(1), and main needs tried to end ok")), "{words}");
+    assert_eq!(stage.words("web"), ["held"], "a service is to be up, and waits on");
+    stage.run_job("main").expect("granted");
+    assert_eq!((stage.words("tried"), stage.words("main")), (vec!["starting"], vec!["held"]), "it is run anew");
+}
+
+#[test]
+fn what_is_adopted_cannot_have_the_name_of_a_defined_job() {
+    let mut stage = Stage::new([job("fd")]);
+    let new = |job: &str| crate::wish::NewRun {
+        job: name(job),
+        trigger: Trigger::Adopt { by: "uid:0".to_string() },
+        command: Vec::new(),
+        directory: String::new(),
+        timeout_ms: None,
+        tags: Vec::new(),
+        tty: false,
+        latch: None,
+        serial: None,
+        no_overlap: false,
+    };
+    let adopt = |job: &str| Wish::Adopt {
+        no: RunNo::parse("00000001").expect("a number"),
+        new: std::boxed::Box::new(new(job)),
+        pid: 7,
+        started_at: Time(1),
+    };
+    assert_eq!(stage.wish(adopt("fd")).expect_err("refused"), Refusal::IsDefined { job: name("fd") });
+    stage.wish(adopt("other")).expect("granted");
+}
+
+#[test]
+fn who_finds_the_line_full_is_told_so() {
+    let mut queued = job("q");
+    queued.gates.overlap = Overlap::Queue(2);
+    let mut stage = Stage::new([queued]);
+    for _ in 0..3 {
+        stage.run_job("q").expect("granted");
+    }
+    let (live, refused) = (stage.run("q", 0).id(), stage.run_job("q").expect_err("refused"));
+    assert_eq!(refused, Refusal::LineFull { live: live.clone(), most: 2 });
+    assert_eq!(refused.to_string(), "2 runs of the same job wait already, and `overlap_max` lets no more wait");
+    assert_eq!(
+        stage.world.rehearse(Time(stage.now), &name("q"), "uid:0".to_string()),
+        Err(Refusal::LineFull { live, most: 2 })
+    );
+}
+
+#[test]
 fn a_circle_of_needs_is_refused_and_nothing_of_the_plan_is_done() {
     let mut stage = Stage::new([job("a")]);
     let refused = stage.plan([needing(service("x", 1), "y"), needing(service("y", 1), "x")]);

@@ -4,8 +4,9 @@ use super::{Closing, Mutant, World};
 use crate::effect::Effects;
 use crate::job::Job;
 use crate::run::{Hold, StopWhy, Trigger};
-use crate::{JobName, Run, RunNo, RunState, Time};
+use crate::{JobName, Outcome, Run, RunNo, RunState, SkipWhy, Time};
 use alloc::collections::BTreeSet;
+use alloc::format;
 use alloc::vec::Vec;
 
 impl World {
@@ -107,6 +108,32 @@ impl World {
             if to_run {
                 self.ask(now, &need.job, Trigger::Dependency, Vec::new(), fx);
             }
+        }
+    }
+
+    /// What is run, and needed, has ended badly, and nothing tries it again: tasks that are held for it would wait for
+    /// ever. A service goes on waiting, because it is to be up; so does what waits for a job that its schedule runs again.
+    pub(super) fn skip_in_vain(&mut self, now: Time, run: &Run, fx: &mut Effects) {
+        let Some(outcome) = run.outcome() else { return };
+        let another_is_the_reason = matches!(outcome, Outcome::Skipped(why) if *why != SkipWhy::Dependency);
+        let comes_again = self.job(&run.job).is_none_or(|job| !job.time.schedules.is_empty())
+            || self.runs_of(&run.job).next().is_some();
+        if another_is_the_reason || comes_again || self.is_ready(&run.job) {
+            return;
+        }
+        let held = |other: &&Run| matches!(&other.state, RunState::Held { on: Hold::Needs(_) });
+        let in_vain: Vec<RunNo> = self
+            .dependents(&run.job)
+            .filter(|name| self.job(name).is_some_and(|job| !job.life.is_service()))
+            .flat_map(|name| self.runs_of(name).filter(held))
+            .filter(|other| self.missing(other).contains(&run.job))
+            .map(|other| other.no)
+            .collect();
+        for no in in_vain {
+            let Some(other) = self.live.get(&no).cloned() else { continue };
+            let message = format!("{} ended {outcome}, and {} needs {} to end ok", run.id(), other.job, run.job);
+            self.note(now, "run.skipped", Some(other.id()), message, fx);
+            self.end(now, other, Outcome::Skipped(SkipWhy::Dependency), None, fx);
         }
     }
 

@@ -43,7 +43,12 @@ impl World {
         if !disabled {
             match self.room_for(name) {
                 Room::Free | Room::Waits => {}
-                Room::Full(live) => return Err(Refusal::Overlap { live }),
+                Room::Full(live) => {
+                    return Err(match self.job(name).map(|job| job.gates.overlap) {
+                        Some(Overlap::Queue(most)) => Refusal::LineFull { live, most },
+                        Some(Overlap::Allow | Overlap::Skip | Overlap::Replace) | None => overlap(live),
+                    });
+                }
                 Room::Replaces(runs) => {
                     let first = runs.first().and_then(|no| self.live.get(no)).map(Run::id);
                     return Err(first.map_or_else(|| Refusal::UnknownJob { job: name.clone() }, overlap));

@@ -54,6 +54,10 @@ impl World {
         if self.live.contains_key(&no) {
             return Err(Refusal::Malformed { what: alloc::format!("the run number {no} is taken") });
         }
+        // The verbs of a job would not see it: kin did not start it by that definition.
+        if self.job(&new.job).is_some() {
+            return Err(Refusal::IsDefined { job: new.job });
+        }
         let same = |run: &&Run| run.pid == Some(pid) && run.boot == self.boot && run.state.is_going();
         if let Some(run) = self.live.values().find(same) {
             return Err(Refusal::IsRun { pid, run: run.id() });

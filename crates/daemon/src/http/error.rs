@@ -61,10 +61,11 @@ impl From<Refusal> for Failure {
             Refusal::Ended { run, .. } | Refusal::NotStarted { run } | Refusal::LeaderEnded { run } => {
                 (Code::Refused, Some(run))
             }
-            Refusal::Overlap { live: run } | Refusal::IsRun { run, .. } | Refusal::NotAdopted { run } => {
-                (Code::Refused, Some(run))
-            }
-            Refusal::NotAdoptable { .. } => (Code::Refused, None),
+            Refusal::Overlap { live: run }
+            | Refusal::LineFull { live: run, .. }
+            | Refusal::IsRun { run, .. }
+            | Refusal::NotAdopted { run } => (Code::Refused, Some(run)),
+            Refusal::NotAdoptable { .. } | Refusal::IsDefined { .. } => (Code::Refused, None),
             Refusal::UnknownJob { .. } | Refusal::UnknownProject { .. } | Refusal::NoProcess { .. } => {
                 (Code::NotFound, None)
             }

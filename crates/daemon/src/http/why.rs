@@ -456,15 +456,55 @@ fn next(run: &Run, facts: &Facts) -> String {
         }
         RunState::Queued => format!("Next: it starts when a place is free; `kin stop {id}` cancels it."),
         RunState::Starting { .. } => "Next: it runs.".into(),
-        RunState::Running { .. } => match run.timeout_ms {
-            Some(ms) => format!("Next: it ends by itself, or is ended after {} in all.", length_u64(ms)),
-            None => "Next: it ends by itself.".into(),
-        },
+        RunState::Running { .. } => {
+            let ends = match run.timeout_ms {
+                Some(ms) => format!("Next: it ends by itself, or is ended after {} in all", length_u64(ms)),
+                None => "Next: it ends by itself".into(),
+            };
+            let job = &run.job;
+            let then = match run.is_defined() {
+                true => {
+                    format!("; what comes then, its job says: `kin show {job}` (`restart`, `tries`, `next`, `error`)")
+                }
+                false => String::new(),
+            };
+            let tried = match (&run.trigger, run.attempt) {
+                (Trigger::Restart { .. } | Trigger::Retry { .. }, 2..) => {
+                    format!(" This is attempt {}, after others that did not last.", run.attempt)
+                }
+                _ => String::new(),
+            };
+            format!("{ends}{then}.{tried}")
+        }
         RunState::Stopping { .. } => format!("Next: it ends; `kin kill {id}` does not wait for its grace."),
         RunState::Draining { .. } => {
             "Next: it counts as ended when its output is closed, or after a few seconds.".into()
         }
-        RunState::Ended { .. } => "Nothing follows from it.".into(),
+        RunState::Ended { .. } => followers(run, &facts.live),
+    }
+}
+
+/// What came of a run that is over, as far as it is not over too: of those that are, each names in its own story what it
+/// came from, and nobody keeps a list of them here.
+fn followers(run: &Run, live: &[Run]) -> String {
+    let follows = |other: &&Run| {
+        let named = match other.trigger {
+            Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => Some(run),
+            Trigger::Manual { .. }
+            | Trigger::Schedule { .. }
+            | Trigger::Boot
+            | Trigger::Watch { .. }
+            | Trigger::Dependency
+            | Trigger::Adopt { .. } => other.follows,
+        };
+        named == Some(run.no)
+    };
+    let of_it: Vec<String> =
+        live.iter().filter(follows).map(|other| format!("{} ({})", other.id(), other.state.word())).collect();
+    match of_it.as_slice() {
+        [] if run.is_defined() => "No run that is not over yet follows from it.".into(),
+        [] => "Nothing follows from it.".into(),
+        _ => format!("From it followed {}.", of_it.join(", ")),
     }
 }
 

@@ -205,3 +205,29 @@ fn a_wait_says_for_what() {
     let both = "it is caught up, and waits for its `catch_up_delay` and its jitter, until 2026-11-30T13:54:01.120Z";
     assert_eq!(words(true, true).as_deref(), Some(both));
 }
+
+#[test]
+fn what_followed_and_is_not_over_is_named_and_nothing_is_said_of_what_nobody_looked_at() {
+    let mut run = sample(RunState::Ended { outcome: Outcome::Ok });
+    run.terms.rev = 1;
+    assert_eq!(tell(&run, Vec::new()).last().expect("a line"), "No run that is not over yet follows from it.");
+    let mut other = run.clone();
+    other.no = RunNo::parse("00000007").expect("a number");
+    other.state = RunState::Queued;
+    other.trigger = Trigger::Chain { run: run.no, error: false };
+    let facts = Facts { live: vec![other], ..Facts::default() };
+    let told = story(&run, &facts, run.created_at);
+    assert_eq!(told.last().expect("a line"), "From it followed backup-00000007 (queued).");
+}
+
+#[test]
+fn a_run_of_a_job_in_a_crash_loop_says_which_attempt_it_is_and_who_says_what_comes_then() {
+    let mut run = sample(RunState::Running { unowned: false, interrupted: false });
+    (run.terms.rev, run.attempt) = (1, 3);
+    run.trigger = Trigger::Restart { run: RunNo::parse("00000007").expect("a number") };
+    assert_eq!(
+        tell(&run, Vec::new()).last().expect("a line"),
+        "Next: it ends by itself; what comes then, its job says: `kin show backup` (`restart`, `tries`, `next`, \
+         `error`). This is attempt 3, after others that did not last."
+    );
+}
