@@ -85,9 +85,11 @@ impl WhyArgs {
 
 /// The tick at which it is run next, with the schedule that names it and its zone.
 async fn next_due(face: &Face, job: &Job) -> Result<Option<Due>, Failure> {
+    // The server's clock may not be this one.
+    const DAY: u64 = 24 * 60 * 60 * 1000;
     let Some(at) = job.next_at.as_deref().and_then(when::from_wire) else { return Ok(None) };
     let wait = u64::try_from(at.duration_since(face.screen.now).as_millis()).unwrap_or(0);
-    let query = DueQuery { job: Some(job.name.clone()), within_ms: Some(wait + 1000), limit: Some(10_000) };
+    let query = DueQuery { job: Some(job.name.clone()), within_ms: Some(wait + DAY), limit: Some(10_000) };
     let due = face.client.due(&query).await?.due;
     Ok(due.into_iter().find(|due| Some(&due.at) == job.next_at.as_ref()))
 }

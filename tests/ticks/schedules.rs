@@ -363,3 +363,21 @@ fn a_tick_is_moved_to_a_day_that_counts() {
     assert!(log.contains("run, moved from 2026-11-21 12:00 by the schedule's clocks: calendar off"), "{log}");
     server.shutdown();
 }
+
+#[test]
+fn what_is_cut_and_what_is_taken_for_utc_is_said() {
+    let server = server("[each]\nschedule = '0 * * * * *'\ncommand = 'true'\n");
+    let (code, out, err) = said(&server, &["next", "--ics", "--within", "2h"]);
+    assert!(code == 0 && err.is_empty() && out.matches("BEGIN:VEVENT").count() >= 119, "{out} {err}");
+    let (code, out, err) = said(&server, &["next", "--within", "30d", "-n", "0"]);
+    assert!(code == 0 && out.lines().count() == 10_001, "{}", out.lines().count());
+    assert!(err.contains("only the first 10000 are shown, as many as the server tells"), "{err}");
+    let (code, _, err) = said(&server, &["next", "--within", "2026-11-24"]);
+    assert!(code == 2 && err.contains("\"2026-11-24\" is no length of time"), "{err}");
+    let (code, _, err) = said(&server, &["disable", "each", "--until", "9999-12-31"]);
+    assert!(code == 2 && err.contains("out of range"), "{err}");
+    let output = server.command().args(["next", "-n", "1"]).env("TZ", "Foo/Bar").output().expect("kin");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(err.matches("TZ=Foo/Bar is no time zone that is known here").count(), 1, "{err}");
+    server.shutdown();
+}
