@@ -370,7 +370,7 @@ fn what_is_cut_and_what_is_taken_for_utc_is_said() {
     let (code, out, err) = said(&server, &["next", "--ics", "--within", "2h"]);
     assert!(code == 0 && err.is_empty() && out.matches("BEGIN:VEVENT").count() >= 119, "{out} {err}");
     let (code, out, err) = said(&server, &["next", "--within", "30d", "-n", "0"]);
-    assert!(code == 0 && out.lines().count() == 10_001, "{}", out.lines().count());
+    assert!(code == 0 && out.lines().count() == 10_002, "{}", out.lines().count());
     assert!(err.contains("only the first 10000 are shown, as many as the server tells"), "{err}");
     let (code, _, err) = said(&server, &["next", "--within", "2026-11-24"]);
     assert!(code == 2 && err.contains("\"2026-11-24\" is no length of time"), "{err}");
