@@ -185,7 +185,18 @@ fn next(job: &Job, screen: &Screen) -> String {
         (_, Some(due), Some(until)) if due < until => format!("paused to {}", at(until)),
         (_, Some(due), _) if !job.disabled => at(due),
         (_, None, Some(until)) => format!("paused to {}", at(until)),
+        (_, None, None) if !job.disabled && !job.schedule.is_empty() => never(job).into(),
         (_, _, _) => String::new(),
+    }
+}
+
+/// Why it is due at no time, in a word; `kin why` has the sentence.
+fn never(job: &Job) -> &'static str {
+    match job.reason.as_deref() {
+        Some(reason) if reason.contains("its calendars forbid") => "never: calendars",
+        Some(reason) if reason.contains("own time zone is not known") => "never: no zone",
+        Some(reason) if reason.contains("it is due at no time") => "never: see why",
+        Some(_) | None => "",
     }
 }
 

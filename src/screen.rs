@@ -48,7 +48,17 @@ impl Screen {
     }
 
     pub(crate) fn zone(&self) -> &TimeZone {
-        self.zone.get_or_init(TimeZone::system)
+        self.zone.get_or_init(|| {
+            let zone = TimeZone::system();
+            if zone.is_unknown() {
+                let why = match std::env::var("TZ") {
+                    Ok(name) if !name.is_empty() => format!("TZ={name} is no time zone that is known here"),
+                    _ => "the time zone of this machine cannot be told".to_owned(),
+                };
+                self.note(&format!("{why}; times are shown in UTC"));
+            }
+            zone
+        })
     }
 
     /// Data, whole, on stdout.

@@ -49,7 +49,7 @@ pub(crate) fn coming(due: &[Due], screen: &Screen) -> String {
 }
 
 /// Its text, and the zone that it is meant in, where that does not stand in it and makes a difference.
-fn schedule_of(due: &Due) -> String {
+pub(crate) fn schedule_of(due: &Due) -> String {
     let says_all = |schedule: &Schedule| schedule.needs_no_zone() || schedule.zone().is_some();
     match Schedule::parse(&due.schedule, &due.job, Dst::Once) {
         Ok(schedule) if says_all(&schedule) => due.schedule.clone(),
@@ -91,13 +91,14 @@ fn short(ms: u64) -> String {
 
 /// Decisions, the last one at the end.
 pub(crate) fn decided(ticks: &[Tick], screen: &Screen) -> String {
-    let mut table = Table::new(["due", "job", "decision", "late", "run"].map(Column::new));
+    let mut table = Table::new(["due", "decided", "job", "decision", "late", "run"].map(Column::new));
     for tick in ticks {
         let late = if tick.late_ms < LATE_MS { String::new() } else { length(tick.late_ms) };
         let until = tick.until.as_ref().filter(|until| **until != tick.at);
         let until = until.map_or(String::new(), |until| format!(", the last at {}", second(until, screen)));
         table.row([
             Cell::from(second(&tick.at, screen)),
+            Cell::from(at(&tick.decided_at).map_or_else(String::new, |at| when::second(at, screen.zone()))),
             Cell::from(tick.job.as_str()),
             Cell::painted(decision_and_why(tick) + &until, colour(tick)),
             Cell::from(late),

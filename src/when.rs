@@ -42,15 +42,24 @@ pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "{0:?} is no time to come; write 2h (from now), 18:00, tomorrow, 2026-12-24, '2026-12-24 18:00' or 2026-12-24T18:00:00Z"
-)]
-pub(crate) struct NotLater(String);
+pub(crate) enum NotLater {
+    #[error(
+        "{0:?} is no time to come; write 2h (from now), 18:00, tomorrow, 2026-12-24, '2026-12-24 18:00' or 2026-12-24T18:00:00Z"
+    )]
+    No(String),
+    #[error(
+        "{0:?} is out of range: the last day that can be written is 9999-12-30; without a time it is until kin enable"
+    )]
+    Far(String),
+}
 
 /// What `text` means of the time to come: a length of time means so long from now, a time of day the next one.
 pub(crate) fn later(text: &str, now: &Zoned) -> Result<Timestamp, NotLater> {
-    let bad = || NotLater(text.to_owned());
+    let bad = || NotLater::No(text.to_owned());
     let text = text.trim();
+    if text.get(..10).is_some_and(|day| day.parse::<Date>().is_ok()) && parse(text, now).is_err() {
+        return Err(NotLater::Far(text.to_owned()));
+    }
     let tomorrow = || now.date().checked_add(1.day()).map_err(|_| bad());
     let local = |at: DateTime| at.to_zoned(now.time_zone().clone()).map(|z| z.timestamp()).map_err(|_| bad());
     let at = if text.eq_ignore_ascii_case("tomorrow") {
@@ -135,7 +144,10 @@ mod tests {
             assert_eq!(later(text, &now).map(wire), Ok(at.to_owned()), "{text}");
         }
         for text in ["yesterday", "today", "2026-11-19", "now", "5", "soon"] {
-            assert_eq!(later(text, &now), Err(NotLater(text.to_owned())));
+            assert_eq!(later(text, &now), Err(NotLater::No(text.to_owned())));
+        }
+        for text in ["9999-12-31", "9999-12-31 18:00"] {
+            assert_eq!(later(text, &now), Err(NotLater::Far(text.to_owned())));
         }
         for text in ["", "soon", "25:99", "2026-13-01", "12345"] {
             assert_eq!(parse(text, &now), Err(BadTime(text.to_owned())));

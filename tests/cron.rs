@@ -83,3 +83,13 @@ fn the_policy_the_job_and_forgotten_quotes() {
     let (_, out, _) = kin_cron(&["calendar: 09:00 Asia/Tokyo", "--tz", "UTC", "-n", "1", "--after", "2026-01-01"]);
     assert_eq!(instants(&out), ["Fri 2026-01-02 09:00:00 +09:00"]);
 }
+
+#[test]
+fn a_time_that_clocks_skip_is_refused_where_it_is_left_out() {
+    let at = "@at 2027-03-28T02:30";
+    let (code, out, err) = kin_cron(&[at, "--tz", "Europe/Berlin", "--dst", "skip"]);
+    assert_eq!((code, out.as_str()), (2, ""));
+    assert!(err.contains("clocks in Europe/Berlin skip it"), "{err}");
+    let (code, out, _) = kin_cron(&[at, "--tz", "Europe/Berlin"]);
+    assert_eq!((code, instants(&out)), (0, vec!["Sun 2027-03-28 03:00:00 +02:00".to_owned()]));
+}

@@ -29,7 +29,7 @@ pub(crate) struct CronArgs {
     /// The zone whose clocks it goes by, as Europe/Berlin; else the one of this machine.
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
-    /// How many instants to show.
+    /// How many instants to show, at most 10000.
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(0..=10_000))]
     n: u16,
     /// The job's name, from which H, a~b and the phase of @every follow.
@@ -63,6 +63,13 @@ impl CronArgs {
         for text in expressions(&self.expressions) {
             match Schedule::parse(&text, &self.job, dst) {
                 Ok(schedule) => match self.zone(&schedule, &zones) {
+                    Ok(zone) if never_is(&schedule, &zone) => {
+                        return Err(Failure::usage(format!(
+                            "'{}' is at no time: clocks in {} skip it, and --dst skip leaves out what they skip; write another time, or --dst once",
+                            text.trim(),
+                            zone.name()
+                        )));
+                    }
                     Ok(zone) => schedules.push((schedule, zone)),
                     Err(error) => match schedule.wrong_zone(&error.to_string()) {
                         Some(problems) => mistakes.push((text, problems)),
@@ -108,6 +115,11 @@ impl CronArgs {
         }
         Ok(2)
     }
+}
+
+/// No instant at all, past or to come: one reading, which the clocks of its zone leave out.
+fn never_is(schedule: &Schedule, zone: &Zone) -> bool {
+    !schedule.is_reboot() && schedule.next_after(i64::MIN, zone).is_none()
 }
 
 /// Somebody may have forgotten the quotes.

@@ -17,7 +17,8 @@ use kin_client::api::{Run, RunQuery};
 /// OK ended well, ER did not (or was stopped), GO goes on, TI timed out, SB was cut off by a reboot. `ER:` before an id
 /// says that something was written to stderr, whatever came of it.
 ///
-/// With --ticks: the instants at which jobs were due, and what was decided of each; LATE is the time between the two.
+/// With --ticks: the instants at which jobs were due, and what was decided of each, in the order in which that was decided;
+/// LATE is the time between the two.
 #[derive(Args, Debug)]
 #[command(
     after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --ticks backup\n  kin log --job 'backup*' --limit 0 --json=lines"

@@ -30,10 +30,10 @@ pub(crate) struct NextArgs {
     /// The same, by name.
     #[arg(long, value_name = "JOB", conflicts_with = "of")]
     job: Option<String>,
-    /// Only what is due so soon.
-    #[arg(long, value_name = "TIME", default_value = "24h")]
+    /// Only what is due so soon: a length of time, as 90m or 7d.
+    #[arg(long, value_name = "LENGTH", default_value = "24h")]
     within: String,
-    /// At most so many, 50 unless told; 0 is as many as the server tells, ten thousand.
+    /// At most so many, 50 unless told, and all with --ics; 0 is as many as the server tells, ten thousand.
     #[arg(long, short = 'n', value_name = "N")]
     limit: Option<u32>,
     /// As a calendar, for programs that show one.
@@ -45,14 +45,17 @@ pub(crate) struct NextArgs {
 
 impl NextArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
-        let within = durations::parse(&self.within).map_err(|e| Failure::usage(format!("--within: {e}")))?;
+        let within = durations::parse(&self.within)
+            .map_err(|e| Failure::usage(format!("--within: {:?} is no length of time: {e}", self.within)))?;
         let job = self.of.or(self.job);
         let query = DueQuery {
             job: job.clone(),
             within_ms: u64::try_from(within.as_millis()).ok(),
             limit: Some(match self.limit {
                 Some(0) => MOST,
-                limit => limit.unwrap_or(FEW),
+                // A calendar that ends in the middle of it would say that nothing follows.
+                None if self.ics => MOST,
+                limit => limit.unwrap_or(FEW).min(MOST),
             }),
         };
         let list = face.client.due(&query).await?;
@@ -75,8 +78,14 @@ impl NextArgs {
             (None, false) => ticks::coming(&list.due, &face.screen),
         };
         face.screen.print(&text)?;
-        if list.more && self.limit.is_none() {
-            face.screen.note(&format!("only the first {} are shown; -n shows more", list.due.len()));
+        let shown = list.due.len();
+        match self.limit {
+            _ if !list.more => {}
+            None if !self.ics => face.screen.note(&format!("only the first {shown} are shown; -n shows more")),
+            Some(n @ 1..) if n <= MOST => {}
+            _ => face.screen.note(&format!(
+                "only the first {shown} are shown, as many as the server tells; a shorter --within shows all of it"
+            )),
         }
         Ok(0)
     }

@@ -15,7 +15,7 @@ use clap::Args;
 use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
 use kin_client::api::run::Why;
-use kin_client::api::tick::{Tick, TickQuery};
+use kin_client::api::tick::{Due, DueQuery, Tick, TickQuery};
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
 ///
@@ -73,13 +73,25 @@ impl WhyArgs {
         } else {
             let told = |why: &Why| lines(&local(&why.story, &face.screen));
             let stories = runs.iter().map(|why| format!("\n{}\n{}", clean::name(&why.run.id), told(why)));
-            let mut said = standing(job, &face.screen);
+            let due = next_due(face, job).await?;
+            let mut said = standing(job, due.as_ref(), &face.screen);
             said.extend(tick.map(|tick| ticks::sentence(&tick, &face.screen)));
             lines(&said) + &stories.collect::<String>()
         };
         face.screen.print(&text)?;
         Ok(0)
     }
+}
+
+/// The tick at which it is run next, with the schedule that names it and its zone.
+async fn next_due(face: &Face, job: &Job) -> Result<Option<Due>, Failure> {
+    // The server's clock may not be this one.
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let Some(at) = job.next_at.as_deref().and_then(when::from_wire) else { return Ok(None) };
+    let wait = u64::try_from(at.duration_since(face.screen.now).as_millis()).unwrap_or(0);
+    let query = DueQuery { job: Some(job.name.clone()), within_ms: Some(wait + DAY), limit: Some(10_000) };
+    let due = face.client.due(&query).await?.due;
+    Ok(due.into_iter().find(|due| Some(&due.at) == job.next_at.as_ref()))
 }
 
 async fn last_tick(face: &Face, job: &str) -> Result<Option<Tick>, Failure> {
@@ -127,7 +139,7 @@ fn lines(story: &[String]) -> String {
 }
 
 /// How a job stands, a sentence a line.
-fn standing(job: &Job, screen: &Screen) -> Vec<String> {
+fn standing(job: &Job, by: Option<&Due>, screen: &Screen) -> Vec<String> {
     let Job { name, rev, .. } = job;
     let second =
         |text: &Option<String>| text.as_deref().and_then(when::from_wire).map(|at| when::second(at, screen.zone()));
@@ -175,15 +187,14 @@ fn standing(job: &Job, screen: &Screen) -> Vec<String> {
         }
         None => said.push("No run of it has ended yet.".into()),
     }
-    let until = job::paused(job, screen.now);
     let due = job.next_at.as_deref().and_then(when::from_wire);
     match (due.map(|at| when::with_offset(at, screen.zone())), job.disabled) {
-        (Some(_), false) if until.is_some() && due < until => {
-            said.push("Next: what is due when the pause is over.".into());
+        (Some(at), false) => {
+            let schedule = by.map_or_else(|| job.schedule.join(" | "), ticks::schedule_of);
+            said.push(format!("Next: it is due at {at} ({schedule})."));
         }
-        (Some(at), false) => said.push(format!("Next: it is due at {at} ({}).", job.schedule.join(" | "))),
-        (Some(_), true) => said.push("Next: nothing, while it is disabled.".into()),
-        (None, _) => {}
+        (_, true) if !job.schedule.is_empty() => said.push("Next: nothing, while it is disabled.".into()),
+        (_, _) => {}
     }
     said
 }
@@ -244,7 +255,7 @@ mod tests {
         let down = Job { up: false, reason: Some("by hand".into()), ..sample::job("db", "down") };
         let scaled = Job { instances: 3, scaled: true, ..web.clone() };
         let all: Vec<String> =
-            [web, backup, due, down, scaled].iter().map(|job| lines(&standing(job, &screen))).collect();
+            [web, backup, due, down, scaled].iter().map(|job| lines(&standing(job, None, &screen))).collect();
         insta::assert_snapshot!(all.join("\n"));
     }
 }

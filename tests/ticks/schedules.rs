@@ -184,11 +184,18 @@ fn a_schedule_is_paused_until_then() {
     assert_eq!(said(&server, &["run", "each", "--wait"]).0, 0, "by hand it may be run");
     let until = job(&server, "each")["paused_until"].clone();
     assert!(until.is_string());
+    // What is due in the pause is not run: what is called the next one comes after it.
+    let next = job(&server, "each")["next_at"].clone();
+    assert!(seconds(&next) >= seconds(&until).floor() && seconds(&next) <= seconds(&until) + 2.0, "{next} {until}");
     assert_eq!(said(&server, &["disable", "each", "--until", "yesterday"]).0, 2);
     let past = serde_json::json!({"until": "2020-01-01T00:00:00Z"});
     ask(&server, &Request::post("/v1/jobs/each/disable", &past)).expect(400);
     assert_eq!(said(&server, &["enable", "each"]).0, 0);
     assert!(job(&server, "each")["paused_until"].is_null());
+    assert_eq!(said(&server, &["disable", "each"]).0, 0);
+    assert!(job(&server, "each")["next_at"].is_null(), "nothing is run while it is disabled");
+    assert!(items(&server, &["list-disabled", "--json"])[0]["next_at"].is_null());
+    assert_eq!(said(&server, &["enable", "each"]).0, 0);
     let last = ticks_of(&server, "each").len();
     eventually("it runs again", DEADLINE, || {
         ticks_of(&server, "each")[last..].iter().find(|tick| tick["decision"] == "run").map(drop)
@@ -264,7 +271,7 @@ fn what_is_next_is_what_no_calendar_forbids() {
         &server,
         "[kin]\ntimezone = 'UTC'\n[kin.calendars.work]\nweekdays = 'mon, tue, wed, thu, fri'\n\
          [kin.calendars.never]\nweekdays = []\n\
-         [noon]\nschedule = '0 12 * * *'\ncommand = 'true'\ncalendars = 'work'\n\
+         [noon]\nschedule = ['0 13 * * *', '0 12 * * *']\ncommand = 'true'\ncalendars = 'work'\n\
          [shut]\nschedule = '0 12 * * *'\ncommand = 'true'\ncalendars = 'never'\n\
          [saturdays]\nschedule = '0 12 * * SAT'\ncommand = 'true'\ncalendars = 'work'\n",
     );
@@ -273,9 +280,9 @@ fn what_is_next_is_what_no_calendar_forbids() {
         answer["next_at"].as_str().map(|at| at.starts_with("2026-11-23T12:00")).filter(|is| *is)
     });
     let (_, why, _) = said(&server, &["why", "noon"]);
-    assert!(why.contains("Next: it is due at 2026-11-23 12:00:00 +00:00 (0 12 * * *)."), "{why}");
+    assert!(why.contains("Next: it is due at 2026-11-23 12:00:00 +00:00 (0 12 * * * UTC)."), "{why}");
     let (_, next, _) = said(&server, &["next", "noon", "--within", "3d"]);
-    assert_eq!(next.matches("not run: calendar work").count(), 2, "{next}");
+    assert_eq!(next.matches("not run: calendar work").count(), 4, "{next}");
     for name in ["shut", "saturdays"] {
         let told = job(&server, name);
         let reason = "its calendars forbid each instant of its schedules for ten years to come";
@@ -284,7 +291,7 @@ fn what_is_next_is_what_no_calendar_forbids() {
     let (_, list, _) = said(&server, &["list"]);
     let line = |name: &str| list.lines().find(|line| line.starts_with(name)).expect("a line").to_string();
     assert!(line("noon").contains(" 2026-11-23 "), "{list}");
-    assert!(!line("shut").contains("2026-") && !line("saturdays").contains("2026-"), "{list}");
+    assert!(line("shut").contains("never: calendars") && line("saturdays").contains("never: calendars"), "{list}");
     server.shutdown();
 }
 
@@ -354,5 +361,23 @@ fn a_tick_is_moved_to_a_day_that_counts() {
     assert_eq!(noon, ["2026-11-22T12:00:00Z"]);
     let (_, log, _) = said(&server, &["log", "--ticks", "noon"]);
     assert!(log.contains("run, moved from 2026-11-21 12:00 by the schedule's clocks: calendar off"), "{log}");
+    server.shutdown();
+}
+
+#[test]
+fn what_is_cut_and_what_is_taken_for_utc_is_said() {
+    let server = server("[each]\nschedule = '0 * * * * *'\ncommand = 'true'\n");
+    let (code, out, err) = said(&server, &["next", "--ics", "--within", "2h"]);
+    assert!(code == 0 && err.is_empty() && out.matches("BEGIN:VEVENT").count() >= 119, "{out} {err}");
+    let (code, out, err) = said(&server, &["next", "--within", "30d", "-n", "0"]);
+    assert!(code == 0 && out.lines().count() == 10_002, "{}", out.lines().count());
+    assert!(err.contains("only the first 10000 are shown, as many as the server tells"), "{err}");
+    let (code, _, err) = said(&server, &["next", "--within", "2026-11-24"]);
+    assert!(code == 2 && err.contains("\"2026-11-24\" is no length of time"), "{err}");
+    let (code, _, err) = said(&server, &["disable", "each", "--until", "9999-12-31"]);
+    assert!(code == 2 && err.contains("out of range"), "{err}");
+    let output = server.command().args(["next", "-n", "1"]).env("TZ", "Foo/Bar").output().expect("kin");
+    let err = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(err.matches("TZ=Foo/Bar is no time zone that is known here").count(), 1, "{err}");
     server.shutdown();
 }

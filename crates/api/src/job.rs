@@ -43,7 +43,8 @@ pub struct Job {
     pub runs: Vec<Run>,
     /// The run that ended last.
     pub last: Option<Run>,
-    /// The next instant of its schedules that its calendars allow; null where there is none in the next ten years.
+    /// The next instant of its schedules that is run: one that its calendars allow, and not before a pause is over. Null while
+    /// it is disabled, and where there is none in the next ten years.
     pub next_at: Option<String>,
 }
 

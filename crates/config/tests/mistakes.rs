@@ -162,6 +162,14 @@ fn what_a_schedule_cannot_come_to_is_warned_of() {
             "schedule='@at 2026-01-02 03:04'",
             Some("schedule a.schedule: '@at 2026-01-02 03:04' is over: it is due at no time to come"),
         ),
+        (
+            "schedule='@at 2190-03-28T02:30'\ntimezone='Europe/Berlin'\ndst='skip'",
+            Some(
+                "schedule a.schedule: '@at 2190-03-28T02:30' is at no time: clocks in Europe/Berlin skip it, and dst = \"skip\" leaves it out",
+            ),
+        ),
+        ("schedule='@at 2190-03-28T02:30'\ntimezone='Europe/Berlin'", None),
+        ("schedule='@at 2190-03-28T03:30'\ntimezone='Europe/Berlin'\ndst='skip'", None),
         ("schedule=['@reboot', '@at 2190-01-02 03:04', '@every 1d']", None),
         (
             "schedule='0 9 * * *'\ncatch_up='none'\ncatch_up_max=3",

@@ -45,7 +45,7 @@ fn words(decided: &Decided) -> String {
     match &decided.decision {
         Decision::Run { .. } => format!("{at} run"),
         Decision::CaughtUp { missed: 0, .. } => format!("{at} caught up"),
-        Decision::CaughtUp { missed, .. } => format!("{at} run, for {missed} before it too"),
+        Decision::CaughtUp { missed, .. } => format!("{at} caught up, for {missed} too"),
         Decision::Missed { count: 1, .. } => format!("{at} missed"),
         Decision::Missed { count, until } => format!("{at}–{} missed: {count}", clock(*until)),
         Decision::SkippedOverlap { .. } => format!("{at} skipped: overlap"),

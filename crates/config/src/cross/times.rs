@@ -6,8 +6,9 @@ use crate::keys::kin::CALENDARS;
 use crate::mistake::{Code, Mistake, Spot};
 use crate::set::{SETTINGS, Set};
 use crate::tree::Value;
+use jiff::tz::{AmbiguousOffset, TimeZone};
 use kin_core::Timed;
-use kin_core::job::CatchUp;
+use kin_core::job::{self, CatchUp};
 use kin_core::schedule::{Dst, Schedule, Zone};
 use std::sync::Arc;
 
@@ -42,6 +43,12 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             let message = format!("'{text}' is over: it is due at no time to come");
             warn("schedule", Code::Schedule, message, "write another time, or leave it out");
         }
+        if time.dst == job::Dst::Skip
+            && let Some(zone) = skipped_in(definition, text)
+        {
+            let message = format!("'{text}' is at no time: clocks in {zone} skip it, and dst = \"skip\" leaves it out");
+            warn("schedule", Code::Schedule, message, "write another time, or dst = \"once\"");
+        }
     }
     let own = |key: &str| definition.keys.get(key).is_some_and(|said| said.own);
     if own("catch_up_max") && time.catch_up != Some(CatchUp::All) {
@@ -54,6 +61,20 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             warn(key, Code::Conflict, message, "leave out one of the two");
         }
     }
+}
+
+/// The zone whose clocks skip the one instant of that schedule. `None`: it has others, or the zone is not said by the job.
+fn skipped_in(definition: &Definition, text: &str) -> Option<String> {
+    let schedule = Schedule::parse(text, definition.job.name.as_str(), Dst::Once).ok()?;
+    let utc = Zone::utc();
+    let only = schedule.next_after(i64::MIN, &utc)?;
+    if schedule.needs_no_zone() || schedule.next_after(only.at, &utc).is_some() {
+        return None;
+    }
+    let name = schedule.zone().or(definition.job.time.timezone.as_deref())?;
+    let reading = TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(only.at).ok()?);
+    let offset = TimeZone::get(name).ok()?.to_ambiguous_timestamp(reading).offset();
+    matches!(offset, AmbiguousOffset::Gap { .. }).then(|| name.to_owned())
 }
 
 /// Calendars that count no day.

@@ -280,7 +280,7 @@ static KEYS: [Key<Job>; 99] = [
         .effect(NextRun),
     // When.
     Key::new("schedule", Kind::Texts(&rule::SCHEDULE, field!(|j| Some(j.time.schedules.clone()), |j, v| j.time.schedules = v)))
-        .doc("When it runs: cron with 5, 6 or 7 fields, `@every 90s`, `@reboot`; a list is fine.")
+        .doc("When it runs: cron with 5, 6 or 7 fields, `@every 90s`, `@at 2026-12-24T18:00`, `@reboot`, systemd's after `calendar:`; a list is fine.")
         .example("\"30 2 * * *\"")
         .own(),
     Key::new("timezone", Kind::Text(&rule::ZONE, field!(|j| j.time.timezone.clone(), |j, v| j.time.timezone = Some(v))))
@@ -301,7 +301,7 @@ static KEYS: [Key<Job>; 99] = [
         .doc("With `catch_up = \"all\"`: at most so many.")
         .example("5"),
     Key::new("catch_up_delay", Kind::Length(field!(|j| Some(j.time.catch_up_delay), |j, v| j.time.catch_up_delay = v)))
-        .doc("How long after the server's start.")
+        .doc("A run that is caught up starts so long after the server found that it was missed.")
         .example("\"10m\""),
     Key::new("jitter", Kind::Length(field!(|j| Some(j.time.jitter), |j, v| j.time.jitter = v)))
         .doc("Each scheduled run starts up to so much later.")
@@ -314,7 +314,7 @@ static KEYS: [Key<Job>; 99] = [
         .doc("Its schedule counts only on the days of these calendars, `[kin.calendars.NAME]`.")
         .example("[\"workdays\"]"),
     Key::new("shift", Kind::Choice(&SHIFT, |j| j.time.shift.map(Way::word)))
-        .doc("What is due on a day that its calendars do not count is not left out, but moved to the same time of the `next_business_day`, or of the `previous_business_day`: the nearest that they count. Those that land together are one.")
+        .doc("What is due on a day that its calendars do not count is not left out, but moved to the same time of the `next_business_day`, or of the `previous_business_day`: the nearest that they count (in short `next`, `prev`). Those that land together are one.")
         .example("\"next_business_day\"")
         .absent("it is not run"),
     // What it waits for, and what follows.

@@ -585,13 +585,19 @@ impl Engine {
             let known = self.book.known.get(name);
             let next = self.world.next_open(name);
             let shut = (next == Some(None)).then_some(Reason::Shut);
+            // What is due in a pause, or while it is disabled, is not run.
+            let next = match (next.flatten(), standing.paused, self.world.timed(name)) {
+                _ if standing.disabled.unwrap_or(job.disabled) => None,
+                (Some(next), Some(until), Some(timed)) if next < until => timed.next_open(until - 1),
+                (next, _, _) => next,
+            };
             Some(JobNow {
                 standing: standing.clone(),
                 is_stale: known.is_some_and(|known| self.book.is_stale(&known.source)),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
                 why: self.untimed(name).into_iter().chain(shut).chain(self.world.why_job(name)).collect(),
-                next: next.flatten(),
+                next,
                 job,
             })
         };
