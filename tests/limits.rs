@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use testkit::server::Options;
-use testkit::{Server, is_root, not_run};
+use testkit::{Role, Server, is_root, not_run};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -51,6 +51,19 @@ fn sixty_four_descriptors_are_enough_to_stay_honest() {
     assert_eq!(ok + failed, 40);
     let again = submit_many(&server, 3);
     assert_eq!(all_are_true(&server, &again), (3, 0), "with room again it goes on as before");
+    server.shutdown();
+}
+
+/// What waits for want of descriptors waits at the next keeper too, which has inherited what another had open.
+#[test]
+fn with_sixty_four_descriptors_a_dead_keeper_fails_no_run_that_waited() {
+    let (_dir, script) = limited("exec prlimit --nofile=64:64");
+    let server = Options::new(script).start();
+    let runs = (0..14).map(|_| server.submit(&server.request(&["sleep", "2"])));
+    let ids: Vec<String> = runs.map(|run| run["id"].as_str().expect("an id").to_string()).collect();
+    server.wait_state(&ids[0], &["running"]);
+    server.kill(Role::Keeper).expect("one to kill");
+    assert_eq!(all_are_true(&server, &ids), (14, 0));
     server.shutdown();
 }
 

@@ -95,12 +95,21 @@ impl Keeper {
         })
     }
 
-    /// A run that is begun must not fail, nor starve those that live, because descriptors ran out on the way: the lowest
-    /// free number tells how many are left.
+    /// A run that is begun must not fail, nor starve those that live, because descriptors ran out on the way: so many must
+    /// be free. Each free number is looked for: one that took another's place has holes among what it inherited, and how
+    /// low the first of them lies says nothing of how many there are.
     fn room_for_a_run(lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
-        let kept = (limit / 4).min(KEPT_FDS);
-        if (lowest.as_raw_fd() as u64) < limit - kept { Ok(lowest) } else { Err(Errno::MFILE) }
+        let mut free = lowest.as_raw_fd();
+        for _kept in 0..(limit / 4).min(KEPT_FDS) {
+            match rustix::io::fcntl_dupfd_cloexec(&lowest, free + 1) {
+                Ok(next) => free = next.as_raw_fd(),
+                // The next number would be beyond the limit.
+                Err(Errno::INVAL) => return Err(Errno::MFILE),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Ok(lowest)
     }
 
     fn bring_up(&mut self, at: u16, run: u64, spec: &SpecFile, logs: Logs) -> Result<(), NoChild> {
