@@ -105,6 +105,9 @@ impl Failure {
                 Error::NoServer { .. } => Some("kin serve starts one in the foreground".into()),
                 Error::NotADirectory { .. } => Some(OF_ONES_OWN.into()),
                 Error::NotStarted { hint, .. } => hint.clone(),
+                Error::Silent { why: Some(_), state, .. } => {
+                    Some(format!("see {}; kin shutdown ends the server", state.join("server.log").display()))
+                }
                 Error::Silent { daemon: Some(daemon), .. } => {
                     Some(format!("kill -9 {} makes a new one take over; no run is harmed by it", daemon.pid))
                 }
@@ -185,7 +188,7 @@ mod tests {
     fn words_and_what_to_do() {
         assert_eq!(refused(Code::Refused).lines(), ["kin: another run of backup lives", "  hint: kin stop backup"]);
         let daemon = Some(DaemonProcess { pid: 7, doing: "stopped by a signal" });
-        let silent = Error::Silent { state: "/s".into(), daemon, seconds: 30 };
+        let silent = Error::Silent { state: "/s".into(), daemon, why: None, seconds: 30 };
         let left = Failure::Left { run: "a-00000001".into(), lives: true, source: Box::new(silent.into()) };
         assert_eq!(
             left.lines(),

@@ -70,6 +70,51 @@ fn a_ledger_that_is_missing_is_said_and_stays_said() {
     cli.run(&["shutdown", "--wait"]).expect(0);
 }
 
+/// SQLite refuses such a file in words of its own.
+#[test]
+fn a_ledger_of_an_unknown_format_is_set_aside_like_any_other_damage() {
+    let server = Options::new(KIN).prepare();
+    let cli = Cli::new(&server);
+    cli.run(&["exec", "--id", "j", "--", "sh", "-c", "exit 3"]).expect(3);
+    cli.run(&["shutdown", "--wait"]).expect(0);
+    server.assert_gone(server::DEADLINE);
+    let path = server.state().join("kin.db");
+    let mut bytes = std::fs::read(&path).expect("a ledger");
+    bytes[47] ^= 0xff;
+    std::fs::write(&path, bytes).expect("written");
+    let said = cli.run(&["log"]).expect(0);
+    assert!(said.errors().contains("its header is damaged"), "{}", said.errors());
+    assert_eq!(said.text().matches("j-").count(), 1, "{}", said.text());
+    let names = std::fs::read_dir(server.state()).expect("a state").flatten();
+    assert!(names.into_iter().any(|entry| entry.file_name().to_string_lossy().starts_with("kin.db.corrupt-")));
+    cli.run(&["shutdown", "--wait"]).expect(0);
+}
+
+/// Nothing that can be set aside: whoever asks is told why, be it the first start or one of a server that has runs.
+#[test]
+fn a_ledger_that_cannot_be_opened_is_said_to_whoever_asks() {
+    let server = Options::new(KIN).prepare();
+    let cli = Cli::new(&server);
+    let path = server.state().join("kin.db");
+    std::fs::create_dir_all(&path).expect("a directory");
+    let refused = cli.run(&["log"]).expect(3);
+    assert!(refused.errors().contains("kin.db cannot be used: Is a directory"), "{}", refused.errors());
+    server.assert_gone(server::DEADLINE);
+    std::fs::remove_dir(&path).expect("removed");
+    let id = cli.run(&["exec", "-d", "--id", "j", "--", "sleep", "600"]).expect(0).text();
+    for name in ["kin.db", "kin.db-wal", "kin.db-shm"] {
+        std::fs::remove_file(server.state().join(name)).expect("removed");
+    }
+    std::fs::create_dir(&path).expect("a directory");
+    server.kill(testkit::Role::Daemon).expect("a daemon");
+    let refused = cli.run(&["log"]).expect(3);
+    assert!(refused.errors().contains("kin.db cannot be used: Is a directory"), "{}", refused.errors());
+    assert!(refused.errors().contains("cannot begin"), "{}", refused.errors());
+    std::fs::remove_dir(&path).expect("removed");
+    cli.run(&["stop", id.trim()]).expect(0);
+    cli.run(&["shutdown", "--wait"]).expect(0);
+}
+
 /// Under a server that lives it is as good as lost, and there is still time to know that.
 #[test]
 fn a_ledger_that_is_removed_under_its_server_is_what_the_doctor_finds() {

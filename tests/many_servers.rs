@@ -80,6 +80,26 @@ fn the_same_server_is_reached_from_a_login_from_cron_and_after_its_runtime_direc
     server.stop();
 }
 
+/// All that lives goes on, and nothing of it could be reached any more.
+#[test]
+fn the_link_to_the_runtime_directory_is_made_again_when_somebody_removes_it() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let id = cli.run(&["exec", "-d", "--id", "a", "--", "sh", "-c", "sleep 1; exit 5"]).expect(0).line();
+    let (pids, place) = (server.pids(), std::fs::canonicalize(server.run_dir()).expect("the runtime directory"));
+    for how in ["removed", "moved away"] {
+        match how {
+            "removed" => std::fs::remove_file(server.run_dir()).expect(how),
+            _ => std::fs::rename(server.run_dir(), server.state().join("elsewhere")).expect(how),
+        }
+        cli.run(&["ps"]).expect(0);
+        assert_eq!(std::fs::read_link(server.run_dir()).expect("a link"), place, "{how}");
+    }
+    assert!(cli.run(&["wait", &id]).expect(1).text().contains("failed(5)"));
+    assert_eq!(server.pids(), pids, "nobody had to start anew");
+    server.shutdown();
+}
+
 #[test]
 fn a_server_that_is_told_to_leave_its_runs_leaves_them_and_the_next_one_knows_how_they_ended() {
     let server = Server::start(KIN);

@@ -32,7 +32,9 @@ impl ShutdownArgs {
         };
         let answer = match face.client.shutdown(&ShutdownRequest { runs }).await {
             // It can do nothing, and cannot be started: then it is about those who are there.
-            Err(Error::Silent { daemon: None, .. }) => return self.keepers(face).await,
+            Err(Error::Silent { daemon: None, .. } | Error::Silent { why: Some(_), .. }) => {
+                return self.keepers(face).await;
+            }
             answer => answer?,
         };
         let mut text = String::new();

@@ -274,6 +274,7 @@ impl Inner {
         Error::Silent {
             state: self.home.state.clone(),
             daemon: door::daemon_process(&self.home),
+            why: door::why_it_ends(&self.home),
             seconds: since.elapsed().as_secs(),
         }
     }

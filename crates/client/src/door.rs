@@ -47,6 +47,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(50);
 pub(crate) const LOOK_AFTER: Duration = Duration::from_secs(2);
 /// How long somebody who starts no server waits for an answer before looking whether there is one any more.
 pub(crate) const LOOK_CLOSED: Duration = Duration::from_millis(250);
+/// A server whose daemon ends for so long as soon as it has begun is not waited for.
+const FALLING: Duration = Duration::from_secs(6);
 /// A new server says within this time that it serves, or is given up.
 const START_PATIENCE: Duration = Duration::from_secs(60);
 /// More attempts than this mean that a server ends as soon as it has started.
@@ -261,6 +263,32 @@ pub(crate) fn daemon_process(home: &Home) -> Option<DaemonProcess> {
     Some(DaemonProcess { pid, doing })
 }
 
+/// How long the elder rests at most before it starts a daemon again that ended, and then some.
+const REST: Duration = Duration::from_secs(15);
+
+/// What a daemon says that ends again and again as soon as it has begun, by the end of the server's log; `None` where the
+/// log speaks of none, or of one long ago.
+pub(crate) fn why_it_ends(home: &Home) -> Option<String> {
+    let mut file = std::fs::File::open(home.state.join("server.log")).ok()?;
+    let found = file.metadata().ok()?;
+    // A time to come is no age.
+    if found.modified().ok()?.elapsed().is_ok_and(|age| age > REST) {
+        return None;
+    }
+    file.seek(std::io::SeekFrom::Start(found.len().saturating_sub(16 << 10))).ok()?;
+    let mut text = Vec::new();
+    file.take(16 << 10).read_to_end(&mut text).ok()?;
+    why_in(&String::from_utf8_lossy(&text))
+}
+
+/// The daemon's last word before the elder's last one about its end.
+fn why_in(log: &str) -> Option<String> {
+    let ended = |line: &&str| line.starts_with("kin keep[") && line.contains("]: the daemon ended (");
+    let mut lines = log.lines().rev().skip_while(|line| !ended(line));
+    lines.next()?;
+    lines.take_while(|line| !ended(line)).find_map(|line| line.strip_prefix("kin: ")).map(str::to_owned)
+}
+
 /// Runs `front end`. Blocks its thread.
 pub(crate) fn end_keepers(program: &Path) -> std::io::Result<()> {
     let said = Command::new(program).arg0("kin").args(["front", "end"]).stdin(Stdio::null()).output()?;
@@ -282,8 +310,18 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
     command.stderr(said.try_clone().map_err(system)?);
     let mut child = command.spawn().map_err(system)?;
     let ended = tokio::task::spawn_blocking(move || child.wait());
-    let Ok(ended) = tokio::time::timeout(START_PATIENCE, ended).await else {
-        let said = format!("it has not said for {} s that it serves", START_PATIENCE.as_secs());
+    let mut ended = std::pin::pin!(ended);
+    let begun = Instant::now();
+    let ended = loop {
+        if let Ok(ended) = tokio::time::timeout(LOOK_AFTER, &mut ended).await {
+            break ended;
+        }
+        // A server that has runs tries again and again; who asks is told why in vain.
+        let why = (begun.elapsed() > FALLING).then(|| why_it_ends(home)).flatten();
+        if why.is_none() && begun.elapsed() < START_PATIENCE {
+            continue;
+        }
+        let said = why.unwrap_or_else(|| format!("it has not said for {} s that it serves", START_PATIENCE.as_secs()));
         let hint = Some(format!("see {}", home.state.join("server.log").display()));
         return Err(Error::NotStarted { state: home.state.clone(), code: None, said, hint });
     };
@@ -302,5 +340,19 @@ async fn run_server(home: &Home, program: &Path) -> Result<String, Error> {
             };
             Err(Error::NotStarted { state: home.state.clone(), code, said, hint })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::why_in;
+
+    #[test]
+    fn why_a_daemon_ends_is_what_it_said_before_the_elder_spoke_of_its_end() {
+        let end = "kin keep[7]: the daemon ended (exit code 1); started again in 5000 ms\n";
+        let log = format!("kin: old\n{end}kin: /s/kin.db cannot be used\n{end}kin: not yet known\n");
+        assert_eq!(why_in(&log).as_deref(), Some("/s/kin.db cannot be used"));
+        assert_eq!(why_in("kin: serving /s (pid 7)\n"), None);
+        assert_eq!(why_in(&format!("kin: old\n{end}{end}")), None, "killed: it said nothing");
     }
 }

@@ -17,8 +17,9 @@ pub enum Error {
     /// `said` is what the new server wrote to its stderr, `hint` what it said there that could be done, `code` how it ended.
     #[error("the server for {} could not be started{}", state.display(), said_words(said))]
     NotStarted { state: PathBuf, code: Option<i32>, said: String, hint: Option<String> },
-    #[error("{} has not answered for {seconds} s", silent_words(state, daemon.as_ref()))]
-    Silent { state: PathBuf, daemon: Option<DaemonProcess>, seconds: u64 },
+    /// `why` is what a daemon said that ends again and again as soon as it has begun.
+    #[error("{} has not answered for {seconds} s{}", silent_words(state, daemon.as_ref(), why.as_ref()), said_words(why.as_deref().unwrap_or_default()))]
+    Silent { state: PathBuf, daemon: Option<DaemonProcess>, why: Option<String>, seconds: u64 },
     #[error("the socket {} is out of reach: {source}", socket.display())]
     Unreachable { socket: PathBuf, source: std::io::Error },
     /// On the way to the state stands something else.
@@ -62,8 +63,9 @@ fn said_words(said: &str) -> String {
     }
 }
 
-fn silent_words(state: &std::path::Path, daemon: Option<&DaemonProcess>) -> String {
+fn silent_words(state: &std::path::Path, daemon: Option<&DaemonProcess>, why: Option<&String>) -> String {
     match daemon {
+        _ if why.is_some() => format!("the server for {} (its daemon cannot begin)", state.display()),
         Some(daemon) => format!("the server for {} (pid {}, {})", state.display(), daemon.pid, daemon.doing),
         None => format!("the server for {} (its daemon is not running)", state.display()),
     }

@@ -479,7 +479,9 @@ impl Front {
     fn log_since(&self) -> String {
         let read = || -> io::Result<String> {
             let mut file = std::fs::File::open(self.state.join("server.log"))?;
-            file.seek(SeekFrom::Start(self.mark))?;
+            // What counts stands at its end.
+            let end = file.metadata()?.len();
+            file.seek(SeekFrom::Start(self.mark.max(end.saturating_sub(64 << 10))))?;
             let mut text = Vec::new();
             file.take(64 << 10).read_to_end(&mut text)?;
             Ok(String::from_utf8_lossy(&text).into_owned())

@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   Absent ──wanted──▶ Living ──died──▶ Resting until a time ──▶ Living …
-//!                        │ ended by itself with 2 or 5 before it was ready; the first one of a server
-//!                        ▼ without runs also for want of room
+//!                        │ ended by itself with 2 or 5 before it was ready; of a server without runs that never
+//!                        ▼ served also the first for want of room, and the third for whatever it said
 //!                      GaveUp
 //! ```
 //! At most one daemon lives, because it holds `daemon.lock`; a new elder finds the one of the old elder by that.
@@ -25,6 +25,8 @@ pub const CLOSED: &str = "closed";
 /// A daemon's exit code: there is no room to begin. Later there may be: only a server that never served ends with it.
 pub const NO_ROOM: u8 = 7;
 
+/// So often may the daemon of a server that never served fail to begin: whoever wanted one is waiting for a word.
+const FALLS_MOST: u32 = 3;
 const REST_FIRST: u64 = 50 * MS;
 const REST_MOST: u64 = 5 * SECOND;
 /// A daemon that lived so long starts with a clean record.
@@ -258,10 +260,12 @@ impl Keeper {
             Waited::Zombie { si_code: 1, si_status, .. } => Some(si_status),
             Waited::Zombie { .. } | Waited::Alive | Waited::NotOurs => None,
         };
+        let is_new = !self.daemon.has_served && self.is_quiet();
         let in_vain = match code {
             Some(2 | 5) => true,
-            Some(code) if code == i32::from(NO_ROOM) => !self.daemon.has_served && self.is_quiet(),
-            Some(_) | None => false,
+            Some(code) if code == i32::from(NO_ROOM) => is_new,
+            Some(_) => is_new && self.daemon.falls + 1 >= FALLS_MOST,
+            None => false,
         };
         if let Some(code) = code.filter(|_| in_vain && !ready)
             && matches!(self.holder(), Holder::Nobody)

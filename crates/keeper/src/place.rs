@@ -32,6 +32,19 @@ impl Place {
         }
     }
 
+    /// By this name in the state everybody finds the runtime directory.
+    pub(crate) fn link(&self) -> PathBuf {
+        self.state.join("run")
+    }
+
+    /// After the link was removed. One that somebody else has made meanwhile is left alone.
+    pub(crate) fn link_again(&self) -> std::io::Result<()> {
+        match std::os::unix::fs::symlink(&self.run, self.link()) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => Err(e),
+            Ok(()) | Err(_) => Ok(()),
+        }
+    }
+
     /// After the directory was removed and made again.
     pub(crate) fn reopen(&mut self) -> std::io::Result<()> {
         self.run_dir = open_dir(&self.run)?;

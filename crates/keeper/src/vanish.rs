@@ -1,5 +1,5 @@
 //! The runtime directory may be taken away under a living server (a login's directory goes with the last logout), or only
-//! some of its names (whoever tidies up). Then they are made again, with new sockets; mappings, descriptors and the runs'
+//! some of its names (whoever tidies up), or the link in the state directory that leads there. Then they are made again, with new sockets; mappings, descriptors and the runs'
 //! specs, which are held open, never noticed.
 
 use crate::chain::{listen, name_role};
@@ -44,6 +44,11 @@ impl Keeper {
         if let Err(errno) = inotify::add_watch(&watch, &self.place.run, events) {
             return crate::say(format_args!("cannot watch the runtime directory: {errno}"));
         }
+        // Of the state only the link counts; without it nobody finds us.
+        let events = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM;
+        if let Err(errno) = inotify::add_watch(&watch, &self.place.state, events) {
+            crate::say(format_args!("cannot watch the state directory: {errno}"));
+        }
         arm(&self.epoll, &watch, Token::Place, EventFlags::IN, false);
         self.watch = Some(watch);
     }
@@ -60,6 +65,13 @@ impl Keeper {
     /// Whether clients would still find us.
     pub(crate) fn look_at_place(&mut self) {
         self.place_at = 0;
+        if !self.closing && self.is_elder() && self.link_is_lost() {
+            crate::say(format_args!("{} is gone; making it again", self.place.link().display()));
+            if let Err(e) = self.place.link_again() {
+                crate::say(format_args!("cannot make it again, trying in a second: {e}"));
+                self.place_at = clock::mono() + clock::SECOND;
+            }
+        }
         if self.closing || !self.is_elder() || (self.place_lost.is_none() && self.place_is_whole()) {
             return;
         }
@@ -85,6 +97,16 @@ impl Keeper {
         if lost.daemon {
             self.restart_daemon();
         }
+    }
+
+    /// Whether nobody finds the way here by the state, which must still be the one whose lock we hold.
+    fn link_is_lost(&self) -> bool {
+        let named = rustix::fs::stat(self.place.state.join("server.lock"));
+        let is_ours = match (rustix::fs::fstat(&self.lock), named) {
+            (Ok(ours), Ok(named)) => (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino),
+            _ => false,
+        };
+        is_ours && matches!(rustix::fs::lstat(self.place.link()), Err(rustix::io::Errno::NOENT))
     }
 
     pub(crate) fn is_there(&self, name: &str) -> bool {

@@ -71,6 +71,8 @@ impl Meaning {
             Some(failure) if matches!(failure.code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
                 Meaning::Damage
             }
+            // A word of SQLite's without a code of its own.
+            Some(_) if error.to_string().contains("unsupported file format") => Meaning::Damage,
             Some(failure) if sums(failure.extended_code) => Meaning::Damage,
             Some(failure) if failure.code == ErrorCode::SystemIoFailure => Meaning::Disk,
             Some(_) => Meaning::Other,

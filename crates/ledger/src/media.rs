@@ -151,7 +151,11 @@ impl Header {
             1 => 65_536,
             size => size,
         };
-        let fixed = bytes[18..24] == [2, 2, 0, 64, 32, 32] && big(bytes, 56) == Some(1);
+        // What no ledger of kin ever has otherwise: SQLite would refuse one, or take it for another kind of file.
+        let words = [(44, 4), (48, 0), (52, 0), (56, 1), (64, 0)];
+        let fixed = bytes[18..24] == [2, 2, 0, 64, 32, 32]
+            && words.iter().all(|(at, word)| big(bytes, *at) == Some(*word))
+            && bytes[72..92].iter().all(|b| *b == 0);
         if !fixed || !page_size.is_power_of_two() || page_size < 512 {
             return Err("its header is damaged");
         }

@@ -236,3 +236,36 @@ fn readers_meet_damage_and_name_it() {
     eprintln!("{hidden} flips hid a run from a listing");
     assert_eq!(silent, [0; 0], "bytes whose flip hides runs from listings and from the check");
 }
+
+/// Each byte of the header, in a database that stands alone and in one with a log beside it.
+#[test]
+fn whatever_byte_of_the_header_is_wrong_the_ledger_opens_again() {
+    let killed_one = image();
+    let closed = {
+        let dir = scratch();
+        killed(killed_one.dir.path(), dir.path());
+        open(dir.path()).close().expect("closed");
+        Image { dir, versions: killed_one.versions.clone() }
+    };
+    for image in [&killed_one, &closed] {
+        for at in 0..100 {
+            let dir = scratch();
+            killed(image.dir.path(), dir.path());
+            let path = dir.path().join("kin.db");
+            let mut bytes = std::fs::read(&path).expect("readable");
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, &bytes).expect("written");
+            // Its version says who may open it at all.
+            if (60..64).contains(&at) {
+                let refused = Ledger::open(dir.path(), NOON);
+                assert!(matches!(refused, Err(kin_ledger::OpenError::Newer { .. })), "byte {at}: {refused:?}");
+                assert_eq!(std::fs::read(&path).expect("readable"), bytes, "byte {at}");
+                continue;
+            }
+            if let Err(error) = Ledger::open(dir.path(), NOON) {
+                panic!("byte {at}: {error:?}");
+            }
+            damaged(image, "kin.db", &format!("byte {at}"), |bytes| bytes[at] ^= 0xff);
+        }
+    }
+}
