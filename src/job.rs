@@ -182,9 +182,8 @@ fn next(job: &Job, screen: &Screen) -> String {
     let at = |at: Timestamp| clock(Some(&when::wire(at)), screen);
     match (again, due, paused(job, screen.now)) {
         (Some(again), due, _) if due.is_none_or(|due| again < due) => at(again),
-        (_, Some(due), Some(until)) if due < until => format!("paused to {}", at(until)),
-        (_, Some(due), _) if !job.disabled => at(due),
-        (_, None, Some(until)) => format!("paused to {}", at(until)),
+        (_, _, Some(until)) => format!("paused to {}", at(until)),
+        (_, Some(due), None) if !job.disabled => at(due),
         (_, None, None) if !job.disabled && !job.schedule.is_empty() => never(job).into(),
         (_, _, _) => String::new(),
     }
@@ -320,7 +319,7 @@ mod tests {
         assert_eq!(next(&paused, &screen()), "paused to 04:00");
         assert_eq!(words(&paused, &screen()), "idle (paused until 2026-11-21 04:00:00)");
         let before = Job { paused_until: Some("2026-11-21T02:00:00.000Z".into()), ..due };
-        assert_eq!(next(&before, &screen()), "02:30", "by then it is over");
+        assert_eq!(next(&before, &screen()), "paused to 02:00");
         let over = Job { paused_until: Some("2026-11-20T02:00:00.000Z".into()), ..sample::job("web", "idle") };
         assert_eq!((next(&over, &screen()), words(&over, &screen())), (String::new(), "idle".into()));
         let again = kin_client::api::Run {

@@ -376,50 +376,106 @@ fn id_of(server: &Server, job: &str) -> String {
     newest(server, job)["id"].as_str().expect("an id").to_string()
 }
 
-/// A disk that output has filled: what is kept back is for the ends of runs and not for their last words; and who removes
-/// the log of an ended run has its room.
-#[test]
-fn output_that_filled_the_disk_neither_takes_the_reserve_nor_keeps_its_room() {
-    for reserve in [true, false] {
-        if !is_root() {
-            return not_run("the full disk needs root, to mount a small one");
-        }
-        let Some(disk) = SmallDisk::mount("size=12m,mode=755") else {
-            return not_run("no tmpfs can be mounted for the full disk");
-        };
-        let server = Options::new(KIN).below(&disk.0).start();
-        let cli = Cli::new(&server);
-        let script = "trap 'exit 9' TERM; head -c 20000000 /dev/zero & wait";
-        cli.run(&["exec", "--detach", "--id", "big", "--", "sh", "-c", script]).expect(0);
-        eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
-        let id = id_of(&server, "big");
-        let log = server.state().join(format!("logs/big/{id}.out"));
-        if reserve {
-            let said = cli.run(&["stop", "--wait", "big"]).expect(0);
-            assert_eq!((said.text(), said.errors()), (format!("{id}  ended stopped\n"), String::new()));
-            assert!(std::fs::metadata(server.state().join("reserve")).expect("a reserve").len() > 0);
-        } else {
-            std::fs::write(server.state().join("reserve"), "").expect("no reserve");
-            let filler = disk.fill();
-            cli.run(&["stop", "big"]).expect(0);
-            eventually("it cannot be recorded", 2 * server::DEADLINE, || {
-                let run = newest(&server, "big");
-                (run["state"] == "ended" && run["not_recorded"] == "the disk is full").then_some(())
-            });
-            assert!(filler.exists());
-            std::fs::remove_file(&log).expect("removed");
-        }
-        let run = server.wait_end(&id);
-        let facts = (run["outcome"].as_str(), run["exit_code"].as_u64(), run["not_recorded"].as_str());
-        assert_eq!(facts, (Some("stopped"), Some(9), None), "{run}");
-        if !reserve {
-            eventually("its room is there again", server::DEADLINE, || (free_bytes(&disk.0) > 8 << 20).then_some(()));
-            assert!(run["out_dropped"].as_u64().is_some_and(|count| count > 8 << 20), "{run}");
-        }
-        cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
-        drop(server);
-        drop(disk);
+/// A server whose disk the output of a run has filled, which ends with 9 when it is told to.
+fn filled_by_output() -> Option<(SmallDisk, Server, String)> {
+    if !is_root() {
+        not_run("the full disk needs root, to mount a small one");
+        return None;
     }
+    let Some(disk) = SmallDisk::mount("size=12m,mode=755") else {
+        not_run("no tmpfs can be mounted for the full disk");
+        return None;
+    };
+    let server = Options::new(KIN).below(&disk.0).start();
+    let script = "trap 'exit 9' TERM; head -c 20000000 /dev/zero & wait";
+    Cli::new(&server).run(&["exec", "--detach", "--id", "big", "--", "sh", "-c", script]).expect(0);
+    eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
+    let id = id_of(&server, "big");
+    Some((disk, server, id))
+}
+
+/// It ended as it was told to, and that is recorded, with so many bytes dropped.
+fn is_stopped_with(run: &Value, dropped: std::ops::Range<u64>) {
+    let facts = (run["outcome"].as_str(), run["exit_code"].as_u64(), run["not_recorded"].as_str());
+    assert_eq!(facts, (Some("stopped"), Some(9), None), "{run}");
+    assert!(run["out_dropped"].as_u64().is_some_and(|count| dropped.contains(&count)), "{run}");
+}
+
+/// What is kept back is for the ends of runs and not for their last words.
+#[test]
+fn output_that_filled_the_disk_does_not_take_the_reserve() {
+    let Some((disk, server, id)) = filled_by_output() else { return };
+    let cli = Cli::new(&server);
+    cli.run(&["stop", "big"]).expect(0);
+    // After the minute that output waits for room, with what its pipe held.
+    let run = server.wait_end_within(&id, 3 * server::DEADLINE);
+    is_stopped_with(&run, 1..(1 << 20) + 1);
+    assert!(std::fs::metadata(server.state().join("reserve")).expect("a reserve").len() > 0);
+    cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+    drop(server);
+    drop(disk);
+}
+
+/// Who removes the log of a run that waits for room has its room, also where not even its end could be recorded.
+#[test]
+fn output_that_filled_the_disk_does_not_keep_its_room() {
+    let Some((disk, server, id)) = filled_by_output() else { return };
+    let cli = Cli::new(&server);
+    std::fs::write(server.state().join("reserve"), "").expect("no reserve");
+    let filler = disk.fill();
+    let pid = pid_of(&server, "big");
+    cli.run(&["stop", "big"]).expect(0);
+    assert!(procfs::gone_within(pid, server::DEADLINE));
+    assert!(filler.exists());
+    std::fs::remove_file(server.state().join(format!("logs/big/{id}.out"))).expect("removed");
+    is_stopped_with(&server.wait_end(&id), (8 << 20)..u64::MAX);
+    eventually("its room is there again", server::DEADLINE, || (free_bytes(&disk.0) > 8 << 20).then_some(()));
+    cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+    drop(server);
+    drop(disk);
+}
+
+/// What a run had written when it was told to end waits for the disk like any other's, however long after its linger.
+#[test]
+fn the_last_words_of_a_run_stopped_on_a_full_disk_are_kept_until_there_is_room() {
+    let Some((disk, server, filler)) = full_house("48m", true) else { return };
+    let cli = Cli::new(&server);
+    drop(std::fs::remove_file(&filler));
+    let aside = tempfile::tempdir().expect("a directory");
+    let (go, said) = (aside.path().join("go"), aside.path().join("said"));
+    let words = 10 * 4096;
+    let script = format!(
+        "while [ ! -e {} ]; do sleep 0.02; done; head -c {words} /dev/zero; : > {}; exec sleep 600",
+        go.display(),
+        said.display()
+    );
+    cli.run(&["exec", "--detach", "--id", "last", "--", "sh", "-c", &script]).expect(0);
+    eventually("it runs", server::DEADLINE, || (newest(&server, "last")["state"] == "running").then_some(()));
+    let filler = disk.fill();
+    std::fs::write(&go, "").expect("written");
+    eventually("it has said all", server::DEADLINE, || said.exists().then_some(()));
+    eventually("it waits", server::DEADLINE, || (checked(&server, "output")["result"] == "failed").then_some(()));
+    let pid = pid_of(&server, "last");
+    cli.run(&["stop", "last"]).expect(0);
+    assert!(procfs::gone_within(pid, server::DEADLINE));
+    // Longer than its linger, and less than the minute after which output is dropped.
+    let over = testkit::within(std::time::Duration::from_secs(8), || {
+        let run = newest(&server, "last");
+        (run["state"] == "ended").then_some(run)
+    });
+    assert_eq!(over, None, "what it wrote is nowhere yet");
+    std::fs::remove_file(filler).expect("room again");
+    let run = server.wait_end(&id_of(&server, "last"));
+    let count = |name: &str| run[name].as_u64();
+    assert_eq!(
+        (run["outcome"].as_str(), count("out_bytes"), count("out_dropped")),
+        (Some("stopped"), Some(words), Some(0)),
+        "{run}"
+    );
+    assert_eq!(server.output(&id_of(&server, "last"), "out").len() as u64, words);
+    server.stop();
+    drop(server);
+    drop(disk);
 }
 
 #[test]

@@ -28,6 +28,12 @@ use std::sync::atomic::Ordering;
 /// So many descriptors are kept for the runs that live, and for whoever speaks with us.
 const KEPT_FDS: u64 = 48;
 
+/// More than a run has: its process, pipes, logs, indexes, terminal and group.
+const FDS_OF_A_RUN: u64 = 16;
+
+/// More than we have for ourselves and for whoever speaks with us.
+const FDS_OF_OURS: u64 = 256;
+
 /// Why a run got no child.
 type NoChild = (SpawnStep, i32);
 
@@ -64,7 +70,7 @@ impl Keeper {
         slot.state.store(INTENT, Ordering::Release);
         // Only now: a daemon that withdraws a run takes its spec away and then looks at the table, so that either it
         // sees our intent or we miss the spec.
-        let opened = self.place.open_spec(run).and_then(Keeper::room_for_a_run);
+        let opened = self.place.open_spec(run).and_then(|lowest| self.room_for_a_run(lowest));
         let logs = opened.map(|fd| Logs::of(Some(fd)));
         let (logs, spec) = match logs.and_then(|logs| logs.spec().map(|spec| (logs, spec))) {
             Ok(both) => both,
@@ -97,11 +103,18 @@ impl Keeper {
 
     /// A run that is begun must not fail, nor starve those that live, because descriptors ran out on the way: so many must
     /// be free. Each free number is looked for: one that took another's place has holes among what it inherited, and how
-    /// low the first of them lies says nothing of how many there are.
-    fn room_for_a_run(lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
+    /// low the first of them lies says nothing of how many there are. That costs as much as a start does, so it is only done
+    /// where all that we can have could come near the limit.
+    fn room_for_a_run(&self, lowest: OwnedFd) -> rustix::io::Result<OwnedFd> {
         let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+        let kept = (limit / 4).min(KEPT_FDS);
+        let runs: usize = self.generations.iter().flatten().map(|generation| generation.lives.len()).sum();
+        let at_most = (runs as u64 + 1) * FDS_OF_A_RUN + FDS_OF_OURS;
+        if at_most < limit - kept && (lowest.as_raw_fd() as u64) < limit - kept {
+            return Ok(lowest);
+        }
         let mut free = lowest.as_raw_fd();
-        for _kept in 0..(limit / 4).min(KEPT_FDS) {
+        for _kept in 0..kept {
             match rustix::io::fcntl_dupfd_cloexec(&lowest, free + 1) {
                 Ok(next) => free = next.as_raw_fd(),
                 // The next number would be beyond the limit.

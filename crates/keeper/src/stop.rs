@@ -444,6 +444,11 @@ impl Keeper {
             None => true,
             Some(live) if now >= linger => {
                 let leaky = !live.is_dry();
+                let Some(generation) = self.generations[at].as_ref() else { return true };
+                // What is still in the pipe was written by the run: told to end or not, it waits for the disk.
+                if leaky && generation.table.slots()[usize::from(slot_at)].has_flag(flag::OUTPUT_BLOCKED) {
+                    return false;
+                }
                 self.finish(at, slot_at, leaky);
                 true
             }
