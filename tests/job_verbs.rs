@@ -376,7 +376,7 @@ fn a_paused_schedule_is_seen_wherever_one_looks() {
     assert!(cli.run(&["list", "often"]).expect(0).text().contains("paused to "));
     assert!(cli.run(&["list-disabled"]).expect(0).text().contains("often"));
     let why = cli.run(&["why", "often"]).expect(0).text();
-    assert!(why.contains("is paused until") && why.contains("Next: what is due when the pause is over."), "{why}");
+    assert!(why.contains("is paused until") && why.contains("Next: it is due at 2"), "{why}");
     cli.run(&["enable", "often"]).expect(0);
     assert!(!cli.run(&["list", "often"]).expect(0).text().contains("paused"));
 
