@@ -86,6 +86,34 @@ fn names_that_are_taken_away_one_by_one_are_made_again_and_runs_do_not_notice() 
     server.stop();
 }
 
+/// What goes while the elder makes the others again, or between two elders, is heard of too.
+#[test]
+fn a_name_that_goes_while_others_are_made_again_is_missed() {
+    let server = Server::start(KIN);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let goes = |name: &str| {
+        let name = run_dir.join(name);
+        std::fs::remove_dir_all(&name).expect("removed");
+        let end = std::time::Instant::now() + server::DEADLINE;
+        // At once when it is there, not at the next look: the elder is still busy then.
+        while !name.is_dir() {
+            assert!(std::time::Instant::now() < end, "{} is back", name.display());
+            std::thread::yield_now();
+        }
+    };
+    for _ in 0..30 {
+        goes("ready");
+        goes("credentials");
+    }
+    server.wait_whole(server::DEADLINE);
+    for _ in 0..10 {
+        server.kill(Role::Elder).expect("there was one");
+        goes("ready");
+        server.wait_whole(server::DEADLINE);
+    }
+    server.stop();
+}
+
 #[test]
 fn a_run_whose_spec_is_gone_is_heard_by_the_next_keeper_and_its_survivors_too() {
     let server = Server::start(KIN);

@@ -305,7 +305,7 @@ impl Keeper {
             crate::say(format_args!("cannot settle in as the elder: {e}"));
         }
         arm(&self.epoll, &self.kick, Token::Kick, EventFlags::IN, false);
-        self.watch_place();
+        self.watch_place_again();
         for at in 0..self.generations.len() {
             if self.generations[at].as_ref().is_some_and(|g| g.serving == Serving::Dormant) {
                 self.take_over(at, false);

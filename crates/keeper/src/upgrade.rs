@@ -352,7 +352,7 @@ impl Keeper {
         }
         self.mind_hand(!self.is_elder());
         if self.is_elder() {
-            self.watch_place();
+            self.watch_place_again();
         }
     }
 }

@@ -62,6 +62,12 @@ impl Keeper {
         self.place_at = clock::mono() + PAUSE;
     }
 
+    /// After somebody else's watch: what went while nobody watched is looked for once.
+    pub(crate) fn watch_place_again(&mut self) {
+        self.watch_place();
+        self.place_at = clock::mono() + PAUSE;
+    }
+
     /// Whether clients would still find us.
     pub(crate) fn look_at_place(&mut self) {
         self.place_at = 0;
@@ -126,16 +132,17 @@ impl Keeper {
     /// Makes whatever is missing; may be called again after it failed half way.
     fn make_place_again(&mut self, lost: &mut Lost) -> io::Result<()> {
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.place.run)?;
+        // Watched before anything is made in it: what goes while we are at it is heard of.
+        if !self.place.is_same() {
+            self.place.reopen()?;
+            lost.keeper = true;
+            self.watch_place();
+        }
         for dir in DIRS {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.place.run.join(dir))?;
         }
         // Last: whoever reads it finds the others.
         std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
-        if !self.place.is_same() {
-            self.place.reopen()?;
-            lost.keeper = true;
-        }
-        self.watch_place();
         if !self.is_there("kin.sock") {
             self.api = crate::stand::listen_api(&self.place)?;
             // The keeper has the old one, and would give it to the daemon if we died.
