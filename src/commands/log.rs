@@ -165,6 +165,8 @@ mod tests {
             late_ms: 0,
             decision: "missed".into(),
             run: None,
+            live: None,
+            waiting: None,
             by: None,
             missed: None,
             until: until.map(Into::into),

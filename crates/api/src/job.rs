@@ -41,7 +41,7 @@ pub struct Job {
     pub tags: Vec<String>,
     /// Its live runs, by slot.
     pub runs: Vec<Run>,
-    /// The run that ended last.
+    /// The run that ended last, of those that were not skipped or cancelled before they began.
     pub last: Option<Run>,
     /// The next instant of its schedules that is run: one that its calendars allow, and not before a pause is over. Null while
     /// it is disabled, and where there is none in the next ten years.

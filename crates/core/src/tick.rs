@@ -50,12 +50,20 @@ pub enum Decision {
         run: RunNo,
         missed: u64,
     },
-    /// It comes while a run of its job lives, and the job skips then. `run`: the record of that.
+    /// It comes while a run of its job lives, and the job skips then. `run`: the record of that; `live`: which lived.
+    /// `None` in ledgers of before it was said, where it may also be `SkippedLineFull`.
     SkippedOverlap {
         run: RunNo,
+        live: Option<RunNo>,
     },
-    SkippedDisabled {
+    /// It comes while so many runs of its job wait as may. `run`: the record of that.
+    SkippedLineFull {
         run: RunNo,
+        waiting: u32,
+    },
+    /// Its job is disabled. `run`: a record of it, which ledgers of before have.
+    SkippedDisabled {
+        run: Option<RunNo>,
     },
     /// A calendar or a blackout says no.
     Suppressed {

@@ -21,6 +21,8 @@ enum Room {
     Replaces(Vec<RunNo>),
     /// It cannot be; by this one.
     Full(RunId),
+    /// So many wait as may.
+    LineFull(RunId, u32),
 }
 
 impl World {
@@ -43,12 +45,8 @@ impl World {
         if !disabled {
             match self.room_for(name) {
                 Room::Free | Room::Waits => {}
-                Room::Full(live) => {
-                    return Err(match self.job(name).map(|job| job.gates.overlap) {
-                        Some(Overlap::Queue(most)) => Refusal::LineFull { live, most },
-                        Some(Overlap::Allow | Overlap::Skip | Overlap::Replace) | None => overlap(live),
-                    });
-                }
+                Room::Full(live) => return Err(overlap(live)),
+                Room::LineFull(live, most) => return Err(Refusal::LineFull { live, most }),
                 Room::Replaces(runs) => {
                     let first = runs.first().and_then(|no| self.live.get(no)).map(Run::id);
                     return Err(first.map_or_else(|| Refusal::UnknownJob { job: name.clone() }, overlap));
@@ -124,18 +122,33 @@ impl World {
                     self.stop_for(now, no, StopWhy::Planned, fx);
                 }
             }
-            Room::Full(_) => {
-                let skipped = self.make_skipped(now, name, birth, SkipWhy::Overlap, fx)?;
-                if let Some(Overlap::Queue(most)) = self.job(name).map(|job| job.gates.overlap) {
-                    let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
-                    let message = format!("{runs} already, and `overlap_max` lets no more wait");
-                    self.note(now, "run.skipped", Some(skipped.id()), message, fx);
-                }
-                return Some(skipped);
+            Room::Full(live) => {
+                let why = SkipWhy::Overlap { live: Some(live.no) };
+                return self.make_skipped_and_say(now, name, birth, why, format!("run {live} is not over"), fx);
+            }
+            Room::LineFull(_, most) => {
+                let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
+                let message = format!("{runs} already, and `overlap_max` lets no more wait");
+                let why = SkipWhy::LineFull { waiting: most };
+                return self.make_skipped_and_say(now, name, birth, why, message, fx);
             }
         }
         let no = self.make(now, name, birth, fx)?;
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
+    }
+
+    fn make_skipped_and_say(
+        &mut self,
+        now: Time,
+        name: &JobName,
+        birth: Birth,
+        why: SkipWhy,
+        message: String,
+        fx: &mut Effects,
+    ) -> Option<Run> {
+        let skipped = self.make_skipped(now, name, birth, why, fx)?;
+        self.note(now, "run.skipped", Some(skipped.id()), message, fx);
+        Some(skipped)
     }
 
     fn room_for(&self, name: &JobName) -> Room {
@@ -151,7 +164,7 @@ impl World {
             Overlap::Replace => Room::Replaces(live.iter().map(|run| run.no).collect()),
             Overlap::Queue(most) => {
                 let waiting = live.iter().filter(|run| run.state.is_pending()).count();
-                if waiting < most as usize { Room::Waits } else { Room::Full(first.id()) }
+                if waiting < most as usize { Room::Waits } else { Room::LineFull(first.id(), most) }
             }
         }
     }

@@ -303,6 +303,8 @@ impl World {
             Verdict::Closed { .. } if self.breaks(Mutant::IgnoreCalendar) => (false, 0, false, false),
             Verdict::Missed { count, until } => return Decision::Missed { count, until },
             Verdict::Closed { by } => return Decision::Suppressed { by },
+            // Nobody asked for a run: no record of one stands before the job's last, tick after tick.
+            Verdict::Run { .. } if self.is_disabled(job) => return Decision::SkippedDisabled { run: None },
             Verdict::Run { caught_up, missed, of_many, late } => (caught_up, missed, of_many, late),
         };
         let nominal = Time(at.saturating_mul(NS));
@@ -317,22 +319,18 @@ impl World {
         let trigger = |missed| Trigger::Schedule { at, late_ms, late, missed };
         let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger(missed)) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
-        let disabled = self.is_disabled(job);
-        let mut way = Way::Asks;
-        if !disabled {
-            self.pull(now, job, fx);
-            way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
-        }
+        self.pull(now, job, fx);
+        let way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
         if let Way::For(others) = way {
             caught_up = true;
             missed = COUNTED.min(missed + others);
             birth.trigger = trigger(missed);
         }
-        if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
+        if self.breaks(Mutant::TwoRuns) && !is_service {
             self.make(now, job, birth.clone(), fx);
         }
         let of_many = of_many || matches!(way, Way::Behind) || self.breaks(Mutant::IgnoreOverlap);
-        let run = if of_many && !is_service && !disabled {
+        let run = if of_many && !is_service {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {
@@ -361,16 +359,21 @@ impl World {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
             let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot) };
-            if !self.is_disabled(job) {
+            let disabled = self.is_disabled(job);
+            if !disabled {
                 self.pull(now, job, fx);
             }
             let paused =
                 self.standing(job).and_then(|standing| standing.paused).is_some_and(|until| seconds(now) < until);
-            let asked = if paused { None } else { self.ask_for(now, job, birth, fx) };
-            let decision = match asked {
-                None if paused => Decision::Paused,
-                Some(run) => decision_of(&run, false, 0),
-                None => self.service_was_started(job),
+            let decision = if paused {
+                Decision::Paused
+            } else if disabled {
+                Decision::SkippedDisabled { run: None }
+            } else {
+                match self.ask_for(now, job, birth, fx) {
+                    Some(run) => decision_of(&run, false, 0),
+                    None => self.service_was_started(job),
+                }
             };
             let schedule = stable(&self.boot, &format!("{}", timed.sum));
             let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
@@ -453,8 +456,10 @@ fn line_of(sum: u64, line: u64) -> u64 {
 fn decision_of(run: &Run, caught_up: bool, missed: u64) -> Decision {
     let run_no: RunNo = run.no;
     match run.outcome() {
-        Some(Outcome::Skipped(SkipWhy::Disabled)) => Decision::SkippedDisabled { run: run_no },
-        Some(Outcome::Skipped(SkipWhy::Overlap)) => Decision::SkippedOverlap { run: run_no },
+        Some(Outcome::Skipped(SkipWhy::Overlap { live })) => Decision::SkippedOverlap { run: run_no, live: *live },
+        Some(Outcome::Skipped(SkipWhy::LineFull { waiting })) => {
+            Decision::SkippedLineFull { run: run_no, waiting: *waiting }
+        }
         _ if caught_up => Decision::CaughtUp { run: run_no, missed },
         _ => Decision::Run { run: run_no },
     }

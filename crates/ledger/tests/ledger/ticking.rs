@@ -20,8 +20,11 @@ fn every_kind() -> Vec<Decided> {
     let kinds = [
         Decision::Run { run: no(1) },
         Decision::CaughtUp { run: no(2), missed: 7 },
-        Decision::SkippedOverlap { run: no(3) },
-        Decision::SkippedDisabled { run: no(4) },
+        Decision::SkippedOverlap { run: no(3), live: None },
+        Decision::SkippedOverlap { run: no(3), live: Some(no(2)) },
+        Decision::SkippedLineFull { run: no(3), waiting: 5 },
+        Decision::SkippedDisabled { run: Some(no(4)) },
+        Decision::SkippedDisabled { run: None },
         Decision::Suppressed { by: "holidays".into() },
         Decision::Paused,
         Decision::Missed { count: 3, until: 1_800_000_600 },

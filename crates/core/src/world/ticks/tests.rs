@@ -12,7 +12,9 @@ use crate::tick::COUNTED;
 use crate::timed::Calendar;
 use crate::wish::{JobPlan, Plan, Wish};
 use crate::world::{Definition, World};
-use crate::{Decided, Decision, Exit, JobName, Mint, Run, RunNo, RunState, Standing, Tick, Time, Timed, Trigger};
+use crate::{
+    Decided, Decision, Exit, JobName, Mint, Outcome, Run, RunNo, RunState, SkipWhy, Standing, Tick, Time, Timed, Trigger,
+};
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
 use alloc::sync::Arc;
@@ -205,6 +207,7 @@ impl Machine {
                 Decision::Run { .. } => "run".to_string(),
                 Decision::CaughtUp { missed, .. } => format!("caught up for {missed}"),
                 Decision::SkippedOverlap { .. } => "overlap".to_string(),
+                Decision::SkippedLineFull { waiting, .. } => format!("line full: {waiting}"),
                 Decision::SkippedDisabled { .. } => "disabled".to_string(),
                 Decision::Suppressed { by } => by.clone(),
                 Decision::Paused => "paused".to_string(),
@@ -229,6 +232,31 @@ fn failure_1_a_job_that_missed_a_year_of_minutes_goes_on() {
     assert_eq!(machine.told(), ["8760:01 run"]);
 }
 
+#[test]
+fn a_tick_that_is_skipped_says_what_was_in_its_way() {
+    let mut machine = Machine::at(DAY_0);
+    machine.busy = true;
+    machine.put(job("0 * * * *"));
+    machine.pass(DAY_0 + 2 * HOUR);
+    let [first, second] = &machine.decided[..] else { panic!("{:?}", machine.decided) };
+    let Decision::Run { run: lives } = first.decision else { panic!("{first:?}") };
+    let Decision::SkippedOverlap { run: record, live } = second.decision else { panic!("{second:?}") };
+    assert_eq!(live, Some(lives));
+    let outcome = machine.runs[&record].outcome().expect("a record").clone();
+    assert_eq!(outcome, Outcome::Skipped(SkipWhy::Overlap { live: Some(lives) }));
+    let id = machine.runs[&lives].id();
+    assert_eq!(machine.events, [format!("run.skipped: run {id} is not over")]);
+    let mut queues = job("0 * * * *");
+    queues.gates.overlap = Overlap::Queue(2);
+    machine.put(queues);
+    machine.told();
+    machine.pass(DAY_0 + 5 * HOUR);
+    assert_eq!(machine.told(), ["3:00 run", "4:00 run", "5:00 line full: 2"]);
+    let record = machine.runs.values().last().and_then(Run::outcome).cloned();
+    assert_eq!(record, Some(Outcome::Skipped(SkipWhy::LineFull { waiting: 2 })));
+    assert_eq!(record.and_then(|outcome| outcome.reason()), Some("line-full"));
+}
+
 /// Kubernetes counts what a policy skipped as missed, and counts on while a job is suspended.
 #[test]
 fn failure_2_what_is_skipped_is_decided_and_never_missed() {
@@ -237,11 +265,13 @@ fn failure_2_what_is_skipped_is_decided_and_never_missed() {
     machine.put(job("0 * * * *"));
     machine.pass(DAY_0 + 3 * HOUR + 1);
     assert_eq!(machine.told(), ["1:00 run", "2:00 overlap", "3:00 overlap"]);
+    let before = machine.runs.len();
     machine.busy = false;
     machine.fact(Fact::Time);
     machine.wish(Wish::Disable { job: name("backup") });
     machine.pass(DAY_0 + 5 * HOUR + 1);
     assert_eq!(machine.told(), ["4:00 disabled", "5:00 disabled"]);
+    assert_eq!(machine.runs.len(), before, "no record of a run for each of them");
     machine.wish(Wish::Enable { job: name("backup"), by: "uid:0".into() });
     assert_eq!(machine.told(), Vec::<String>::new(), "nothing is caught up of what was decided");
     machine.pass(DAY_0 + 6 * HOUR);
