@@ -269,10 +269,9 @@ mod tests {
         let tick = Tick { job: JobName::parse("job").expect("a name"), schedule: 1, at: 60 };
         let seed = || seed(1, 1, 1, 60);
         let run = RunNo::new(3).expect("a number");
-        for (kind, decision) in [
-            (2, Decision::SkippedOverlap { run, live: None }),
-            (3, Decision::SkippedDisabled { run: Some(run) }),
-        ] {
+        for (kind, decision) in
+            [(2, Decision::SkippedOverlap { run, live: None }), (3, Decision::SkippedDisabled { run: Some(run) })]
+        {
             let mut p = Packer::new();
             p.number(1);
             p.signed(5);

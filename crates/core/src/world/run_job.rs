@@ -123,32 +123,18 @@ impl World {
                 }
             }
             Room::Full(live) => {
-                let why = SkipWhy::Overlap { live: Some(live.no) };
-                return self.make_skipped_and_say(now, name, birth, why, format!("run {live} is not over"), fx);
+                return self.make_skipped(now, name, birth, SkipWhy::Overlap { live: Some(live.no) }, fx);
             }
             Room::LineFull(_, most) => {
+                let skipped = self.make_skipped(now, name, birth, SkipWhy::LineFull { waiting: most }, fx)?;
                 let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
                 let message = format!("{runs} already, and `overlap_max` lets no more wait");
-                let why = SkipWhy::LineFull { waiting: most };
-                return self.make_skipped_and_say(now, name, birth, why, message, fx);
+                self.note(now, "run.skipped", Some(skipped.id()), message, fx);
+                return Some(skipped);
             }
         }
         let no = self.make(now, name, birth, fx)?;
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
-    }
-
-    fn make_skipped_and_say(
-        &mut self,
-        now: Time,
-        name: &JobName,
-        birth: Birth,
-        why: SkipWhy,
-        message: String,
-        fx: &mut Effects,
-    ) -> Option<Run> {
-        let skipped = self.make_skipped(now, name, birth, why, fx)?;
-        self.note(now, "run.skipped", Some(skipped.id()), message, fx);
-        Some(skipped)
     }
 
     fn room_for(&self, name: &JobName) -> Room {

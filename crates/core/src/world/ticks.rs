@@ -15,7 +15,7 @@
 use super::make::Birth;
 use super::overtake::Way;
 use super::verdict::{GRACE, Verdict, verdicts};
-use super::{Mutant, World, post::Post};
+use super::{Mutant, Reason, World, post::Post};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
@@ -68,6 +68,19 @@ impl World {
     /// The instant at which a job is due next, in UTC seconds.
     pub fn next_of(&self, job: &JobName) -> Option<i64> {
         self.agenda.of(job)
+    }
+
+    /// Why a job that has a schedule is due at no instant to come, by what the rules know.
+    pub fn why_never(&self, job: &JobName) -> Option<Reason> {
+        let timed = self.timed(job).filter(|timed| !timed.at_boot())?;
+        match self.next_open(job) {
+            Some(None) => Some(Reason::Shut),
+            Some(Some(_)) => None,
+            // It is looked at in a moment.
+            None if self.next_of(job).is_some() => None,
+            None if timed.last_before(i64::MAX).is_none() => Some(Reason::Skipped),
+            None => Some(Reason::Over),
+        }
     }
 
     /// The next instant at which its calendars let it run; `None` in it: there is none in the next ten years. `None`: it has
@@ -123,14 +136,17 @@ impl World {
     }
 
     fn set_time(&mut self, now: Time, job: &JobName, timed: Option<Arc<Timed>>, fx: &mut Effects) {
+        let breaks_days = self.breaks(Mutant::KeepDays);
         let Some(post) = self.jobs.get_mut(job) else { return };
         let rev = post.standing.rev;
         let elsewhere =
             timed.as_ref().is_some_and(|timed| post.timed.values().any(|before| timed.lands_elsewhere(before)));
+        let same = |timed: &Timed| post.timed.get(&rev).is_some_and(|before| before.sum == timed.sum);
         match timed {
-            Some(timed) => post.timed.insert(rev, timed),
-            None => post.timed.remove(&rev),
-        };
+            Some(timed) if breaks_days && same(&timed) => {}
+            Some(timed) => drop(post.timed.insert(rev, timed)),
+            None => drop(post.timed.remove(&rev)),
+        }
         self.reckon(now, job, elsewhere && !self.breaks(Mutant::LandBehind), fx);
         self.rearm(job);
     }

@@ -2,10 +2,10 @@
 
 use super::{convert, glob, reason};
 use crate::engine::{JobNow, QueueNow};
-use kin_api::job::{Definition, Job, Mistake, PlanStep, Queue, Source};
+use kin_api::job::{Definition, Job, Mistake, Never, PlanStep, Queue, Source};
 use kin_config::Report;
 use kin_core::job::Program;
-use kin_core::{Reason, Rest, Run, RunState, Time};
+use kin_core::{Reason, Rest, Run, RunState, Time, Untimed};
 use std::collections::BTreeMap;
 
 /// `runs` and `last` as they are said.
@@ -36,7 +36,19 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         tags: job.tags.clone(),
         runs,
         last,
+        never: now.why.iter().find_map(never),
         next_at: now.next.map(|at| convert::time(Time(at.saturating_mul(1_000_000_000)))),
+    }
+}
+
+const fn never(reason: &Reason) -> Option<Never> {
+    match reason {
+        Reason::Shut => Some(Never::Calendars),
+        Reason::Over => Some(Never::Over),
+        Reason::Skipped => Some(Never::Skipped),
+        Reason::Untimed { of: Untimed::Here | Untimed::Zone { .. }, .. } => Some(Never::NoZone),
+        Reason::Untimed { of: Untimed::Schedule { .. } | Untimed::Calendar { .. }, .. } => Some(Never::Unreadable),
+        _ => None,
     }
 }
 

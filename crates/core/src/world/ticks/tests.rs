@@ -11,9 +11,10 @@ use crate::seen::{Close, How, Phase, Seen};
 use crate::tick::COUNTED;
 use crate::timed::Calendar;
 use crate::wish::{JobPlan, Plan, Wish};
-use crate::world::{Definition, World};
+use crate::world::{Definition, Reason, World};
 use crate::{
-    Decided, Decision, Exit, JobName, Mint, Outcome, Run, RunNo, RunState, SkipWhy, Standing, Tick, Time, Timed, Trigger,
+    Decided, Decision, Exit, JobName, Mint, Outcome, Run, RunNo, RunState, SkipWhy, Standing, Tick, Time, Timed,
+    Trigger,
 };
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::{String, ToString};
@@ -244,8 +245,6 @@ fn a_tick_that_is_skipped_says_what_was_in_its_way() {
     assert_eq!(live, Some(lives));
     let outcome = machine.runs[&record].outcome().expect("a record").clone();
     assert_eq!(outcome, Outcome::Skipped(SkipWhy::Overlap { live: Some(lives) }));
-    let id = machine.runs[&lives].id();
-    assert_eq!(machine.events, [format!("run.skipped: run {id} is not over")]);
     let mut queues = job("0 * * * *");
     queues.gates.overlap = Overlap::Queue(2);
     machine.put(queues);
@@ -557,7 +556,7 @@ fn what_is_due_on_time_is_not_skipped_for_what_was_caught_up_and_waits() {
         assert_eq!(machine.told(), [word], "{catch_up:?}");
         let newest = machine.world.live().last().expect("it was made").clone();
         let behind = machine.world.why(newest.no);
-        let waits = behind.iter().any(|why| matches!(why, crate::world::Reason::Delay { behind: Some(_), .. }));
+        let waits = behind.iter().any(|why| matches!(why, Reason::Delay { behind: Some(_), .. }));
         assert_eq!(waits, catch_up == CatchUp::All, "{behind:?}");
         machine.look(DAY_0 + 4 * HOUR + 1801);
         for hour in goes {
@@ -1163,6 +1162,33 @@ fn what_needs_no_zone_is_due_where_none_is_known() {
 }
 
 #[test]
+fn a_job_that_is_due_at_no_time_to_come_says_why() {
+    let why = |change: fn(&mut Job)| {
+        let mut machine = Machine::at(DAY_0);
+        let never = Calendar { weekdays: 0, ..Calendar::open("never") };
+        machine.calendars = vec![never];
+        let mut job = job("0 9 * * *");
+        job.time.timezone = Some("Europe/Berlin".to_string());
+        change(&mut job);
+        machine.put(job);
+        machine.fact(Fact::Time);
+        machine.world.why_never(&name("backup"))
+    };
+    assert_eq!(why(|_| {}), None);
+    assert_eq!(why(|job| job.time.schedules.clear()), None);
+    assert_eq!(why(|job| job.time.schedules = vec!["@reboot".to_string()]), None);
+    assert_eq!(why(|job| job.time.calendars = vec!["never".to_string()]), Some(Reason::Shut));
+    assert_eq!(why(|job| job.time.schedules = vec!["@at 2026-11-20T09:00".to_string()]), Some(Reason::Over));
+    let gap = |job: &mut Job| job.time.schedules = vec!["@at 2027-03-28T02:30".to_string()];
+    assert_eq!(why(gap), None);
+    let skipped = |job: &mut Job| {
+        job.time.schedules = vec!["@at 2027-03-28T02:30".to_string()];
+        job.time.dst = crate::job::Dst::Skip;
+    };
+    assert_eq!(why(skipped), Some(Reason::Skipped));
+}
+
+#[test]
 fn a_run_says_whether_it_waits_for_its_jitter_or_to_be_caught_up() {
     for (catches_up, delay, want) in
         [(false, 0, (true, false)), (true, 120_000, (true, true)), (true, 0, (true, false))]
@@ -1176,7 +1202,7 @@ fn a_run_says_whether_it_waits_for_its_jitter_or_to_be_caught_up() {
         machine.fact(Fact::Time);
         let run = machine.world.live().next().expect("it waits").clone();
         let why = machine.world.why(run.no);
-        let crate::world::Reason::Delay { until, jitter, catch_up, behind: None } = &why[0] else { panic!("{why:?}") };
+        let Reason::Delay { until, jitter, catch_up, behind: None } = &why[0] else { panic!("{why:?}") };
         assert_eq!((*jitter, *catch_up), want);
         let RunState::Waiting { until: waits, .. } = run.state else { panic!("{:?}", run.state) };
         assert_eq!(waits, *until);
