@@ -405,6 +405,8 @@ struct Absence {
     last: Option<JobName>,
     jobs: usize,
     missed: u64,
+    /// Of a job so many were missed that they were not counted to the end.
+    uncounted: bool,
     caught_up: usize,
 }
 
@@ -412,7 +414,10 @@ impl Absence {
     fn notes(&mut self, job: &JobName, at: i64, verdict: &Verdict) {
         match verdict {
             Verdict::Run { late: true, .. } => self.caught_up += 1,
-            Verdict::Missed { count, .. } => self.missed += count,
+            Verdict::Missed { count, .. } => {
+                self.missed += count;
+                self.uncounted |= *count >= COUNTED;
+            }
             Verdict::Run { late: false, .. } | Verdict::Closed { .. } => return,
         }
         self.since = Some(self.since.map_or(at, |since| since.min(at)));
@@ -429,7 +434,8 @@ impl Absence {
         let of = if self.jobs == 1 { "a job".to_string() } else { format!("{} jobs", self.jobs) };
         let (missed, caught_up) = (self.missed, self.caught_up);
         let was = if self.jobs == 1 { "was" } else { "were" };
-        let sums = format!("{caught_up} caught up, {missed} missed");
+        let more = if self.uncounted { " or more" } else { "" };
+        let sums = format!("{caught_up} caught up, {missed}{more} missed");
         Some(format!("nobody was there when {of} {was} due, from {since} UTC on: {sums}"))
     }
 }
