@@ -167,3 +167,25 @@ pub fn queue(now: &QueueNow) -> Queue {
         waiting: ids(&now.waiting),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_job_is_never_due_is_one_word_for_programs() {
+        let untimed = |of: Untimed| Reason::Untimed { of, why: "as it says".into() };
+        for (reason, word) in [
+            (Reason::Shut, Some("calendars")),
+            (Reason::Over, Some("over")),
+            (Reason::Skipped, Some("skipped")),
+            (untimed(Untimed::Here), Some("no-zone")),
+            (untimed(Untimed::Zone { name: "Foo/Bar".into() }), Some("no-zone")),
+            (untimed(Untimed::Calendar { name: "off".into() }), Some("unreadable")),
+            (Reason::Down, None),
+        ] {
+            let said = never(&reason).map(|never| serde_json::to_value(never).expect("json"));
+            assert_eq!(said, word.map(Into::into), "{reason:?}");
+        }
+    }
+}
