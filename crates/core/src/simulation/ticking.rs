@@ -603,10 +603,12 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
     }
     let now = |run: &&&Run| commit.after.runs.get(&run.no);
     let names_one = |no: RunNo| live.iter().any(|run| run.no == no);
-    let named = match decision {
-        Decision::SkippedOverlap { live, .. } => job.gates.overlap == Overlap::Skip && live.is_some_and(names_one),
-        Decision::SkippedLineFull { waiting, .. } => job.gates.overlap == Overlap::Queue(*waiting),
-        _ => true,
+    let named = if let Decision::SkippedOverlap { live, .. } = decision {
+        job.gates.overlap == Overlap::Skip && live.is_some_and(names_one)
+    } else if let Decision::SkippedLineFull { waiting, .. } = decision {
+        job.gates.overlap == Overlap::Queue(*waiting)
+    } else {
+        true
     };
     if !named {
         return Err(format!("a tick of {name} comes to {decision:?}, with {:?}", job.gates.overlap));

@@ -41,15 +41,15 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
     }
 }
 
-const fn never(reason: &Reason) -> Option<Never> {
-    match reason {
-        Reason::Shut => Some(Never::Calendars),
-        Reason::Over => Some(Never::Over),
-        Reason::Skipped => Some(Never::Skipped),
-        Reason::Untimed { of: Untimed::Here | Untimed::Zone { .. }, .. } => Some(Never::NoZone),
-        Reason::Untimed { of: Untimed::Schedule { .. } | Untimed::Calendar { .. }, .. } => Some(Never::Unreadable),
-        _ => None,
+fn never(reason: &Reason) -> Option<Never> {
+    if let Reason::Untimed { of, .. } = reason {
+        return Some(match of {
+            Untimed::Here | Untimed::Zone { .. } => Never::NoZone,
+            Untimed::Schedule { .. } | Untimed::Calendar { .. } => Never::Unreadable,
+        });
     }
+    let known = [(Reason::Shut, Never::Calendars), (Reason::Over, Never::Over), (Reason::Skipped, Never::Skipped)];
+    known.into_iter().find(|(known, _)| known == reason).map(|(_, never)| never)
 }
 
 pub fn source(source: &kin_ledger::Source) -> Source {
