@@ -34,5 +34,5 @@ pub(crate) fn place(set: &Set, definition: &Definition) -> Option<(String, usize
 /// `3 jobs in 2 files`
 pub(crate) fn count(set: &Set) -> String {
     let many = |n: usize, word: &str| if n == 1 { format!("1 {word}") } else { format!("{n} {word}s") };
-    format!("{} in {}", many(set.jobs.len(), "job"), many(set.report.sources.len(), "file"))
+    format!("{} in {}", many(set.jobs.len(), "job"), many(set.files(), "file"))
 }

@@ -184,18 +184,8 @@ fn next(job: &Job, screen: &Screen) -> String {
         (Some(again), due, _) if due.is_none_or(|due| again < due) => at(again),
         (_, _, Some(until)) => format!("paused to {}", at(until)),
         (_, Some(due), None) if !job.disabled => at(due),
-        (_, None, None) if !job.disabled && !job.schedule.is_empty() => never(job).into(),
+        (_, None, None) if !job.disabled => job.never.map_or_else(String::new, |why| format!("never: {}", why.words())),
         (_, _, _) => String::new(),
-    }
-}
-
-/// Why it is due at no time, in a word; `kin why` has the sentence.
-fn never(job: &Job) -> &'static str {
-    match job.reason.as_deref() {
-        Some(reason) if reason.contains("its calendars forbid") => "never: calendars",
-        Some(reason) if reason.contains("own time zone is not known") => "never: no zone",
-        Some(reason) if reason.contains("it is due at no time") => "never: see why",
-        Some(_) | None => "",
     }
 }
 
@@ -252,6 +242,7 @@ mod tests {
     use super::*;
     use crate::sample;
     use kin_client::api::Run;
+    use kin_client::api::job::Never;
 
     fn screen() -> Screen {
         let now = "2026-11-20T14:56:04.500Z".parse().expect("a time");
@@ -327,5 +318,16 @@ mod tests {
             ..sample::live("web-NePbHZyZ", "waiting")
         };
         assert_eq!(next(&Job { runs: vec![again], ..sample::job("web", "waiting") }, &screen()), "15:01");
+        for (never, said) in [
+            (Never::Calendars, "never: calendars"),
+            (Never::NoZone, "never: no zone"),
+            (Never::Over, "never: over"),
+            (Never::Skipped, "never: skipped by clocks"),
+            (Never::Unreadable, "never: see why"),
+        ] {
+            let job = Job { never: Some(never), ..sample::job("backup", "idle") };
+            assert_eq!(next(&job, &screen()), said);
+            assert_eq!(next(&Job { disabled: true, ..job }, &screen()), "");
+        }
     }
 }

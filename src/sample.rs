@@ -87,5 +87,6 @@ pub(crate) fn job(name: &str, state: &str) -> Job {
         runs: Vec::new(),
         last: None,
         next_at: None,
+        never: None,
     }
 }

@@ -126,7 +126,15 @@ fn decision(tick: &Tick) -> String {
     match tick.decision.as_str() {
         "caught-up" if missed > 0 => format!("caught up, for {} too", counted(missed)),
         "caught-up" => "caught up".into(),
-        "skipped-overlap" => "skipped: a run of it lives, or as many wait as may".into(),
+        "skipped-overlap" => tick.live.as_ref().map_or_else(
+            // Recorded before it was said which of the two.
+            || "skipped: a run of it lived, or as many waited as may".into(),
+            |live| format!("skipped: {live} was not over"),
+        ),
+        "skipped-line-full" => match tick.waiting {
+            Some(1) => "skipped: a run waited, and no more may".into(),
+            waiting => format!("skipped: {} runs waited, and no more may", waiting.unwrap_or(0)),
+        },
         "skipped-disabled" => "skipped: disabled".into(),
         "suppressed" => format!("suppressed: {}", tick.by.as_deref().unwrap_or("calendar")),
         "missed" => format!("missed: {}", counted(missed)),
@@ -254,6 +262,8 @@ mod tests {
             late_ms: 2,
             decision: decision.into(),
             run: Some("backup-NeP8nb4q".into()),
+            live: None,
+            waiting: None,
             by: None,
             missed: None,
             until: None,
@@ -273,7 +283,10 @@ mod tests {
             Tick { late_ms: 7_200_000, missed: Some(12), ..tick("caught-up") },
             Tick { late_ms: 7_200_000, missed: Some(0), ..tick("caught-up") },
             tick("skipped-overlap"),
-            tick("skipped-disabled"),
+            Tick { live: Some("backup-NeP8nb4p".into()), ..tick("skipped-overlap") },
+            Tick { waiting: Some(1), ..tick("skipped-line-full") },
+            Tick { waiting: Some(3), ..tick("skipped-line-full") },
+            none("skipped-disabled"),
             Tick { by: Some("holidays".into()), ..none("suppressed") },
             Tick { moved: moved("2026-11-15 09:00:00", 3), ..tick("run") },
             none("paused"),

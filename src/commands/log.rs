@@ -88,9 +88,9 @@ impl LogArgs {
         Ok(0)
     }
 
-    /// A name that no job has and no run ever had is a mistake; a glob may match nothing.
+    /// A name that no job has and no run ever had is a mistake, and so is a glob of none.
     async fn is_known(&self, face: &Face) -> Result<(), Failure> {
-        let Some(name) = self.of.as_deref().filter(|name| job::is_name(name)) else { return Ok(()) };
+        let Some(name) = self.of.as_deref() else { return Ok(()) };
         let any = RunQuery { job: Some(name.into()), ..RunQuery::default() };
         let ran = !face.client.runs_of(&any, Page::Newest(1), |_| true).await?.is_empty();
         if ran || !face.client.jobs(Some(name)).await?.is_empty() {
@@ -165,6 +165,8 @@ mod tests {
             late_ms: 0,
             decision: "missed".into(),
             run: None,
+            live: None,
+            waiting: None,
             by: None,
             missed: None,
             until: until.map(Into::into),

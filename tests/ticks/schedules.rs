@@ -42,6 +42,7 @@ fn what_comes_and_what_was_decided_is_shown() {
         "[kin.calendars.never]\nweekdays = []\n\
          [each]\nschedule = '* * * * * *'\ncommand = 'sleep 1000'\n\
          [shut]\nschedule = '* * * * * *'\ncommand = 'true'\ncalendar = 'never'\n\
+         [line]\nschedule = '* * * * * *'\ncommand = 'sleep 1000'\noverlap = 'queue'\noverlap_max = 1\n\
          [off]\nschedule = '* * * * * *'\ncommand = 'true'\ndisabled = true\n\
          [noon]\nschedule = ['0 12 * * *', 'calendar: Mon..Sun 13:00']\ntimezone = 'Asia/Tokyo'\ncommand = 'true'\n\
          jitter = '10m'\njitter_mode = 'random'\ntags = ['day']\n",
@@ -58,9 +59,20 @@ fn what_comes_and_what_was_decided_is_shown() {
     let run = decided("each", "run");
     assert_eq!(job(&server, "each")["runs"][0]["id"], run["run"]);
     assert!(run["late_ms"].as_u64() < Some(60_000), "{run}");
-    decided("each", "skipped-overlap");
+    assert_eq!(decided("each", "skipped-overlap")["live"], run["run"]);
+    assert_eq!(decided("line", "skipped-line-full")["waiting"], 1);
     assert_eq!(decided("shut", "suppressed")["by"], "never");
-    decided("off", "skipped-disabled");
+    assert!(decided("off", "skipped-disabled")["run"].is_null());
+    // What is skipped is not the last run of a job; of a disabled one there is no record of a run for each tick.
+    assert!(server.runs_of("off").is_empty());
+    let skipped = items(&server, &["log", "each", "--outcome", "skipped", "--json"]);
+    assert_eq!(skipped[0]["reason"], "overlap");
+    assert!(job(&server, "each")["last"].is_null(), "it runs, and none has ended");
+    let (_, why, _) = said(&server, &["why", skipped[0]["id"].as_str().expect("an id")]);
+    assert!(why.contains(&format!("It was skipped: {} was not over.", run["run"].as_str().expect("an id"))), "{why}");
+    let skipped = items(&server, &["log", "line", "--outcome", "skipped", "--json"]);
+    assert_eq!(skipped[0]["reason"], "line-full");
+    assert_eq!(job(&server, "shut")["never"], "calendars");
     // A page, and the one behind it.
     let first = ask(&server, &Request::get("/v1/ticks?limit=1")).expect(200).json();
     let next = first["next"].as_u64().expect("there is more");
@@ -70,7 +82,9 @@ fn what_comes_and_what_was_decided_is_shown() {
     assert_eq!(log.len(), 2);
     assert!(log[0]["at"].as_str() < log[1]["at"].as_str(), "the last one at the end: {log:?}");
     let (_, table, _) = said(&server, &["log", "--ticks"]);
-    for words in ["suppressed: never", "skipped: disabled", "skipped: a run of it lives"] {
+    let overlap = format!("skipped: {} was not over", run["run"].as_str().expect("an id"));
+    let full = "skipped: a run waited, and no more may";
+    for words in ["suppressed: never", "skipped: disabled", &overlap, full] {
         assert!(table.contains(words), "{words}: {table}");
     }
     // To come.
@@ -257,6 +271,14 @@ fn a_calendar_file_closes_days_and_is_followed_as_it_changes() {
     let config = server.home().to_str().expect("text").to_string();
     let (code, out, _) = said(&server, &["check", &format!("{config}/jobs.toml")]);
     assert!(code == 2 && out.contains("off.ics") && out.contains("is no date or time"), "{code} {out}");
+    // One that is gone is told of where it is named.
+    std::fs::remove_file(server.home().join("off.ics")).expect("gone");
+    let (code, out, _) = said(&server, &["check", &format!("{config}/jobs.toml")]);
+    assert!(code == 2 && out.contains("jobs.toml:4:7") && out.contains("the file of calendar 'off'"), "{code} {out}");
+    assert!(out.contains("1 job in 1 file, 1 mistake"), "{out}");
+    let named = |line: String| line.contains("jobs.toml:4:7") && line.contains("calendar 'off'");
+    eventually("it is told", DEADLINE, || news(&server, "jobs.broken").into_iter().any(named).then_some(()));
+    last("suppressed");
     server.shutdown();
 }
 
@@ -311,11 +333,13 @@ fn ticks_are_those_of_a_job_or_of_a_pattern() {
     assert_eq!(names("lo*"), ["load".to_string(), "look".to_string()].into());
     assert_eq!(names("look"), ["look".to_string()].into());
     assert_eq!(names("*").len(), 3);
-    assert_eq!((names("never").len(), names("x*").len()), (0, 0), "no tick is no mistake, nor a glob of nothing");
-    // A name that nobody has is one, as it is of runs.
-    for args in [&["log", "--ticks", "nojob"][..], &["log", "nojob"]] {
-        let (code, out, err) = said(&server, args);
-        assert!(code == 4 && out.is_empty() && err.contains("nojob"), "{code} {out} {err}");
+    assert_eq!((names("never").len(), names("n*").len()), (0, 0), "no tick is no mistake");
+    // A name that nobody has is one, as it is of runs, and so is a pattern of none.
+    for word in ["nojob", "x*"] {
+        for args in [&["log", "--ticks", word][..], &["log", word]] {
+            let (code, out, err) = said(&server, args);
+            assert!(code == 4 && out.is_empty() && err.contains(word), "{code} {out} {err}");
+        }
     }
     let list = ask(&server, &Request::get("/v1/ticks?job=lo%2A&limit=1000")).expect(200).json();
     assert!(list["ticks"].as_array().is_some_and(|ticks| ticks.len() >= 2), "{list}");

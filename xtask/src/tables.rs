@@ -58,7 +58,8 @@ fn table(head: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
 
 fn said(texts: &[&str]) -> String {
     // Its phase comes from the job's name.
-    let of = |text: &str| if text.starts_with("@every") { ", for the job `backup`" } else { "" };
+    let of =
+        |text: &str| if text.starts_with("@every") { ": a phase that the name chooses, here `backup`" } else { "" };
     let each = texts.iter().map(|text| vec![format!("`{text}`"), read(text, "backup", Dst::Once).words() + of(text)]);
     table(&["expression", "what it does"], each)
 }

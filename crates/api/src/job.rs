@@ -41,11 +41,43 @@ pub struct Job {
     pub tags: Vec<String>,
     /// Its live runs, by slot.
     pub runs: Vec<Run>,
-    /// The run that ended last.
+    /// The run that ended last, of those that were not skipped or cancelled before they began.
     pub last: Option<Run>,
     /// The next instant of its schedules that is run: one that its calendars allow, and not before a pause is over. Null while
     /// it is disabled, and where there is none in the next ten years.
     pub next_at: Option<String>,
+    /// Why a job with a schedule is due at no time to come; `reason` has it in words. Null while there is one, and of `@reboot`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub never: Option<Never>,
+}
+
+/// Why a job that has a schedule is due at no time to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Never {
+    /// Its calendars forbid all of it, for ten years to come.
+    Calendars,
+    /// The zone that it goes by is not known.
+    NoZone,
+    /// All of its instants are over.
+    Over,
+    /// Clocks skip the one time at which it is due, and `dst = "skip"` leaves it out.
+    Skipped,
+    /// Its schedule cannot be followed.
+    Unreadable,
+}
+
+impl Never {
+    /// For a table.
+    pub const fn words(self) -> &'static str {
+        match self {
+            Never::Calendars => "calendars",
+            Never::NoZone => "no zone",
+            Never::Over => "over",
+            Never::Skipped => "skipped by clocks",
+            Never::Unreadable => "see why",
+        }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -23,7 +23,7 @@ pub struct Run {
     pub outcome: Option<String>,
     pub exit_code: Option<u8>,
     pub signal: Option<u8>,
-    /// reboot, unknown, disowned, sick, not-ready, overlap, disabled, calendar, dependency, loop.
+    /// reboot, unknown, disowned, sick, not-ready, overlap, line-full, disabled, calendar, dependency, loop.
     pub reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub spawn: Option<SpawnFailure>,

@@ -12,10 +12,17 @@ pub struct Tick {
     pub decided_at: String,
     /// So long after its instant it was decided.
     pub late_ms: u64,
-    /// run, caught-up, skipped-overlap, skipped-disabled, suppressed, paused, missed.
+    /// run, caught-up, skipped-overlap, skipped-line-full, skipped-disabled, suppressed, paused, missed.
     pub decision: String,
-    /// The run that it made; of a skipped one its record.
+    /// The run that it made; of a skipped one its record, if there is one.
     pub run: Option<String>,
+    /// Of `skipped-overlap`: the run that lived. Not of ticks that were decided before kin recorded it; there
+    /// `skipped-overlap` may also be what is `skipped-line-full` now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub live: Option<String>,
+    /// Of `skipped-line-full`: so many runs waited, and no more may (`overlap_max`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub waiting: Option<u32>,
     /// Which calendar said no.
     pub by: Option<String>,
     /// Of `missed`: how many there were in a row; of `caught-up`: for how many before it that were missed it stands, too.

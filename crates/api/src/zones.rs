@@ -32,6 +32,9 @@ pub enum NoZone {
 impl std::fmt::Display for NoZone {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            NoZone::Unknown { name, .. } if means_here(name) => {
+                write!(f, "there is no time zone {name:?}; where none is named, it is this machine's own")
+            }
             NoZone::Unknown { name, near } if near.is_empty() => {
                 write!(f, "there is no time zone {name:?}; zones have names as Europe/Berlin or UTC")
             }
@@ -45,6 +48,11 @@ impl std::fmt::Display for NoZone {
     }
 }
 impl std::error::Error for NoZone {}
+
+/// Somebody who writes that wants no other zone than where nothing is written.
+fn means_here(name: &str) -> bool {
+    ["local", "localtime", "system", "machine"].iter().any(|word| name.eq_ignore_ascii_case(word))
+}
 
 impl Zones {
     /// Those that this process sees.

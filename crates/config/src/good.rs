@@ -4,7 +4,7 @@
 //! place; when the rest does not fit together with that, everything stays as it was. A file that was never good is left out,
 //! and said.
 
-use crate::mistake::{Mistake, Report};
+use crate::mistake::Report;
 use crate::set::{Input, Set};
 use crate::source::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -52,7 +52,7 @@ impl Good {
         read.extend(named);
         let report = first.report.clone();
         let (mut kept, mut left_out) = (BTreeSet::new(), BTreeSet::new());
-        let mut guilty = guilty(&first);
+        let mut guilty = first.guilty();
         // Each round replaces or drops a file that was taken as it is, so it ends.
         loop {
             let mut moved = false;
@@ -78,7 +78,7 @@ impl Good {
                 let (kept, left_out) = (kept.into_iter().collect(), left_out.into_iter().collect());
                 return Reading { set, report, kept, left_out };
             }
-            guilty = self::guilty(&set);
+            guilty = set.guilty();
         }
     }
 
@@ -101,16 +101,10 @@ impl Good {
     }
 }
 
-/// The files that errors are about.
-fn guilty(set: &Set) -> Vec<PathBuf> {
-    let spots = set.report.mistakes.iter().filter(|m| m.is_error()).filter_map(|m: &Mistake| m.at.as_ref());
-    let numbers: BTreeSet<usize> = spots.map(|spot| spot.source).collect();
-    numbers.into_iter().filter_map(|n| set.report.sources.get(n)).map(|source| source.path.clone()).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mistake::{Code, Mistake};
     use std::path::Path;
 
     fn inputs(files: &[(&str, &str)]) -> Vec<Input> {
@@ -195,5 +189,19 @@ mod tests {
         let reading = Good::remembering(known).judge(inputs(&[("a.toml", &text), ("h.ics", "")]));
         assert_eq!(days(&reading), "2026-12-24");
         assert_eq!(Good::default().judge(inputs(&[("a.toml", &text), ("h.ics", "")])).left_out.len(), 2);
+        // One that is missing is said where it is named; what else is new there holds all the same.
+        let missing = |text: &str| {
+            let mut inputs = inputs(&[("a.toml", text), ("h.ics", "")]);
+            let gone = Mistake::error(Code::File, "it could not be opened: it is gone");
+            inputs[1].mistakes.push(gone.at(0, &(0..0)));
+            inputs
+        };
+        let reading = good.judge(missing(&jobs_with("[y]\ncommand = 'y'\n")));
+        assert_eq!(reading.set.jobs.len(), 2);
+        assert_eq!(reading.kept, [PathBuf::from("h.ics")]);
+        let said = reading.report.text(false);
+        assert!(said.contains("a.toml:2:7"), "{said}");
+        assert!(said.contains("the file of calendar 'off', h.ics: it could not be opened: it is gone"), "{said}");
+        assert!(!said.contains("h.ics:1:1"), "{said}");
     }
 }

@@ -14,9 +14,9 @@ use jiff::tz::TimeZone;
 use kin_core::JobName;
 use kin_core::job::{Job, Queue};
 use kin_core::schedule::DaySet;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub const SETTINGS: &str = "kin";
@@ -34,6 +34,10 @@ pub struct Set {
     pub report: Report,
     /// Which sources could not be read to their end.
     broken: Vec<bool>,
+    /// Where each calendar names its file.
+    named: BTreeMap<String, Spot>,
+    /// Calendar files of which nothing could be read, by the key that names one: what is wrong is said there.
+    unread: BTreeMap<String, PathBuf>,
 }
 
 /// What is asked of each job by itself.
@@ -66,14 +70,20 @@ impl Set {
         let mut mistakes = Vec::new();
         let mut trees: Vec<Vec<Entry>> = Vec::new();
         let mut broken = Vec::new();
+        let mut unread = BTreeMap::new();
         for (n, input) in inputs.iter_mut().enumerate() {
+            let is_calendar = ics::is_calendar(&input.source.path);
             for mut mistake in std::mem::take(&mut input.mistakes) {
                 if let Some(spot) = &mut mistake.at {
                     spot.source = n;
                 }
-                mistakes.push(mistake);
+                let of_all = mistake.at.as_ref().is_none_or(|spot| spot.span.is_empty());
+                if is_calendar && mistake.code == Code::File && of_all {
+                    unread.insert(n, mistake);
+                } else {
+                    mistakes.push(mistake);
+                }
             }
-            let is_calendar = ics::is_calendar(&input.source.path);
             let (entries, wrong) =
                 if is_calendar { (Vec::new(), Vec::new()) } else { tree::of_toml(n, &input.source.text) };
             broken.push(
@@ -91,7 +101,7 @@ impl Set {
         let mut set = Set { broken, ..Set::default() };
         let mut found = Vec::new();
         set.fill(&sources, &ranks, &trees, &mut found);
-        set.read_calendars(&sources, &mistakes, &mut found);
+        set.read_calendars(&sources, &mistakes, unread, &mut found);
         cross::check(&set, look, &mut found);
         set.drop_echoes(&sources, &mistakes, &mut found);
         mistakes.extend(found);
@@ -111,6 +121,19 @@ impl Set {
     /// A text could not be read to its end: what is not known may stand there.
     pub(crate) fn may_lack(&self) -> bool {
         self.broken.contains(&true)
+    }
+    /// How many files were read.
+    pub fn files(&self) -> usize {
+        let unread = |source: &&Source| self.unread.values().any(|path| *path == source.path);
+        self.report.sources.len() - self.report.sources.iter().filter(unread).count()
+    }
+    /// The files that errors are about: those in which they are said, and of what is said of a file that cannot be read,
+    /// that one.
+    pub(crate) fn guilty(&self) -> Vec<PathBuf> {
+        let errors = self.report.mistakes.iter().filter(|m| m.is_error() && !self.unread.contains_key(&m.key));
+        let numbers: BTreeSet<usize> = errors.filter_map(|m| m.at.as_ref()).map(|spot| spot.source).collect();
+        let said = numbers.into_iter().filter_map(|n| self.report.sources.get(n)).map(|source| source.path.clone());
+        said.chain(self.unread.values().cloned()).collect()
     }
     pub fn plain(&self) -> BTreeMap<JobName, Arc<Job>> {
         self.jobs.iter().map(|(name, definition)| (name.clone(), definition.job.clone())).collect()
@@ -152,26 +175,45 @@ impl Set {
     }
 
     /// The calendar files: each once, also one that nobody names.
-    fn read_calendars(&mut self, sources: &[Source], before: &[Mistake], mistakes: &mut Vec<Mistake>) {
+    fn read_calendars(
+        &mut self,
+        sources: &[Source],
+        before: &[Mistake],
+        mut unread: BTreeMap<usize, Mistake>,
+        mistakes: &mut Vec<Mistake>,
+    ) {
         let named = self.settings.timezone.as_deref().and_then(|name| TimeZone::get(name).ok());
         let here = named.unwrap_or_else(TimeZone::system);
         let mut all: BTreeMap<&Path, DaySet> = BTreeMap::new();
-        for (n, source) in sources.iter().enumerate().filter(|(_, source)| ics::is_calendar(&source.path)) {
+        let is_read = |n: usize| ics::is_calendar(&sources[n].path) && !unread.contains_key(&n);
+        for (n, source) in sources.iter().enumerate().filter(|(n, _)| is_read(*n)) {
             let unread = before.iter().any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|at| at.source == n));
             let days = if unread { DaySet::default() } else { ics::days(n, &source.text, &here, mistakes) };
             all.insert(&source.path, days);
         }
         for (name, calendar) in &mut self.settings.calendars {
-            let key = format!("{SETTINGS}.{CALENDARS}.{name}");
-            let (Some(named), Some(spot)) = (&calendar.ics, self.said.get(&key)) else { continue };
+            let key = format!("{SETTINGS}.{CALENDARS}.{name}.ics");
+            let (Some(named), Some(spot)) = (&calendar.ics, self.named.get(name)) else { continue };
             let path = ics::path_of(&sources[spot.source].path, named);
             if let Some(days) = all.get(path.as_path()) {
                 calendar.days.clone_from(days);
-            } else {
-                let mistake = Mistake::error(Code::File, format!("{} was not read", path.display())).key(key);
-                mistakes.push(mistake.at(spot.source, &spot.span));
+                continue;
+            }
+            // Where the calendar names it: in a file that cannot be read there is no line.
+            let why = unread.iter().find(|(n, _)| sources[**n].path == path).map(|(_, mistake)| &mistake.message);
+            let file = path.display();
+            let message = match why {
+                Some(why) => format!("the file of calendar '{name}', {file}: {why}"),
+                None => format!("the file of calendar '{name}', {file}, was not read"),
+            };
+            mistakes.push(Mistake::error(Code::File, message).key(key.clone()).at(spot.source, &spot.span));
+            if why.is_some() {
+                self.unread.insert(key, path);
             }
         }
+        // Nobody names these.
+        unread.retain(|n, _| !self.unread.values().any(|path| *path == sources[*n].path));
+        mistakes.extend(unread.into_values());
     }
 
     fn add(&mut self, new: Definition, ranks: &[usize], sources: &[Source], mistakes: &mut Vec<Mistake>) {
@@ -248,6 +290,10 @@ impl Set {
             self.settings.queues.insert(name, queue);
         } else {
             let calendar = record(r, &path, &CALENDAR, entry, entries, Calendar::new(&name));
+            let ics = entries.iter().find(|entry| entry.key == "ics");
+            if let (Some(ics), Some(source)) = (ics, r.source) {
+                self.named.insert(name.clone(), Spot { source, span: ics.tree.span.clone() });
+            }
             self.settings.calendars.insert(name, calendar);
         }
     }
@@ -256,8 +302,7 @@ impl Set {
     fn drop_echoes(&self, sources: &[Source], form: &[Mistake], found: &mut Vec<Mistake>) {
         let line =
             |m: &Mistake| m.at.as_ref().map(|spot| (spot.source, sources[spot.source].place(spot.span.start).line));
-        let bad: std::collections::BTreeSet<_> =
-            form.iter().filter(|m| m.code == Code::Syntax).filter_map(line).collect();
+        let bad: BTreeSet<_> = form.iter().filter(|m| m.code == Code::Syntax).filter_map(line).collect();
         found.retain(|m| {
             let in_broken = m.at.as_ref().is_some_and(|spot| self.broken[spot.source]);
             !(in_broken && (m.code == Code::Missing || line(m).is_some_and(|line| bad.contains(&line))))

@@ -8,6 +8,9 @@ pub(crate) fn check(name: &str) -> Result<(), String> {
     if TimeZone::get(name).is_ok_and(|zone| name == "UTC" || zone.iana_name() == Some(name)) {
         return Ok(());
     }
+    if ["local", "localtime", "system", "machine"].iter().any(|word| name.eq_ignore_ascii_case(word)) {
+        return Err(format!("there is no time zone '{name}'; leave it out for the server's own"));
+    }
     let all: Vec<String> = tz::db().available().map(|known| known.as_str().to_owned()).collect();
     let near = zones_near(name, &all.iter().map(String::as_str).collect::<Vec<_>>());
     let near = match near.as_slice() {
@@ -30,6 +33,7 @@ mod tests {
             ("Europe/Berln", ", did you mean 'Europe/Berlin'?"),
             ("europe/berlin", ", did you mean 'Europe/Berlin'?"),
             ("new york", ", did you mean 'America/New_York'?"),
+            ("local", "; leave it out for the server's own"),
             ("Mars", "; zones have names as Europe/Paris or UTC"),
             ("", "; zones have names as Europe/Paris or UTC"),
         ] {

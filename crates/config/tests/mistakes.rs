@@ -168,6 +168,18 @@ fn what_a_schedule_cannot_come_to_is_warned_of() {
                 "schedule a.schedule: '@at 2190-03-28T02:30' is at no time: clocks in Europe/Berlin skip it, and dst = \"skip\" leaves it out",
             ),
         ),
+        (
+            "schedule='@at 2190-03-28T02:30'\ndst='skip'\n[defaults]\ntimezone='Europe/Berlin'",
+            Some(
+                "schedule a.schedule: '@at 2190-03-28T02:30' is at no time: clocks in Europe/Berlin skip it, and dst = \"skip\" leaves it out",
+            ),
+        ),
+        (
+            "schedule='@at 2190-03-28T02:30'\ndst='skip'\n[kin]\ntimezone='Europe/Paris'",
+            Some(
+                "schedule a.schedule: '@at 2190-03-28T02:30' is at no time: clocks in Europe/Paris skip it, and dst = \"skip\" leaves it out",
+            ),
+        ),
         ("schedule='@at 2190-03-28T02:30'\ntimezone='Europe/Berlin'", None),
         ("schedule='@at 2190-03-28T03:30'\ntimezone='Europe/Berlin'\ndst='skip'", None),
         ("schedule=['@reboot', '@at 2190-01-02 03:04', '@every 1d']", None),
@@ -321,7 +333,10 @@ fn what_cannot_go_together() {
             "[kin.calendars.c]\nics='holidays.txt'",
             "wrong-value kin.calendars.c.ics: 'ics': a calendar file's name ends in .ics; write \"holidays.ics\"",
         ),
-        ("[kin.calendars.c]\nics='holidays.ics'", "file kin.calendars.c: holidays.ics was not read"),
+        (
+            "[kin.calendars.c]\nics='holidays.ics'",
+            "file kin.calendars.c.ics: the file of calendar 'c', holidays.ics, was not read",
+        ),
         (
             "[a]\ncommand='x'\nschedule='@reboot'\ncalendars='c'",
             "unknown-calendar a.calendars: there is no calendar 'c'",

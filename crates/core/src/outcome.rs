@@ -1,5 +1,6 @@
 //! How a run ended.
 
+use crate::RunNo;
 use core::fmt;
 
 /// What the kernel said of the leader process.
@@ -41,7 +42,14 @@ pub enum Outcome {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SkipWhy {
-    Overlap,
+    /// A run of its job lived. `live`: which; `None` in records of before it was said, of which some are `LineFull`.
+    Overlap {
+        live: Option<RunNo>,
+    },
+    /// With `overlap = "queue"`: so many waited already, and no more may.
+    LineFull {
+        waiting: u32,
+    },
     Disabled,
     Calendar,
     Dependency,
@@ -147,7 +155,8 @@ impl Outcome {
     /// The word in the field `reason`, where the outcome has one.
     pub const fn reason(&self) -> Option<&'static str> {
         match self {
-            Outcome::Skipped(SkipWhy::Overlap) => Some("overlap"),
+            Outcome::Skipped(SkipWhy::Overlap { .. }) => Some("overlap"),
+            Outcome::Skipped(SkipWhy::LineFull { .. }) => Some("line-full"),
             Outcome::Skipped(SkipWhy::Disabled) => Some("disabled"),
             Outcome::Skipped(SkipWhy::Calendar) => Some("calendar"),
             Outcome::Skipped(SkipWhy::Dependency) => Some("dependency"),

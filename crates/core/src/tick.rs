@@ -42,31 +42,21 @@ pub const COUNTED: u64 = 1000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It made this run; whether that starts at once is the run's own story.
-    Run {
-        run: RunNo,
-    },
+    Run { run: RunNo },
     /// It made this run, for itself and so many ticks before it that were missed, and are decided as such.
-    CaughtUp {
-        run: RunNo,
-        missed: u64,
-    },
-    /// It comes while a run of its job lives, and the job skips then. `run`: the record of that.
-    SkippedOverlap {
-        run: RunNo,
-    },
-    SkippedDisabled {
-        run: RunNo,
-    },
+    CaughtUp { run: RunNo, missed: u64 },
+    /// It comes while a run of its job lives, and the job skips then. `run`: the record of that; `live`: which lived.
+    /// `None` in ledgers of before it was said, where it may also be `SkippedLineFull`.
+    SkippedOverlap { run: RunNo, live: Option<RunNo> },
+    /// It comes while so many runs of its job wait as may. `run`: the record of that.
+    SkippedLineFull { run: RunNo, waiting: u32 },
+    /// Its job is disabled. `run`: a record of it, which ledgers of before have.
+    SkippedDisabled { run: Option<RunNo> },
     /// A calendar or a blackout says no.
-    Suppressed {
-        by: String,
-    },
+    Suppressed { by: String },
     /// The job is paused.
     Paused,
     /// Nobody was there, or the clock jumped over it. So many ticks in a row, from this one to the one at `until`; where
     /// it says `COUNTED`, there may be more.
-    Missed {
-        count: u64,
-        until: i64,
-    },
+    Missed { count: u64, until: i64 },
 }

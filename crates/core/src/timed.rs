@@ -23,7 +23,7 @@ pub struct Timed {
     /// Which schedule it is: of its words, its zones by name, and what is to follow from them.
     pub sum: u64,
     parts: Vec<(Schedule, Arc<Zone>)>,
-    calendars: Vec<Calendar>,
+    pub(crate) calendars: Vec<Calendar>,
     pub(crate) shift: Option<Way>,
     pub catch_up: CatchUp,
     /// Nothing older is caught up; seconds.

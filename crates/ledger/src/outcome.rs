@@ -2,7 +2,7 @@
 
 use crate::OutcomeKind;
 use crate::pack::{Packer, Unpacker};
-use kin_core::{Exit, LostWhy, Outcome, SkipWhy, SpawnStep, UnhealthyWhy};
+use kin_core::{Exit, LostWhy, Outcome, RunNo, SkipWhy, SpawnStep, UnhealthyWhy};
 
 pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
     match outcome {
@@ -12,13 +12,15 @@ pub(crate) fn pack(p: &mut Packer, outcome: &Outcome) {
             p.number(u64::from(*step as u8));
             p.signed(i64::from(*errno));
         }
-        Outcome::Skipped(why) => p.number(match why {
-            SkipWhy::Overlap => 0,
-            SkipWhy::Disabled => 1,
-            SkipWhy::Calendar => 2,
-            SkipWhy::Dependency => 3,
-            SkipWhy::Loop => 4,
-        }),
+        Outcome::Skipped(why) => match why {
+            SkipWhy::Overlap { live: None } => p.number(0),
+            SkipWhy::Disabled => p.number(1),
+            SkipWhy::Calendar => p.number(2),
+            SkipWhy::Dependency => p.number(3),
+            SkipWhy::Loop => p.number(4),
+            SkipWhy::Overlap { live: Some(live) } => [5, live.get()].into_iter().for_each(|n| p.number(n)),
+            SkipWhy::LineFull { waiting } => [6, u64::from(*waiting)].into_iter().for_each(|n| p.number(n)),
+        },
         Outcome::Lost(why) => p.number(match why {
             LostWhy::Reboot => 0,
             LostWhy::Unknown => 1,
@@ -50,11 +52,13 @@ pub(crate) fn unpack(u: &mut Unpacker<'_>, kind: OutcomeKind) -> Option<Outcome>
             Outcome::SpawnFailed { step: SpawnStep::from_number(u.small()?)?, errno: i32::try_from(u.signed()?).ok()? }
         }
         OutcomeKind::Skipped => Outcome::Skipped(match u.number()? {
-            0 => SkipWhy::Overlap,
+            0 => SkipWhy::Overlap { live: None },
             1 => SkipWhy::Disabled,
             2 => SkipWhy::Calendar,
             3 => SkipWhy::Dependency,
             4 => SkipWhy::Loop,
+            5 => SkipWhy::Overlap { live: Some(RunNo::new(u.number()?)?) },
+            6 => SkipWhy::LineFull { waiting: u.small()? },
             _ => return None,
         }),
         OutcomeKind::Cancelled => Outcome::Cancelled,

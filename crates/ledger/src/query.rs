@@ -62,6 +62,8 @@ pub enum StateIs {
 pub enum OutcomeIs {
     /// Any that [`kin_core::Outcome::is_failure`] counts as one.
     Failure,
+    /// Any but that it was never to be started (skipped) or not any more (cancelled).
+    Began,
     Kind(OutcomeKind),
 }
 
@@ -88,6 +90,9 @@ impl Query {
             (None, _) => true,
             (Some(_), Class::Live) => false,
             (Some(OutcomeIs::Failure), Class::Ended(kind)) => kind.is_failure(),
+            (Some(OutcomeIs::Began), Class::Ended(kind)) => {
+                !matches!(kind, OutcomeKind::Skipped | OutcomeKind::Cancelled)
+            }
             (Some(OutcomeIs::Kind(wanted)), Class::Ended(kind)) => wanted == *kind,
         };
         let ended = OutcomeKind::ALL.into_iter().map(Class::Ended);

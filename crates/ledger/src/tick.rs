@@ -19,6 +19,11 @@ const SKIPPED_DISABLED: u64 = 3;
 const SUPPRESSED: u64 = 4;
 const PAUSED: u64 = 5;
 const MISSED: u64 = 6;
+/// Which run lived, and that it was not this reason but the next one, is said since these.
+const SKIPPED_OVERLAP_OF: u64 = 7;
+const SKIPPED_LINE_FULL: u64 = 8;
+/// Without a record of a run.
+const DISABLED: u64 = 9;
 
 /// Which of them to show, the newest decision first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,8 +53,19 @@ fn pack(decided: &Decided, seed: Sum) -> Vec<u8> {
     match &decided.decision {
         Decision::Run { run } => [RUN, run.get()].into_iter().for_each(|n| p.number(n)),
         Decision::CaughtUp { run, missed } => [CAUGHT_UP, run.get(), *missed].into_iter().for_each(|n| p.number(n)),
-        Decision::SkippedOverlap { run } => [SKIPPED_OVERLAP, run.get()].into_iter().for_each(|n| p.number(n)),
-        Decision::SkippedDisabled { run } => [SKIPPED_DISABLED, run.get()].into_iter().for_each(|n| p.number(n)),
+        Decision::SkippedOverlap { run, live: None } => {
+            [SKIPPED_OVERLAP, run.get()].into_iter().for_each(|n| p.number(n));
+        }
+        Decision::SkippedOverlap { run, live: Some(live) } => {
+            [SKIPPED_OVERLAP_OF, run.get(), live.get()].into_iter().for_each(|n| p.number(n));
+        }
+        Decision::SkippedLineFull { run, waiting } => {
+            [SKIPPED_LINE_FULL, run.get(), u64::from(*waiting)].into_iter().for_each(|n| p.number(n));
+        }
+        Decision::SkippedDisabled { run: Some(run) } => {
+            [SKIPPED_DISABLED, run.get()].into_iter().for_each(|n| p.number(n));
+        }
+        Decision::SkippedDisabled { run: None } => p.number(DISABLED),
         Decision::Suppressed { by } => {
             p.number(SUPPRESSED);
             p.text(by);
@@ -77,12 +93,15 @@ fn unpack(tick: Tick, body: &[u8], seed: Sum) -> Option<Decided> {
     }
     let decided_at = Time(nominal(tick.at).0.wrapping_add(u.signed()?));
     let kind = u.number()?;
-    let mut run = || RunNo::new(u.number()?);
+    let run = |u: &mut Unpacker<'_>| RunNo::new(u.number()?);
     let decision = match kind {
-        RUN => Decision::Run { run: run()? },
-        CAUGHT_UP => Decision::CaughtUp { run: run()?, missed: u.number()? },
-        SKIPPED_OVERLAP => Decision::SkippedOverlap { run: run()? },
-        SKIPPED_DISABLED => Decision::SkippedDisabled { run: run()? },
+        RUN => Decision::Run { run: run(&mut u)? },
+        CAUGHT_UP => Decision::CaughtUp { run: run(&mut u)?, missed: u.number()? },
+        SKIPPED_OVERLAP => Decision::SkippedOverlap { run: run(&mut u)?, live: None },
+        SKIPPED_OVERLAP_OF => Decision::SkippedOverlap { run: run(&mut u)?, live: Some(run(&mut u)?) },
+        SKIPPED_LINE_FULL => Decision::SkippedLineFull { run: run(&mut u)?, waiting: u.small()? },
+        SKIPPED_DISABLED => Decision::SkippedDisabled { run: Some(run(&mut u)?) },
+        DISABLED => Decision::SkippedDisabled { run: None },
         SUPPRESSED => Decision::Suppressed { by: u.text()?.to_owned() },
         PAUSED => Decision::Paused,
         MISSED => Decision::Missed { count: u.number()?, until: tick.at.wrapping_add(u.signed()?) },
@@ -179,6 +198,7 @@ impl Reader {
             Decision::Run { .. }
             | Decision::CaughtUp { .. }
             | Decision::SkippedOverlap { .. }
+            | Decision::SkippedLineFull { .. }
             | Decision::SkippedDisabled { .. }
             | Decision::Suppressed { .. }
             | Decision::Paused => last.tick.at,
@@ -237,4 +257,28 @@ pub(crate) fn has(shelf: &Shelf, tick: &Tick) -> rusqlite::Result<bool> {
         .conn
         .prepare_cached("SELECT EXISTS (SELECT 1 FROM tick WHERE job = ?1 AND at = ?2 AND schedule = ?3)")?
         .query_row((job, tick.at, tick.schedule.cast_signed()), |row| row.get(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As kin wrote them before it recorded which run lived, and that too many waited.
+    #[test]
+    fn skips_of_ledgers_of_before_are_read() {
+        let tick = Tick { job: JobName::parse("job").expect("a name"), schedule: 1, at: 60 };
+        let seed = || seed(1, 1, 1, 60);
+        let run = RunNo::new(3).expect("a number");
+        for (kind, decision) in
+            [(2, Decision::SkippedOverlap { run, live: None }), (3, Decision::SkippedDisabled { run: Some(run) })]
+        {
+            let mut p = Packer::new();
+            p.number(1);
+            p.signed(5);
+            [kind, 3].into_iter().for_each(|n| p.number(n));
+            let read = unpack(tick.clone(), &p.sealed(seed()), seed());
+            let decided_at = Time(nominal(60).0 + 5);
+            assert_eq!(read, Some(Decided { tick: tick.clone(), decided_at, decision, moved: None }));
+        }
+    }
 }

@@ -49,6 +49,7 @@ fn words(decided: &Decided) -> String {
         Decision::Missed { count: 1, .. } => format!("{at} missed"),
         Decision::Missed { count, until } => format!("{at}–{} missed: {count}", clock(*until)),
         Decision::SkippedOverlap { .. } => format!("{at} skipped: overlap"),
+        Decision::SkippedLineFull { .. } => format!("{at} skipped: line full"),
         Decision::SkippedDisabled { .. } => format!("{at} skipped: disabled"),
         Decision::Suppressed { by } => format!("{at} suppressed: {by}"),
         Decision::Paused => format!("{at} paused"),

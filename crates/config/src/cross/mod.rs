@@ -35,6 +35,7 @@ pub(crate) fn check(set: &Set, look: Look, mistakes: &mut Vec<Mistake>) {
         graph::names(set, definition, mistakes);
         places::queues(set, definition, mistakes);
         times::shut(set, definition, mistakes);
+        times::skipped(set, definition, mistakes);
     }
     times::empty(set, mistakes);
     graph::cycles(set, mistakes);

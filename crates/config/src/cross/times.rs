@@ -43,12 +43,6 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
             let message = format!("'{text}' is over: it is due at no time to come");
             warn("schedule", Code::Schedule, message, "write another time, or leave it out");
         }
-        if time.dst == job::Dst::Skip
-            && let Some(zone) = skipped_in(definition, text)
-        {
-            let message = format!("'{text}' is at no time: clocks in {zone} skip it, and dst = \"skip\" leaves it out");
-            warn("schedule", Code::Schedule, message, "write another time, or dst = \"once\"");
-        }
     }
     let own = |key: &str| definition.keys.get(key).is_some_and(|said| said.own);
     if own("catch_up_max") && time.catch_up != Some(CatchUp::All) {
@@ -63,18 +57,37 @@ pub(super) fn check(definition: &Definition, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// The zone whose clocks skip the one instant of that schedule. `None`: it has others, or the zone is not said by the job.
-fn skipped_in(definition: &Definition, text: &str) -> Option<String> {
+/// The one instant of a schedule at a time that clocks skip: those that the schedule names, or the job, its defaults or
+/// `[kin]`, or where nobody does, this machine's, which the server has as well.
+pub(super) fn skipped(set: &Set, definition: &Definition, mistakes: &mut Vec<Mistake>) {
+    let time = &definition.job.time;
+    if time.dst != job::Dst::Skip {
+        return;
+    }
+    let named = time.timezone.as_deref().or(set.settings.timezone.as_deref());
+    for text in &time.schedules {
+        let Some(zone) = skipped_in(definition, text, named) else { continue };
+        let message = format!("'{text}' is at no time: clocks in {zone} skip it, and dst = \"skip\" leaves it out");
+        let mistake = about(definition, "schedule", Mistake::warning(Code::Schedule, message));
+        mistakes.push(mistake.help("write another time, or dst = \"once\""));
+    }
+}
+
+/// The zone whose clocks skip the one instant of that schedule. `None`: they do not, or it has others.
+fn skipped_in(definition: &Definition, text: &str, named: Option<&str>) -> Option<String> {
     let schedule = Schedule::parse(text, definition.job.name.as_str(), Dst::Once).ok()?;
     let utc = Zone::utc();
     let only = schedule.next_after(i64::MIN, &utc)?;
     if schedule.needs_no_zone() || schedule.next_after(only.at, &utc).is_some() {
         return None;
     }
-    let name = schedule.zone().or(definition.job.time.timezone.as_deref())?;
+    let zone = match schedule.zone().or(named) {
+        Some(name) => TimeZone::get(name).ok()?,
+        None => TimeZone::system(),
+    };
     let reading = TimeZone::UTC.to_datetime(jiff::Timestamp::from_second(only.at).ok()?);
-    let offset = TimeZone::get(name).ok()?.to_ambiguous_timestamp(reading).offset();
-    matches!(offset, AmbiguousOffset::Gap { .. }).then(|| name.to_owned())
+    let offset = zone.to_ambiguous_timestamp(reading).offset();
+    matches!(offset, AmbiguousOffset::Gap { .. }).then(|| zone.iana_name().unwrap_or("this machine's zone").to_owned())
 }
 
 /// Calendars that count no day.

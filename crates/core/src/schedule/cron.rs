@@ -55,12 +55,15 @@ struct Reader<'a> {
 pub(super) fn parse(whole: Part<'_>, job: &str) -> Result<(Pattern, Vec<Remark>), Problems> {
     let mut reader = Reader { job, found: Found::default(), remarks: Vec::new() };
     let words: Vec<Part<'_>> = whole.words().collect();
-    let zoned = words.first().is_some_and(|word| word.text.starts_with("TZ=") || word.text.starts_with("CRON_TZ="));
+    let zoned = words.iter().find_map(|word| Some((*word, zone_of(word.text)?)));
+    if let Some((word, zone)) = zoned {
+        let message = format!(
+            "the time zone is not part of the expression; it is a setting of its own: \
+             timezone = \"{zone}\", or --tz {zone} with kin cron"
+        );
+        return Err(word.problem(None, message).into());
+    }
     let fields: &[Field] = match words.len() {
-        _ if zoned => {
-            let message = "the time zone is not part of the expression; it is a setting of its own";
-            return Err(words[0].problem(None, message).into());
-        }
         5 => &[Field::Minute, Field::Hour, Field::DayOfMonth, Field::Month, Field::DayOfWeek],
         6 => &[Field::Second, Field::Minute, Field::Hour, Field::DayOfMonth, Field::Month, Field::DayOfWeek],
         7 => {
@@ -334,6 +337,16 @@ impl Reader<'_> {
         for item in part.pieces(",") {
             let of = kind(Field::DayOfWeek);
             if let Some((day, nth)) = item.split("#") {
+                if let Some((first, last)) = day.split("-") {
+                    let (Some(first), Some(last)) = (self.value(&of, first), self.value(&of, last)) else { continue };
+                    let nth = nth.text;
+                    let each = |day: u32| format!("{}#{nth}", WEEKDAYS[day as usize % 7]);
+                    let last = if last < first { last + 7 } else { last };
+                    let each: Vec<_> = (first..=last).map(each).collect();
+                    let message = format!("# chooses one weekday, not a range of them; write {}", each.join(","));
+                    self.found.add(item, FIELD, message);
+                    continue;
+                }
                 let Some(day) = self.value(&of, day) else { continue };
                 match nth.text {
                     "L" | "l" => days.last |= 1 << (day % 7),
@@ -375,6 +388,18 @@ impl Reader<'_> {
         );
         self.found.add(day, Some(Field::DayOfMonth), message);
     }
+}
+
+/// The zone that a word of a crontab's line names, as `CRON_TZ=Asia/Tokyo` before it or `Asia/Tokyo` behind it.
+fn zone_of(word: &str) -> Option<&str> {
+    if let Some(zone) = word.strip_prefix("CRON_TZ=").or_else(|| word.strip_prefix("TZ=")) {
+        return Some(if zone.is_empty() { "UTC" } else { zone });
+    }
+    // A step has a number behind it, and no word before it but a name of three letters, or H.
+    let is_region = |(region, city): (&str, &str)| {
+        region.len() > 3 && region.bytes().all(|b| b.is_ascii_alphabetic()) && city.starts_with(char::is_alphabetic)
+    };
+    (["UTC", "GMT"].contains(&word) || word.split_once('/').is_some_and(is_region)).then_some(word)
 }
 
 /// Neither five, six nor seven fields: most likely something else was meant.

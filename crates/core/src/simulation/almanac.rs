@@ -491,12 +491,17 @@ pub(super) struct Cal {
     pub(super) weekdays: Vec<i64>,
     pub(super) include: Vec<i64>,
     pub(super) exclude: Vec<i64>,
+    /// Of its file, which excludes them, or includes them.
+    pub(super) file: Vec<i64>,
+    pub(super) file_includes: bool,
     pub(super) blackouts: Vec<(i64, i64)>,
 }
 
 impl Cal {
     fn counts(&self, day: i64) -> bool {
-        (self.weekdays.contains(&weekday(day)) || self.include.contains(&day)) && !self.exclude.contains(&day)
+        let (mut include, mut exclude) = (self.include.clone(), self.exclude.clone());
+        if self.file_includes { &mut include } else { &mut exclude }.extend(&self.file);
+        (self.weekdays.contains(&weekday(day)) || include.contains(&day)) && !exclude.contains(&day)
     }
 
     fn says_no(&self, at: i64, day: i64) -> bool {

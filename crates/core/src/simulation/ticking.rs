@@ -245,7 +245,9 @@ impl TickJudge {
                 Decision::Paused => paused,
                 Decision::SkippedDisabled { .. } => disabled && !paused,
                 Decision::Run { .. } => !disabled && !paused,
-                Decision::SkippedOverlap { .. } | Decision::Suppressed { .. } => !disabled && !paused,
+                Decision::SkippedOverlap { .. } | Decision::SkippedLineFull { .. } | Decision::Suppressed { .. } => {
+                    !disabled && !paused
+                }
                 Decision::CaughtUp { .. } | Decision::Missed { .. } => false,
             };
             if !right {
@@ -324,7 +326,7 @@ impl TickJudge {
                 (Want::Missed, Decision::Missed { .. }) | (Want::Paused, Decision::Paused) => true,
                 (Want::Closed(by), Decision::Suppressed { by: said }) => by == said,
                 (Want::Begin { .. }, Decision::SkippedDisabled { .. }) => disabled,
-                (Want::Begin { of_many, .. }, Decision::SkippedOverlap { .. }) => {
+                (Want::Begin { of_many, .. }, Decision::SkippedOverlap { .. } | Decision::SkippedLineFull { .. }) => {
                     !disabled && !of_many && !job.life.is_service()
                 }
                 (Want::Begin { .. }, Decision::Suppressed { .. } | Decision::Run { .. }) if job.life.is_service() => {
@@ -487,8 +489,9 @@ const fn run_of(decision: &Decision) -> Option<RunNo> {
     match decision {
         Decision::Run { run }
         | Decision::CaughtUp { run, .. }
-        | Decision::SkippedOverlap { run }
-        | Decision::SkippedDisabled { run } => Some(*run),
+        | Decision::SkippedOverlap { run, .. }
+        | Decision::SkippedLineFull { run, .. } => Some(*run),
+        Decision::SkippedDisabled { run } => *run,
         Decision::Suppressed { .. } | Decision::Paused | Decision::Missed { .. } => None,
     }
 }
@@ -583,12 +586,12 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
     let waits = |run: &&&Run| caught_up_until(run).is_some_and(|until| until > commit.now.0);
     let waiting: Vec<&&Run> = live.iter().filter(waits).collect();
     let all = timing.catch_up == Some(CatchUp::All);
+    let skipped = matches!(decision, Decision::SkippedOverlap { .. } | Decision::SkippedLineFull { .. });
     if !waiting.is_empty() && job.gates.overlap != Overlap::Allow && (all || !late) {
         let stand = |run: &&&Run| commit.after.runs.get(&run.no).and_then(caught_up_until).is_some();
         let stands = waiting.iter().all(&stand);
         let gone = !waiting.iter().any(stand);
         let others = live.len() - waiting.len() >= instances(standing, job).max(1) as usize;
-        let skipped = matches!(decision, Decision::SkippedOverlap { .. });
         match (all, stands, gone) {
             (true, true, _) | (false, _, true) if !skipped => return Ok(()),
             // There is no room for it, whatever waits.
@@ -598,8 +601,18 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
             }
         }
     }
-    let skipped = matches!(decision, Decision::SkippedOverlap { .. });
     let now = |run: &&&Run| commit.after.runs.get(&run.no);
+    let names_one = |no: RunNo| live.iter().any(|run| run.no == no);
+    let named = if let Decision::SkippedOverlap { live, .. } = decision {
+        job.gates.overlap == Overlap::Skip && live.is_some_and(names_one)
+    } else if let Decision::SkippedLineFull { waiting, .. } = decision {
+        job.gates.overlap == Overlap::Queue(*waiting)
+    } else {
+        true
+    };
+    if !named {
+        return Err(format!("a tick of {name} comes to {decision:?}, with {:?}", job.gates.overlap));
+    }
     let right = match job.gates.overlap {
         _ if !full => !skipped,
         Overlap::Allow => !skipped,
@@ -635,7 +648,12 @@ fn is_told_rightly(run: &Run, decision: &Decision, disabled_since: bool) -> bool
         Some(Outcome::Skipped(SkipWhy::Disabled)) => {
             matches!(decision, Decision::SkippedDisabled { .. }) || (is_run && disabled_since)
         }
-        Some(Outcome::Skipped(SkipWhy::Overlap)) => matches!(decision, Decision::SkippedOverlap { .. }),
+        Some(Outcome::Skipped(SkipWhy::Overlap { live: of_run })) => {
+            matches!(decision, Decision::SkippedOverlap { live, .. } if live == of_run)
+        }
+        Some(Outcome::Skipped(SkipWhy::LineFull { waiting: of_run })) => {
+            matches!(decision, Decision::SkippedLineFull { waiting, .. } if waiting == of_run)
+        }
         Some(_) | None => is_run,
     }
 }

@@ -52,17 +52,27 @@ impl Atlas {
     pub(super) fn some_calendars(&self, dice: &mut Dice, now: i64) -> Vec<Cal> {
         let today = now.div_euclid(DAY);
         let mut some = |n: u64| -> Vec<i64> { (0..n).map(|_| today + dice.below(20) as i64 - 2).collect() };
-        let (include, exclude) = (some(3), some(3));
+        let (include, exclude, file) = (some(3), some(3), some(4));
+        let file_includes = dice.one_in(2);
         let blackouts = (0..4).map(|n| {
             let from = now + dice.below((4 * HOUR * self.pace) as u64) as i64 + n * self.pace * HOUR;
             (from, from + dice.between(1, (2 * HOUR * self.pace) as u64) as i64)
         });
         let blackouts = blackouts.collect();
         let days = |days: std::ops::RangeInclusive<i64>| days.collect::<Vec<i64>>();
+        let open = |name: &str| Cal {
+            name: name.into(),
+            weekdays: days(0..=6),
+            include: Vec::new(),
+            exclude: Vec::new(),
+            file: Vec::new(),
+            file_includes: false,
+            blackouts: Vec::new(),
+        };
         vec![
-            Cal { name: "work".into(), weekdays: days(1..=5), include, exclude: Vec::new(), blackouts: Vec::new() },
-            Cal { name: "off".into(), weekdays: days(0..=6), include: Vec::new(), exclude, blackouts: Vec::new() },
-            Cal { name: "black".into(), weekdays: days(0..=6), include: Vec::new(), exclude: Vec::new(), blackouts },
+            Cal { weekdays: days(1..=5), include, file, file_includes, ..open("work") },
+            Cal { exclude, ..open("off") },
+            Cal { blackouts, ..open("black") },
         ]
     }
 
@@ -83,6 +93,8 @@ impl Atlas {
                 weekdays: cal.weekdays.iter().fold(0, |all, day| all | 1 << day),
                 include: cal.include.iter().map(day).collect::<BTreeSet<_>>(),
                 exclude: cal.exclude.iter().map(day).collect::<BTreeSet<_>>(),
+                file: cal.file.iter().map(day).collect(),
+                file_includes: cal.file_includes,
                 blackouts: cal.blackouts.clone(),
                 ..Calendar::open(name)
             })

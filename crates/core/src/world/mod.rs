@@ -23,7 +23,7 @@
 //! |---|---|
 //! | (new) → held, queued, starting | `Wish::Submit` (submit.rs), a job's run (make.rs) |
 //! | (new) → waiting | the end of the run it follows, in the same commit (follow.rs) |
-//! | (new) → ended(skipped) | a run of a disabled or full job that somebody else than a person asked for (run_job.rs) |
+//! | (new) → ended(skipped) | a run of a disabled job, or of a full one that a tick, a chain or a change asked for (run_job.rs); not for a tick of a disabled one |
 //! | held → queued, starting | `Wish::Release`, each run once (latch.rs); what it needs is ready (needs.rs) |
 //! | waiting → held, queued, starting | `Fact::Time`, when it is due (clock.rs) |
 //! | queued → starting | `admit` (gates.rs): whenever one of its gates may have opened |

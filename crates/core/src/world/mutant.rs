@@ -3,7 +3,7 @@
 use super::World;
 use crate::Timed;
 use crate::job::CatchUp;
-use crate::schedule::Way;
+use crate::schedule::{DaySet, Way};
 use crate::timed::Jitter;
 use alloc::sync::Arc;
 
@@ -83,6 +83,10 @@ pub enum Mutant {
     ShiftBack,
     /// Of a tick that was moved nothing says so.
     ForgetMoved,
+    /// The days of a calendar file do not matter.
+    IgnoreFile,
+    /// When other days count, those before go on to.
+    KeepDays,
     /// When other days count, what lands in the past by them is due.
     LandBehind,
     /// A paused schedule begins runs.
@@ -122,7 +126,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 54] = [
+    pub const ALL: [Mutant; 56] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -159,6 +163,8 @@ impl Mutant {
         Mutant::NeverShift,
         Mutant::ShiftBack,
         Mutant::ForgetMoved,
+        Mutant::IgnoreFile,
+        Mutant::KeepDays,
         Mutant::LandBehind,
         Mutant::IgnoreTickPause,
         Mutant::CatchUpDisabled,
@@ -202,6 +208,9 @@ impl World {
         }
         if mutant == Mutant::NeverShift {
             other.shift = None;
+        }
+        if mutant == Mutant::IgnoreFile {
+            other.calendars.iter_mut().for_each(|calendar| calendar.file = DaySet::default());
         }
         if mutant == Mutant::ShiftBack {
             other.shift = other.shift.map(|way| if way == Way::Next { Way::Previous } else { Way::Next });

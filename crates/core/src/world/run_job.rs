@@ -21,6 +21,8 @@ enum Room {
     Replaces(Vec<RunNo>),
     /// It cannot be; by this one.
     Full(RunId),
+    /// So many wait as may.
+    LineFull(RunId, u32),
 }
 
 impl World {
@@ -43,12 +45,8 @@ impl World {
         if !disabled {
             match self.room_for(name) {
                 Room::Free | Room::Waits => {}
-                Room::Full(live) => {
-                    return Err(match self.job(name).map(|job| job.gates.overlap) {
-                        Some(Overlap::Queue(most)) => Refusal::LineFull { live, most },
-                        Some(Overlap::Allow | Overlap::Skip | Overlap::Replace) | None => overlap(live),
-                    });
-                }
+                Room::Full(live) => return Err(overlap(live)),
+                Room::LineFull(live, most) => return Err(Refusal::LineFull { live, most }),
                 Room::Replaces(runs) => {
                     let first = runs.first().and_then(|no| self.live.get(no)).map(Run::id);
                     return Err(first.map_or_else(|| Refusal::UnknownJob { job: name.clone() }, overlap));
@@ -124,13 +122,14 @@ impl World {
                     self.stop_for(now, no, StopWhy::Planned, fx);
                 }
             }
-            Room::Full(_) => {
-                let skipped = self.make_skipped(now, name, birth, SkipWhy::Overlap, fx)?;
-                if let Some(Overlap::Queue(most)) = self.job(name).map(|job| job.gates.overlap) {
-                    let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
-                    let message = format!("{runs} already, and `overlap_max` lets no more wait");
-                    self.note(now, "run.skipped", Some(skipped.id()), message, fx);
-                }
+            Room::Full(live) => {
+                return self.make_skipped(now, name, birth, SkipWhy::Overlap { live: Some(live.no) }, fx);
+            }
+            Room::LineFull(_, most) => {
+                let skipped = self.make_skipped(now, name, birth, SkipWhy::LineFull { waiting: most }, fx)?;
+                let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
+                let message = format!("{runs} already, and `overlap_max` lets no more wait");
+                self.note(now, "run.skipped", Some(skipped.id()), message, fx);
                 return Some(skipped);
             }
         }
@@ -151,7 +150,7 @@ impl World {
             Overlap::Replace => Room::Replaces(live.iter().map(|run| run.no).collect()),
             Overlap::Queue(most) => {
                 let waiting = live.iter().filter(|run| run.state.is_pending()).count();
-                if waiting < most as usize { Room::Waits } else { Room::Full(first.id()) }
+                if waiting < most as usize { Room::Waits } else { Room::LineFull(first.id(), most) }
             }
         }
     }

@@ -15,7 +15,7 @@
 use super::make::Birth;
 use super::overtake::Way;
 use super::verdict::{GRACE, Verdict, verdicts};
-use super::{Mutant, World, post::Post};
+use super::{Mutant, Reason, World, post::Post};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis};
 use crate::run::Trigger;
@@ -68,6 +68,19 @@ impl World {
     /// The instant at which a job is due next, in UTC seconds.
     pub fn next_of(&self, job: &JobName) -> Option<i64> {
         self.agenda.of(job)
+    }
+
+    /// Why a job that has a schedule is due at no instant to come, by what the rules know.
+    pub fn why_never(&self, job: &JobName) -> Option<Reason> {
+        let timed = self.timed(job).filter(|timed| !timed.at_boot())?;
+        match self.next_open(job) {
+            Some(None) => Some(Reason::Shut),
+            Some(Some(_)) => None,
+            // It is looked at in a moment.
+            None if self.next_of(job).is_some() => None,
+            None if timed.last_before(i64::MAX).is_none() => Some(Reason::Skipped),
+            None => Some(Reason::Over),
+        }
     }
 
     /// The next instant at which its calendars let it run; `None` in it: there is none in the next ten years. `None`: it has
@@ -123,14 +136,17 @@ impl World {
     }
 
     fn set_time(&mut self, now: Time, job: &JobName, timed: Option<Arc<Timed>>, fx: &mut Effects) {
+        let breaks_days = self.breaks(Mutant::KeepDays);
         let Some(post) = self.jobs.get_mut(job) else { return };
         let rev = post.standing.rev;
         let elsewhere =
             timed.as_ref().is_some_and(|timed| post.timed.values().any(|before| timed.lands_elsewhere(before)));
+        let same = |timed: &Timed| post.timed.get(&rev).is_some_and(|before| before.sum == timed.sum);
         match timed {
-            Some(timed) => post.timed.insert(rev, timed),
-            None => post.timed.remove(&rev),
-        };
+            Some(timed) if breaks_days && same(&timed) => {}
+            Some(timed) => drop(post.timed.insert(rev, timed)),
+            None => drop(post.timed.remove(&rev)),
+        }
         self.reckon(now, job, elsewhere && !self.breaks(Mutant::LandBehind), fx);
         self.rearm(job);
     }
@@ -303,6 +319,8 @@ impl World {
             Verdict::Closed { .. } if self.breaks(Mutant::IgnoreCalendar) => (false, 0, false, false),
             Verdict::Missed { count, until } => return Decision::Missed { count, until },
             Verdict::Closed { by } => return Decision::Suppressed { by },
+            // Nobody asked for a run: no record of one stands before the job's last, tick after tick.
+            Verdict::Run { .. } if self.is_disabled(job) => return Decision::SkippedDisabled { run: None },
             Verdict::Run { caught_up, missed, of_many, late } => (caught_up, missed, of_many, late),
         };
         let nominal = Time(at.saturating_mul(NS));
@@ -317,22 +335,18 @@ impl World {
         let trigger = |missed| Trigger::Schedule { at, late_ms, late, missed };
         let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger(missed)) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
-        let disabled = self.is_disabled(job);
-        let mut way = Way::Asks;
-        if !disabled {
-            self.pull(now, job, fx);
-            way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
-        }
+        self.pull(now, job, fx);
+        let way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
         if let Way::For(others) = way {
             caught_up = true;
             missed = COUNTED.min(missed + others);
             birth.trigger = trigger(missed);
         }
-        if self.breaks(Mutant::TwoRuns) && !is_service && !disabled {
+        if self.breaks(Mutant::TwoRuns) && !is_service {
             self.make(now, job, birth.clone(), fx);
         }
         let of_many = of_many || matches!(way, Way::Behind) || self.breaks(Mutant::IgnoreOverlap);
-        let run = if of_many && !is_service && !disabled {
+        let run = if of_many && !is_service {
             // They would be in each other's way; so they take turns instead.
             self.make(now, job, birth, fx).and_then(|no| self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned())
         } else {
@@ -361,16 +375,21 @@ impl World {
             let Some(timed) = self.timed(job).filter(|timed| timed.at_boot()).cloned() else { continue };
             let wait = timed.wait(job, self.mint.last());
             let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot) };
-            if !self.is_disabled(job) {
+            let disabled = self.is_disabled(job);
+            if !disabled {
                 self.pull(now, job, fx);
             }
             let paused =
                 self.standing(job).and_then(|standing| standing.paused).is_some_and(|until| seconds(now) < until);
-            let asked = if paused { None } else { self.ask_for(now, job, birth, fx) };
-            let decision = match asked {
-                None if paused => Decision::Paused,
-                Some(run) => decision_of(&run, false, 0),
-                None => self.service_was_started(job),
+            let decision = if paused {
+                Decision::Paused
+            } else if disabled {
+                Decision::SkippedDisabled { run: None }
+            } else {
+                match self.ask_for(now, job, birth, fx) {
+                    Some(run) => decision_of(&run, false, 0),
+                    None => self.service_was_started(job),
+                }
             };
             let schedule = stable(&self.boot, &format!("{}", timed.sum));
             let tick = Tick { job: job.clone(), schedule, at: seconds(now) };
@@ -386,6 +405,8 @@ struct Absence {
     last: Option<JobName>,
     jobs: usize,
     missed: u64,
+    /// Of a job so many were missed that they were not counted to the end.
+    uncounted: bool,
     caught_up: usize,
 }
 
@@ -393,7 +414,10 @@ impl Absence {
     fn notes(&mut self, job: &JobName, at: i64, verdict: &Verdict) {
         match verdict {
             Verdict::Run { late: true, .. } => self.caught_up += 1,
-            Verdict::Missed { count, .. } => self.missed += count,
+            Verdict::Missed { count, .. } => {
+                self.missed += count;
+                self.uncounted |= *count >= COUNTED;
+            }
             Verdict::Run { late: false, .. } | Verdict::Closed { .. } => return,
         }
         self.since = Some(self.since.map_or(at, |since| since.min(at)));
@@ -410,7 +434,8 @@ impl Absence {
         let of = if self.jobs == 1 { "a job".to_string() } else { format!("{} jobs", self.jobs) };
         let (missed, caught_up) = (self.missed, self.caught_up);
         let was = if self.jobs == 1 { "was" } else { "were" };
-        let sums = format!("{caught_up} caught up, {missed} missed");
+        let more = if self.uncounted { " or more" } else { "" };
+        let sums = format!("{caught_up} caught up, {missed}{more} missed");
         Some(format!("nobody was there when {of} {was} due, from {since} UTC on: {sums}"))
     }
 }
@@ -453,8 +478,10 @@ fn line_of(sum: u64, line: u64) -> u64 {
 fn decision_of(run: &Run, caught_up: bool, missed: u64) -> Decision {
     let run_no: RunNo = run.no;
     match run.outcome() {
-        Some(Outcome::Skipped(SkipWhy::Disabled)) => Decision::SkippedDisabled { run: run_no },
-        Some(Outcome::Skipped(SkipWhy::Overlap)) => Decision::SkippedOverlap { run: run_no },
+        Some(Outcome::Skipped(SkipWhy::Overlap { live })) => Decision::SkippedOverlap { run: run_no, live: *live },
+        Some(Outcome::Skipped(SkipWhy::LineFull { waiting })) => {
+            Decision::SkippedLineFull { run: run_no, waiting: *waiting }
+        }
         _ if caught_up => Decision::CaughtUp { run: run_no, missed },
         _ => Decision::Run { run: run_no },
     }

@@ -3,7 +3,7 @@
 use super::places::{Gate, gates, place_in_line};
 use super::{World, queue};
 use crate::run::{Hold, StopWhy};
-use crate::{JobName, Outcome, Rest, Run, RunId, RunNo, RunState, Time};
+use crate::{JobName, Outcome, Rest, Run, RunId, RunNo, RunState, Time, Untimed};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -126,12 +126,17 @@ pub enum Reason {
     WentBack {
         failed: u64,
     },
-    /// It has a schedule, and is due at no time: it cannot be told when.
+    /// It has a schedule, and is due at no time: it cannot be told when. `why`: `of` in words.
     Untimed {
+        of: Untimed,
         why: String,
     },
     /// Its calendars allow none of its instants, for ten years to come.
     Shut,
+    /// All of its instants are over.
+    Over,
+    /// Clocks skip all of its instants, and its `dst` leaves them out.
+    Skipped,
     /// Its `after` waits for these.
     Round {
         waits_for: Vec<JobName>,

@@ -584,7 +584,6 @@ impl Engine {
             let job = self.world.revision(name, standing.rev)?.clone();
             let known = self.book.known.get(name);
             let next = self.world.next_open(name);
-            let shut = (next == Some(None)).then_some(Reason::Shut);
             // What is due in a pause, or while it is disabled, is not run.
             let next = match (next.flatten(), standing.paused, self.world.timed(name)) {
                 _ if standing.disabled.unwrap_or(job.disabled) => None,
@@ -596,7 +595,12 @@ impl Engine {
                 is_stale: known.is_some_and(|known| self.book.is_stale(&known.source)),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
-                why: self.untimed(name).into_iter().chain(shut).chain(self.world.why_job(name)).collect(),
+                why: self
+                    .untimed(name)
+                    .into_iter()
+                    .chain(self.world.why_never(name))
+                    .chain(self.world.why_job(name))
+                    .collect(),
                 next,
                 job,
             })
@@ -611,8 +615,8 @@ impl Engine {
     fn untimed(&self, name: &JobName) -> Option<Reason> {
         let job = self.world.defined(name)?.job;
         let is_timed = job.time.schedules.is_empty() || self.world.timed(name).is_some();
-        let why = if is_timed { None } else { self.config.times.why_untimed(&job) };
-        Some(Reason::Untimed { why: why? })
+        let (of, why) = if is_timed { None } else { self.config.times.why_untimed(&job) }?;
+        Some(Reason::Untimed { of, why })
     }
 
     fn times_now(&self) -> Timetable {

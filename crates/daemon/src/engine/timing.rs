@@ -113,7 +113,7 @@ impl Times {
     }
 
     /// Why a job that has a schedule is due at no time.
-    pub(super) fn why_untimed(&self, job: &Job) -> Option<String> {
+    pub(super) fn why_untimed(&self, job: &Job) -> Option<(Untimed, String)> {
         let zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| self.shared.timezone.clone());
             let known = self.loaded.get(&name).cloned();
@@ -122,7 +122,8 @@ impl Times {
         let here = if job.time.calendars.is_empty() { None } else { zone(None) };
         let calendar = |name: &str| calendar(self.shared.calendars.get(name)?, here.as_deref()?);
         let why = Timed::read(job, &self.host, zone, calendar).err()?;
-        Some(self.words(&why))
+        let words = self.words(&why);
+        Some((why, words))
     }
 
     /// What is said of a job whose schedule cannot be followed.

@@ -2,10 +2,10 @@
 
 use super::{convert, glob, reason};
 use crate::engine::{JobNow, QueueNow};
-use kin_api::job::{Definition, Job, Mistake, PlanStep, Queue, Source};
+use kin_api::job::{Definition, Job, Mistake, Never, PlanStep, Queue, Source};
 use kin_config::Report;
 use kin_core::job::Program;
-use kin_core::{Reason, Rest, Run, RunState, Time};
+use kin_core::{Reason, Rest, Run, RunState, Time, Untimed};
 use std::collections::BTreeMap;
 
 /// `runs` and `last` as they are said.
@@ -36,8 +36,20 @@ pub fn job(now: &JobNow, runs: Vec<kin_api::Run>, last: Option<kin_api::Run>) ->
         tags: job.tags.clone(),
         runs,
         last,
+        never: now.why.iter().find_map(never),
         next_at: now.next.map(|at| convert::time(Time(at.saturating_mul(1_000_000_000)))),
     }
+}
+
+fn never(reason: &Reason) -> Option<Never> {
+    if let Reason::Untimed { of, .. } = reason {
+        return Some(match of {
+            Untimed::Here | Untimed::Zone { .. } => Never::NoZone,
+            Untimed::Schedule { .. } | Untimed::Calendar { .. } => Never::Unreadable,
+        });
+    }
+    let known = [(Reason::Shut, Never::Calendars), (Reason::Over, Never::Over), (Reason::Skipped, Never::Skipped)];
+    known.into_iter().find(|(known, _)| known == reason).map(|(_, never)| never)
 }
 
 pub fn source(source: &kin_ledger::Source) -> Source {
@@ -153,5 +165,27 @@ pub fn queue(now: &QueueNow) -> Queue {
         taken,
         running: ids(&now.running),
         waiting: ids(&now.waiting),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_job_is_never_due_is_one_word_for_programs() {
+        let untimed = |of: Untimed| Reason::Untimed { of, why: "as it says".into() };
+        for (reason, word) in [
+            (Reason::Shut, Some("calendars")),
+            (Reason::Over, Some("over")),
+            (Reason::Skipped, Some("skipped")),
+            (untimed(Untimed::Here), Some("no-zone")),
+            (untimed(Untimed::Zone { name: "Foo/Bar".into() }), Some("no-zone")),
+            (untimed(Untimed::Calendar { name: "off".into() }), Some("unreadable")),
+            (Reason::Down, None),
+        ] {
+            let said = never(&reason).map(|never| serde_json::to_value(never).expect("json"));
+            assert_eq!(said, word.map(Into::into), "{reason:?}");
+        }
     }
 }

@@ -16,7 +16,7 @@ use kin_api::job::{
     ReloadRequest, RestartRequest, ScaleRequest,
 };
 use kin_core::{JobName, Outcome, Refusal, Rehearsal, RunId, RunNo, SkipWhy, Wish};
-use kin_ledger::{Query, StateIs};
+use kin_ledger::{OutcomeIs, Query, StateIs};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::io::ErrorKind;
@@ -150,12 +150,15 @@ async fn one(door: &Door, name: JobName) -> Answer<Job> {
     said(door, now).await?.pop().ok_or_else(|| Refusal::UnknownJob { job: name }.into())
 }
 
-/// Each with its live runs, and the run that ended last.
+/// Each with its live runs, and the run that ended last of those that were not skipped or cancelled.
 async fn said(door: &Door, jobs: Vec<JobNow>) -> Answer<Vec<Job>> {
     let names: Vec<String> = jobs.iter().map(|now| now.standing.job.to_string()).collect();
     let last = door.read(move |ledger| {
-        let ended = |job: String| Query { job: Some(job), state: Some(StateIs::Ended), limit: 1, ..Query::default() };
-        names.into_iter().map(|job| Ok(ledger.runs(&ended(job))?.runs.pop())).collect::<Answer<Vec<_>>>()
+        let began = |job: String| {
+            let outcome = Some(OutcomeIs::Began);
+            Query { job: Some(job), state: Some(StateIs::Ended), outcome, limit: 1, ..Query::default() }
+        };
+        names.into_iter().map(|job| Ok(ledger.runs(&began(job))?.runs.pop())).collect::<Answer<Vec<_>>>()
     });
     let one = |(mut now, last): (JobNow, Option<kin_core::Run>)| {
         now.runs.sort_by_key(|run| (run.slot, run.no));

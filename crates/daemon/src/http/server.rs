@@ -43,7 +43,8 @@ pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     let (engine, about) = (&door.engine, door.about.clone());
     let (chain, journal, trouble) = (engine.chain(), engine.journal_trouble(), engine.trouble());
     let untimed = |now: JobNow| {
-        let why = now.why.into_iter().find_map(|why| if let Reason::Untimed { why } = why { Some(why) } else { None });
+        let why =
+            now.why.into_iter().find_map(|why| if let Reason::Untimed { why, .. } = why { Some(why) } else { None });
         Some((now.standing.job, why?))
     };
     // An engine that is busy for long keeps nobody from the other checks.

@@ -39,6 +39,8 @@ fn tick(decided: &Decided) -> Tick {
         late_ms: u64::try_from(decided.decided_at.millis().saturating_sub(nominal.millis())).unwrap_or(0),
         decision: String::new(),
         run: None,
+        live: None,
+        waiting: None,
         by: None,
         missed: None,
         until: None,
@@ -49,8 +51,13 @@ fn tick(decided: &Decided) -> Tick {
     match &decided.decision {
         Decision::Run { run } => Tick { run: id(*run), ..is("run") },
         Decision::CaughtUp { run, missed } => Tick { run: id(*run), missed: Some(*missed), ..is("caught-up") },
-        Decision::SkippedOverlap { run } => Tick { run: id(*run), ..is("skipped-overlap") },
-        Decision::SkippedDisabled { run } => Tick { run: id(*run), ..is("skipped-disabled") },
+        Decision::SkippedOverlap { run, live } => {
+            Tick { run: id(*run), live: live.and_then(id), ..is("skipped-overlap") }
+        }
+        Decision::SkippedLineFull { run, waiting } => {
+            Tick { run: id(*run), waiting: Some(*waiting), ..is("skipped-line-full") }
+        }
+        Decision::SkippedDisabled { run } => Tick { run: run.and_then(id), ..is("skipped-disabled") },
         Decision::Suppressed { by } => Tick { by: Some(by.clone()), ..is("suppressed") },
         Decision::Paused => is("paused"),
         Decision::Missed { count, until } => {

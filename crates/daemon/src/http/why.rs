@@ -16,7 +16,8 @@ use crate::engine::rebuild::NOBODY_KNOWS;
 use kin_config::signal;
 use kin_core::tick::COUNTED;
 use kin_core::{
-    Exit, Hold, LostWhy, Outcome, Reason, Run, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger, UnhealthyWhy,
+    Exit, Hold, LostWhy, Outcome, Reason, Run, RunId, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger,
+    UnhealthyWhy,
 };
 use kin_keeper::table::{RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, SIGNAL_BITS, Snapshot, flag};
 use kin_ledger::{Event, Stage};
@@ -300,7 +301,19 @@ fn verdict(run: &Run, outcome: &Outcome, facts: &Facts) -> Vec<String> {
         Outcome::Unhealthy(UnhealthyWhy::Sick) => "It did not answer any more, and kin ended it.".into(),
         Outcome::Unhealthy(UnhealthyWhy::NotReady) => "It was not ready in time, and kin ended it.".into(),
         Outcome::Skipped(SkipWhy::Loop) => "It was skipped: its chain had come to this job before.".into(),
-        Outcome::Skipped(SkipWhy::Overlap) => "It was skipped: another run of its job was not over.".into(),
+        Outcome::Skipped(SkipWhy::Overlap { live: None }) => {
+            "It was skipped: another run of its job was not over.".into()
+        }
+        Outcome::Skipped(SkipWhy::Overlap { live: Some(live) }) => {
+            let live = RunId { job: run.job.clone(), no: *live };
+            format!("It was skipped: {live} was not over.")
+        }
+        Outcome::Skipped(SkipWhy::LineFull { waiting: 1 }) => {
+            "It was skipped: a run of its job waited, and `overlap_max` let no more wait.".into()
+        }
+        Outcome::Skipped(SkipWhy::LineFull { waiting }) => {
+            format!("It was skipped: {waiting} runs of its job waited, and `overlap_max` let no more wait.")
+        }
         Outcome::Skipped(SkipWhy::Disabled) => "It was skipped: its job is disabled.".into(),
         Outcome::Skipped(SkipWhy::Calendar) => "It was skipped: its calendar forbids that time.".into(),
         Outcome::Skipped(SkipWhy::Dependency) => "It was skipped: what it depends on did not end well.".into(),

@@ -86,6 +86,9 @@ proptest! {
             check(query.clone(), &|run| matches(run));
             let failing = |run: &Run| run.outcome().is_some_and(Outcome::is_failure);
             check(Query { outcome: Some(OutcomeIs::Failure), ..query.clone() }, &|run| matches(run) && failing(run));
+            let never_began = |outcome: &Outcome| matches!(outcome, Outcome::Skipped(_) | Outcome::Cancelled);
+            let began = |run: &Run| run.outcome().is_some_and(|outcome| !never_began(outcome));
+            check(Query { outcome: Some(OutcomeIs::Began), ..query.clone() }, &|run| matches(run) && began(run));
             check(Query { state: Some(StateIs::Live), ..query.clone() }, &|run| matches(run) && run.outcome().is_none());
             check(Query { state: Some(StateIs::Ended), ..query.clone() }, &|run| matches(run) && run.outcome().is_some());
             check(Query { tag: Some("a".into()), ..query }, &|run| matches(run) && run.tags.contains(&"a".to_owned()));

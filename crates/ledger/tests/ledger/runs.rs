@@ -118,8 +118,11 @@ fn outcome() -> impl Strategy<Value = Outcome> {
         Just(Outcome::Interrupted),
         (prop::sample::select(&SpawnStep::ALL), any::<i32>())
             .prop_map(|(step, errno)| Outcome::SpawnFailed { step, errno }),
-        prop::sample::select(&[
-            SkipWhy::Overlap,
+        prop::sample::select(vec![
+            SkipWhy::Overlap { live: None },
+            SkipWhy::Overlap { live: Some(no(u64::from(u32::MAX) + 7)) },
+            SkipWhy::LineFull { waiting: 0 },
+            SkipWhy::LineFull { waiting: u32::MAX },
             SkipWhy::Disabled,
             SkipWhy::Calendar,
             SkipWhy::Dependency,

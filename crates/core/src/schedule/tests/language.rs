@@ -262,7 +262,26 @@ fn what_is_wrong_is_said_with_its_column() {
             "@at noon",
             "column 5: when? write @at 2026-12-24T18:00:00Z, with an offset as +01:00, or without one for the job's time zone",
         ),
-        ("TZ=UTC 0 0 * * *", "column 1: the time zone is not part of the expression; it is a setting of its own"),
+        (
+            "TZ=UTC 0 0 * * *",
+            "column 1: the time zone is not part of the expression; it is a setting of its own: timezone = \"UTC\", or --tz UTC with kin cron",
+        ),
+        (
+            "CRON_TZ=Asia/Tokyo",
+            "column 1: the time zone is not part of the expression; it is a setting of its own: timezone = \"Asia/Tokyo\", or --tz Asia/Tokyo with kin cron",
+        ),
+        (
+            "0 9 * * 1 Europe/Berlin",
+            "column 11: the time zone is not part of the expression; it is a setting of its own: timezone = \"Europe/Berlin\", or --tz Europe/Berlin with kin cron",
+        ),
+        (
+            "0 9 * * UTC",
+            "column 9: the time zone is not part of the expression; it is a setting of its own: timezone = \"UTC\", or --tz UTC with kin cron",
+        ),
+        (
+            "0 0 * * THU-MON#2",
+            "day of week, column 9: # chooses one weekday, not a range of them; write THU#2,FRI#2,SAT#2,SUN#2,MON#2",
+        ),
         ("calendar: *:*/15", "minute, column 13: a step begins at a number here; write 00/15"),
         ("calendar: Mon,,Tue 08:30", "day of week, column 15: a weekday is missing; write as Mon,Wed or Mon..Fri"),
         (
