@@ -175,6 +175,7 @@ fn mended(way: &str, harm: impl Fn(&Path), meets: &str) {
     }
     if way == "removed" || way == "replaced" {
         // All of it could still be read.
+        assert!(doctor.contains("and all of it was saved"), "{context}: {doctor}");
         assert_eq!(run("old")["tags"][0], "t", "{context}: {runs}");
     }
     cli.run(&["release", "gate"]).expect(0);

@@ -31,6 +31,9 @@ impl Ledger {
         // What lies in the files stays as it was found.
         self.shelf.conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         if self.leave_all(last).is_ok() {
+            // That it could be said in full is part of what the next opening says.
+            let all = format!("{why}, and all of it was saved");
+            mark::suspect(&self.dir, &all).map_err(SalvageError::Io).map_err(failed)?;
             return Ok(true);
         }
         self.leave_known(known).map_err(failed)?;

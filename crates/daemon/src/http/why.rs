@@ -115,7 +115,7 @@ fn happened(run: &Run, events: &[Event]) -> Vec<String> {
 fn change(run: &Run, event: &Event) -> Option<(Time, String)> {
     let Some(change) = &event.change else {
         // What an end tells was true by then, and heard of a moment later; a wish came when it came.
-        let of_its_end = matches!(event.kind.as_str(), "run.killed" | "run.oom" | "run.left-behind");
+        let of_its_end = matches!(event.kind.as_str(), "run.killed" | "run.adopted");
         let at = run.ended_at.filter(|_| of_its_end).map_or(event.at, |ended| ended.min(event.at));
         return Some((at, event.message.clone()?));
     };
