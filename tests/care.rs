@@ -285,3 +285,24 @@ fn a_damage_that_nobody_met_is_found_in_the_background() {
     );
     server.shutdown();
 }
+
+/// As `[kin.history]` says it. What has become too old goes when somebody looks, which is after the next end of a run.
+#[test]
+fn history_goes_as_the_settings_say() {
+    let ways = [("runs_per_job = 2", [false, false, false, true, true]), ("keep = \"2s\"", [false; 5])];
+    for (says, stay) in ways {
+        let config = format!("[kin]\nhistory = {{ {says} }}\n");
+        let server = Options::new(KIN).env("KIN_TEST_CARE_MS", "100").config(&config).start();
+        let runs = [(); 5].map(|()| job(&server, "a", &["true"]));
+        for run in &runs {
+            server.wait_end(run);
+        }
+        let mut http = server.http();
+        let mut known = || runs.each_ref().map(|run| http.get(&format!("/v1/runs/{run}")).status == 200);
+        eventually(says, server::DEADLINE, || {
+            nudge(&server);
+            (known() == stay).then_some(())
+        });
+        server.shutdown();
+    }
+}
