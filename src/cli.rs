@@ -13,7 +13,7 @@ use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 use kin_client::api::Run;
 use kin_client::{Client, Error};
 use std::ffi::OsString;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 /// Run it, keep it running, know what happened.
@@ -198,7 +198,8 @@ pub(crate) fn main(become_front: fn(&[OsString]) -> ExitCode) -> ExitCode {
             let code = if words.use_stderr() { 2 } else { 0 };
             // They repeat what was typed, which may have come from anywhere.
             if words.use_stderr() && std::io::stderr().is_terminal() {
-                eprint!("{}", clean::text(&words.render().ansi().to_string()));
+                // A terminal that is gone shows nothing to anybody.
+                drop(std::io::stderr().lock().write_all(clean::text(&words.render().ansi().to_string()).as_bytes()));
                 return ExitCode::from(code);
             }
             match words.print() {

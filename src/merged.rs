@@ -89,26 +89,43 @@ async fn follow_lines(client: &Client, run: &Run, lines: usize, send: &mpsc::Sen
 pub(crate) struct Line {
     stream: Stream,
     pub(crate) bytes: Vec<u8>,
+    /// Its first part is another one, or was never read.
+    continues: bool,
+}
+
+/// Stands where the beginning of a line is not shown.
+const CUT: &str = "…";
+
+impl Line {
+    /// Marks that its beginning is missing; none of a character is left there.
+    fn mark_cut(&mut self) {
+        let rest = self.bytes.iter().take(3).take_while(|byte| **byte & 0xc0 == 0x80).count();
+        self.bytes.splice(..rest, CUT.bytes());
+    }
 }
 
 /// Bytes of both streams to lines, in the order in which lines are complete.
 #[derive(Debug, Default)]
 struct Lines {
     open: [Vec<u8>; 2],
+    /// What is open goes on with a line whose first part is gone from here.
+    inside: [bool; 2],
     ready: VecDeque<Line>,
 }
 
 impl Lines {
     fn begin(&mut self, line: Line) {
         self.open[line.stream as usize] = line.bytes;
+        self.inside[line.stream as usize] = line.continues;
     }
 
     fn push(&mut self, stream: Stream, bytes: &[u8]) {
-        let open = &mut self.open[stream as usize];
+        let (open, inside) = (&mut self.open[stream as usize], &mut self.inside[stream as usize]);
         for part in bytes.split_inclusive(|b| *b == b'\n') {
             open.extend_from_slice(part);
             if part.ends_with(b"\n") || open.len() >= LINE_MAX {
-                self.ready.push_back(Line { stream, bytes: std::mem::take(open) });
+                let continues = std::mem::replace(inside, !part.ends_with(b"\n"));
+                self.ready.push_back(Line { stream, bytes: std::mem::take(open), continues });
             }
         }
     }
@@ -118,7 +135,7 @@ impl Lines {
         for stream in [Stream::Out, Stream::Err] {
             let bytes = std::mem::take(&mut self.open[stream as usize]);
             if !bytes.is_empty() {
-                self.ready.push_back(Line { stream, bytes });
+                self.ready.push_back(Line { stream, bytes, continues: self.inside[stream as usize] });
             }
         }
     }
@@ -129,6 +146,8 @@ impl Lines {
 pub(crate) struct Last {
     pub(crate) lines: VecDeque<Line>,
     pub(crate) end: Offsets,
+    /// Of a line only the end is among them.
+    pub(crate) cut: bool,
 }
 
 impl Last {
@@ -145,7 +164,7 @@ impl Last {
     }
 
     async fn from(client: &Client, run: &Run, from: Offsets, wanted: usize) -> Result<Last, Error> {
-        let mut lines = Lines::default();
+        let mut lines = Lines { inside: [from.out > 0, from.err > 0], ..Lines::default() };
         let mut last = VecDeque::new();
         // Of a stream that is entered in the middle, the first line is only a part of one.
         let mut partial = [from.out > 0, from.err > 0];
@@ -166,7 +185,14 @@ impl Last {
         }
         lines.end();
         lines.ready.drain(..).for_each(|line| keep(line, &mut last));
-        Ok(Last { lines: last, end: reader.offsets() })
+        let (mut begun, mut cut) = ([false; 2], false);
+        for line in &mut last {
+            if !std::mem::replace(&mut begun[line.stream as usize], true) && line.continues {
+                line.mark_cut();
+                cut = true;
+            }
+        }
+        Ok(Last { lines: last, end: reader.offsets(), cut })
     }
 }
 
@@ -194,5 +220,15 @@ mod tests {
             lines.push(Stream::Out, &[b'x'; LINE_MAX / 2]);
         }
         assert_eq!(lines.ready.len(), 1);
+        lines.push(Stream::Out, b"end\nnext\n");
+        let continues: Vec<bool> = lines.ready.iter().map(|line| line.continues).collect();
+        assert_eq!(continues, [false, true, false]);
+    }
+
+    #[test]
+    fn a_mark_leaves_no_part_of_a_character() {
+        let mut line = Line { stream: Stream::Out, bytes: "äöü".as_bytes()[1..].to_vec(), continues: true };
+        line.mark_cut();
+        assert_eq!(line.bytes, "…öü".as_bytes());
     }
 }

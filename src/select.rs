@@ -24,14 +24,14 @@ pub(crate) struct Selected {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Word<'a> {
+pub(crate) enum Word<'a> {
     Run(&'a str),
     Job(&'a str),
     Tag(&'a str),
 }
 
 impl Word<'_> {
-    fn parse(word: &str) -> Result<Word<'_>, Failure> {
+    pub(crate) fn parse(word: &str) -> Result<Word<'_>, Failure> {
         if let Some(tag) = word.strip_prefix('@') {
             return Ok(Word::Tag(tag));
         }
@@ -43,8 +43,24 @@ impl Word<'_> {
         {
             return Err(Failure::usage(format!("{word:?} is neither a run nor a job: {bad}")));
         }
+        if !is_whole(word) {
+            return Err(Failure::usage(format!("{word:?} is no glob: a [ has no ] after it")));
+        }
         Ok(Word::Job(word))
     }
+}
+
+/// Each of its sets is closed. A `]` that comes first in one is one of its characters.
+fn is_whole(glob: &str) -> bool {
+    let mut rest = glob;
+    while let Some((_, set)) = rest.split_once('[') {
+        let set = set.strip_prefix('^').unwrap_or(set);
+        let mut after = set.chars();
+        after.next();
+        let Some((_, after)) = after.as_str().split_once(']') else { return false };
+        rest = after;
+    }
+    true
 }
 
 pub(crate) fn is_glob(word: &str) -> bool {
@@ -128,6 +144,18 @@ mod tests {
         ] {
             assert_eq!(Word::parse(word).expect(word), means);
         }
+        for (glob, whole) in [
+            ("a[", false),
+            ("[]", false),
+            ("[]]", true),
+            ("[^a]*[b-d]", true),
+            ("a]", true),
+            ("[ä", false),
+            ("[ä]", true),
+        ] {
+            assert_eq!(is_whole(glob), whole, "{glob}");
+        }
+        assert_eq!(Word::parse("[").expect_err("no glob").exit_code(), 2);
         let failure = Word::parse("no such\x1b").expect_err("no word");
         assert_eq!(failure.exit_code(), 2);
     }

@@ -256,7 +256,8 @@ fn a_damage_that_nobody_met_is_found_in_the_background() {
     let server = Options::new(KIN).env("KIN_TEST_CARE_MS", "100").start();
     let mut request = server.request(&["true"]);
     request["tags"] = serde_json::json!(["seldom-asked-for"]);
-    server.wait_end(&id(&server.submit(&request)));
+    let run = id(&server.submit(&request));
+    server.wait_end(&run);
     let copy = server.state().join("kin.db.bak");
     eventually("a good ledger is copied", server::DEADLINE, || copy.exists().then_some(()));
     assert_eq!(events(&server, "ledger.trouble"), Vec::<String>::new());
@@ -274,8 +275,34 @@ fn a_damage_that_nobody_met_is_found_in_the_background() {
     let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opens");
     file.write_all_at(&[0xff], (at * PAGE) as u64).expect("writes");
     nudge(&server);
-    let said = || events(&server, "ledger.trouble").first().cloned();
-    eventually("it is said", server::DEADLINE, said);
-    assert!(!copy.exists(), "what is damaged is not copied over what was good");
+    let said = || events(&server, "ledger.rebuilt").into_iter().find(|said| said.contains("the ledger was damaged"));
+    let said = eventually("it is mended, and said", server::DEADLINE, said);
+    let mended = server.show(&run);
+    assert_eq!(
+        (mended["outcome"].as_str(), mended["tags"][0].as_str()),
+        (Some("ok"), Some("seldom-asked-for")),
+        "{said}"
+    );
     server.shutdown();
+}
+
+/// As `[kin.history]` says it. What has become too old goes when somebody looks, which is after the next end of a run.
+#[test]
+fn history_goes_as_the_settings_say() {
+    let ways = [("runs_per_job = 2", [false, false, false, true, true]), ("keep = \"2s\"", [false; 5])];
+    for (says, stay) in ways {
+        let config = format!("[kin]\nhistory = {{ {says} }}\n");
+        let server = Options::new(KIN).env("KIN_TEST_CARE_MS", "100").config(&config).start();
+        let runs = [(); 5].map(|()| job(&server, "a", &["true"]));
+        for run in &runs {
+            server.wait_end(run);
+        }
+        let mut http = server.http();
+        let mut known = || runs.each_ref().map(|run| http.get(&format!("/v1/runs/{run}")).status == 200);
+        eventually(says, server::DEADLINE, || {
+            nudge(&server);
+            (known() == stay).then_some(())
+        });
+        server.shutdown();
+    }
 }

@@ -1,7 +1,10 @@
-//! A ledger that somebody removed: its loss is said, again and again, and nobody takes what is left for the whole.
+//! A ledger that somebody removed or damaged: it is mended, its loss is said, again and again, and nobody takes what is
+//! left for the whole.
 
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use testkit::server::{self, Options};
 use testkit::{Cli, Server};
 
@@ -115,18 +118,100 @@ fn a_ledger_that_cannot_be_opened_is_said_to_whoever_asks() {
     cli.run(&["shutdown", "--wait"]).expect(0);
 }
 
-/// Under a server that lives it is as good as lost, and there is still time to know that.
+/// What can become of a ledger under its server, each met by another: by a new run, by a reader, by the doctor.
 #[test]
-fn a_ledger_that_is_removed_under_its_server_is_what_the_doctor_finds() {
+fn a_ledger_that_is_damaged_under_its_server_is_mended_at_once() {
+    let emptied = |path: &Path| drop(std::fs::File::create(path).expect("emptied"));
+    let cut = |path: &Path| {
+        let file = std::fs::OpenOptions::new().write(true).open(path).expect("opens");
+        file.set_len(5000).expect("cut");
+    };
+    let removed = |path: &Path| std::fs::remove_file(path).expect("removed");
+    let replaced = |path: &Path| {
+        std::fs::write(path.with_extension("other"), "no ledger at all").expect("written");
+        std::fs::rename(path.with_extension("other"), path).expect("renamed");
+    };
+    for meets in ["exec", "log", "doctor"] {
+        mended("emptied", emptied, meets);
+        mended("cut short", cut, meets);
+        mended("removed", removed, meets);
+        mended("replaced", replaced, meets);
+    }
+}
+
+fn mended(way: &str, harm: impl Fn(&Path), meets: &str) {
     let server = Server::start(KIN);
     let cli = Cli::new(&server);
-    cli.run(&["doctor"]).expect(0);
-    std::fs::remove_file(server.state().join("kin.db")).expect("removed");
-    let doctor = cli.run(&["doctor"]).expect(1).text();
-    let line = doctor.lines().find(|line| line.starts_with("ledger")).expect("a line of the ledger");
-    assert_eq!(line.split_whitespace().nth(1), Some("failed"), "{doctor}");
-    assert!(doctor.contains("kin.db was removed") && doctor.contains("hint: end the server"), "{doctor}");
-    cli.run(&["shutdown", "--wait"]).expect(0);
+    cli.run(&["exec", "--id", "old", "--tag", "t", "--", "sh", "-c", "exit 3"]).expect(3);
+    let live = cli.run(&["exec", "-d", "--id", "live", "--", "sleep", "600"]).expect(0).text();
+    cli.run(&["exec", "-d", "--id", "gated", "-p", "gate", "--", "sh", "-c", "exit 4"]).expect(0);
+    let before = testkit::eventually("it runs", server::DEADLINE, || {
+        Some(server.show(live.trim())).filter(|run| run["state"] == "running")
+    });
+    let daemon = server.pid(testkit::Role::Daemon).expect("a daemon");
+    harm(&server.state().join("kin.db"));
+    let context = format!("{way}, met by {meets}");
+    let said = match meets {
+        "exec" => cli.run(&["exec", "--id", "new", "--", "sh", "-c", "exit 7"]).expect(7),
+        "log" => cli.run(&["log"]).expect(0),
+        _ => cli.run(&["doctor"]).expect(0),
+    };
+    assert_ne!(server.pid(testkit::Role::Daemon), Some(daemon), "{context}: {said:?}");
+    assert!(said.errors().contains(&format!("{way} ")), "{context}: {}", said.errors());
+    let doctor = cli.run(&["doctor"]).expect(0).text();
+    assert!(doctor.contains("rebuilt from what they left") && doctor.contains(way), "{context}: {doctor}");
+    // Nothing that lives is another than it was, nor what had not begun.
+    let after = server.show(live.trim());
+    assert_eq!(after, before, "{context}");
+    let runs = cli.run(&["log", "--json=lines"]).expect(0).text();
+    let run = |job: &str| {
+        let all: Vec<_> = runs.lines().filter(|line| line.contains(&format!("\"job\":\"{job}\""))).collect();
+        assert_eq!(all.len(), 1, "{context}: {job}: {runs}");
+        serde_json::from_str::<serde_json::Value>(all[0]).expect("an object")
+    };
+    assert_eq!(run("old")["exit_code"], 3, "{context}: {runs}");
+    if meets == "exec" {
+        assert_eq!(run("new")["exit_code"], 7, "{context}: {runs}");
+    }
+    if way == "removed" || way == "replaced" {
+        // All of it could still be read.
+        assert!(doctor.contains("and all of it was saved"), "{context}: {doctor}");
+        assert_eq!(run("old")["tags"][0], "t", "{context}: {runs}");
+    }
+    cli.run(&["release", "gate"]).expect(0);
+    let gated = cli.run(&["wait", "gated"]).expect(1).text();
+    assert!(gated.contains("failed(4)"), "{context}: {gated}");
+    let names = std::fs::read_dir(server.state()).expect("a state").flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let kept = names.iter().any(|name| name.starts_with("kin.db.corrupt-") && name.ends_with('Z'));
+    assert_eq!(kept, way != "removed", "{context}");
+    cli.run(&["stop", live.trim()]).expect(0);
+    server.shutdown();
+}
+
+/// Nobody meets it where all that is asked for lies in the log and in memory: whoever writes looks into it.
+#[test]
+fn a_ledger_that_is_zeroed_under_its_server_is_mended() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    cli.run(&["exec", "--id", "old", "--", "sh", "-c", "exit 3"]).expect(3);
+    let daemon = server.pid(testkit::Role::Daemon).expect("a daemon");
+    let path = server.state().join("kin.db");
+    let written = || std::fs::metadata(&path).and_then(|found| found.modified()).expect("a time");
+    let (length, before) = (std::fs::metadata(&path).expect("a ledger").len(), written());
+    let file = std::fs::OpenOptions::new().write(true).open(&path).expect("opens");
+    testkit::eventually("its time is another", server::DEADLINE, || {
+        file.write_all_at(&vec![0; length as usize], 0).expect("zeroed");
+        (written() != before).then_some(())
+    });
+    cli.run(&["exec", "--id", "new", "--", "sh", "-c", "exit 7"]).expect(7);
+    testkit::eventually("it is mended", server::DEADLINE, || {
+        server.pid(testkit::Role::Daemon).filter(|pid| *pid != daemon)
+    });
+    let log = cli.run(&["log"]).expect(0).text();
+    assert_eq!((log.matches("old-").count(), log.matches("new-").count()), (1, 1), "{log}");
+    assert!(cli.run(&["doctor"]).expect(0).text().contains("rebuilt"));
+    server.shutdown();
 }
 
 /// A number of another ledger: the listener is told, and hears what happens from then on.

@@ -176,3 +176,20 @@ fn on_a_terminal(server: &Server, typed: &str) -> Vec<u8> {
     command.args(["-qec", typed, "/dev/null"]).env_clear().envs(server.environment()).env("TERM", "xterm");
     command.stdin(Stdio::null()).output().expect("script runs").stdout
 }
+
+/// What is shown of a line that does not fit is marked as its end.
+#[test]
+fn a_line_that_is_cut_at_its_front_says_so() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let long = "head -c 300000 /dev/zero | tr '\\0' x; echo end; echo next";
+    cli.run(&["exec", "-d", "--id", "long", "--", "sh", "-c", long]).expect(0);
+    cli.run(&["wait", "long"]).expect(0);
+    let said = cli.run(&["tail", "-n", "2", "long"]).expect(0);
+    let lines: Vec<String> = said.text().lines().map(String::from).collect();
+    assert!(lines[0].starts_with("…x") && lines[0].ends_with("xend") && lines[1] == "next", "{:?}", said.errors());
+    assert!(said.errors().contains("only the end is shown"), "{}", said.errors());
+    let whole = cli.run(&["tail", "-n", "10", "long"]).expect(0);
+    assert!(whole.text().starts_with('x') && whole.errors().is_empty(), "{}", whole.errors());
+    server.shutdown();
+}

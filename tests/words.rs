@@ -138,3 +138,73 @@ fn a_home_behind_a_link_that_leads_nowhere_is_named() {
     assert!(words.contains(&want) && words.contains("hint: set KIN_HOME"), "{words}");
     assert_eq!(said.status.code(), Some(2));
 }
+
+/// A word means the same to each verb, and what means nothing is said once.
+#[test]
+fn a_word_names_runs_of_every_kind_to_the_log_too() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    for (job, tag) in [("a", "day"), ("b", "night"), ("c", "night")] {
+        cli.run(&["exec", "--id", job, "--tag", tag, "--", "true"]).expect(0);
+    }
+    let rows = |args: &[&str]| {
+        let all: Vec<&str> = std::iter::once("log").chain(args.iter().copied()).chain(["--json"]).collect();
+        cli.run(&all).expect(0).json().as_array().expect("a list").clone()
+    };
+    let jobs =
+        |args: &[&str]| rows(args).iter().map(|run| run["job"].as_str().unwrap_or("").to_owned()).collect::<String>();
+    let id = rows(&["b"])[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(jobs(&[&id]), "b");
+    assert_eq!(jobs(&[&id[2..]]), "b");
+    assert_eq!(jobs(&["@night"]), "bc");
+    assert_eq!(jobs(&["c", "a"]), "ac", "in the order in which they were made");
+    assert_eq!(jobs(&["[ab]", &id, "@day"]), "ab", "each once");
+    assert_eq!(jobs(&["@night", "a", "--limit", "2"]), "bc", "the newest");
+    assert_eq!(jobs(&["a", "--failed"]), "", "it is known, and nothing of it failed");
+    // What is no job, no run, no tag and no glob.
+    for verb in ["log", "ps", "tail", "stop", "wait"] {
+        let said = cli.run(&[verb, "x["]).expect(2);
+        assert_eq!((said.text(), said.errors().lines().count()), (String::new(), 1), "{verb}: {said:?}");
+    }
+    for word in ["zzz", "z*", "@zzz"] {
+        for verb in ["log", "ps"] {
+            let said = cli.run(&[verb, word]).expect(4);
+            assert!(
+                said.text().is_empty() && said.errors().contains(word.trim_start_matches('@')),
+                "{verb} {word}: {said:?}"
+            );
+        }
+    }
+    let some = cli.run(&["log", "a", "z*"]).expect(4);
+    assert!(some.text().contains("a-") && some.errors() == "kin: nothing matches \"z*\"\n", "{some:?}");
+    assert_eq!(cli.run(&["ps", "zzz", "--json"]).expect(4).text(), "[]\n");
+    cli.run(&["log", "--ticks", "@night"]).expect(2);
+    server.shutdown();
+}
+
+/// A terminal or a pipe that is gone is nobody's mistake.
+#[test]
+fn who_reads_no_more_is_no_failure() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    cli.run(&["exec", "--", "true"]).expect(0);
+    let kin = |words: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("\"$0\" {words}"), KIN]);
+        for (name, value) in cli.command(&[]).get_envs() {
+            shell.env(name, value.unwrap_or_default());
+        }
+        let output = shell.output().expect("a shell");
+        assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"), "{words}: {output:?}");
+        output.status.code()
+    };
+    for verb in
+        ["ps", "log", "list", "doctor", "help", "help exec", "--version", "completions bash", "man", "why no", "x["]
+    {
+        for gone in [">&-", "2>&-", ">&- 2>&-", ">/dev/full", ">/dev/full 2>/dev/full", "| true"] {
+            let code = kin(&format!("{verb} {gone}"));
+            assert!(code.is_some_and(|code| code != 101 && code < 128), "{verb} {gone}: {code:?}");
+        }
+    }
+    server.shutdown();
+}

@@ -5,12 +5,14 @@ use crate::commands::unwritable;
 use crate::job;
 use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
+use crate::select::{self, Word};
 use crate::ticks;
 use crate::when;
 use clap::Args;
 use kin_client::Page;
 use kin_client::api::tick::{Tick, TickQuery};
-use kin_client::api::{Run, RunQuery};
+use kin_client::api::{Run, RunId, RunQuery};
+use std::collections::BTreeMap;
 
 /// The runs there were and are, oldest first, the last 50.
 ///
@@ -21,13 +23,13 @@ use kin_client::api::{Run, RunQuery};
 /// LATE is the time between the two.
 #[derive(Args, Debug)]
 #[command(
-    after_help = "EXAMPLE\n  kin log backup\n  kin log --failed --since yesterday\n  kin log --ticks backup\n  kin log --job 'backup*' --limit 0 --json=lines"
+    after_help = "EXAMPLE\n  kin log backup\n  kin log backup-NeP8nb4q web @night\n  kin log --failed --since yesterday\n  kin log --ticks backup\n  kin log --job 'backup*' --limit 0 --json=lines"
 )]
 pub(crate) struct LogArgs {
+    /// Only these: runs of a job, of jobs that match a glob, with a @tag; or one run, by its id or its last 8 characters.
+    #[arg(value_name = "JOB|RUN")]
+    of: Vec<String>,
     /// Only runs of this job, or of jobs that match this glob.
-    #[arg(value_name = "JOB")]
-    of: Option<String>,
-    /// The same, by name.
     #[arg(long, value_name = "JOB", conflicts_with = "of")]
     job: Option<String>,
     /// Only runs that went wrong.
@@ -64,19 +66,52 @@ pub(crate) struct LogArgs {
 
 impl LogArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
-        if let Some(job) = self.of.take().or_else(|| self.job.take()) {
-            self.of = Some(face.job_meant(job).await?);
-        }
+        let words = std::mem::take(&mut self.of).into_iter().chain(self.job.take()).collect();
+        self.of = face.jobs_meant(words).await?;
         let query = self.query(face)?;
         if self.ticks {
             return self.decided(face, &query).await;
         }
         let page = if self.limit == 0 { Page::All } else { Page::Newest(self.limit) };
         let all = self.all || self.outcome.is_some();
-        let wanted = |run: &Run| all || !matches!(run.outcome.as_deref(), Some("skipped" | "cancelled"));
-        let mut runs = face.client.runs_of(&query, page, wanted).await?;
-        if runs.is_empty() {
-            self.is_known(face).await?;
+        let wanted = |run: &Run| {
+            let began = all || !matches!(run.outcome.as_deref(), Some("skipped" | "cancelled"));
+            began && self.tag.as_ref().is_none_or(|tag| run.tags.contains(tag))
+        };
+        let (mut runs, mut unmatched) = (Vec::new(), Vec::new());
+        if self.of.is_empty() {
+            runs = face.client.runs_of(&query, page, wanted).await?;
+        }
+        for word in &self.of {
+            let of = match Word::parse(word)? {
+                Word::Run(id) if select::is_run(&face.client, id).await? => {
+                    runs.push(face.client.run(id).await?);
+                    continue;
+                }
+                Word::Run(job) | Word::Job(job) => RunQuery { job: Some(job.into()), ..query.clone() },
+                Word::Tag(tag) => RunQuery { tag: Some(tag.into()), ..query.clone() },
+            };
+            let found = face.client.runs_of(&of, page, wanted).await?;
+            if found.is_empty()
+                && let Err(failure) = self.is_known(face, word).await?
+            {
+                unmatched.push((word, failure));
+            }
+            runs.extend(found);
+        }
+        // Each once, the newest first.
+        let by_number: BTreeMap<_, Run> =
+            runs.into_iter().map(|run| (RunId::parse(&run.id).map(|id| id.no), run)).collect();
+        let mut runs: Vec<Run> = by_number.into_values().rev().collect();
+        if self.limit > 0 {
+            runs.truncate(self.limit);
+        }
+        let code = if unmatched.is_empty() { 0 } else { 4 };
+        for (word, failure) in unmatched {
+            if runs.is_empty() {
+                return Err(failure);
+            }
+            face.screen.note(&format!("nothing matches {word:?}"));
         }
         runs.reverse();
         let text = match (self.json.json, self.wide) {
@@ -85,25 +120,41 @@ impl LogArgs {
             (None, false) => listing::log(&runs, &face.screen),
         };
         face.screen.print(&text)?;
-        Ok(0)
+        Ok(code)
     }
 
-    /// A name that no job has and no run ever had is a mistake, and so is a glob of none.
-    async fn is_known(&self, face: &Face) -> Result<(), Failure> {
-        let Some(name) = self.of.as_deref() else { return Ok(()) };
-        let any = RunQuery { job: Some(name.into()), ..RunQuery::default() };
-        let ran = !face.client.runs_of(&any, Page::Newest(1), |_| true).await?.is_empty();
-        if ran || !face.client.jobs(Some(name)).await?.is_empty() {
-            return Ok(());
+    /// What no job is called and no run ever had is a mistake. The other choices may leave nothing of what there is.
+    async fn is_known(&self, face: &Face, word: &str) -> Result<Result<(), Failure>, Failure> {
+        let mut any = RunQuery::default();
+        match word.strip_prefix('@') {
+            Some(tag) => any.tag = Some(tag.into()),
+            None => any.job = Some(word.into()),
         }
-        Err(job::unknown(&face.client, name).await?)
+        let ran = !face.client.runs_of(&any, Page::Newest(1), |_| true).await?.is_empty();
+        if ran || (any.job.is_some() && !face.client.jobs(Some(word)).await?.is_empty()) {
+            return Ok(Ok(()));
+        }
+        Ok(Err(if job::is_name(word) { job::unknown(&face.client, word).await? } else { Failure::not_found(word) }))
+    }
+
+    /// Ticks are of jobs.
+    fn job_of_ticks(&self) -> Result<Option<&str>, Failure> {
+        let [word] = self.of.as_slice() else {
+            let more = "--ticks is of all jobs, of one, or of those that a glob names";
+            return if self.of.is_empty() { Ok(None) } else { Err(Failure::usage(more)) };
+        };
+        match Word::parse(word)? {
+            Word::Run(job) | Word::Job(job) => Ok(Some(job)),
+            Word::Tag(_) => Err(Failure::usage("--ticks is of jobs: a tag is one of runs")),
+        }
     }
 
     async fn decided(&self, face: &Face, query: &RunQuery) -> Result<u8, Failure> {
         const AT_ONCE: usize = 1000;
         let most = if self.limit == 0 { usize::MAX } else { self.limit };
         let (since, until) = (query.since.as_deref().unwrap_or(""), query.until.as_deref());
-        let mut asked = TickQuery { job: query.job.clone(), ..TickQuery::default() };
+        let job = self.job_of_ticks()?;
+        let mut asked = TickQuery { job: job.map(str::to_owned), ..TickQuery::default() };
         let mut ticks = Vec::new();
         loop {
             asked.limit = u32::try_from((most - ticks.len()).clamp(50, AT_ONCE)).ok();
@@ -116,8 +167,8 @@ impl LogArgs {
                 break;
             }
         }
-        if ticks.is_empty() {
-            self.is_known(face).await?;
+        if let Some(job) = job.filter(|_| ticks.is_empty()) {
+            self.is_known(face, job).await??;
         }
         ticks.truncate(most);
         ticks.reverse();
@@ -136,7 +187,6 @@ impl LogArgs {
             parsed.map(|at| at.map(when::wire)).map_err(|e| Failure::usage(e.to_string()))
         };
         Ok(RunQuery {
-            job: self.of.clone(),
             outcome: if self.failed { Some("failure".into()) } else { self.outcome.clone() },
             tag: self.tag.clone(),
             since: time(&self.since)?,

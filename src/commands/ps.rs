@@ -7,7 +7,7 @@ use crate::report::Failure;
 use crate::select::{Which, select};
 use clap::Args;
 use kin_client::Page;
-use kin_client::api::RunQuery;
+use kin_client::api::{Run, RunQuery};
 
 /// The runs that live: running, held, queued, or on their way to an end.
 ///
@@ -25,7 +25,7 @@ pub(crate) struct PsArgs {
 impl PsArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.what = face.jobs_meant(self.what).await?;
-        let (mut runs, mut code) = (Vec::new(), 0);
+        let mut runs = Vec::new();
         if self.what.is_empty() {
             let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };
             runs = face.client.runs_of(&live, Page::All, |_| true).await?;
@@ -34,7 +34,11 @@ impl PsArgs {
             let selected = select(&face.client, &self.what, Which::Live).await?;
             if let (true, Some(word)) = (selected.runs.is_empty(), selected.unmatched.first()) {
                 face.screen.note(&format!("no run that lives matches {word:?}"));
-                code = 4;
+                // An empty table would say no more; an empty list is what a program expects.
+                if let Some(form) = self.json.json {
+                    face.screen.print(&listing::json::<Run>(&[], form).map_err(unwritable)?)?;
+                }
+                return Ok(4);
             }
             runs.extend(selected.runs.into_iter().filter(|run| run.state != "ended"));
         }
@@ -43,6 +47,6 @@ impl PsArgs {
             None => listing::ps(&runs, &face.screen),
         };
         face.screen.print(&text)?;
-        Ok(code)
+        Ok(0)
     }
 }

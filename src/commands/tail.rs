@@ -15,6 +15,8 @@ use tokio::sync::mpsc;
 
 /// The last lines of runs: of all that live, of some, or of one. With -f also those to come.
 ///
+/// A line of more than 64 KiB is taken for several; where its beginning is not among them, … stands in its place.
+///
 /// Several runs followed together are merged, each line with its run's id; runs that start meanwhile join in.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin tail -f\n  kin tail -n 50 backup\n  kin tail -f 'web*' @night")]
@@ -79,6 +81,7 @@ impl TailArgs {
                 printer.write(Stream::Out, format!("{gap}==> {} <==\n", run.id).into_bytes()).await?;
             }
             let last = Last::of(&face.client, run, self.lines).await?;
+            tell_of_cut(face, &run.id, &last);
             for line in last.lines {
                 printer.write(Stream::Out, line.bytes).await?;
             }
@@ -90,6 +93,7 @@ impl TailArgs {
     async fn follow_one(&self, face: &Face, run: &Run) -> Result<(), Failure> {
         let mut printer = Printer::new(Cleaned::of(&face.screen, self.raw));
         let last = Last::of(&face.client, run, self.lines).await?;
+        tell_of_cut(face, &run.id, &last);
         for line in last.lines {
             printer.write(Stream::Out, line.bytes).await?;
         }
@@ -153,6 +157,12 @@ impl TailArgs {
         out.extend_from_slice(&shown(line, face.screen.out_terminal && !self.raw));
         out.push(b'\n');
         out
+    }
+}
+
+fn tell_of_cut(face: &Face, run: &str, last: &Last) {
+    if last.cut {
+        face.screen.note(&format!("of a very long line only the end is shown, after …; kin jl {run} shows all of it"));
     }
 }
 

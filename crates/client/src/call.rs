@@ -135,14 +135,13 @@ impl Inner {
     pub(crate) async fn call(&self, ask: &Ask) -> Result<Answer, Error> {
         let deadline = Instant::now() + self.patience + ask.allowance;
         loop {
+            let daemon = door::who_serves(&self.home);
             let answer = self.until_answered(ask, |connection, request| self.whole(connection, request)).await?;
             if !ask.may_start || !is_ending(&answer) {
                 return Ok(answer);
             }
             drop(self.take_kept());
-            let lock = door::daemon_lock(&self.home);
-            let ended = tokio::task::spawn_blocking(move || door::until_free(&lock));
-            if timeout_at(deadline, ended).await.is_err() {
+            if timeout_at(deadline, door::until_followed(&self.home, daemon)).await.is_err() {
                 return Ok(answer);
             }
         }

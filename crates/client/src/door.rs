@@ -236,6 +236,20 @@ pub(crate) fn until_free(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// The daemon's own word about itself, which no other says.
+pub(crate) fn who_serves(home: &Home) -> Option<String> {
+    std::fs::read_to_string(daemon_lock(home)).ok()
+}
+
+/// Ends when that daemon has, also where another took its place at once: a wait for the lock would be one for that one's
+/// end.
+pub(crate) async fn until_followed(home: &Home, daemon: Option<String>) {
+    let mut pause = Pause::new();
+    while daemon_lives(home) && who_serves(home) == daemon {
+        pause.take().await;
+    }
+}
+
 pub(crate) fn daemon_lock(home: &Home) -> PathBuf {
     home.run_link().join("daemon.lock")
 }

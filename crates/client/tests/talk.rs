@@ -218,3 +218,24 @@ fn a_wait_ends_with_the_run_or_with_its_time() {
     assert_eq!(ended.expect("an answer").expect("a run").exit_code, Some(3));
     assert_eq!(not.expect("an answer"), None);
 }
+
+/// Its lock is never free: it has gone over to the next one, in whose answer the caller is interested.
+#[test]
+fn a_daemon_that_ends_and_is_followed_at_once_is_not_waited_for() {
+    let lock = std::sync::Arc::new(std::sync::OnceLock::<std::path::PathBuf>::new());
+    let of = std::sync::Arc::clone(&lock);
+    let fake = Fake::new(move |_, before| match before {
+        0 => {
+            std::fs::write(of.get().expect("it is known by then"), "2 2").expect("the next one says who it is");
+            Act::Answer(503, r#"{"error":{"code":"closing","message":"the server is ending"}}"#.into())
+        }
+        _ => Act::Answer(200, run_json("a-00000001", "running", None)),
+    });
+    let path = fake.home().join("run/daemon.lock");
+    std::fs::write(&path, "1 1").expect("a file");
+    let held = std::fs::File::open(&path).expect("the file");
+    held.lock().expect("the lock");
+    lock.set(path).expect("once");
+    let run = block_on(client(&fake).run("a-00000001")).expect("a runtime").expect("a run");
+    assert_eq!((run.id.as_str(), fake.asked().len()), ("a-00000001", 2));
+}

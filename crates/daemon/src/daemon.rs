@@ -200,6 +200,10 @@ async fn serve(
     zonefiles::begin(&handle).map_err(at("watching the time zones"))?;
     let server = Server::this(&place.run, &place.state, files_soft());
     watching::begin(&handle, server).map_err(at("watching the files of jobs"))?;
+    if found != Found::Good {
+        // Nobody is to see what was saved before the rest was rebuilt, or to miss that it was lost.
+        drop(handle.queues().await);
+    }
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {

@@ -29,6 +29,7 @@ mod jobs;
 mod journal;
 mod keepers;
 mod link;
+mod mend;
 mod pack;
 mod perform;
 mod polite;
@@ -169,7 +170,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     std::fs::create_dir_all(dirs.logs()).map_err(io("make the directory of logs"))?;
     let mut reserve = Reserve::open(&config.state);
     let mut slices = 1;
-    let Opened { ledger, found } = loop {
+    let Opened { ledger, found, acquitted } = loop {
         match Ledger::open(&config.state, (config.clock)()) {
             Err(OpenError::Full { .. }) if reserve.give(slices) => slices *= 2,
             opened => break opened?,
@@ -196,7 +197,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         zones: zones_seen,
         watching: watching_seen,
         chain: chain_seen,
-        readers: Readers::new(config.state.clone()),
+        readers: Readers::new(config.state.clone(), ledger.footing()),
     };
     let reserved = ledger.mint_reserved();
     let ringing = sender.clone();
@@ -242,6 +243,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain_at: None,
         orphaned: false,
         care: care::Care::default(),
+        damage: mend::Damage::new(acquitted),
         journal,
         book: jobs::Book::default(),
         polite: polite::Polite::new(ask),
@@ -292,6 +294,8 @@ enum Input {
     Said(crate::probe::Said),
     /// A stop command has ended.
     Asked(crate::stopping::Asked),
+    /// Of the ledger, met by somebody who read it; who gets no answer has reached an engine that mends it.
+    Damaged(String, Option<oneshot::Sender<()>>),
 }
 
 struct Engine {
@@ -350,6 +354,7 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
+    damage: mend::Damage,
     journal: Journal,
     book: jobs::Book,
     polite: polite::Polite,
@@ -471,6 +476,7 @@ impl Engine {
             self.record_statuses(&mut batch);
             self.look(&mut batch);
             self.commit(batch);
+            self.look_at_touched();
         }
     }
 
@@ -523,6 +529,7 @@ impl Engine {
             Input::Cared(cared) => self.cared(cared, batch),
             Input::Asked(asked) => self.asked(asked, batch),
             Input::Said(said) => self.said(said, batch),
+            Input::Damaged(what, reply) => self.is_damaged(what, reply),
         }
     }
 

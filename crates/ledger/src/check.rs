@@ -95,6 +95,16 @@ impl Reader {
     }
 }
 
+impl Reader {
+    /// The first of [`Reader::quick_check`]; what keeps it from being made is one too, unless it is not damage.
+    pub fn complaint(&self) -> Option<String> {
+        match self.quick_check() {
+            Ok(complaints) => complaints.into_iter().next(),
+            Err(error) => error.damage(),
+        }
+    }
+}
+
 impl Ledger {
     /// As [`Reader::quick_check`], which a thread of its own can do while this ledger goes on.
     pub fn quick_check(&self) -> Result<Vec<String>, ReadError> {

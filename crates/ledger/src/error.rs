@@ -44,6 +44,17 @@ pub enum ReadError {
     Copy(#[source] std::io::Error),
 }
 
+impl ReadError {
+    /// What is damaged, if that is why.
+    pub fn damage(&self) -> Option<String> {
+        match self {
+            ReadError::Damaged(damaged) => Some(damaged.to_string()),
+            ReadError::Damage { what } => Some(what.clone()),
+            ReadError::Sqlite(_) | ReadError::Copy(_) => None,
+        }
+    }
+}
+
 /// What an error of SQLite means for the ledger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {

@@ -21,6 +21,10 @@ fn sum(key: &str, content: i64, run: i64, at: i64) -> i64 {
 impl Ledger {
     /// The content sum and the run that an idempotency key stands for.
     pub fn key(&self, key: &str) -> Result<Option<(u64, RunNo)>, ReadError> {
+        self.meet(self.stored_key(key))
+    }
+
+    fn stored_key(&self, key: &str) -> Result<Option<(u64, RunNo)>, ReadError> {
         let found: Option<[i64; 4]> = self
             .shelf
             .conn

@@ -15,6 +15,12 @@ pub(crate) fn is_suspect(dir: &Path) -> bool {
     dir.join(SUSPECT).exists()
 }
 
+/// What it was.
+pub(crate) fn why_suspect(dir: &Path) -> Option<String> {
+    let why = std::fs::read_to_string(dir.join(SUSPECT)).ok()?;
+    (!why.trim().is_empty()).then_some(why)
+}
+
 pub(crate) fn clear(dir: &Path) -> io::Result<()> {
     remove(&dir.join(SUSPECT))
 }

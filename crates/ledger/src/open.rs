@@ -13,6 +13,7 @@
 use crate::book::Book;
 use crate::check::Depth;
 use crate::error::{Meaning, no_room};
+use crate::footing::{Footing, Written};
 use crate::media::{Look, beside, look};
 use crate::retain::Broom;
 use crate::salvage::{SalvageError, Saved, clean, create, finish, replace, salvage};
@@ -21,6 +22,7 @@ use crate::write::Numbers;
 use crate::{Durability, Error, Page, ReadError, Reader, mark, read, schema};
 use kin_core::{Run, RunNo, Time};
 use rusqlite::{Connection, OpenFlags};
+use std::cell::OnceCell;
 use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -36,6 +38,8 @@ pub(crate) const SUSPECT: &str = "kin.db.suspect";
 pub const REBUILT: &str = "kin.db.rebuilt";
 pub(crate) const NEW: &str = "kin.db.new";
 pub(crate) const SAVED: &str = "kin.db.saved";
+/// What a writer knew whose files were damaged under it.
+pub(crate) const KNOWN: &str = "kin.db.known";
 
 /// Up to this size everything is looked at whenever a ledger is opened (some 10 ms); above it, when there is a reason.
 const LOOK_AT_ALL_BYTES: u64 = 4 << 20;
@@ -53,12 +57,22 @@ pub struct Ledger {
     /// What the connection is set to, if that is known.
     pub(crate) synchronous: Option<Durability>,
     pub(crate) broom: Broom,
+    /// None of one that is still being made.
+    pub(crate) footing: Option<Footing>,
+    /// What its own work left.
+    pub(crate) written: Written,
+    /// Somebody else wrote into its files.
+    pub(crate) touched: bool,
+    /// Damage that was met in reading.
+    pub(crate) met: OnceCell<String>,
 }
 
 #[derive(Debug)]
 pub struct Opened {
     pub ledger: Ledger,
     pub found: Found,
+    /// Somebody had called it damaged, and everything in it was looked at and is sound.
+    pub acquitted: bool,
 }
 
 /// What was in the directory.
@@ -121,6 +135,10 @@ impl Ledger {
             numbers: Numbers::default(),
             synchronous: None,
             broom: Broom::default(),
+            footing: None,
+            written: Written::default(),
+            touched: false,
+            met: OnceCell::new(),
         }
     }
 
@@ -131,12 +149,24 @@ impl Ledger {
 
     /// Every run that has not ended, newest first.
     pub fn live(&self) -> Result<Page, ReadError> {
-        self.shelf.living()
+        self.meet(self.shelf.living())
     }
 
     /// `None`: no such run. A damaged row is an error, never a `None`.
     pub fn run(&self, no: RunNo) -> Result<Option<Run>, ReadError> {
-        self.shelf.run(no)
+        self.meet(self.shelf.run(no))
+    }
+
+    /// What damage reading met, the first of it. This ledger is better left ([`Ledger::leave`]).
+    pub fn met(&self) -> Option<&str> {
+        self.met.get().map(String::as_str)
+    }
+
+    pub(crate) fn meet<T>(&self, read: Result<T, ReadError>) -> Result<T, ReadError> {
+        if let Some(what) = read.as_ref().err().and_then(ReadError::damage) {
+            self.met.get_or_init(|| what);
+        }
+        read
     }
 
     /// All run numbers up to this one may have been given out.
@@ -160,6 +190,21 @@ impl Ledger {
     /// Leaves a word that is still there when everything else reads as good again.
     pub fn note_rebuilt(&self, line: &str) -> io::Result<()> {
         mark::note_rebuilt(&self.dir, line)
+    }
+
+    /// What it stands on, for those who read beside it.
+    pub fn footing(&self) -> Footing {
+        self.footing.clone().unwrap_or_else(|| Footing::of(&self.dir))
+    }
+
+    /// As [`Reader::suspect`].
+    pub fn suspect(&self, what: &str) -> io::Result<()> {
+        mark::suspect(&self.dir, what)
+    }
+
+    /// Somebody else wrote into its files since this was asked last: then it is worth a look.
+    pub fn was_touched(&mut self) -> bool {
+        std::mem::take(&mut self.touched)
     }
 
     pub fn reader(&self) -> Result<Reader, ReadError> {
@@ -234,12 +279,16 @@ fn open(dir: &Path, now: Time) -> Result<Opened, Trouble> {
         // The last start died while it was setting a damaged ledger aside.
         let path = replace(dir, now)?;
         let ledger = connect(dir, 0)?;
-        let why = "it was being set aside when kin was stopped".to_owned();
+        let why = mark::why_suspect(dir).unwrap_or_else(|| "it was being set aside when kin was stopped".to_owned());
         let saved = ledger.book.all();
         return opened(ledger, Found::SetAside { path, why, saved });
     }
     let why = match look(dir)? {
         Look::Newer(found) => return Err(Trouble::Newer(found)),
+        // Whatever is there now, its last writer met damage, and left what it knew.
+        Look::Nothing | Look::Good { .. } | Look::Damaged(_) if dir.join(KNOWN).exists() => {
+            mark::why_suspect(dir).unwrap_or_else(|| "it was damaged while the server lived".to_owned())
+        }
         Look::Nothing => {
             clean(dir)?;
             mark::remove(&dir.join(DB))?;
@@ -260,8 +309,9 @@ fn open(dir: &Path, now: Time) -> Result<Opened, Trouble> {
 
 fn opened(ledger: Ledger, found: Found) -> Result<Opened, Trouble> {
     mark::made(&ledger.dir)?;
+    let acquitted = found == Found::Good && mark::is_suspect(&ledger.dir);
     mark::clear(&ledger.dir)?;
-    Ok(Opened { ledger, found })
+    Ok(Opened { ledger, found, acquitted })
 }
 
 fn connect(dir: &Path, bytes: u64) -> Result<Ledger, Trouble> {
@@ -292,6 +342,9 @@ fn connect(dir: &Path, bytes: u64) -> Result<Ledger, Trouble> {
     {
         return Err(Trouble::Damage(complaint));
     }
+    let footing = Footing::of(dir);
+    ledger.written = footing.written();
+    ledger.footing = Some(footing);
     Ok(ledger)
 }
 

@@ -7,13 +7,13 @@
 //! ```
 //! A death before 1 leaves everything as it was; after it, the next start finds `kin.db.saved` and takes steps 2 and 3.
 //!
-//! Three sources are read: the database with its log, the database alone (its log may be what is damaged), and the nightly
-//! backup. Each run is taken where its sum is right, from whichever has it furthest in its life. Where a page cannot be read
+//! Four sources are read: what the last writer left when it met the damage (leave.rs), the database with its log, the database
+//! alone (its log may be what is damaged), and the nightly backup. Each run is taken where its sum is right, from whichever has it furthest in its life. Where a page cannot be read
 //! the search jumps on, so that what lies beyond is found too.
 
 use crate::mark::{private, remove, sync_dir};
 use crate::media::beside;
-use crate::open::{BACKUP, DB, NEW, SAVED};
+use crate::open::{BACKUP, DB, KNOWN, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
 use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, standing, tick};
@@ -69,6 +69,7 @@ pub(crate) fn replace(dir: &Path, now: Time) -> io::Result<Option<PathBuf>> {
             Err(error) => return Err(error),
         }
     }
+    remove(&dir.join(KNOWN))?;
     std::fs::rename(dir.join(SAVED), &db)?;
     sync_dir(dir)?;
     Ok(moved)
@@ -82,7 +83,9 @@ fn build(dir: &Path) -> Result<u64, SalvageError> {
     let with_log = (DB, "?mode=ro");
     let alone = (DB, "?immutable=1");
     let backup = (BACKUP, "?immutable=1");
-    for (name, how) in [with_log, alone, backup] {
+    // First, because it is the newest: of what is not a run, the first word counts.
+    let known = (KNOWN, "?immutable=1");
+    for (name, how) in [known, with_log, alone, backup] {
         let path = dir.join(name);
         if std::fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
             saved += take(&mut ledger, &path, how)?;
@@ -112,10 +115,20 @@ pub(crate) fn create(dir: &Path, name: &str) -> Result<Ledger, SalvageError> {
 
 /// `kin.db.new` is whole: from now on it is `kin.db.saved`.
 pub(crate) fn finish(ledger: Ledger, dir: &Path) -> Result<(), SalvageError> {
-    ledger.close()?;
+    finish_as(ledger, dir, SAVED)
+}
+
+/// `kin.db.new` is whole: from now on it has this name.
+pub(crate) fn finish_as(ledger: Ledger, dir: &Path, name: &str) -> Result<(), SalvageError> {
     let new = dir.join(NEW);
+    // Closing alone says nothing of a log that found no room in the database, and leaves it behind.
+    ledger.shelf.conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
+    ledger.close()?;
+    if std::fs::metadata(beside(&new, "-wal")).is_ok_and(|log| log.len() > 0) {
+        return Err(io::Error::other("the log of kin.db.new could not be written into it").into());
+    }
     File::open(&new)?.sync_all()?;
-    std::fs::rename(&new, dir.join(SAVED))?;
+    std::fs::rename(&new, dir.join(name))?;
     sync_dir(dir)?;
     Ok(())
 }

@@ -87,7 +87,12 @@ impl Ledger {
         durability: Durability,
         write: impl FnOnce(&mut Work<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        match self.try_transact(durability, write) {
+        self.stand()?;
+        let done = self.try_transact(durability, write);
+        if let Some(footing) = &self.footing {
+            self.written = footing.written();
+        }
+        match done {
             Ok(done) => Ok(done),
             Err(error) => {
                 self.numbers = Numbers::default();
@@ -95,6 +100,16 @@ impl Ledger {
                 Err(self.explain(error))
             }
         }
+    }
+
+    /// Whether its files are still there, and its own.
+    fn stand(&mut self) -> Result<(), Error> {
+        let Some(footing) = &self.footing else { return Ok(()) };
+        if let Err(what) = footing.look() {
+            return Err(self.explain(Error::Damage { what }));
+        }
+        self.touched |= !footing.is_as(self.written);
+        Ok(())
     }
 
     fn try_transact<T>(

@@ -473,7 +473,7 @@ static KEYS: [Key<Job>; 99] = [
         .doc("How many runs stay, with their output; `[kin.history]` may say less.")
         .example("100"),
     Key::new("logs.on_full", Kind::Choice(&ON_FULL, |j| Some(on_full_word(j))))
-        .doc("When the disk is full: `drop` blocks the program for a minute, then drops output and counts it; `block` waits for ever.")
+        .doc("When the disk is full: `drop` blocks the program for a minute, then drops output and counts it; `block` waits for ever. The last words of a run that was stopped wait for room as long, and its end with them.")
         .example("\"block\"")
         .effect(NextRun),
 ];

@@ -45,7 +45,7 @@ pub static KIN: Table<Settings> = Table {
             .doc("When the server is ended and nobody says more: `leave` lets the runs go on, `stop` stops them. It holds from the server's start.")
             .example("\"stop\""),
         Key::new("history.keep", Kind::LengthOr("forever", field!(Settings: |s| Some(s.history.age), |s, v| s.history.age = v)))
-            .doc("How long ended runs stay in the ledger.")
+            .doc("How long ended runs stay in the ledger. What may go is looked for five minutes after a run has ended, not while none does; so also of the next four.")
             .example("\"1w\""),
         Key::new("history.runs", Kind::Count { min: 1, word: "all", field: field!(Settings: |s| Some(s.history.runs), |s, v| s.history.runs = v) })
             .doc("How many ended runs stay, of all jobs together.")

@@ -59,8 +59,7 @@ enum Then {
 /// What a thread of care has to say.
 #[derive(Debug)]
 pub(super) struct Cared {
-    /// By kind.
-    notes: Vec<(&'static str, String)>,
+    notes: Notes,
     then: Then,
 }
 
@@ -153,7 +152,13 @@ impl Engine {
                 // An engine that has ended wants no news.
                 drop(sender.send(Input::Cared(Cared { notes, then })));
             };
-            say(look_over(&dirs, &kept, whole).unwrap_or_else(|e| vec![("ledger.trouble", e)]), Then::More);
+            let (notes, damage) =
+                look_over(&dirs, &kept, whole).unwrap_or_else(|e| (vec![("ledger.trouble", e)], None));
+            say(notes, Then::More);
+            if let Some(what) = damage {
+                // As above.
+                drop(sender.send(Input::Damaged(what, None)));
+            }
             say(pack.map_or_else(Vec::new, |which| pack_old(&dirs, &which)), Then::LookedOver);
         };
         match std::thread::Builder::new().name("kin-care".into()).spawn(look) {
@@ -246,20 +251,26 @@ fn pack_old(dirs: &Dirs, which: &Which) -> Vec<(&'static str, String)> {
     problems.into_iter().map(|problem| ("logs.trouble", problem)).collect()
 }
 
-/// What there is to say. Too much output goes; with `whole` the ledger is checked too, and a good one copied.
-fn look_over(dirs: &Dirs, kept: &trim::Kept, whole: bool) -> Result<Vec<(&'static str, String)>, String> {
+/// By kind.
+type Notes = Vec<(&'static str, String)>;
+
+/// What there is to say, and what is damaged in the ledger. Too much output goes; with `whole` the ledger is checked too,
+/// and a good one copied.
+fn look_over(dirs: &Dirs, kept: &trim::Kept, whole: bool) -> Result<(Notes, Option<String>), String> {
     let failed = |what: &str, e: &dyn std::error::Error| format!("{what}: {}", super::words(e));
     let reader = Reader::open(&dirs.state).map_err(|e| failed("the ledger cannot be read", &e))?;
     let (trimmed, problems) = trim::trim(&reader, &dirs.logs(), kept);
     let mut notes: Vec<_> = trimmed.iter().map(|trimmed| ("logs.trimmed", trimmed.to_string())).collect();
     notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
+    let mut damage = None;
     if whole {
         let problems = reader.quick_check().map_err(|e| failed("the ledger cannot be checked", &e))?;
         if problems.is_empty() {
             let copied = reader.backup_to(&dirs.state.join("kin.db.bak"));
             copied.map_err(|e| failed("the ledger cannot be copied", &e))?;
         }
+        damage = problems.first().cloned();
         notes.extend(problems.into_iter().map(|problem| ("ledger.trouble", problem)));
     }
-    Ok(notes)
+    Ok((notes, damage))
 }

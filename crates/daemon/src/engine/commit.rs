@@ -36,6 +36,10 @@ impl Engine {
             queues: self.queues_of(&fx, &batch),
             ticks: std::mem::take(&mut fx.ticks),
         };
+        if let Some(what) = self.met_damage(&batch) {
+            // Nobody is answered by us: whoever asked asks the next, which knows of all of it.
+            return self.leave_ledger(&what, &rows);
+        }
         let decides = !rows.ticks.is_empty();
         if decides {
             self.step("ticks-decided");
@@ -62,6 +66,7 @@ impl Engine {
                     self.committed.send_replace(Committed { event_seq });
                     seqs = applied.seqs;
                 }
+                Err(not) if not.is_damage() && self.may_mend(&batch) => return self.leave_ledger(&not.why, &rows),
                 Err(not) => return self.not_recorded(batch, &not),
             }
             self.untold.drain(..told);

@@ -65,6 +65,8 @@ pub struct Trouble {
     pub unwritten: Option<Arc<Unwritten>>,
     /// The ledger was lost, or a part of it: what was found, and done, when this engine began.
     pub rebuilt: Option<String>,
+    /// The ledger is damaged: this daemon ends, the next one mends it, and whoever asked asks that one.
+    pub mending: bool,
 }
 
 /// The two keepers, as far as they are known.
@@ -402,6 +404,12 @@ impl Handle {
     pub fn ready(&self) {
         // An engine that has ended has nobody to tell any more.
         drop(self.inputs.send(Input::Call(Call::Ready)));
+    }
+
+    /// Somebody who read the ledger met damage. True: this daemon is over, and the next one mends it.
+    pub async fn damaged(&self, what: String) -> bool {
+        let (reply, goes_on) = oneshot::channel();
+        self.inputs.send(Input::Damaged(what, Some(reply))).is_err() || goes_on.await.is_err()
     }
 
     /// Which runs are to be looked at.

@@ -52,6 +52,8 @@ pub(super) struct Journal {
     /// Only while behind.
     reader: Option<Reader>,
     text: String,
+    /// Met while it was read.
+    damage: Option<String>,
     /// What keeps it from being written, for whoever asks.
     trouble: watch::Sender<Option<String>>,
     /// How many bytes the disk has left.
@@ -84,6 +86,7 @@ impl Journal {
             behind: Some(Instant::now()),
             reader: None,
             text: String::new(),
+            damage: None,
             trouble: watch::channel(None).0,
             #[cfg(test)]
             room: None,
@@ -97,6 +100,11 @@ impl Journal {
 
     pub(super) fn watch_trouble(&self) -> watch::Receiver<Option<String>> {
         self.trouble.subscribe()
+    }
+
+    /// Of the ledger, if any was met since this was asked last.
+    pub(super) fn take_damage(&mut self) -> Option<String> {
+        self.damage.take()
     }
 
     /// When to be asked to catch up. Nothing to do is no time.
@@ -159,10 +167,11 @@ impl Journal {
             crate::say!("kin daemon: {NAME}: {why}; what is missing follows as soon as it can");
         }
         self.trouble.send_replace(Some(why));
-        if let (Trouble::Ledger(ReadError::Damage { what }), Some(reader)) = (trouble, &self.reader)
-            && let Err(e) = reader.suspect(what)
-        {
-            crate::say!("kin daemon: the ledger is damaged ({what}), and no mark of it could be left: {e}");
+        if let (Trouble::Ledger(ReadError::Damage { what }), Some(reader)) = (trouble, &self.reader) {
+            if let Err(e) = reader.suspect(what) {
+                crate::say!("kin daemon: the ledger is damaged ({what}), and no mark of it could be left: {e}");
+            }
+            self.damage = Some(what.clone());
         }
         // Whatever the file is now, opening it finds out.
         (self.open, self.reader) = (None, None);

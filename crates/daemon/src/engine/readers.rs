@@ -1,6 +1,6 @@
 //! A pool of read-only connections to the ledger, for everybody but the engine.
 
-use kin_ledger::{ReadError, Reader};
+use kin_ledger::{Footing, ReadError, Reader};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,6 +10,7 @@ const IDLE: usize = 8;
 #[derive(Debug)]
 pub struct Readers {
     dir: PathBuf,
+    footing: Footing,
     idle: Mutex<Vec<Reader>>,
 }
 
@@ -22,11 +23,12 @@ pub struct PooledReader {
 }
 
 impl Readers {
-    pub(super) fn new(dir: PathBuf) -> Arc<Readers> {
-        Arc::new(Readers { dir, idle: Mutex::default() })
+    pub(super) fn new(dir: PathBuf, footing: Footing) -> Arc<Readers> {
+        Arc::new(Readers { dir, footing, idle: Mutex::default() })
     }
 
     pub(super) fn take(self: &Arc<Readers>) -> Result<PooledReader, ReadError> {
+        self.footing.look().map_err(|what| ReadError::Damage { what })?;
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let reader = idle.map_or_else(|| Reader::open(&self.dir), Ok)?;
         Ok(PooledReader { reader: Some(reader), pool: Arc::clone(self) })

@@ -21,14 +21,33 @@ pub(super) enum Worth {
 /// Why a commit came to nothing.
 #[derive(Debug)]
 pub(super) struct NotWritten {
-    full: bool,
+    cause: Cause,
     pub(super) why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    Full,
+    /// The ledger itself is damaged, or its files are gone.
+    Damage,
+    Other,
 }
 
 impl NotWritten {
     pub(super) fn refusal(&self) -> Refusal {
         let why = self.why.clone();
-        if self.full { Refusal::NoRoom { why } } else { Refusal::Unavailable { why } }
+        match self.cause {
+            Cause::Full => Refusal::NoRoom { why },
+            Cause::Damage | Cause::Other => Refusal::Unavailable { why },
+        }
+    }
+
+    pub(super) fn is_damage(&self) -> bool {
+        self.cause == Cause::Damage
+    }
+
+    fn full() -> NotWritten {
+        NotWritten { cause: Cause::Full, why: FULL.into() }
     }
 }
 
@@ -45,14 +64,16 @@ impl Engine {
             #[cfg(test)]
             if super::tests::is_disk_full(&self.dirs.state) {
                 self.disk_is_full();
-                return Err(NotWritten { full: true, why: FULL.into() });
+                return Err(NotWritten::full());
             }
             let error = match self.ledger.apply(rows, durability) {
                 Ok(applied) => return Ok(applied),
                 Err(error) => error,
             };
             if !matches!(error, kin_ledger::Error::Full(_)) {
-                return Err(NotWritten { full: false, why: words(&error) });
+                let damage = matches!(error, kin_ledger::Error::Damage { .. });
+                let cause = if damage { Cause::Damage } else { Cause::Other };
+                return Err(NotWritten { cause, why: words(&error) });
             }
             self.disk_is_full();
             let given = match worth {
@@ -61,7 +82,7 @@ impl Engine {
                 Worth::Ends => self.reserve.give(slices),
             };
             if !given {
-                return Err(NotWritten { full: true, why: FULL.into() });
+                return Err(NotWritten::full());
             }
             slices *= 2;
         }

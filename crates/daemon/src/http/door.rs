@@ -63,7 +63,12 @@ impl Door {
     {
         let engine = self.engine.clone();
         let read = tokio::task::spawn_blocking(move || ask(&*engine.reader()?)).await;
-        read.unwrap_or_else(|_| Err(Failure::internal("reading the ledger broke off")))
+        let read = read.unwrap_or_else(|_| Err(Failure::internal("reading the ledger broke off")));
+        if let Err(Failure { damage: Some(what), .. }) = &read {
+            // Where it is mended, that answer is never given (serve.rs).
+            let _mends = self.engine.damaged(what.clone()).await;
+        }
+        read
     }
 
     /// The run as it is known, also where that could not be recorded.

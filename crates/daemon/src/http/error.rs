@@ -12,6 +12,8 @@ use kin_ledger::ReadError;
 pub struct Failure {
     pub status: StatusCode,
     pub error: ApiError,
+    /// The ledger itself is damaged, and how.
+    pub damage: Option<String>,
 }
 
 pub type Answer<T> = Result<T, Failure>;
@@ -19,7 +21,7 @@ pub type Answer<T> = Result<T, Failure>;
 impl Failure {
     pub fn new(code: Code, message: impl Into<String>) -> Failure {
         let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        Failure { status, error: ApiError { code, message: message.into(), hint: None, run: None } }
+        Failure { status, error: ApiError { code, message: message.into(), hint: None, run: None }, damage: None }
     }
 
     pub fn bad(message: impl Into<String>) -> Failure {
@@ -114,7 +116,9 @@ impl From<Refusal> for Failure {
 
 impl From<ReadError> for Failure {
     fn from(e: ReadError) -> Failure {
-        Failure::internal(chain(&e)).with_hint("`kin doctor` looks at the whole ledger")
+        let damage = e.damage();
+        let failure = Failure::internal(chain(&e)).with_hint("`kin doctor` looks at the whole ledger");
+        Failure { damage, ..failure }
     }
 }
 

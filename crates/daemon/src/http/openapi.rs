@@ -89,12 +89,13 @@ pub async fn serve() -> Response {
     ([(CONTENT_TYPE, "application/json")], TEXT.get_or_init(openapi_json).as_str()).into_response()
 }
 
+const DESCRIPTION: &str = "Run it, keep it running, know what happened.\n\n\
+Every refusal is an `ErrorBody`, but for what is no HTTP request at all: a malformed head is answered by 400, one of more \
+than 16 KiB by 431, a path that is too long by 414, without a body. A connection that breaks without an answer says nothing \
+of what was done: ask again, under the same `Idempotency-Key`.";
+
 fn document() -> OpenApi {
-    let info = InfoBuilder::new()
-        .title("kin")
-        .version("v1")
-        .description(Some("Run it, keep it running, know what happened."))
-        .build();
+    let info = InfoBuilder::new().title("kin").version("v1").description(Some(DESCRIPTION)).build();
     let mut paths = Paths::new();
     for route in ROUTES {
         let method = match route.method {

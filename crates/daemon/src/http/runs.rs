@@ -65,6 +65,9 @@ pub async fn batch(
         wishes.runs.iter().enumerate().map(|(i, wish)| request::submit(wish, keyed(i).as_deref(), &asker)).collect();
     let good = submits.iter().filter_map(|submit| submit.as_ref().ok().cloned()).collect();
     let mut answers = door.engine.submit_batch(good).await.into_iter();
+    if door.engine.trouble().mending {
+        return Err(kin_core::Refusal::Closing.into());
+    }
     let mut answer = || answers.next().unwrap_or(Err(kin_core::Refusal::Closing)).map_err(Failure::from);
     let item = |submit: Answer<_>| match submit.and_then(|_| answer()) {
         Ok(accepted) => BatchItem::Run(Box::new(door.said(&accepted.run))),
@@ -80,6 +83,12 @@ pub async fn list(State(door): State<Arc<Door>>, Asked(asked): Asked<RunQuery>) 
     let runs = page.runs.into_iter().map(|run| door.said(&door.newest(run))).collect();
     let runs = door.so_far(runs).await;
     let list = Json(RunList { runs, next: page.next.map(|no| no.to_string()) });
+    if let Some(damaged) = page.damaged.first()
+        && door.engine.damaged(damaged.to_string()).await
+    {
+        // The next daemon has them again, as far as they can be had.
+        return Err(kin_core::Refusal::Closing.into());
+    }
     let damaged: Vec<String> = page.damaged.iter().map(|damaged| damaged.no.to_string()).collect();
     if damaged.is_empty() {
         return Ok(list.into_response());

@@ -14,7 +14,6 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use kin_api::Code;
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,6 +37,11 @@ const HEADER_BYTES: usize = 16 << 10;
 const FAREWELL: Duration = Duration::from_secs(2);
 /// No descriptor is free: one of ours must be closed first.
 const BREATHER: Duration = Duration::from_millis(50);
+
+/// This daemon has met damage in its ledger, and leaves all answers to the next.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("the ledger is being mended")]
+struct Mending;
 
 /// Says of a response that it goes on for as long as a run does, and that its reader knows the end from a pause: it ends
 /// when the server does.
@@ -157,7 +161,14 @@ where
     let stopping = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, notice, stopping, guest) = (router.clone(), Arc::clone(&notice), stopping.clone(), guest.clone());
-        async move { Ok::<_, Infallible>(ending(answer(router, &notice, request, &guest).await, stopping)) }
+        async move {
+            let response = answer(router, &notice, request, &guest).await;
+            // It is the next daemon that has the answer: a connection that breaks without one means, ask again.
+            if response.status().is_server_error() && notice.trouble.borrow().mending {
+                return Err(Mending);
+            }
+            Ok(ending(response, stopping))
+        }
     });
     let mut connection = std::pin::pin!(
         http1::Builder::new()

@@ -38,9 +38,18 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
 
 pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     let counters = door.read(|ledger| Ok(ledger.counters()?)).await;
+    if door.engine.trouble().mending {
+        // The next daemon says how the ledger is.
+        return Err(counters.err().unwrap_or_else(|| Failure::internal("the ledger is being mended")));
+    }
     // What cannot be read is said by the counters' check.
     let live = door.read(|ledger| Ok(ledger.live()?.runs)).await.unwrap_or_default();
     let (engine, about) = (&door.engine, door.about.clone());
+    // In its first moment a server has not heard from its keepers yet; that is no failure of theirs.
+    let mut chain = engine.watch_chain();
+    if tokio::time::timeout(PATIENCE, chain.wait_for(|chain| chain.settled)).await.is_err() {
+        // Then the checks say what is.
+    }
     let (chain, journal, trouble) = (engine.chain(), engine.journal_trouble(), engine.trouble());
     let untimed = |now: JobNow| {
         let why =

@@ -108,13 +108,17 @@ fn happened(run: &Run, events: &[Event]) -> Vec<String> {
         }
         asked |= event.kind == "run.stop-asked";
     }
-    story
+    // They were recorded in another order than they happened in, where a keeper's word came later than its time.
+    story.sort_by_key(|(at, _)| *at);
+    story.into_iter().map(|(at, what)| format!("{}: {what}.", convert::time(at))).collect()
 }
 
-fn change(run: &Run, event: &Event) -> Option<String> {
+fn change(run: &Run, event: &Event) -> Option<(Time, String)> {
     let Some(change) = &event.change else {
-        let words = event.message.as_ref()?;
-        return Some(format!("{}: {words}.", convert::time(event.at)));
+        // What an end tells was true by then, and heard of a moment later; a wish came when it came.
+        let of_its_end = matches!(event.kind.as_str(), "run.killed" | "run.adopted");
+        let at = run.ended_at.filter(|_| of_its_end).map_or(event.at, |ended| ended.min(event.at));
+        return Some((at, event.message.clone()?));
     };
     let never_ran = never_started(run);
     let what = match (change.from, change.to) {
@@ -142,9 +146,13 @@ fn change(run: &Run, event: &Event) -> Option<String> {
             None => "it ended".into(),
         },
     };
-    // Its end may have been recorded long after it.
-    let at = run.ended_at.filter(|_| change.to == Stage::Ended).unwrap_or(event.at);
-    Some(format!("{}: {what}.", convert::time(at)))
+    // These may have been recorded long after they happened.
+    let known = match change.to {
+        Stage::Running => run.started_at,
+        Stage::Draining | Stage::Ended => run.ended_at,
+        Stage::Held | Stage::Waiting | Stage::Queued | Stage::Starting | Stage::Stopping => None,
+    };
+    Some((known.unwrap_or(event.at), what))
 }
 
 fn exit(exit: Option<Exit>) -> String {

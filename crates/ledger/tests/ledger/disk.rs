@@ -1,7 +1,7 @@
 //! A full disk: a small tmpfs, where we may mount one.
 
 use crate::runs::*;
-use kin_ledger::{Batch, Durability, Error, Ledger, OpenError, Query};
+use kin_ledger::{Batch, Durability, Error, Found, Ledger, OpenError, Query};
 use std::path::Path;
 use std::process::Command;
 
@@ -86,4 +86,22 @@ fn no_ledger_is_made_on_a_full_disk_and_none_is_lost() {
     let room = Command::new("mount").args(["-o", "remount,size=16m"]).arg(dir.path()).status();
     assert!(room.is_ok_and(|status| status.success()));
     assert_eq!(Ledger::open(dir.path(), NOON).expect("a ledger").found, kin_ledger::Found::Fresh);
+}
+
+/// Wherever in its making the room ends: what was begun is no ledger, and none is called damaged that never was whole.
+#[test]
+fn a_ledger_whose_making_found_no_room_is_made_anew() {
+    for pages in 1..=96 {
+        let dir = scratch();
+        let Some(_small) = Small::mount(dir.path(), &format!("size={}k", 4 * pages)) else { return };
+        match Ledger::open(dir.path(), NOON) {
+            Ok(opened) => assert_eq!(opened.found, Found::Fresh, "{pages} pages"),
+            Err(OpenError::Full { .. }) => {}
+            Err(other) => panic!("{pages} pages: {other:?}"),
+        }
+        let room = Command::new("mount").args(["-o", "remount,size=16m"]).arg(dir.path()).status();
+        assert!(room.is_ok_and(|status| status.success()));
+        let found = Ledger::open(dir.path(), NOON).expect("there is room").found;
+        assert!(matches!(found, Found::Fresh | Found::Good), "{pages} pages: {found:?}");
+    }
 }

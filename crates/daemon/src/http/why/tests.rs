@@ -97,6 +97,37 @@ fn a_stop_says_who_asked_and_whether_kill_was_needed() {
     assert_eq!(story[1..7], want);
 }
 
+/// Its own clock says when each was; what was heard late stands where it belongs.
+#[test]
+fn what_happened_is_told_in_the_order_of_its_time() {
+    let mut run = sample(RunState::Ended { outcome: Outcome::Stopped });
+    let at = |ms: i64| Time::from_millis(run.created_at.millis() + ms);
+    let (started, ended, heard) = (at(3), at(10), at(12));
+    let event = |at: Time, event: Event| Event { at, ..event };
+    let events = vec![
+        event(at(1), change(&run, None, Stage::Starting)),
+        event(at(5), change(&run, Some(Stage::Starting), Stage::Running)),
+        event(at(11), note(&run, "run.stop-asked", "uid:7 asked for its end")),
+        event(heard, note(&run, "run.killed", "KILL was needed")),
+        event(heard, change(&run, Some(Stage::Running), Stage::Draining)),
+        event(heard, change(&run, Some(Stage::Draining), Stage::Ended)),
+    ];
+    (run.started_at, run.ended_at) = (Some(started), Some(ended));
+    let story = tell(&run, events);
+    let lines = story[1..7].iter().map(|line| line.split_once("Z: ").expect("a time"));
+    let (times, told): (Vec<&str>, Vec<&str>) = lines.unzip();
+    let want = [
+        "it was to start.",
+        "it ran.",
+        "KILL was needed.",
+        "its process ended.",
+        "it ended: stopped.",
+        "uid:7 asked for its end.",
+    ];
+    assert_eq!(told, want);
+    assert!(times.is_sorted(), "{story:?}");
+}
+
 /// As a keeper's table would show it.
 fn slot(flags: u32, set: impl Fn(&kin_keeper::table::Slot)) -> Snapshot {
     let dir = tempfile::tempdir().expect("a directory");
