@@ -14,8 +14,8 @@ use crate::when;
 use clap::Args;
 use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
-use kin_client::api::run::Why;
 use kin_client::api::tick::{Due, DueQuery, Tick, TickQuery};
+use kin_client::api::why::Why;
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
 ///

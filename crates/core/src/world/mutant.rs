@@ -119,10 +119,14 @@ pub enum Mutant {
     ReleaseSome,
     /// A stop is granted and recorded, and nobody is told.
     ForgetLadder,
+    /// A task that is held for one which has failed for good waits for ever.
+    WaitInVain,
+    /// It is skipped although that one is tried again.
+    SkipTooSoon,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 54] = [
+    pub const ALL: [Mutant; 56] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -177,6 +181,8 @@ impl Mutant {
         Mutant::ReleaseAll,
         Mutant::ReleaseSome,
         Mutant::ForgetLadder,
+        Mutant::WaitInVain,
+        Mutant::SkipTooSoon,
     ];
 }
 

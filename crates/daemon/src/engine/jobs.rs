@@ -569,7 +569,10 @@ impl Engine {
                 let come = self.has_room().and_then(|()| self.world.rehearse(now, &job, String::new()));
                 drop(reply.send(come));
             }
-            Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
+            Look::Why { run, reply } => {
+                let outlook = self.world.outlook(self.now(), &run);
+                drop(reply.send((self.world.why(run.no), outlook)));
+            }
         }
     }
 
