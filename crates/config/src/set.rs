@@ -34,6 +34,8 @@ pub struct Set {
     pub report: Report,
     /// Which sources could not be read to their end.
     broken: Vec<bool>,
+    /// What those texts may define: where each of their lines begins. `None`: of one nothing could be read.
+    lost: Vec<Option<String>>,
 }
 
 /// What is asked of each job by itself.
@@ -65,7 +67,7 @@ impl Set {
         inputs.sort_by_key(|input| input.rank);
         let mut mistakes = Vec::new();
         let mut trees: Vec<Vec<Entry>> = Vec::new();
-        let mut broken = Vec::new();
+        let (mut broken, mut lost) = (Vec::new(), Vec::new());
         for (n, input) in inputs.iter_mut().enumerate() {
             for mut mistake in std::mem::take(&mut input.mistakes) {
                 if let Some(spot) = &mut mistake.at {
@@ -74,21 +76,26 @@ impl Set {
                 mistakes.push(mistake);
             }
             let is_calendar = ics::is_calendar(&input.source.path);
-            let (entries, wrong) =
+            let (entries, mut wrong) =
                 if is_calendar { (Vec::new(), Vec::new()) } else { tree::of_toml(n, &input.source.text) };
-            broken.push(
-                !wrong.is_empty()
-                    || !is_calendar
-                        && mistakes
-                            .iter()
-                            .any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|s| s.source == n)),
-            );
+            let of_it = |m: &&Mistake| m.code == Code::File && m.at.as_ref().is_some_and(|spot| spot.source == n);
+            let unread = mistakes.iter().find(of_it).filter(|_| !is_calendar);
+            broken.push(!wrong.is_empty() || unread.is_some());
+            if unread.is_some_and(|_| input.source.text.is_empty()) {
+                lost.push(None);
+            } else if broken[n] {
+                lost.push(Some(begun(&input.source.text)));
+            }
+            // What is no text has no form that could be wrong.
+            if unread.is_some() {
+                wrong.clear();
+            }
             mistakes.extend(wrong);
             trees.push(entries);
         }
         let ranks: Vec<usize> = inputs.iter().map(|input| input.rank).collect();
         let sources: Vec<Source> = inputs.into_iter().map(|input| input.source).collect();
-        let mut set = Set { broken, ..Set::default() };
+        let mut set = Set { broken, lost, ..Set::default() };
         let mut found = Vec::new();
         set.fill(&sources, &ranks, &trees, &mut found);
         set.read_calendars(&sources, &mistakes, &mut found);
@@ -108,9 +115,13 @@ impl Set {
     pub fn is_whole(&self) -> bool {
         self.report.errors() == 0
     }
-    /// A text could not be read to its end: what is not known may stand there.
-    pub(crate) fn may_lack(&self) -> bool {
-        self.broken.contains(&true)
+    /// A text could not be read to its end, and what is not known by this name may stand there.
+    pub(crate) fn may_lack(&self, name: &str) -> bool {
+        let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        let whole =
+            |begun: &str, at: usize| !begun[..at].ends_with(part) && !begun[at + name.len()..].starts_with(part);
+        let has = |begun: &String| begun.match_indices(name).any(|(at, _)| whole(begun, at));
+        self.lost.iter().any(|begun| begun.as_ref().is_none_or(has))
     }
     pub fn plain(&self) -> BTreeMap<JobName, Arc<Job>> {
         self.jobs.iter().map(|(name, definition)| (name.clone(), definition.job.clone())).collect()
@@ -257,12 +268,21 @@ impl Set {
         let line =
             |m: &Mistake| m.at.as_ref().map(|spot| (spot.source, sources[spot.source].place(spot.span.start).line));
         let bad: std::collections::BTreeSet<_> =
-            form.iter().filter(|m| m.code == Code::Syntax).filter_map(line).collect();
+            form.iter().filter(|m| matches!(m.code, Code::Syntax | Code::File)).filter_map(line).collect();
         found.retain(|m| {
             let in_broken = m.at.as_ref().is_some_and(|spot| self.broken[spot.source]);
             !(in_broken && (m.code == Code::Missing || line(m).is_some_and(|line| bad.contains(&line))))
         });
     }
+}
+
+/// The headers and keys of a text, as far as one can see them without understanding it.
+fn begun(text: &str) -> String {
+    let begin = |line: &'_ str| match line.trim_start().starts_with('[') {
+        true => line.to_owned(),
+        false => line.split_once('=').map_or_else(String::new, |(key, _)| key.to_owned()),
+    };
+    text.lines().map(begin).collect::<Vec<_>>().join("\n")
 }
 
 fn inner<'t>(source: Option<usize>, entry: &'t Entry, mistakes: &mut Vec<Mistake>) -> Option<&'t [Entry]> {

@@ -127,8 +127,8 @@ pub struct JobNow {
     pub job: Arc<Job>,
     /// Where its newest definition comes from.
     pub source: Source,
-    /// That file does not hold as it is now.
-    pub is_stale: bool,
+    /// Why that file does not hold as it is now, if it does not.
+    pub stale: Option<String>,
     /// Those that live, oldest first.
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.

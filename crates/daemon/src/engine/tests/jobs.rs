@@ -236,7 +236,7 @@ async fn a_plan_promises_only_what_would_be_done() {
     // The file is known not to hold as it is; and it does as soon as nothing is in its way.
     let stale = async || {
         let jobs = life.handle.jobs(None).await.expect("jobs");
-        jobs.iter().map(|now| (now.standing.job.to_string(), now.is_stale)).collect::<Vec<_>>()
+        jobs.iter().map(|now| (now.standing.job.to_string(), now.stale.is_some())).collect::<Vec<_>>()
     };
     assert_eq!(stale().await, [("api".into(), false), ("lib".into(), true)]);
     life.handle.undefine(name("api"), by()).await.expect("gone");
@@ -246,7 +246,7 @@ async fn a_plan_promises_only_what_would_be_done() {
 impl Life {
     async fn names(&self) -> String {
         let jobs = self.handle.jobs(None).await.expect("jobs");
-        let said = |now: &JobNow| format!("{}{}", now.standing.job, if now.is_stale { "!" } else { "" });
+        let said = |now: &JobNow| format!("{}{}", now.standing.job, if now.stale.is_some() { "!" } else { "" });
         jobs.iter().filter(|now| !now.standing.removed).map(said).collect::<Vec<_>>().join(" ")
     }
 
@@ -261,6 +261,7 @@ impl Life {
 }
 
 const ONE: &str = "command = 'true'\n";
+const ONE_FRESH: &str = "[fresh]\ncommand = 'true'\n";
 
 #[tokio::test]
 async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken() {
@@ -311,6 +312,18 @@ async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
     let told = life.told(&[("/fresh.toml", &format!("[fresh]\n{ONE}")), ("/queue.toml", &queue(2))]).await;
     assert!(told.len() == 1 && told[0].starts_with("/queue.toml: ab needs 3 of \"slots\""), "{told:?}");
     assert_eq!(life.names().await, "a! ab fresh");
+    let why = life.handle.jobs(Some(name("a"))).await.expect("jobs").remove(0).stale.expect("why");
+    assert!(why.starts_with("line 1: ab needs 3 of \"slots\""), "{why}");
+    // Also when it is said no more, whose file it was is known.
+    for files in [&[("/fresh.toml", ONE_FRESH), ("/queue.toml", "")][..], &[("/fresh.toml", ONE_FRESH)]] {
+        let told = life.told(files).await;
+        assert!(
+            told.len() == 1 && told[0].starts_with("/queue.toml: the queue heavy is not there any more"),
+            "{told:?}"
+        );
+        assert_eq!(life.names().await, "a! ab fresh");
+    }
+    life.told(&[("/fresh.toml", ONE_FRESH), ("/queue.toml", &queue(2))]).await;
     let slots = async || life.handle.queues().await.expect("queues")[0].queue.slots["slots"];
     assert_eq!(slots().await, 4);
     life.handle.undefine(name("ab"), by()).await.expect("gone");
@@ -343,9 +356,12 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
     assert_eq!(jobs().await, before, "and what it never had it does not take away");
     // What was refused because of the name is taken when the name is free.
     life.handle.files(read(both), false).await.expect("read");
-    assert!(life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale), "said of the file's own");
+    assert!(
+        life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.stale.is_some()),
+        "said of the file's own"
+    );
     life.handle.undefine(name("api"), by()).await.expect("gone");
-    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale));
+    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.stale.is_some()));
     let now = jobs().await;
     assert!(now.len() == 2 && now.iter().all(|job| job.contains("/etc/kin/a.toml")), "{now:?}");
 }
