@@ -4,7 +4,7 @@
 //! place; when the rest does not fit together with that, everything stays as it was. A file that was never good is left out,
 //! and said.
 
-use crate::mistake::{Mistake, Report};
+use crate::mistake::{Code, Mistake, Report};
 use crate::set::{Input, Set};
 use crate::source::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +75,12 @@ impl Good {
                     self.texts.insert(path.clone(), (*rank, text.clone()));
                 }
                 self.texts.retain(|path, _| read.iter().any(|(other, ..)| other == path));
+                // A name that its file's last good text defines was none only as the text is now.
+                let held = |path: &PathBuf| kept.contains(path) || left_out.contains(path);
+                let mut report = report;
+                let sources = std::mem::take(&mut report.sources);
+                report.mistakes.retain(|m| !names_nobody(m) || path_of(m, &sources).is_none_or(held));
+                report.sources = sources;
                 let (kept, left_out) = (kept.into_iter().collect(), left_out.into_iter().collect());
                 return Reading { set, report, kept, left_out };
             }
@@ -101,11 +107,21 @@ impl Good {
     }
 }
 
-/// The files that errors are about.
+/// The files that errors are about. Where a text is broken, its last good one may define what others name: they are asked
+/// again beside that.
 fn guilty(set: &Set) -> Vec<PathBuf> {
-    let spots = set.report.mistakes.iter().filter(|m| m.is_error()).filter_map(|m: &Mistake| m.at.as_ref());
-    let numbers: BTreeSet<usize> = spots.map(|spot| spot.source).collect();
-    numbers.into_iter().filter_map(|n| set.report.sources.get(n)).map(|source| source.path.clone()).collect()
+    let counts = |m: &&Mistake| m.is_error() && !(set.is_broken() && names_nobody(m));
+    let paths = set.report.mistakes.iter().filter(counts).filter_map(|m| path_of(m, &set.report.sources));
+    paths.cloned().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+fn path_of<'s>(mistake: &Mistake, sources: &'s [Source]) -> Option<&'s PathBuf> {
+    Some(&sources.get(mistake.at.as_ref()?.source)?.path)
+}
+
+/// It names what is not defined anywhere.
+const fn names_nobody(mistake: &Mistake) -> bool {
+    matches!(mistake.code, Code::UnknownJob | Code::UnknownQueue | Code::UnknownCalendar)
 }
 
 #[cfg(test)]

@@ -115,6 +115,10 @@ impl Set {
     pub fn is_whole(&self) -> bool {
         self.report.errors() == 0
     }
+    /// A text could not be read to its end.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.contains(&true)
+    }
     /// A text could not be read to its end, and what is not known by this name may stand there.
     pub(crate) fn may_lack(&self, name: &str) -> bool {
         let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
