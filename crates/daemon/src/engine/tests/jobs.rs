@@ -41,9 +41,7 @@ impl Life {
 
 #[tokio::test]
 async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_a_death() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.define(service("db", |_| ()), by()).await.expect("defined");
     life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
     life.handle.wish(Wish::Scale { job: name("web"), instances: 3, by: by() }).await.expect("scaled");
@@ -91,9 +89,7 @@ async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_
 
 #[tokio::test]
 async fn a_job_is_stopped_though_nothing_can_be_recorded_and_does_not_come_back() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
     let runs = life.running("web", 2).await;
     house.disk_full(true);
@@ -141,9 +137,7 @@ async fn whoever_dies_at_any_step_of_a_restart_has_one_run_and_no_more() {
 
 #[tokio::test]
 async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     let lost = |job: &mut Job| {
         job.around.dir = Some("nowhere".into());
         job.life.again = Again { tries: Some(3), delay: Millis(0), ..Again::restarts() };
@@ -190,9 +184,7 @@ const TOKYO: i64 = 3 * 3600;
 
 #[tokio::test]
 async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     life.handle.files(noon("UTC"), false).await.expect("taken");
     assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]));
     let without = read("[kin]\ntimezone = 'Asia/Tokyo'\n[t]\ncommand = 'true'\n");
@@ -205,9 +197,7 @@ async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
 
 #[tokio::test]
 async fn a_timezone_that_was_refused_once_is_taken_later() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.files(noon("UTC"), false).await.expect("taken");
     house.disk_full(true);
     let refused = life.handle.files(noon("Asia/Tokyo"), false).await.expect_err("no room");
@@ -220,9 +210,7 @@ async fn a_timezone_that_was_refused_once_is_taken_later() {
 
 #[tokio::test]
 async fn a_plan_promises_only_what_would_be_done() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     life.handle.files(read("[lib]\ncommand = 'true'\n"), false).await.expect("taken");
     let mut api = Job::new(name("api"), Program::Exec(vec!["/bin/true".into()]));
     api.chain.next.push(name("lib"));
@@ -265,9 +253,7 @@ const ONE_FRESH: &str = "[fresh]\ncommand = 'true'\n";
 
 #[tokio::test]
 async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let (base, more) = (format!("[base]\n{ONE}"), format!("[other]\n{ONE}"));
     let (indep, fresh) = (format!("[indep]\n{ONE}"), format!("[fresh]\n{ONE}"));
     assert_eq!(life.told(&[("/base.toml", &base), ("/indep.toml", &indep)]).await, [""; 0]);
@@ -300,9 +286,7 @@ async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken(
 
 #[tokio::test]
 async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let queue = |slots: u32| format!("[kin.queues.heavy]\nslots = {slots}\n[a]\n{ONE}queue = 'heavy'\n");
     assert_eq!(life.told(&[("/queue.toml", &queue(4))]).await, [""; 0]);
     let mut api = Job::new(name("ab"), Program::Exec(vec!["/bin/true".into()]));
@@ -332,9 +316,7 @@ async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
 
 #[tokio::test]
 async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let jobs = async || {
         let jobs = life.handle.jobs(None).await.expect("jobs");
         jobs.iter().map(|now| format!("{} {:?}", now.standing.job, now.source)).collect::<Vec<_>>()
@@ -368,9 +350,7 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
 
 #[tokio::test]
 async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let files = read("[kin.queues.'web.heavy']\nslots = 2\n[x]\ncommand = 'true'\nqueue = 'web.heavy'\n");
     life.handle.files(files, false).await.expect("taken");
     let text = "[kin.queues.light]\nslots = 1\n[a]\ncommand = 'true'\nqueue = 'light'\n";
