@@ -73,8 +73,8 @@ pub(super) fn next(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
     };
     let mut story = vec![first];
     let Some(outlook) = &facts.outlook else { return story };
-    // Of one that is told to end nobody knows yet what its end will count as.
-    if !matches!(run.state, RunState::Stopping { .. } | RunState::Draining { .. }) {
+    // Of one that is told to end nobody knows yet what its end will count as; a first try has to begin before it may fail.
+    if matches!(run.state, RunState::Running { .. }) || (run.attempt > 1 && run.state.is_pending()) {
         story.extend(again(run, outlook, now));
         story.extend(chain(outlook));
     }
