@@ -173,7 +173,7 @@ fn dry_words(dry: &DryRun) -> String {
     lines.push(format!("variables  {}", dry.env.join(" ")));
     lines.extend(dry.refused.iter().map(|why| format!("refused    {why}")));
     lines.extend(dry.waits.iter().map(|what| format!("waits      {what}")));
-    lines.extend(dry.left_out.iter().map(|what| format!("left out   {what}")));
+    lines.extend(dry.left_out.iter().map(|what| format!("without    {what}")));
     lines.iter().map(|line| format!("{}\n", crate::clean::name(line))).collect()
 }
 
