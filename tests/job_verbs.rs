@@ -469,5 +469,8 @@ fn what_was_done_is_said_in_json_too() {
     let run = json(&["adopt", &guest.id().to_string(), "--json"]);
     assert_eq!(json(&["disown", run["id"].as_str().expect("an id"), "--json"])[0]["id"], run["id"]);
     guest.kill().and_then(|()| guest.wait()).expect("gone");
-    server.shutdown();
+    let web = server.running("web", 2);
+    let ended = json(&["shutdown", "--stop-runs", "--wait", "--json"]);
+    assert_eq!(ended["stopping"].as_array().map(Vec::len), Some(web.len()), "{ended}");
+    server.assert_gone(DEADLINE);
 }

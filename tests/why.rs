@@ -132,8 +132,8 @@ fn what_followed_from_an_end_is_named_when_it_is_over() {
     let first = server.show(&second)["follows"].as_str().expect("another").to_string();
     assert_eq!(told(&first).1, ["retry two failed(3)"]);
     assert_eq!(told(&last("one")).1, ["next two failed(3)"]);
-    // Also when no event says it any more, and by another daemon.
     cli.run(&["run", "main", "--wait"]).expect(5);
+    // By another daemon, too.
     server.kill(Role::Daemon).expect("a daemon");
     let (words, of, _) = told(&last("never"));
     tells(&words, &[&format!("From it followed {} (which needed it: skipped(dependency)).", last("main"))]);
@@ -168,6 +168,8 @@ fn a_crash_loop_says_how_many_failed_and_when_the_next_try_is() {
             &format!("later, as attempt {}", attempt + 1),
         ],
     );
+    let waits = &looping["reasons"][0];
+    assert_eq!((&waits["kind"], &waits["until"]), (&"retry".into(), &until.into()));
     let calm = server.running("calm", 1).remove(0);
     let story = cli.run(&["why", calm["id"].as_str().expect("an id")]).expect(0).text();
     tells(

@@ -10,12 +10,34 @@ pub struct Why {
     pub run: Run,
     /// One sentence a line: what happened, why it waits, what comes next.
     pub story: Vec<String>,
+    /// What is in its way, the nearest first; of the run of a defined job that is not over.
+    #[serde(default)]
+    pub reasons: Vec<Reason>,
     /// Runs that came of its end, oldest first, whether they are over or not.
     #[serde(default)]
     pub followers: Vec<Follower>,
     /// What its job's definition says of its end; absent when it has none any more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub outlook: Option<Outlook>,
+}
+
+/// One thing that a run waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reason {
+    /// latch, needs, retry (the wait before another try), delay (jitter, or catching up), group, mutex, turn, queue, keeper,
+    /// closing, ready, stop, end.
+    pub kind: String,
+    /// In words, as in the story.
+    pub words: String,
+    /// The latch, job, group, mutex or queue that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub name: Option<String>,
+    /// Runs that have what it waits for, or go first.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub runs: Vec<String>,
+    /// When it goes on, or must be ready.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub until: Option<String>,
 }
 
 /// A run that came of another one's end.

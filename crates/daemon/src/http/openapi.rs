@@ -62,6 +62,7 @@ use utoipa::openapi::{
     kin_api::why::Follower,
     kin_api::why::Join,
     kin_api::why::Outlook,
+    kin_api::why::Reason,
     kin_api::why::Why,
     kin_api::server::Check,
     kin_api::server::Doctor,

@@ -4,6 +4,7 @@ use super::body::{Asked, MaySay, Named, Peer, Said};
 use super::convert;
 use super::door::Door;
 use super::error::{Answer, Failure};
+use super::reason;
 use super::request::{self, Asker};
 use super::slots::Slots;
 use super::why::{self, followers};
@@ -113,7 +114,8 @@ pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why
         .await?;
     let story = why::story(&run, &facts, clock::now());
     let followers = facts.followers.iter().map(followers::said).collect();
-    Ok(Json(Why { run: said, story, followers, outlook: why::outlook(&run, &facts) }))
+    let reasons = facts.reasons.iter().filter_map(reason::said).collect();
+    Ok(Json(Why { run: said, story, reasons, followers, outlook: why::outlook(&run, &facts) }))
 }
 
 pub async fn wait(
