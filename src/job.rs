@@ -219,7 +219,11 @@ fn clock(text: Option<&str>, screen: &Screen) -> String {
 pub(crate) fn table(jobs: &[Job], screen: &Screen) -> String {
     let mut table = Table::new(["job", "kind", "state", "runs", "last", "next", "command"].map(Column::new));
     for job in jobs {
-        let state = if job.removed { format!("{}, removed", job.state) } else { job.state.clone() };
+        let state = match (job.removed, job.failed_rev) {
+            (true, _) => format!("{}, removed", job.state),
+            (false, Some(rev)) => format!("{}, rev {rev} failed", job.state),
+            (false, None) => job.state.clone(),
+        };
         let last = job
             .last
             .as_ref()
@@ -262,7 +266,8 @@ mod tests {
         };
         let later = Job { next_at: Some("2026-12-01T02:30:00.000Z".into()), ..backup.clone() };
         let gone = Job { removed: true, ..sample::job("old", "stopping") };
-        insta::assert_snapshot!(table(&[backup, later, gone, web], &screen()));
+        let back = Job { failed_rev: Some(4), ..sample::job("back", "ready") };
+        insta::assert_snapshot!(table(&[backup, later, gone, web, back], &screen()));
         insta::assert_snapshot!("no_jobs", table(&[], &screen()));
     }
 

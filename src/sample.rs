@@ -72,6 +72,8 @@ pub(crate) fn job(name: &str, state: &str) -> Job {
         kind: "service".into(),
         source: Source::File { path: "/etc/kin/jobs.toml".into() },
         stale: false,
+        stale_because: None,
+        failed_rev: None,
         rev: 3,
         disabled: false,
         paused_until: None,

@@ -212,7 +212,9 @@ fn that_a_file_is_broken_is_said_wherever_its_jobs_are_asked_about() {
         [true, true]
     );
     let why = cli.run(&["why", "one"]).expect(0).text();
-    assert!(why.contains("Its file has mistakes: this is what it said when it was good"), "{why}");
+    assert!(why.contains("Its file does not hold as it is now, because of this: line "), "{why}");
+    let next = cli.run(&["next"]).expect(0).errors();
+    assert!(next.contains("jobs.toml does not hold as it is now, and what it says does not count"), "{next}");
     for verb in [&["run", "one"][..], &["restart", "two"], &["start", "two"], &["disable", "one"], &["show", "one"]] {
         assert_eq!(cli.run(verb).expect(0).errors(), said, "{verb:?}");
     }
@@ -433,5 +435,42 @@ fn reload_says_what_changes_and_show_has_each_revision() {
     cli.run(&["list", "web"]).expect(2);
     cli.run(&["reload"]).expect(3);
     cli.run(&["reload", "--plan"]).expect(3);
+    server.assert_gone(DEADLINE);
+}
+
+/// Every verb that does something to runs or jobs can say in JSON what it did: an array of them, also of none.
+#[test]
+fn what_was_done_is_said_in_json_too() {
+    let server = server();
+    let cli = Cli::new(&server);
+    let json = |words: &[&str]| cli.run(words).expect(0).json();
+    let held = json(&["exec", "--detach", "--json", "--id", "gate", "--pending", "go", "--", "sleep", "600"]);
+    assert_eq!((&held["job"], &held["state"]), (&"gate".into(), &"held".into()));
+    let released = json(&["release", "go", "--json"]);
+    assert_eq!((&released[0]["id"], released[1].is_null()), (&held["id"], true));
+    assert_eq!(json(&["release", "go", "--json"]), serde_json::json!([]));
+    server.wait_state(held["id"].as_str().expect("an id"), &["running"]);
+    assert_eq!(json(&["signal", "WINCH", "gate", "--json"])[0]["id"], held["id"]);
+    let killed = json(&["kill", "gate", "--wait", "--json"]);
+    assert_eq!((&killed[0]["id"], &killed[0]["outcome"]), (&held["id"], &"stopped".into()));
+    let train = json(&["run", "train", "--json"]);
+    let stopped = json(&["stop", "web", "train", "--wait", "--json"]);
+    assert_eq!((&stopped[0]["name"], &stopped[0]["up"]), (&"web".into(), &false.into()));
+    assert_eq!((&stopped[1]["id"], &stopped[1]["state"]), (&train["id"], &"ended".into()));
+    let lines = cli.run(&["stop", "web", "--json=lines"]).expect(0).text();
+    assert!(lines.starts_with('{') && lines.lines().count() == 1, "{lines}");
+    for words in
+        [&["start", "web"][..], &["restart", "web"], &["scale", "web=2"], &["disable", "web"], &["enable", "web"]]
+    {
+        assert_eq!(json(&[words, &["--json"]].concat())[0]["name"], "web", "{words:?}");
+    }
+    let adopted = std::process::Command::new("sleep").arg("600").spawn();
+    let mut guest = adopted.expect("a process");
+    let run = json(&["adopt", &guest.id().to_string(), "--json"]);
+    assert_eq!(json(&["disown", run["id"].as_str().expect("an id"), "--json"])[0]["id"], run["id"]);
+    guest.kill().and_then(|()| guest.wait()).expect("gone");
+    let web = server.running("web", 2);
+    let ended = json(&["shutdown", "--stop-runs", "--wait", "--json"]);
+    assert_eq!(ended["stopping"].as_array().map(Vec::len), Some(web.len()), "{ended}");
     server.assert_gone(DEADLINE);
 }

@@ -362,3 +362,38 @@ fn a_service_is_ready_when_it_says_so_and_what_needs_it_waits_for_that() {
     assert_ne!(well, web);
     server.shutdown();
 }
+
+/// A task waits for each try of what it needs, whichever daemon is there to see it end; then it is skipped. What a
+/// schedule runs again it goes on waiting for.
+#[test]
+fn a_task_is_skipped_when_what_it_needs_has_failed_for_good_over_deaths_of_the_daemon() {
+    let waits = "until test -e $HOME/go-$KIN_JOB-$KIN_ATTEMPT; do sleep 0.02; done; test -e $HOME/well || exit 9";
+    let text = format!(
+        "[base]\ncommand = '{waits}'\ntries = 2\ndelay = '0s'\n[main]\ncommand = 'true'\nneeds = ['base']\n\
+         [last]\ncommand = 'true'\nneeds = ['main']\n[timed]\ncommand = '{waits}'\nschedule = '@at 2099-01-01T00:00:00Z'\n\
+         [user]\ncommand = 'true'\nneeds = ['timed']\n"
+    );
+    let server = server(&text);
+    let (last, user) = (server.run_job("last"), server.run_job("user"));
+    let go = |job: &str, attempt: u32| {
+        let tried = |run: &Value| run["attempt"] == attempt && run["state"] == "running";
+        let run = eventually("the try runs", DEADLINE, || runs(&server, job).into_iter().find(|run| tried(run)));
+        server.kill(Role::Daemon).expect("a daemon");
+        std::fs::write(server.home().join(format!("go-{job}-{attempt}")), "").expect("written");
+        server.wait_end(run["id"].as_str().expect("an id"))
+    };
+    let main = runs(&server, "main")[0]["id"].as_str().expect("an id").to_string();
+    go("base", 1);
+    assert_eq!((&server.show(&main)["state"], &server.show(&last)["state"]), (&json!("held"), &json!("held")));
+    go("base", 2);
+    for id in [&main, &last] {
+        let end = server.wait_end(id);
+        assert_eq!((&end["outcome"], &end["reason"]), (&json!("skipped"), &json!("dependency")), "{end}");
+    }
+    go("timed", 1);
+    assert_eq!(server.show(&user)["state"], "held", "its schedule runs it again");
+    std::fs::write(server.home().join("well"), "").expect("written");
+    server.run_job("timed");
+    assert_eq!(server.wait_end(&user)["outcome"], "ok");
+    server.shutdown();
+}

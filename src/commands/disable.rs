@@ -10,8 +10,9 @@ use regex_lite::Regex;
 
 /// Keep jobs from running: their schedules, chains and restarts start nothing more, until kin enable.
 ///
-/// Runs that live go on. It holds over restarts of the server, and over changes of the job's file. With --until only the
-/// schedules are paused, and only until then; by hand the jobs may be run.
+/// Runs that live go on. It holds over restarts of the server and changes of the job's file, until kin enable, or until
+/// the file says another `disabled` than before. With --until only the schedules are paused, and only until then; by hand
+/// the jobs may be run.
 #[derive(Args, Debug)]
 #[command(
     after_help = "EXAMPLE\n  kin disable backup\n  kin disable backup --until 18:00\n  kin disable --regex 'nightly-(eu|us)-.*'\n  kin list-disabled"

@@ -2,9 +2,11 @@
 
 use crate::caller;
 use crate::cli::Face;
+use crate::commands::unwritable;
 use crate::commands::with_client::Guard;
 use crate::durations;
 use crate::input::{self, Input, RawTerminal};
+use crate::listing::json_line;
 use crate::printer::{Cleaned, Printer};
 use crate::report::Failure;
 use crate::screen::Screen;
@@ -53,6 +55,9 @@ pub(crate) struct ExecArgs {
     /// Print the run's id and leave it to kin.
     #[arg(long, short = 'd')]
     detach: bool,
+    /// With --detach: the run as a JSON object, not its id alone.
+    #[arg(long, requires = "detach")]
+    json: bool,
     /// End it when it has run for so long: 90, 90s, 1h 30m.
     #[arg(long, value_name = "TIME", value_parser = durations::parse)]
     timeout: Option<Duration>,
@@ -126,7 +131,8 @@ impl ExecArgs {
         };
         face.notices();
         let Some(interrupts) = interrupts else {
-            face.screen.print(&format!("{}\n", run.id))?;
+            let text = if self.json { json_line(&run).map_err(unwritable)? } else { run.id };
+            face.screen.print(&format!("{text}\n"))?;
             return Ok(0);
         };
         if face.screen.err_terminal && !self.quiet {

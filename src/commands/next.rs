@@ -78,6 +78,11 @@ impl NextArgs {
             (None, false) => ticks::coming(&list.due, &face.screen),
         };
         face.screen.print(&text)?;
+        for path in &list.stale_files {
+            face.screen.note(&format!(
+                "{path} does not hold as it is now, and what it says does not count: kin reload --plan says why"
+            ));
+        }
         let shown = list.due.len();
         match self.limit {
             _ if !list.more => {}

@@ -173,6 +173,7 @@ fn dry_words(dry: &DryRun) -> String {
     lines.push(format!("variables  {}", dry.env.join(" ")));
     lines.extend(dry.refused.iter().map(|why| format!("refused    {why}")));
     lines.extend(dry.waits.iter().map(|what| format!("waits      {what}")));
+    lines.extend(dry.left_out.iter().map(|what| format!("without    {what}")));
     lines.iter().map(|line| format!("{}\n", crate::clean::name(line))).collect()
 }
 
@@ -198,6 +199,7 @@ mod tests {
             user: Some("backup".into()),
             waits: vec!["its queue \"heavy\" is paused (`kin queue heavy --resume` lets it go on)".into()],
             refused: Some("run backup-00000001 of the same job is not over yet".into()),
+            left_out: vec!["memory: the controller is not there".into()],
         };
         insta::assert_snapshot!(dry_words(&dry));
     }

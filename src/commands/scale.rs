@@ -8,7 +8,7 @@ use clap::Args;
 
 /// Give services so many instances each. Those that are too many are stopped, the highest slots first.
 ///
-/// It holds over restarts of the server, until it is said again.
+/// It holds over restarts of the server, until it is said again or the job's file says another `instances` than before.
 #[derive(Args, Debug)]
 #[command(after_help = "EXAMPLE\n  kin scale web=4\n  kin scale web=2 worker=8")]
 pub(crate) struct ScaleArgs {

@@ -1,6 +1,8 @@
 //! `kin shutdown`
 
 use crate::cli::Face;
+use crate::commands::unwritable;
+use crate::listing::json_line;
 use crate::report::Failure;
 use clap::Args;
 use kin_client::Error;
@@ -10,7 +12,7 @@ use kin_client::api::server::ShutdownRequest;
 ///
 /// Runs that have not started are cancelled by --stop-runs, and else wait for the next server. A service that is up stays so: the next server starts it again, and `kin stop JOB` ends it for good. Without --stop-runs the runs go on, with their output and exit codes kept; the next server takes them over.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin shutdown --stop-runs --wait")]
+#[command(after_help = "EXAMPLE\n  kin shutdown --stop-runs --wait\n  kin shutdown --json | jq -r '.left[]'")]
 pub(crate) struct ShutdownArgs {
     /// Stop all runs first, and cancel those that have not started.
     #[arg(long, conflicts_with = "leave_runs")]
@@ -21,6 +23,9 @@ pub(crate) struct ShutdownArgs {
     /// Return when the server has ended.
     #[arg(long)]
     wait: bool,
+    /// What becomes of the runs, as a JSON object: left, stopping, cancelled, waiting.
+    #[arg(long)]
+    json: bool,
 }
 
 impl ShutdownArgs {
@@ -37,14 +42,14 @@ impl ShutdownArgs {
             }
             answer => answer?,
         };
-        let mut text = String::new();
+        let mut text = if self.json { json_line(&answer).map_err(unwritable)? + "\n" } else { String::new() };
         for (ids, what) in [
             (&answer.left, "left running"),
             (&answer.stopping, "stopping"),
             (&answer.cancelled, "cancelled"),
             (&answer.waiting, "waiting"),
         ] {
-            ids.iter().for_each(|id| text.push_str(&format!("{id}  {what}\n")));
+            ids.iter().filter(|_| !self.json).for_each(|id| text.push_str(&format!("{id}  {what}\n")));
         }
         face.screen.print(&text)?;
         if let Some(why) = &answer.not_recorded {

@@ -2,6 +2,8 @@
 
 use crate::cli::Face;
 use crate::commands::stop::Tally;
+use crate::commands::unwritable;
+use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
 use crate::select::{Which, select};
 use clap::Args;
@@ -10,7 +12,9 @@ use kin_config::signal;
 
 /// Send runs a signal: to the process group, or only to the process that was started.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin signal HUP web\n  kin signal --leader USR1 NeP8nb4q")]
+#[command(
+    after_help = "EXAMPLE\n  kin signal HUP web\n  kin signal --leader USR1 NeP8nb4q\n  kin signal HUP @app --json | jq -r '.[].id'"
+)]
 pub(crate) struct SignalArgs {
     /// HUP, SIGHUP or 1.
     #[arg(value_name = "SIGNAL")]
@@ -21,6 +25,8 @@ pub(crate) struct SignalArgs {
     /// Only to the process that was started, not to its group.
     #[arg(long)]
     leader: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 impl SignalArgs {
@@ -32,10 +38,17 @@ impl SignalArgs {
         let request = SignalRequest { signal: signal.clone(), leader_only: self.leader, interrupt: false };
         let selected = select(&face.client, &self.what, Which::LiveOrNamed).await?;
         let mut tally = Tally::of(face, &selected)?;
+        let mut sent = Vec::new();
         for run in &selected.runs {
-            if tally.take(run, face.client.signal(&run.id, &request).await)?.is_some() {
-                tally.say(run, &format!("{signal} sent"))?;
+            if let Some(now) = tally.take(run, face.client.signal(&run.id, &request).await)? {
+                if self.json.json.is_none() {
+                    tally.say(run, &format!("{signal} sent"))?;
+                }
+                sent.push(now);
             }
+        }
+        if let Some(form) = self.json.json {
+            face.screen.print(&listing::json(&sent, form).map_err(unwritable)?)?;
         }
         Ok(tally.code)
     }

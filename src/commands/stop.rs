@@ -1,7 +1,9 @@
 //! `kin stop`
 
 use crate::cli::Face;
+use crate::commands::unwritable;
 use crate::job;
+use crate::listing::{self, JsonArgs};
 use crate::report::Failure;
 use crate::select::{self, Selected, Which, select};
 use crate::verdict;
@@ -16,9 +18,11 @@ use kin_client::api::run::StopRequest;
 ///
 /// A run that has not started yet is cancelled. One that has ended is named, with its end, and that is no failure. A
 /// service is down until kin start; of one that is named by the id of a run, only that run ends, and none takes its
-/// place until kin start.
+/// place until kin start. With --json services come as jobs, as in kin list; all else as runs, as in kin ps.
 #[derive(Args, Debug)]
-#[command(after_help = "EXAMPLE\n  kin stop backup\n  kin stop web\n  kin stop NeP8nb4q 'web*' @night --wait")]
+#[command(
+    after_help = "EXAMPLE\n  kin stop backup\n  kin stop web\n  kin stop NeP8nb4q 'web*' @night --wait\n  kin stop @night --json | jq -r '.[] | .id // .name'"
+)]
 pub(crate) struct StopArgs {
     /// A run's id or its last 8 characters, a job, a glob, @tag.
     #[arg(value_name = "RUN|JOB", required = true)]
@@ -26,15 +30,20 @@ pub(crate) struct StopArgs {
     /// Return when they have ended.
     #[arg(long)]
     wait: bool,
+    #[command(flatten)]
+    json: JsonArgs,
 }
 
 impl StopArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.what = face.jobs_meant(self.what).await?;
         let (services, tasks) = defined(face, &self.what).await?;
-        let mut code = 0;
+        let (mut code, mut down) = (0, Vec::new());
         for service in &services.jobs {
-            code = code.max(self.down(face, service).await?);
+            match self.down(face, service).await? {
+                Ok(job) => down.push(job),
+                Err(refused) => code = code.max(refused),
+            }
         }
         // A word that a service answers for, or a task without a run, need not mean a run as well.
         let answered = |word: &String| services.words.contains(word) || tasks.words.contains(word);
@@ -45,37 +54,52 @@ impl StopArgs {
         selected.runs.retain(|run| !services.jobs.iter().any(|job| job.name == run.job) || named(&self.what, run));
         if selected.runs.is_empty() && selected.unmatched.is_empty() {
             say_idle(face, selected.idle.iter().filter(|word| !answered(word)));
+            print(face, self.json, &down, &[])?;
             return Ok(code);
         }
         let no_jobs = services.jobs.is_empty() && tasks.jobs.is_empty();
         if selected.runs.is_empty() && !no_jobs {
             selected.unmatched.iter().for_each(|word| face.screen.note(&format!("nothing matches {word:?}")));
+            print(face, self.json, &down, &[])?;
             return Ok(code.max(4));
         }
-        Ok(end(face, selected, &StopRequest::default(), self.wait).await?.max(code))
+        let (runs, ended) = end(face, selected, &StopRequest::default(), self.wait, self.json).await?;
+        print(face, self.json, &down, &runs)?;
+        Ok(code.max(ended))
     }
 
-    /// Wishes a service down.
-    async fn down(&self, face: &Face, service: &Job) -> Result<u8, Failure> {
+    /// Wishes a service down; the exit code of a refusal.
+    async fn down(&self, face: &Face, service: &Job) -> Result<Result<Job, u8>, Failure> {
         let job = match face.client.stop_job(&service.name).await {
             Ok(job) => job,
             Err(Error::Refused(refused)) => {
                 face.screen.note(&format!("{}: {}", service.name, refused.message));
-                return Ok(Failure::Client(Error::Refused(refused)).exit_code());
+                return Ok(Err(Failure::Client(Error::Refused(refused)).exit_code()));
             }
             Err(error) => return Err(error.into()),
         };
-        if !self.wait {
-            face.screen.print(&format!("{}  {}\n", job.name, job::words(&job, &face.screen)))?;
-            return Ok(0);
+        let now = if self.wait {
+            for run in &job.runs {
+                face.wait(&run.id).await?;
+            }
+            face.client.job(&job.name).await?
+        } else {
+            job
+        };
+        if self.json.json.is_none() {
+            face.screen.print(&format!("{}  {}\n", now.name, job::words(&now, &face.screen)))?;
         }
-        for run in &job.runs {
-            face.wait(&run.id).await?;
-        }
-        let now = face.client.job(&job.name).await?;
-        face.screen.print(&format!("{}  {}\n", now.name, job::words(&now, &face.screen)))?;
-        Ok(0)
+        Ok(Ok(now))
     }
+}
+
+/// What was asked for, in JSON; in words it was said one by one.
+fn print(face: &Face, json: JsonArgs, jobs: &[Job], runs: &[Run]) -> Result<(), Failure> {
+    let Some(form) = json.json else { return Ok(()) };
+    let jobs = jobs.iter().map(serde_json::to_value);
+    let all: Vec<_> =
+        jobs.chain(runs.iter().map(serde_json::to_value)).collect::<Result<_, _>>().map_err(unwritable)?;
+    face.screen.print(&listing::json(&all, form).map_err(unwritable)?)
 }
 
 /// Defined jobs, and the words that they answer for.
@@ -114,12 +138,21 @@ fn say_idle<'a>(face: &Face, words: impl IntoIterator<Item = &'a String>) {
     words.into_iter().for_each(|word| face.screen.note(&format!("nothing that matches {word:?} lives")));
 }
 
-/// Both of `stop` and `kill`.
-pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, wait: bool) -> Result<u8, Failure> {
+/// Both of `stop` and `kill`: the runs that were meant, as they are now, and the exit code. In words they are said as
+/// they come; in JSON the caller does it.
+pub(crate) async fn end(
+    face: &Face,
+    selected: Selected,
+    request: &StopRequest,
+    wait: bool,
+    json: JsonArgs,
+) -> Result<(Vec<Run>, u8), Failure> {
     let mut tally = Tally::of(face, &selected)?;
+    let mut runs = Vec::new();
     for run in &selected.runs {
         if run.state == "ended" {
             tally.over(run);
+            runs.push(run.clone());
             continue;
         }
         let answer = face.client.stop(&run.id, request).await;
@@ -127,15 +160,19 @@ pub(crate) async fn end(face: &Face, selected: Selected, request: &StopRequest, 
             let now = face.client.run(&run.id).await?;
             if now.state == "ended" {
                 tally.over(&now);
+                runs.push(now);
                 continue;
             }
         }
-        let asked = tally.take(run, answer)?;
-        if let Some(asked) = asked {
-            tally.say_state(&if wait { face.wait(&run.id).await? } else { asked })?;
+        if let Some(asked) = tally.take(run, answer)? {
+            let now = if wait { face.wait(&run.id).await? } else { asked };
+            if json.json.is_none() {
+                tally.say_state(&now)?;
+            }
+            runs.push(now);
         }
     }
-    Ok(tally.code)
+    Ok((runs, tally.code))
 }
 
 /// What was done, run by run, and what comes of it.

@@ -14,8 +14,8 @@ use crate::when;
 use clap::Args;
 use kin_client::api::JobName;
 use kin_client::api::job::{Job, Source};
-use kin_client::api::run::Why;
 use kin_client::api::tick::{Due, DueQuery, Tick, TickQuery};
+use kin_client::api::why::Why;
 
 /// The story of a run in words: what happened, why it waits, what comes next. Of a job: how it stands.
 ///
@@ -154,10 +154,10 @@ fn standing(job: &Job, by: Option<&Due>, screen: &Screen) -> Vec<String> {
         format!("It is defined {source}, revision {rev}; kin show {name} has it."),
     ];
     if job.stale {
-        said.push(
-            "Its file has mistakes: this is what it said when it was good; kin check shows them, or kin reload --plan."
-                .into(),
-        );
+        let because = job.stale_because.as_ref().map_or_else(String::new, |why| format!(", because of this: {why}"));
+        said.push(format!(
+            "Its file does not hold as it is now{because}. What holds is what it said when it was good; kin reload --plan says all that is in its way."
+        ));
     }
     if job.removed {
         said.push("Its definition is gone; it goes when its runs have ended.".into());

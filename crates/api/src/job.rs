@@ -16,8 +16,14 @@ pub struct Job {
     /// Its file does not hold as it is now (`kin check` says why): this is what it said when it was good.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub stale: bool,
+    /// Why it does not: the first of its mistakes, or what it clashes with.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub stale_because: Option<String>,
     /// The revision of its definition that is in force.
     pub rev: u64,
+    /// A revision that did not become ready, because of which the one before it is in force again.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub failed_rev: Option<u64>,
     /// By hand or by its definition.
     pub disabled: bool,
     /// Its schedule begins nothing before.
@@ -163,6 +169,9 @@ pub struct DryRun {
     /// Why there would be none now: refused, or skipped.
     #[serde(default)]
     pub refused: Option<String>,
+    /// What its definition asks for and could not be kept here; `best_effort` would let it begin without.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub left_out: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -14,6 +14,7 @@ pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod tick;
+pub mod why;
 pub mod zones;
 
 pub use error::{ApiError, Code, ErrorBody};

@@ -333,14 +333,6 @@ pub struct Released {
     pub runs: Vec<String>,
 }
 
-/// `GET /v1/runs/{id}/why`: the causal story in words.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Why {
-    pub run: Run,
-    /// One sentence a line: what happened, why it waits, what comes next.
-    pub story: Vec<String>,
-}
-
 const PRIVATE: u32 = 0xf700;
 
 /// Bytes as text that JSON can carry: what is UTF-8 as it is, each other byte as one private-use character.

@@ -102,6 +102,9 @@ pub struct DueList {
     pub due: Vec<Due>,
     /// More than `limit` would have fitted.
     pub more: bool,
+    /// Job files that do not hold as they are now: what they say is not in here.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub stale_files: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

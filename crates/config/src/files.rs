@@ -71,8 +71,10 @@ impl Reader {
     pub fn file(self, path: &Path, rank: usize) -> Input {
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
         let read = || -> Result<(Vec<u8>, Option<Mistake>), String> {
-            let fd =
-                rustix::fs::open(path, flags, Mode::empty()).map_err(|e| format!("it could not be opened: {e}"))?;
+            let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|e| match e {
+                rustix::io::Errno::NOENT => "there is no such file".into(),
+                e => format!("it could not be opened: {}", plain(e)),
+            })?;
             let stat = rustix::fs::fstat(&fd).map_err(|e| format!("it could not be looked at: {e}"))?;
             if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
                 return Err("it is no file".into());
@@ -116,6 +118,12 @@ impl Reader {
         let make = if self.uid == 0 { Mistake::error } else { Mistake::warning };
         Some(make(Code::Permission, message).help(help))
     }
+}
+
+/// The system's words alone: `Permission denied`.
+fn plain(e: rustix::io::Errno) -> String {
+    let words = std::io::Error::from(e).to_string();
+    words.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn is_job_file(path: &Path) -> bool {

@@ -4,7 +4,7 @@
 //! place; when the rest does not fit together with that, everything stays as it was. A file that was never good is left out,
 //! and said.
 
-use crate::mistake::Report;
+use crate::mistake::{Mistake, Report};
 use crate::set::{Input, Set};
 use crate::source::Source;
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +75,12 @@ impl Good {
                     self.texts.insert(path.clone(), (*rank, text.clone()));
                 }
                 self.texts.retain(|path, _| read.iter().any(|(other, ..)| other == path));
+                // A name that its file's last good text defines was none only as the text is now.
+                let held = |path: &PathBuf| kept.contains(path) || left_out.contains(path);
+                let mut report = report;
+                let sources = std::mem::take(&mut report.sources);
+                report.mistakes.retain(|m| !m.code.names_nobody() || path_of(m, &sources).is_none_or(held));
+                report.sources = sources;
                 let (kept, left_out) = (kept.into_iter().collect(), left_out.into_iter().collect());
                 return Reading { set, report, kept, left_out };
             }
@@ -99,6 +105,10 @@ impl Good {
         let paths = self.texts.keys().cloned().collect();
         Reading { set, report, kept: paths, left_out: Vec::new() }
     }
+}
+
+fn path_of<'s>(mistake: &Mistake, sources: &'s [Source]) -> Option<&'s PathBuf> {
+    Some(&sources.get(mistake.at.as_ref()?.source)?.path)
 }
 
 #[cfg(test)]

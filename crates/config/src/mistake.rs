@@ -48,6 +48,11 @@ pub enum Code {
 }
 
 impl Code {
+    /// It names what is not defined anywhere.
+    pub(crate) const fn names_nobody(self) -> bool {
+        matches!(self, Code::UnknownJob | Code::UnknownQueue | Code::UnknownCalendar)
+    }
+
     pub const fn word(self) -> &'static str {
         match self {
             Code::File => "file",

@@ -38,6 +38,8 @@ pub struct Set {
     named: BTreeMap<String, Spot>,
     /// Calendar files of which nothing could be read, by the key that names one: what is wrong is said there.
     unread: BTreeMap<String, PathBuf>,
+    /// What those texts may define: where each of their lines begins. `None`: of one nothing could be read.
+    lost: Vec<Option<String>>,
 }
 
 /// What is asked of each job by itself.
@@ -69,7 +71,7 @@ impl Set {
         inputs.sort_by_key(|input| input.rank);
         let mut mistakes = Vec::new();
         let mut trees: Vec<Vec<Entry>> = Vec::new();
-        let mut broken = Vec::new();
+        let (mut broken, mut lost) = (Vec::new(), Vec::new());
         let mut unread = BTreeMap::new();
         for (n, input) in inputs.iter_mut().enumerate() {
             let is_calendar = ics::is_calendar(&input.source.path);
@@ -84,21 +86,26 @@ impl Set {
                     mistakes.push(mistake);
                 }
             }
-            let (entries, wrong) =
+            let (entries, mut wrong) =
                 if is_calendar { (Vec::new(), Vec::new()) } else { tree::of_toml(n, &input.source.text) };
-            broken.push(
-                !wrong.is_empty()
-                    || !is_calendar
-                        && mistakes
-                            .iter()
-                            .any(|m| m.code == Code::File && m.at.as_ref().is_some_and(|s| s.source == n)),
-            );
+            let of_it = |m: &&Mistake| m.code == Code::File && m.at.as_ref().is_some_and(|spot| spot.source == n);
+            let cut = mistakes.iter().find(of_it).filter(|_| !is_calendar);
+            broken.push(!wrong.is_empty() || cut.is_some());
+            if cut.is_some_and(|_| input.source.text.is_empty()) {
+                lost.push(None);
+            } else if broken[n] {
+                lost.push(Some(begun(&input.source.text)));
+            }
+            // What is no text has no form that could be wrong.
+            if cut.is_some() {
+                wrong.clear();
+            }
             mistakes.extend(wrong);
             trees.push(entries);
         }
         let ranks: Vec<usize> = inputs.iter().map(|input| input.rank).collect();
         let sources: Vec<Source> = inputs.into_iter().map(|input| input.source).collect();
-        let mut set = Set { broken, ..Set::default() };
+        let mut set = Set { broken, lost, ..Set::default() };
         let mut found = Vec::new();
         set.fill(&sources, &ranks, &trees, &mut found);
         set.read_calendars(&sources, &mistakes, unread, &mut found);
@@ -118,8 +125,8 @@ impl Set {
     pub fn is_whole(&self) -> bool {
         self.report.errors() == 0
     }
-    /// A text could not be read to its end: what is not known may stand there.
-    pub(crate) fn may_lack(&self) -> bool {
+    /// A text could not be read to its end.
+    pub(crate) fn is_broken(&self) -> bool {
         self.broken.contains(&true)
     }
     /// How many files were read.
@@ -128,12 +135,23 @@ impl Set {
         self.report.sources.len() - self.report.sources.iter().filter(unread).count()
     }
     /// The files that errors are about: those in which they are said, and of what is said of a file that cannot be read,
-    /// that one.
+    /// that one. Where a text is
+    /// broken, its last good one may define what others name: they are asked again beside that.
     pub(crate) fn guilty(&self) -> Vec<PathBuf> {
-        let errors = self.report.mistakes.iter().filter(|m| m.is_error() && !self.unread.contains_key(&m.key));
+        let waits = |m: &Mistake| self.is_broken() && m.code.names_nobody();
+        let errors =
+            self.report.mistakes.iter().filter(|m| m.is_error() && !self.unread.contains_key(&m.key) && !waits(m));
         let numbers: BTreeSet<usize> = errors.filter_map(|m| m.at.as_ref()).map(|spot| spot.source).collect();
         let said = numbers.into_iter().filter_map(|n| self.report.sources.get(n)).map(|source| source.path.clone());
         said.chain(self.unread.values().cloned()).collect()
+    }
+    /// A text could not be read to its end, and what is not known by this name may stand there.
+    pub(crate) fn may_lack(&self, name: &str) -> bool {
+        let part = |c: char| c.is_alphanumeric() || c == '_' || c == '-';
+        let whole =
+            |begun: &str, at: usize| !begun[..at].ends_with(part) && !begun[at + name.len()..].starts_with(part);
+        let has = |begun: &String| begun.match_indices(name).any(|(at, _)| whole(begun, at));
+        self.lost.iter().any(|begun| begun.as_ref().is_none_or(has))
     }
     pub fn plain(&self) -> BTreeMap<JobName, Arc<Job>> {
         self.jobs.iter().map(|(name, definition)| (name.clone(), definition.job.clone())).collect()
@@ -302,12 +320,22 @@ impl Set {
     fn drop_echoes(&self, sources: &[Source], form: &[Mistake], found: &mut Vec<Mistake>) {
         let line =
             |m: &Mistake| m.at.as_ref().map(|spot| (spot.source, sources[spot.source].place(spot.span.start).line));
-        let bad: BTreeSet<_> = form.iter().filter(|m| m.code == Code::Syntax).filter_map(line).collect();
+        let bad: BTreeSet<_> =
+            form.iter().filter(|m| matches!(m.code, Code::Syntax | Code::File)).filter_map(line).collect();
         found.retain(|m| {
             let in_broken = m.at.as_ref().is_some_and(|spot| self.broken[spot.source]);
             !(in_broken && (m.code == Code::Missing || line(m).is_some_and(|line| bad.contains(&line))))
         });
     }
+}
+
+/// The headers and keys of a text, as far as one can see them without understanding it.
+fn begun(text: &str) -> String {
+    let begin = |line: &'_ str| match line.trim_start().starts_with('[') {
+        true => line.to_owned(),
+        false => line.split_once('=').map_or_else(String::new, |(key, _)| key.to_owned()),
+    };
+    text.lines().map(begin).collect::<Vec<_>>().join("\n")
 }
 
 fn inner<'t>(source: Option<usize>, entry: &'t Entry, mistakes: &mut Vec<Mistake>) -> Option<&'t [Entry]> {

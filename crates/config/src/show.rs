@@ -82,6 +82,9 @@ impl Report {
         name: bool,
     ) -> String {
         let Some((source, place)) = self.place(spot) else { return String::new() };
+        if is_whole(source, spot) {
+            return format!("{margin}{} {}\n", paint("34", "-->"), safe(&source.name));
+        }
         let bar = paint("34", "|");
         let mut out = String::new();
         if name {
@@ -127,6 +130,9 @@ impl Report {
         });
         if let Some((source, place, end)) = mistake.at.as_ref().and_then(at) {
             json["file"] = source.name.as_str().into();
+            if mistake.at.as_ref().is_some_and(|spot| is_whole(source, spot)) {
+                return json;
+            }
             json["line"] = place.line.into();
             json["column"] = place.column.into();
             json["end_line"] = end.line.into();
@@ -135,6 +141,11 @@ impl Report {
         }
         json
     }
+}
+
+/// Nothing of its text is meant, but the file.
+fn is_whole(source: &crate::Source, spot: &Spot) -> bool {
+    spot.span == (0..0) && source.text.is_empty()
 }
 
 /// What may be shown of a line, and how many characters of it stand before `column`.

@@ -52,12 +52,7 @@ fn what_is_no_file_is_said_and_never_waited_for() {
     let set = read(me(), &[dir.path().to_path_buf()]);
     assert_eq!(
         messages(&set.report),
-        [
-            "error it is no file",
-            "error it is no file",
-            "error it could not be opened: No such file or directory (os error 2)",
-            "error it is larger than 16 MiB"
-        ]
+        ["error it is no file", "error it is no file", "error there is no such file", "error it is larger than 16 MiB"]
     );
 }
 
@@ -70,6 +65,14 @@ fn marks_line_ends_and_bytes_that_are_no_text() {
     let set = of(b"[a]\ncommand = 'x\xff'\nnice = 3\n");
     let shown = set.report.text(false);
     assert!(shown.contains("no UTF-8") && shown.contains("a.toml:2:13"), "{shown}");
+    // One mistake, whatever else the byte breaks.
+    for bytes in
+        [&b"[a]\ncommand = \"x\xff\n[b]\ncommand = \"y\"\n"[..], b"\xff\xfe[\0a\0]\0", b"[a\xff]\ncommand = 'x'\n"]
+    {
+        let set = of(bytes);
+        assert_eq!(messages(&set.report), ["error it is no UTF-8 text: this byte begins no character"]);
+        assert!(set.report.text(false).contains("--> a.toml:"), "{}", set.report.text(false));
+    }
     assert!(of(b"").is_whole() && of(b"\xef\xbb\xbf").is_whole());
 }
 
@@ -107,4 +110,12 @@ fn whoever_may_write_a_file_decides_what_is_run() {
         assert_eq!(messages(&read(4321, &dirs).report), [""; 0]);
         assert_eq!(messages(&read(77, &dirs).report), ["warning it belongs to somebody else (uid 4321)"]);
     }
+}
+
+#[test]
+fn a_file_that_is_not_there_has_no_line() {
+    let set = Set::read(Reader { uid: me() }.files(&[PathBuf::from("/no/such/jobs.toml")]));
+    assert_eq!(set.report.text(false), "error: there is no such file\n --> /no/such/jobs.toml\n\n");
+    let json = set.report.json();
+    assert_eq!((json[0]["file"].as_str(), &json[0]["line"]), (Some("/no/such/jobs.toml"), &serde_json::Value::Null));
 }

@@ -467,3 +467,28 @@ fn settings_come_from_all_files_and_each_once() {
     assert_eq!(set.report.mistakes[0].message, "'kin.on_exit' is said in two files");
     assert_eq!(set.report.mistakes[0].also.len(), 1);
 }
+
+/// What a text that breaks off cannot have defined is said with all the rest; of what it may have, nothing is said.
+#[test]
+fn names_that_nobody_defines_are_said_beside_what_breaks_the_text() {
+    let text = "[a]\ncommand = 'x'\nneeds = ['nope', 'later', 'half', 'deep']\nqueue = 'noq'\ncalendars = 'nocal'\ntries =\n\
+                [b]\ncommand = 'x'\nnext = 'gone'\nqueue = 'small'\n[later]\ncommand = 'x'\n['half'\ncommand = 'x'\n\
+                deep.command = \n[kin.queues.small]\nslots = \n";
+    let said = messages(text);
+    for want in ["no job 'nope'", "no queue 'noq'", "no calendar 'nocal'", "no job 'gone'"] {
+        assert!(said.iter().any(|line| line.contains(want)), "{want}: {said:#?}");
+    }
+    for known in ["'later'", "'half'", "'deep'", "'small'"] {
+        assert!(!said.iter().any(|line| line.contains(known)), "{known}: {said:#?}");
+    }
+    // In another file as well; and where nothing could be read, anything may stand.
+    let other = ("b.toml", 0, "[x]\ncommand = 'x'\nneeds = ['nope', 'y']\n");
+    let set = files(&[("a.toml", 0, "[y]\ncommand = \n"), other]);
+    let said: Vec<&str> = set.report.mistakes.iter().map(|m| m.message.as_str()).collect();
+    assert!(said.contains(&"there is no job 'nope'") && said.len() == 2, "{said:#?}");
+    let (mut inputs, unread) =
+        (Vec::new(), kin_config::files::Reader::of_process().file(Path::new("/no/such.toml"), 0));
+    inputs.push(unread);
+    inputs.push(Input { source: Source::new(Path::new(other.0), other.2), rank: 0, mistakes: Vec::new() });
+    assert_eq!(Set::read(inputs).report.mistakes.len(), 1);
+}

@@ -38,7 +38,7 @@ pub use standing::{Reckoning, Renewal, Rest, Standing};
 pub use tick::{Decided, Decision, Moved, Tick};
 pub use timed::{Calendar, Coming, Timed, Untimed};
 pub use wish::{Farewell, Granted, JobPlan, NewRun, Plan, QueuePlan, QueueWish, Serial, StopKind, Wish};
-pub use world::{Definition, Difference, Follows, NeedWhy, Reason, Rehearsal, World, differences};
+pub use world::{Definition, Difference, Follows, Join, NeedWhy, Outlook, Reason, Rehearsal, World, differences};
 
 /// Nanoseconds since the Unix epoch, by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

@@ -4,7 +4,7 @@ use crate::event::{self, Event};
 use crate::open::DB;
 use crate::shelf::{Shelf, damage};
 use crate::{OutcomeKind, Page, Query, ReadError, mark};
-use kin_core::{Run, RunId, RunNo};
+use kin_core::{JobName, Run, RunId, RunNo};
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,6 +48,21 @@ impl Reader {
 
     pub fn runs(&self, query: &Query) -> Result<Page, ReadError> {
         self.shelf.page(query)
+    }
+
+    /// The first runs of a job with a greater number, oldest first; damaged ones are passed over.
+    pub fn runs_after(&self, job: &JobName, no: RunNo, limit: u32) -> Result<Vec<Run>, ReadError> {
+        let _moment = self.shelf.moment()?;
+        let Some(job) = self.shelf.job_id(job)? else { return Ok(Vec::new()) };
+        let mut select = self.shelf.conn.prepare_cached(
+            "SELECT no FROM run INDEXED BY run_by_job WHERE job = ?1 AND no > ?2 ORDER BY no LIMIT ?3",
+        )?;
+        let numbers = select.query_map((job, no.get(), limit), |row| row.get(0))?.collect::<Result<Vec<u64>, _>>()?;
+        let mut runs = Vec::with_capacity(numbers.len());
+        for no in numbers.into_iter().filter_map(RunNo::new) {
+            runs.extend(self.shelf.fetch(no)?.and_then(Result::ok));
+        }
+        Ok(runs)
     }
 
     /// Every run that has not ended, newest first.

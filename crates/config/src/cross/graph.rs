@@ -22,7 +22,7 @@ pub(super) fn names(set: &Set, definition: &Definition, mistakes: &mut Vec<Mista
     for (key, jobs) in named(&definition.job) {
         for name in jobs {
             match set.jobs.get(name) {
-                None if set.may_lack() => {}
+                None if set.may_lack(name.as_str()) => {}
                 None => {
                     let near = guess::hint(name.as_str(), set.jobs.keys().map(JobName::as_str));
                     let mistake = Mistake::error(Code::UnknownJob, format!("there is no job '{name}'{near}"));

@@ -21,7 +21,7 @@ pub(super) fn queues(set: &Set, definition: &Definition, mistakes: &mut Vec<Mist
     let job = &definition.job;
     if let Some(name) = &job.gates.queue {
         match set.queue(name) {
-            None if set.may_lack() => {}
+            None if set.may_lack(name) => {}
             None => {
                 let near = guess::hint(name, set.settings.queues.keys().map(String::as_str));
                 let message = format!("there is no queue '{name}'{near}");
@@ -53,7 +53,7 @@ pub(super) fn queues(set: &Set, definition: &Definition, mistakes: &mut Vec<Mist
         }
     }
     for name in &job.time.calendars {
-        if !set.settings.calendars.contains_key(name) && !set.may_lack() {
+        if !set.settings.calendars.contains_key(name) && !set.may_lack(name) {
             let near = guess::hint(name, set.settings.calendars.keys().map(String::as_str));
             let mistake = Mistake::error(Code::UnknownCalendar, format!("there is no calendar '{name}'{near}"));
             mistakes.push(at_word(

@@ -6,7 +6,7 @@ use super::ticking::{Commit, TickJudge};
 use crate::job::{Backoff, Job, Overlap, Restart};
 use crate::run::{Hold, StopWhy};
 use crate::wish::Wish;
-use crate::{JobName, Outcome, Run, RunNo, RunState, Standing, Time, Trigger};
+use crate::{JobName, Outcome, Run, RunNo, RunState, SkipWhy, Standing, Time, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::format;
 use std::rc::Rc;
@@ -380,6 +380,9 @@ impl Judge {
         if !run.is_defined() || !same || is_disabled(standing, job) || !before.runs.contains_key(&run.no) {
             return Ok(());
         }
+        if single && *outcome == Outcome::Skipped(SkipWhy::Dependency) {
+            is_in_vain(run, job, before, after)?;
+        }
         // It began and failed in one commit; what was wanted of it in between, nobody wrote down.
         let began_and_failed = matches!(outcome, Outcome::SpawnFailed { .. })
             && before.runs.get(&run.no).is_some_and(|old| old.state.is_pending());
@@ -515,6 +518,21 @@ fn nobody_waits_in_vain(run: &Run, job: &Job, before: &Ledger, after: &Ledger) -
     match in_vain {
         Some(other) => Err(format!("{} waits for {}, which ended badly for good", other.id(), run.id())),
         None => Ok(()),
+    }
+}
+
+/// A task is skipped for what it needs only when nothing runs that again. (What its own end led to came afterwards.)
+fn is_in_vain(run: &Run, job: &Job, before: &Ledger, after: &Ledger) -> Check {
+    let again = |name: &JobName| {
+        let live = |other: &Run| other.job == *name && other.outcome().is_none() && other.is_defined();
+        let mut runs = after.runs.values().filter(|other| live(other));
+        runs.any(|other| other.follows.is_some() || before.runs.contains_key(&other.no))
+    };
+    let task = |job: &Arc<Job>| !job.life.is_service() && job.time.schedules.is_empty();
+    let mut needs = job.life.needs.iter().map(|need| &need.job);
+    match needs.any(|name| in_force(after, name).is_some_and(task) && !is_ready(after, name) && !again(name)) {
+        true => Ok(()),
+        false => Err(format!("{} is skipped, and what it needs may still end well", run.id())),
     }
 }
 

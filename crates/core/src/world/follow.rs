@@ -26,7 +26,12 @@ impl World {
             .filter(|_| is_its_own_end(why) && !self.is_disabled(&run.job));
         match next {
             Some(_) if self.breaks(Mutant::ForgetFollow) => {}
-            Some((attempt, wait)) => self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no }, fx),
+            Some((attempt, wait)) => {
+                self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no }, fx);
+                if self.breaks(Mutant::SkipTooSoon) {
+                    self.skip_in_vain(now, run, fx);
+                }
+            }
             None => {
                 self.chain(now, run, fx);
                 // Of a run that gives way, another one is made.

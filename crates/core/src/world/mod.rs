@@ -66,6 +66,7 @@ mod latch;
 mod make;
 mod mutant;
 mod needs;
+mod outlook;
 mod overtake;
 mod places;
 mod plan;
@@ -88,6 +89,7 @@ mod why;
 
 pub use again::{next_try, wait_after};
 pub use mutant::Mutant;
+pub use outlook::{Join, Outlook};
 pub use plan::{Difference, Follows, differences};
 pub use post::Definition;
 pub use probe::Watched;

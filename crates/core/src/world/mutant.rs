@@ -123,10 +123,14 @@ pub enum Mutant {
     ReleaseSome,
     /// A stop is granted and recorded, and nobody is told.
     ForgetLadder,
+    /// A task that is held for one which has failed for good waits for ever.
+    WaitInVain,
+    /// It is skipped although that one is tried again.
+    SkipTooSoon,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 56] = [
+    pub const ALL: [Mutant; 58] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -183,6 +187,8 @@ impl Mutant {
         Mutant::ReleaseAll,
         Mutant::ReleaseSome,
         Mutant::ForgetLadder,
+        Mutant::WaitInVain,
+        Mutant::SkipTooSoon,
     ];
 }
 

@@ -118,7 +118,11 @@ impl World {
         let another_is_the_reason = matches!(outcome, Outcome::Skipped(why) if *why != SkipWhy::Dependency);
         let comes_again = self.job(&run.job).is_none_or(|job| !job.time.schedules.is_empty())
             || self.runs_of(&run.job).next().is_some();
-        if another_is_the_reason || comes_again || self.is_ready(&run.job) {
+        let too_soon = self.breaks(Mutant::SkipTooSoon);
+        if another_is_the_reason || (comes_again && !too_soon) || self.is_ready(&run.job) {
+            return;
+        }
+        if self.breaks(Mutant::WaitInVain) {
             return;
         }
         let held = |other: &&Run| matches!(&other.state, RunState::Held { on: Hold::Needs(_) });
@@ -164,6 +168,6 @@ pub(super) const fn is_ready(run: &Run) -> bool {
     matches!(run.state, RunState::Running { .. }) && run.health.ready_at.is_some() && !run.notes.leaving
 }
 
-fn is_restarted_with(job: &Job, needed: &JobName) -> bool {
+pub(super) fn is_restarted_with(job: &Job, needed: &JobName) -> bool {
     job.life.is_service() && job.life.needs.iter().any(|need| need.job == *needed && need.restart)
 }

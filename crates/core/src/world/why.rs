@@ -304,11 +304,7 @@ impl World {
             reasons.push(Reason::Rolling { back_to: post.standing.former });
         }
         reasons.extend(post.standing.failed.map(|failed| Reason::WentBack { failed }));
-        if let Some(after) = &job.chain.after {
-            let missing = |name: &&JobName| post.standing.round.get(*name) != Some(&true);
-            let waits_for = after.jobs.iter().filter(missing).cloned().collect();
-            reasons.push(Reason::Round { waits_for });
-        }
+        reasons.extend(self.join(name).map(|join| Reason::Round { waits_for: join.waits_for }));
         reasons
     }
 }

@@ -126,17 +126,27 @@ impl Engine {
         held: &mut HeldBack,
     ) -> bool {
         let (who, help) = self.in_the_way(job);
-        let message = format!("{refusal}; {job} is there already{who} and the queue stays as it was");
-        let help = format!("give the queue more, or {help}; then the file is read");
-        let mistake =
-            Mistake::error(Code::UnknownQueue, message).key(format!("{SETTINGS}.{QUEUES}.{queue}")).help(help);
-        held.mistakes.push(match place_of_queue(reading, queue) {
-            Some((source, span)) => {
+        let key = format!("{SETTINGS}.{QUEUES}.{queue}");
+        let said = |message: String, todo: &str| {
+            let help = format!("{todo}, or {help}; then the file is read");
+            Mistake::error(Code::UnknownQueue, message).key(key.as_str()).help(help)
+        };
+        let gone = || format!("the queue {queue} is not there any more, and {job}{who} needs it: {refusal}");
+        let mistake = match (place_of_queue(reading, queue), self.book.of_files.get(queue)) {
+            (Some((source, span)), _) => {
                 held.files.extend(path_of(reading, Some(source)));
-                mistake.at(source, &span)
+                let message = format!("{refusal}; {job} is there already{who} and the queue stays as it was");
+                said(message, "give the queue more").at(source, &span)
             }
-            None => mistake,
-        });
+            (None, Some(file)) => {
+                held.files.insert(file.clone());
+                let source = held.source(reading, file);
+                said(gone(), "put it back").at(source, &(0..0))
+            }
+            // It went while no daemon was there that had read its file.
+            (None, None) => said(gone(), "put it back into a job file"),
+        };
+        held.mistakes.push(mistake);
         held.queues.insert(queue.to_owned())
     }
 
@@ -159,6 +169,11 @@ impl Engine {
 
 fn path_of(reading: &Reading, source: Option<usize>) -> Option<PathBuf> {
     source.and_then(|n| reading.set.report.sources.get(n)).map(|source| source.path.clone())
+}
+
+/// The file that says a queue.
+pub(super) fn file_of_queue(reading: &Reading, name: &str) -> Option<PathBuf> {
+    path_of(reading, place_of_queue(reading, name).map(|(source, _)| source))
 }
 
 fn place_of_queue(reading: &Reading, name: &str) -> Option<(usize, std::ops::Range<usize>)> {

@@ -12,8 +12,8 @@ use kin_config::good::Reading;
 use kin_config::project::Project;
 use kin_core::job::{Job, Queue};
 use kin_core::{
-    Farewell, Granted, JobName, NewRun, Reason, Refusal, Rehearsal, Run, RunId, RunNo, Standing, StopKind, StopWhy,
-    Time, Timed, Wish,
+    Farewell, Granted, JobName, NewRun, Outlook, Reason, Refusal, Rehearsal, Run, RunId, RunNo, Standing, StopKind,
+    StopWhy, Time, Timed, Wish,
 };
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
@@ -129,8 +129,8 @@ pub struct JobNow {
     pub job: Arc<Job>,
     /// Where its newest definition comes from.
     pub source: Source,
-    /// That file does not hold as it is now.
-    pub is_stale: bool,
+    /// Why that file does not hold as it is now, if it does not.
+    pub stale: Option<String>,
     /// Those that live, oldest first.
     pub runs: Vec<Run>,
     /// Why it has no run, or not as many as it should.
@@ -203,9 +203,10 @@ pub(super) enum Look {
         job: JobName,
         reply: oneshot::Sender<Result<Rehearsal, Refusal>>,
     },
+    /// What is in the way of a run that lives, and what comes of its end.
     Why {
-        run: RunNo,
-        reply: oneshot::Sender<Vec<Reason>>,
+        run: Box<Run>,
+        reply: oneshot::Sender<(Vec<Reason>, Option<Outlook>)>,
     },
 }
 
@@ -373,8 +374,9 @@ impl Handle {
         self.look(|reply| Look::Projects { reply }).await
     }
 
-    /// What is in the way of a live run.
-    pub async fn why(&self, run: RunNo) -> Result<Vec<Reason>, Refusal> {
+    /// What is in the way of a live run; and what comes of its end, by the definitions in force.
+    pub async fn why(&self, run: &Run) -> Result<(Vec<Reason>, Option<Outlook>), Refusal> {
+        let run = Box::new(run.clone());
         self.look(|reply| Look::Why { run, reply }).await
     }
 

@@ -6,7 +6,7 @@
 //! A reading is compared with the newest revision of each job and not with the one in force: a revision that did not become
 //! ready, and was gone back from, is not tried again only because a daemon read the same file once more.
 
-use super::clash::HeldBack;
+use super::clash::{self, HeldBack};
 use super::handle::{JobNow, Look, QueueNow, Reloaded, RunJob, Step, TimedNow, Timetable};
 use super::timing::Shared;
 use super::wishes::answering;
@@ -39,14 +39,14 @@ pub(super) struct Book {
     pub(super) known: BTreeMap<JobName, Known>,
     /// Queues as the job files say them.
     pub(super) queues: BTreeMap<String, Queue>,
-    /// Those of them that the last reading has.
-    pub(super) of_files: BTreeSet<String>,
+    /// Those of them that the last reading has, each with its file.
+    pub(super) of_files: BTreeMap<String, PathBuf>,
     /// Revisions of which it was said that they cannot be read: once in a life.
     unreadable: BTreeSet<(JobName, u64)>,
     /// The mistakes that were said last.
     mistakes: String,
-    /// Files that do not hold as they are now: their last good jobs do, or none.
-    stale: BTreeSet<PathBuf>,
+    /// Files that do not hold as they are now, and why: their last good jobs do, or none.
+    stale: BTreeMap<PathBuf, String>,
     /// A reading of which something was held back, because of what was defined otherwise.
     held_back: Option<Arc<Reading>>,
 }
@@ -62,8 +62,11 @@ impl Known {
 }
 
 impl Book {
-    fn is_stale(&self, source: &Source) -> bool {
-        matches!(source, Source::File { path } if self.stale.contains(Path::new(path)))
+    fn why_stale(&self, source: &Source) -> Option<&String> {
+        match source {
+            Source::File { path } => self.stale.get(Path::new(path)),
+            Source::Api { .. } | Source::Project { .. } => None,
+        }
     }
 
     /// Each file's last good words.
@@ -197,7 +200,9 @@ impl Engine {
             return Ok(Reloaded { applied: false, steps, mistakes });
         }
         self.say_mistakes(reading, &mistakes, batch);
-        self.book.stale = reading.kept.iter().chain(&reading.left_out).chain(&files).cloned().collect();
+        let of_files = reading.kept.iter().chain(&reading.left_out);
+        self.book.stale = of_files.map(|path| (path.clone(), why_stale(path, &reading.report))).collect();
+        self.book.stale.extend(files.iter().map(|path| (path.clone(), why_stale(path, &mistakes))));
         self.book.held_back = (!is_whole).then(|| reading.clone());
         let before = self.settle_times(reading, &mut wanted);
         let touched: Vec<PathBuf> = wanted.known.iter().filter_map(|(_, known)| known.path()).collect();
@@ -205,7 +210,7 @@ impl Engine {
         if changes && let Err(refusal) = self.take_files(wanted, batch) {
             // The next reading asks for it again, and so does a name that becomes free.
             if !matches!(refusal, Refusal::NoRoom { .. } | Refusal::Closing | Refusal::Unavailable { .. }) {
-                self.book.stale.extend(touched);
+                self.book.stale.extend(touched.into_iter().map(|path| (path, refusal.to_string())));
                 self.book.held_back = Some(reading.clone());
             }
             if let Some(before) = before {
@@ -221,7 +226,8 @@ impl Engine {
         if reading.report.errors() == 0 && is_whole {
             self.book.of_files.clear();
         }
-        self.book.of_files.extend(reading.set.settings.queues.keys().cloned());
+        let queues = reading.set.settings.queues.keys();
+        self.book.of_files.extend(queues.filter_map(|name| Some((name.clone(), clash::file_of_queue(reading, name)?))));
         Ok(Reloaded { applied: true, steps, mistakes })
     }
 
@@ -561,7 +567,7 @@ impl Engine {
         match look {
             Look::Jobs { job, reply } => drop(reply.send(self.jobs_now(job.as_ref()))),
             Look::Queues { reply } => drop(reply.send(self.queues_now())),
-            Look::StaleFiles { reply } => drop(reply.send(self.book.stale.iter().cloned().collect())),
+            Look::StaleFiles { reply } => drop(reply.send(self.book.stale.keys().cloned().collect())),
             Look::Times { reply } => drop(reply.send(self.times_now())),
             Look::Projects { reply } => drop(reply.send(self.projects_now())),
             Look::Rehearse { job, reply } => {
@@ -569,7 +575,10 @@ impl Engine {
                 let come = self.has_room().and_then(|()| self.world.rehearse(now, &job, String::new()));
                 drop(reply.send(come));
             }
-            Look::Why { run, reply } => drop(reply.send(self.world.why(run))),
+            Look::Why { run, reply } => {
+                let outlook = self.world.outlook(self.now(), &run);
+                drop(reply.send((self.world.why(run.no), outlook)));
+            }
         }
     }
 
@@ -592,7 +601,7 @@ impl Engine {
             };
             Some(JobNow {
                 standing: standing.clone(),
-                is_stale: known.is_some_and(|known| self.book.is_stale(&known.source)),
+                stale: known.and_then(|known| self.book.why_stale(&known.source)).cloned(),
                 source: known.map_or(Source::Api { by: "unknown".into() }, |known| known.source.clone()),
                 runs: runs.remove(name).unwrap_or_default(),
                 why: self
@@ -690,5 +699,22 @@ impl Engine {
             }
             JobCall::Look(look) => batch.looks.push(look),
         }
+    }
+}
+
+/// Why a file does not hold as it is, in words.
+fn why_stale(path: &Path, report: &Report) -> String {
+    let mut of_it = report.mistakes.iter().filter(|mistake| mistake.is_error()).filter_map(|mistake| {
+        let (source, place) = report.place(mistake.at.as_ref()?)?;
+        (source.path == path).then_some((mistake, place))
+    });
+    let Some((first, place)) = of_it.next() else { return "it does not go together with other files".into() };
+    let more = match of_it.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    match first.at.as_ref().is_some_and(|spot| spot.span != (0..0)) {
+        true => format!("line {}: {}{more}", place.line, first.message),
+        false => format!("{}{more}", first.message),
     }
 }

@@ -137,7 +137,7 @@ impl Engine {
     /// A queue of a job file may be called as if it were of a project; it is the file's all the same.
     fn queues_of_project(&self, project: &str) -> impl Iterator<Item = &String> {
         let of_it = move |name: &&String| {
-            name.split_once('.').is_some_and(|(of, _)| of == project) && !self.book.of_files.contains(*name)
+            name.split_once('.').is_some_and(|(of, _)| of == project) && !self.book.of_files.contains_key(*name)
         };
         self.book.queues.keys().filter(of_it)
     }

@@ -36,6 +36,8 @@ pub struct Said {
     pub trouble: Trouble,
     /// Jobs that have a schedule and are due at no time, each with why.
     pub untimed: Vec<(JobName, String)>,
+    /// Jobs with a revision that did not become ready, and the one that is in force again.
+    pub went_back: Vec<(JobName, u64, u64)>,
 }
 
 pub fn examine(about: &About, said: Said) -> Doctor {
@@ -43,6 +45,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.extend(recording(&said.trouble));
     checks.push(events(about, said.journal));
     checks.extend(schedules(&said.untimed));
+    checks.extend(roll_backs(&said.went_back));
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
     checks.extend(about.doors.iter().map(door));
@@ -186,6 +189,23 @@ fn schedules(untimed: &[(JobName, String)]) -> Option<Check> {
     let are = if untimed.len() == 1 { "is" } else { "are" };
     let message = format!("{}{more} {are} due at no time: {why}", names.join(", "));
     Some(check("schedules", Verdict::Failed("mend what is named; `kin why JOB` says it of each job"), message))
+}
+
+/// Only where what a job's file says is not what runs.
+fn roll_backs(went_back: &[(JobName, u64, u64)]) -> Option<Check> {
+    if went_back.is_empty() {
+        return None;
+    }
+    let one = |(job, failed, rev): &(JobName, u64, u64)| {
+        format!("revision {failed} of {job} did not become ready, and {rev} is in force again")
+    };
+    let mut said: Vec<String> = went_back.iter().take(NAMED).map(one).collect();
+    if went_back.len() > NAMED {
+        said.push(format!("so it is with {} more", went_back.len() - NAMED));
+    }
+    let hint =
+        "correct the definition, and it is tried anew; `kin why JOB` and `kin log JOB` tell of the runs that failed";
+    Some(check("revisions", Verdict::Warning(hint), said.join("; ")))
 }
 
 fn disk(state: &Path, trouble: &Trouble) -> Check {
@@ -343,6 +363,16 @@ mod tests {
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");
         assert_eq!(link(&about).result, "ok");
+    }
+
+    #[test]
+    fn a_revision_that_was_given_up_is_named() {
+        assert!(roll_backs(&[]).is_none());
+        let job = |text: &str| (JobName::parse(text).expect("a name"), 4, 3);
+        let check = roll_backs(&["a", "b", "c", "d", "e", "f"].map(job)).expect("a check");
+        let message = "revision 4 of a did not become ready, and 3 is in force again; ";
+        assert!(check.message.starts_with(message) && check.message.ends_with("; so it is with 1 more"), "{check:?}");
+        assert_eq!(check.result, "warning");
     }
 
     #[test]

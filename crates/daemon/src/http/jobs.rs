@@ -185,7 +185,8 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
     let made = surroundings::make(&now.job, &which, &door.about.server);
     surroundings::clear(&door.about.run, id.no).map_err(|e| Failure::internal(e.to_string()))?;
     let unmakeable = |why: String| Failure::bad(why).with_status(StatusCode::UNPROCESSABLE_ENTITY);
-    let spec = made.map_err(|why| unmakeable(why.message))?.spec;
+    let made = made.map_err(|why| unmakeable(why.message))?;
+    let (spec, left_out) = (made.spec, made.warnings);
     let text = |bytes: &[u8]| kin_api::run::to_wire(bytes);
     // Whether the job's user may enter it only its start can tell.
     let dir = std::fs::metadata(OsStr::from_bytes(&spec.directory));
@@ -204,6 +205,7 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
         user: now.job.around.user.clone(),
         waits: reasons.iter().filter_map(reason::words).collect(),
         refused,
+        left_out,
     })
 }
 

@@ -2,7 +2,7 @@
 
 use super::convert;
 use kin_core::run::StopWhy;
-use kin_core::{NeedWhy, Reason, Rest, RunId};
+use kin_core::{NeedWhy, Reason, Rest, RunId, Time};
 
 /// `None`: nothing that a person would call a reason.
 pub fn words(reason: &Reason) -> Option<String> {
@@ -98,6 +98,54 @@ pub fn words(reason: &Reason) -> Option<String> {
             format!("it waits for the ends of {}", jobs.join(", "))
         }
     })
+}
+
+/// The same for programs.
+pub fn said(reason: &Reason) -> Option<kin_api::why::Reason> {
+    let of = |kind: &str, name: Option<String>, runs: &[RunId], until: Option<Time>| {
+        Some(kin_api::why::Reason {
+            kind: kind.into(),
+            words: words(reason)?,
+            name,
+            runs: runs.iter().map(ToString::to_string).collect(),
+            until: until.map(convert::time),
+        })
+    };
+    let named = |name: &String| Some(name.clone());
+    match reason {
+        Reason::Latch { latch } => of("latch", named(latch), &[], None),
+        Reason::Needs { job, because: NeedWhy::NotYet(run) } => {
+            of("needs", Some(job.to_string()), std::slice::from_ref(run), None)
+        }
+        Reason::Needs { job, .. } => of("needs", Some(job.to_string()), &[], None),
+        Reason::Backoff { until, .. } => of("retry", None, &[], Some(*until)),
+        Reason::Delay { until, behind, .. } => of("delay", None, behind.as_slice(), Some(*until)),
+        Reason::Group { group, holders, .. } => of("group", named(group), holders, None),
+        Reason::Mutex { mutex, holders, .. } => of("mutex", named(mutex), holders, None),
+        Reason::Turn { holders, .. } => of("turn", None, holders, None),
+        Reason::Paused { queue } | Reason::TooLarge { queue, .. } => of("queue", named(queue), &[], None),
+        Reason::Queue { queue, holders, .. } => of("queue", named(queue), holders, None),
+        Reason::Behind { queue, first } => of("queue", named(queue), std::slice::from_ref(first), None),
+        Reason::NoKeeper | Reason::NoRoom | Reason::Starting => of("keeper", None, &[], None),
+        Reason::Closing => of("closing", None, &[], None),
+        Reason::NotReady { by, .. } => of("ready", None, &[], *by),
+        Reason::GoesAfter { .. } | Reason::Stopping { .. } => of("stop", None, &[], None),
+        Reason::Draining | Reason::Ended { .. } => of("end", None, &[], None),
+        // Of jobs, not of runs.
+        Reason::Nothing
+        | Reason::Undefined
+        | Reason::Removed
+        | Reason::Disabled { .. }
+        | Reason::Down
+        | Reason::Rests { .. }
+        | Reason::Rolling { .. }
+        | Reason::WentBack { .. }
+        | Reason::Untimed { .. }
+        | Reason::Shut
+        | Reason::Over
+        | Reason::Skipped
+        | Reason::Round { .. } => None,
+    }
 }
 
 pub const fn resting(rest: Rest) -> &'static str {

@@ -4,15 +4,17 @@ use super::body::{Asked, MaySay, Named, Peer, Said};
 use super::convert;
 use super::door::Door;
 use super::error::{Answer, Failure};
+use super::reason;
 use super::request::{self, Asker};
 use super::slots::Slots;
-use super::why;
+use super::why::{self, followers};
 use crate::clock;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use kin_api::run::{BatchAnswer, BatchItem, BatchRequest, SignalRequest, StopRequest, Why};
+use kin_api::run::{BatchAnswer, BatchItem, BatchRequest, SignalRequest, StopRequest};
+use kin_api::why::Why;
 use kin_api::{Run, RunList, RunQuery, RunRequest};
 use kin_config::signal;
 use kin_core::{StopKind, StopWhy};
@@ -103,16 +105,26 @@ pub async fn show(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Ru
 pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why>> {
     let run = door.run(&named).await?;
     let (no, logs, run_dir) = (run.no, door.logs(&run), door.about.run.clone());
-    let facts = door.read(move |ledger| {
-        // A runtime directory that is gone has no slots.
-        let slot = Slots::open(&run_dir).ok().and_then(|slots| slots.of(no));
-        let (events, live) = (ledger.events_of(no, STORY)?, ledger.live()?.runs);
-        Ok(why::Facts { events, live, slot, files: logs.files(), reasons: Vec::new(), not_recorded: None })
-    });
     let said = door.said(&run);
-    let reasons = if run.is_defined() { door.engine.why(no).await? } else { Vec::new() };
-    let facts = why::Facts { not_recorded: said.not_recorded.clone(), reasons, ..facts.await? };
-    Ok(Json(Why { run: said, story: why::story(&run, &facts, clock::now()) }))
+    let (reasons, outlook) = if run.is_defined() { door.engine.why(&run).await? } else { Default::default() };
+    let not_recorded = said.not_recorded.clone();
+    let (run, facts) = door
+        .read(move |ledger| {
+            // A runtime directory that is gone has no slots.
+            let slot = Slots::open(&run_dir).ok().and_then(|slots| slots.of(no));
+            let (events, live) = (ledger.events_of(no, STORY)?, ledger.live()?.runs);
+            let followers = followers::of(ledger, &run, &events, outlook.as_ref())?;
+            let (cause, before) = (followers::cause(ledger, &run)?, followers::before(ledger, &run)?);
+            let files = logs.files();
+            let facts =
+                why::Facts { events, live, cause, followers, before, outlook, slot, files, reasons, not_recorded };
+            Ok((run, facts))
+        })
+        .await?;
+    let story = why::story(&run, &facts, clock::now());
+    let followers = facts.followers.iter().map(followers::said).collect();
+    let reasons = facts.reasons.iter().filter_map(reason::said).collect();
+    Ok(Json(Why { run: said, story, reasons, followers, outlook: why::outlook(&run, &facts) }))
 }
 
 pub async fn wait(

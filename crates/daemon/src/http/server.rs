@@ -58,8 +58,10 @@ pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     };
     // An engine that is busy for long keeps nobody from the other checks.
     let jobs = tokio::time::timeout(PATIENCE, engine.jobs(None)).await.ok().and_then(Result::ok).unwrap_or_default();
+    let back = |now: &JobNow| Some((now.standing.job.clone(), now.standing.failed?, now.standing.rev));
+    let went_back = jobs.iter().filter_map(back).collect();
     let untimed = jobs.into_iter().filter_map(untimed).collect();
-    let said = doctor::Said { chain, counters, live, journal, trouble, untimed };
+    let said = doctor::Said { chain, counters, live, journal, trouble, untimed, went_back };
     let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, said)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }

@@ -76,6 +76,8 @@ fn instant(seconds: i64) -> Time {
 
 pub async fn next(State(door): State<Arc<Door>>, Asked(asked): Asked<DueQuery>) -> Answer<Json<DueList>> {
     let mut jobs = door.engine.timetable().await?.jobs;
+    let stale = door.engine.stale_files().await?;
+    let stale_files = stale.iter().map(|path| path.display().to_string()).collect();
     jobs.retain(|now| asked.job.as_deref().is_none_or(|pattern| is_meant(pattern, now)));
     let limit = asked.limit.unwrap_or(LIMIT).min(LIMIT_MAX) as usize;
     let now = clock::now();
@@ -86,7 +88,7 @@ pub async fn next(State(door): State<Arc<Door>>, Asked(asked): Asked<DueQuery>) 
         let mut due = coming(&jobs, now.0.div_euclid(1_000_000_000), end.map_or(i64::MAX, |end| end.0), limit + 1);
         let more = due.len() > limit;
         due.truncate(limit);
-        DueList { due, more }
+        DueList { due, more, stale_files }
     };
     let done = tokio::task::spawn_blocking(work).await;
     done.map(Json).map_err(|_| Failure::internal("reckoning the coming instants broke off"))

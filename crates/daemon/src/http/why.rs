@@ -8,15 +8,21 @@
 //! | what happened, each with its time | the events |
 //! | where it stands, since when, and why | the row, the slot, the other runs |
 //! | where its output is, and what is missing of it | the files, the slot |
-//! | what comes next | the row |
+//! | which try it is, and how those before it ended | the ledger |
+//! | what comes next ([ahead]), or what came of it ([followers]) | the definitions in force; the ledger |
+
+mod ahead;
+pub mod followers;
 
 use super::convert::{self, system_words};
 use super::{reason, slots};
 use crate::engine::rebuild::NOBODY_KNOWS;
+pub use ahead::said as outlook;
+use followers::{Before, Follower};
 use kin_config::signal;
 use kin_core::tick::COUNTED;
 use kin_core::{
-    Exit, Hold, LostWhy, Outcome, Reason, Run, RunId, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger,
+    Exit, Hold, LostWhy, Outcome, Outlook, Reason, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger,
     UnhealthyWhy,
 };
 use kin_keeper::table::{RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, SIGNAL_BITS, Snapshot, flag};
@@ -30,6 +36,14 @@ pub struct Facts {
     pub events: Vec<Event>,
     /// Every run that is not over.
     pub live: Vec<Run>,
+    /// Whose end it came of.
+    pub cause: Option<Run>,
+    /// What came of its end.
+    pub followers: Vec<Follower>,
+    /// The tries before it.
+    pub before: Before,
+    /// What its job's definition says of its end; `None`: it has none, or none any more.
+    pub outlook: Option<Outlook>,
     /// While a keeper has it.
     pub slot: Option<Snapshot>,
     /// Its files that are there, and how long they are.
@@ -41,18 +55,23 @@ pub struct Facts {
 }
 
 pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
-    let mut story = vec![beginning(run)];
+    let mut story = vec![beginning(run, facts.cause.as_ref())];
     story.extend(happened(run, &facts.events));
     story.extend(standing(run, facts, now));
     story.extend(output(run, facts, now));
     if let Some(why) = &facts.not_recorded {
         story.push(format!("Not all of this is in the history yet, because {why}; it is recorded when it can be."));
     }
-    story.push(next(run, facts));
+    story.extend(ahead::tries(run, facts));
+    story.extend(ahead::next(run, facts, now));
     story
 }
 
-fn beginning(run: &Run) -> String {
+fn beginning(run: &Run, cause_run: Option<&Run>) -> String {
+    let named =
+        |no: RunNo| cause_run.filter(|run| run.no == no).map_or_else(|| no.to_string(), |run| run.id().to_string());
+    // An `after` may be content with any end.
+    let ended_well = cause_run.is_none_or(|run| run.outcome().is_none_or(|outcome| *outcome == Outcome::Ok));
     let command = typed(&run.command);
     if matches!(&run.trigger, Trigger::Manual { by } if by == NOBODY_KNOWS) {
         let known = if run.command.is_empty() { ", nor its command".into() } else { format!(": {command}") };
@@ -73,11 +92,14 @@ fn beginning(run: &Run) -> String {
             };
             format!("came by its schedule of {at}{late}{missed}")
         }
-        Trigger::Chain { run, error: false } => format!("followed the good end of run {run}"),
-        Trigger::Chain { run, error: true } => format!("followed the bad end of run {run}"),
+        Trigger::Chain { run, error: false } if ended_well => format!("followed the good end of run {}", named(*run)),
+        Trigger::Chain { run, error: false } => {
+            format!("followed the end of run {}, the last that it waited for,", named(*run))
+        }
+        Trigger::Chain { run, error: true } => format!("followed the bad end of run {}", named(*run)),
         Trigger::Boot => "was up before, and came with this server or machine".into(),
-        Trigger::Restart { run } => format!("took the place of run {run}"),
-        Trigger::Retry { run: before } => format!("is attempt {}, after run {before}", run.attempt),
+        Trigger::Restart { run } => format!("took the place of run {}", named(*run)),
+        Trigger::Retry { run: before } => format!("is attempt {}, after run {}", run.attempt, named(*before)),
         Trigger::Watch { path } => format!("came because {path} changed"),
         Trigger::Dependency => "came because another job needs it".into(),
         Trigger::Adopt { by } => format!("is a process that {by} gave into kin's care"),
@@ -455,78 +477,6 @@ fn output(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         story.push(format!("{dropped} bytes of its output are not kept."));
     }
     story
-}
-
-fn next(run: &Run, facts: &Facts) -> String {
-    let id = run.id();
-    let paused =
-        facts.reasons.iter().find_map(|reason| if let Reason::Paused { queue } = reason { Some(queue) } else { None });
-    match &run.state {
-        RunState::Held { on: Hold::Latch(latch) } => {
-            format!("Next: `kin release {latch}` lets it go; `kin stop {id}` cancels it.")
-        }
-        RunState::Held { on: Hold::Needs(_) } => {
-            format!("Next: it starts when they are ready; `kin stop {id}` cancels it.")
-        }
-        RunState::Waiting { .. } => format!("Next: it starts then; `kin stop {id}` cancels it."),
-        RunState::Queued if paused.is_some() => {
-            format!(
-                "Next: it starts when its queue goes on (`kin queue {} --resume`) and has a place free; `kin stop {id}` cancels it.",
-                paused.map_or("", String::as_str)
-            )
-        }
-        RunState::Queued => format!("Next: it starts when a place is free; `kin stop {id}` cancels it."),
-        RunState::Starting { .. } => "Next: it runs.".into(),
-        RunState::Running { .. } => {
-            let ends = match run.timeout_ms {
-                Some(ms) => format!("Next: it ends by itself, or is ended after {} in all", length_u64(ms)),
-                None => "Next: it ends by itself".into(),
-            };
-            let job = &run.job;
-            let then = match run.is_defined() {
-                true => {
-                    format!("; what comes then, its job says: `kin show {job}` (`restart`, `tries`, `next`, `error`)")
-                }
-                false => String::new(),
-            };
-            let tried = match (&run.trigger, run.attempt) {
-                (Trigger::Restart { .. } | Trigger::Retry { .. }, 2..) => {
-                    format!(" This is attempt {}, after others that did not last.", run.attempt)
-                }
-                _ => String::new(),
-            };
-            format!("{ends}{then}.{tried}")
-        }
-        RunState::Stopping { .. } => format!("Next: it ends; `kin kill {id}` does not wait for its grace."),
-        RunState::Draining { .. } => {
-            "Next: it counts as ended when its output is closed, or after a few seconds.".into()
-        }
-        RunState::Ended { .. } => followers(run, &facts.live),
-    }
-}
-
-/// What came of a run that is over, as far as it is not over too: of those that are, each names in its own story what it
-/// came from, and nobody keeps a list of them here.
-fn followers(run: &Run, live: &[Run]) -> String {
-    let follows = |other: &&Run| {
-        let named = match other.trigger {
-            Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => Some(run),
-            Trigger::Manual { .. }
-            | Trigger::Schedule { .. }
-            | Trigger::Boot
-            | Trigger::Watch { .. }
-            | Trigger::Dependency
-            | Trigger::Adopt { .. } => other.follows,
-        };
-        named == Some(run.no)
-    };
-    let of_it: Vec<String> =
-        live.iter().filter(follows).map(|other| format!("{} ({})", other.id(), other.state.word())).collect();
-    match of_it.as_slice() {
-        [] if run.is_defined() => "No run that is not over yet follows from it.".into(),
-        [] => "Nothing follows from it.".into(),
-        _ => format!("From it followed {}.", of_it.join(", ")),
-    }
 }
 
 fn between(from: Time, to: Time) -> String {

@@ -66,3 +66,18 @@ fn a_glob_of_many_jobs_finds_them_below_many_others() {
         assert_eq!(found, (0..1_000).rev().filter(|n| n % step == 0).collect::<Vec<_>>());
     }
 }
+
+#[test]
+fn the_next_runs_of_a_job_come_oldest_first() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    put(&mut ledger, &(0..40).map(|n| ok(["a", "b"][(n % 2) as usize], n)).collect::<Vec<_>>());
+    let reader = ledger.reader().expect("a reader");
+    let after = |job: &str, n: u64, limit| {
+        let runs = reader.runs_after(&ok(job, 0).job, ok(job, n).no, limit).expect("runs");
+        runs.iter().map(|run| run.no.get() - FIRST).collect::<Vec<_>>()
+    };
+    assert_eq!(after("a", 5, 3), [6, 8, 10]);
+    assert_eq!(after("b", 37, 9), [39]);
+    assert!(after("a", 38, 9).is_empty() && after("nobody", 0, 9).is_empty());
+}

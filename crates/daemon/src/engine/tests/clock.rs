@@ -6,9 +6,7 @@ const HOUR: i64 = 3600 * 1_000_000_000;
 
 #[tokio::test]
 async fn a_clock_that_was_set_is_told_until_it_is_recorded_and_then_no_more() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     house.disk_full(true);
     house.ahead.store(HOUR, Ordering::Relaxed);
     // Whatever wakes it up: it looks at the clock first, and cannot write down what it sees.

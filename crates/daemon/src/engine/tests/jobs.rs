@@ -41,9 +41,7 @@ impl Life {
 
 #[tokio::test]
 async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_a_death() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.define(service("db", |_| ()), by()).await.expect("defined");
     life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
     life.handle.wish(Wish::Scale { job: name("web"), instances: 3, by: by() }).await.expect("scaled");
@@ -91,9 +89,7 @@ async fn what_is_known_of_jobs_is_the_same_after_a_commit_that_failed_and_after_
 
 #[tokio::test]
 async fn a_job_is_stopped_though_nothing_can_be_recorded_and_does_not_come_back() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.define(service("web", |job| job.life.instances = 2), by()).await.expect("defined");
     let runs = life.running("web", 2).await;
     house.disk_full(true);
@@ -141,9 +137,7 @@ async fn whoever_dies_at_any_step_of_a_restart_has_one_run_and_no_more() {
 
 #[tokio::test]
 async fn what_cannot_be_made_ends_in_the_commit_that_began_it() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     let lost = |job: &mut Job| {
         job.around.dir = Some("nowhere".into());
         job.life.again = Again { tries: Some(3), delay: Millis(0), ..Again::restarts() };
@@ -190,9 +184,7 @@ const TOKYO: i64 = 3 * 3600;
 
 #[tokio::test]
 async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     life.handle.files(noon("UTC"), false).await.expect("taken");
     assert_eq!(life.noons().await, (Some("UTC".into()), vec![Some(UTC)]));
     let without = read("[kin]\ntimezone = 'Asia/Tokyo'\n[t]\ncommand = 'true'\n");
@@ -205,9 +197,7 @@ async fn a_schedule_that_goes_while_the_timezone_changes_is_gone() {
 
 #[tokio::test]
 async fn a_timezone_that_was_refused_once_is_taken_later() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (house, life) = House::at_work().await;
     life.handle.files(noon("UTC"), false).await.expect("taken");
     house.disk_full(true);
     let refused = life.handle.files(noon("Asia/Tokyo"), false).await.expect_err("no room");
@@ -220,9 +210,7 @@ async fn a_timezone_that_was_refused_once_is_taken_later() {
 
 #[tokio::test]
 async fn a_plan_promises_only_what_would_be_done() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     life.handle.files(read("[lib]\ncommand = 'true'\n"), false).await.expect("taken");
     let mut api = Job::new(name("api"), Program::Exec(vec!["/bin/true".into()]));
     api.chain.next.push(name("lib"));
@@ -236,7 +224,7 @@ async fn a_plan_promises_only_what_would_be_done() {
     // The file is known not to hold as it is; and it does as soon as nothing is in its way.
     let stale = async || {
         let jobs = life.handle.jobs(None).await.expect("jobs");
-        jobs.iter().map(|now| (now.standing.job.to_string(), now.is_stale)).collect::<Vec<_>>()
+        jobs.iter().map(|now| (now.standing.job.to_string(), now.stale.is_some())).collect::<Vec<_>>()
     };
     assert_eq!(stale().await, [("api".into(), false), ("lib".into(), true)]);
     life.handle.undefine(name("api"), by()).await.expect("gone");
@@ -246,7 +234,7 @@ async fn a_plan_promises_only_what_would_be_done() {
 impl Life {
     async fn names(&self) -> String {
         let jobs = self.handle.jobs(None).await.expect("jobs");
-        let said = |now: &JobNow| format!("{}{}", now.standing.job, if now.is_stale { "!" } else { "" });
+        let said = |now: &JobNow| format!("{}{}", now.standing.job, if now.stale.is_some() { "!" } else { "" });
         jobs.iter().filter(|now| !now.standing.removed).map(said).collect::<Vec<_>>().join(" ")
     }
 
@@ -261,12 +249,11 @@ impl Life {
 }
 
 const ONE: &str = "command = 'true'\n";
+const ONE_FRESH: &str = "[fresh]\ncommand = 'true'\n";
 
 #[tokio::test]
 async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let (base, more) = (format!("[base]\n{ONE}"), format!("[other]\n{ONE}"));
     let (indep, fresh) = (format!("[indep]\n{ONE}"), format!("[fresh]\n{ONE}"));
     assert_eq!(life.told(&[("/base.toml", &base), ("/indep.toml", &indep)]).await, [""; 0]);
@@ -299,9 +286,7 @@ async fn a_file_that_clashes_with_a_request_keeps_only_its_own_from_being_taken(
 
 #[tokio::test]
 async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let queue = |slots: u32| format!("[kin.queues.heavy]\nslots = {slots}\n[a]\n{ONE}queue = 'heavy'\n");
     assert_eq!(life.told(&[("/queue.toml", &queue(4))]).await, [""; 0]);
     let mut api = Job::new(name("ab"), Program::Exec(vec!["/bin/true".into()]));
@@ -311,6 +296,18 @@ async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
     let told = life.told(&[("/fresh.toml", &format!("[fresh]\n{ONE}")), ("/queue.toml", &queue(2))]).await;
     assert!(told.len() == 1 && told[0].starts_with("/queue.toml: ab needs 3 of \"slots\""), "{told:?}");
     assert_eq!(life.names().await, "a! ab fresh");
+    let why = life.handle.jobs(Some(name("a"))).await.expect("jobs").remove(0).stale.expect("why");
+    assert!(why.starts_with("line 1: ab needs 3 of \"slots\""), "{why}");
+    // Also when it is said no more, whose file it was is known.
+    for files in [&[("/fresh.toml", ONE_FRESH), ("/queue.toml", "")][..], &[("/fresh.toml", ONE_FRESH)]] {
+        let told = life.told(files).await;
+        assert!(
+            told.len() == 1 && told[0].starts_with("/queue.toml: the queue heavy is not there any more"),
+            "{told:?}"
+        );
+        assert_eq!(life.names().await, "a! ab fresh");
+    }
+    life.told(&[("/fresh.toml", ONE_FRESH), ("/queue.toml", &queue(2))]).await;
     let slots = async || life.handle.queues().await.expect("queues")[0].queue.slots["slots"];
     assert_eq!(slots().await, 4);
     life.handle.undefine(name("ab"), by()).await.expect("gone");
@@ -319,9 +316,7 @@ async fn a_queue_that_a_request_needs_larger_stays_and_other_files_are_taken() {
 
 #[tokio::test]
 async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let jobs = async || {
         let jobs = life.handle.jobs(None).await.expect("jobs");
         jobs.iter().map(|now| format!("{} {:?}", now.standing.job, now.source)).collect::<Vec<_>>()
@@ -343,18 +338,19 @@ async fn no_file_takes_over_a_job_that_was_defined_over_the_api() {
     assert_eq!(jobs().await, before, "and what it never had it does not take away");
     // What was refused because of the name is taken when the name is free.
     life.handle.files(read(both), false).await.expect("read");
-    assert!(life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale), "said of the file's own");
+    assert!(
+        life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.stale.is_some()),
+        "said of the file's own"
+    );
     life.handle.undefine(name("api"), by()).await.expect("gone");
-    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.is_stale));
+    assert!(!life.handle.jobs(None).await.expect("jobs").iter().any(|now| now.stale.is_some()));
     let now = jobs().await;
     assert!(now.len() == 2 && now.iter().all(|job| job.contains("/etc/kin/a.toml")), "{now:?}");
 }
 
 #[tokio::test]
 async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
-    let house = House::new();
-    let life = house.start();
-    life.settled().await;
+    let (_house, life) = House::at_work().await;
     let files = read("[kin.queues.'web.heavy']\nslots = 2\n[x]\ncommand = 'true'\nqueue = 'web.heavy'\n");
     life.handle.files(files, false).await.expect("taken");
     let text = "[kin.queues.light]\nslots = 1\n[a]\ncommand = 'true'\nqueue = 'light'\n";

@@ -1,5 +1,6 @@
 //! Stories, sentence by sentence.
 
+use super::followers::How;
 use super::*;
 use crate::http::convert::tests::sample;
 use kin_core::RunNo;
@@ -58,7 +59,7 @@ fn what_never_ran_says_the_step_in_words_and_what_to_do() {
         "It never ran: true could not be executed: No such file or directory (step exec).",
         "Look at the program's name and at the PATH it was given, and whether the interpreter in its first line is \
          there; then start it again.",
-        "Nothing follows from it.",
+        "Nothing followed from it.",
     ];
     assert_eq!(tell(&run, events), want);
     for step in SpawnStep::ALL {
@@ -237,28 +238,136 @@ fn a_wait_says_for_what() {
     assert_eq!(words(true, true).as_deref(), Some(both));
 }
 
-#[test]
-fn what_followed_and_is_not_over_is_named_and_nothing_is_said_of_what_nobody_looked_at() {
-    let mut run = sample(RunState::Ended { outcome: Outcome::Ok });
-    run.terms.rev = 1;
-    assert_eq!(tell(&run, Vec::new()).last().expect("a line"), "No run that is not over yet follows from it.");
-    let mut other = run.clone();
-    other.no = RunNo::parse("00000007").expect("a number");
-    other.state = RunState::Queued;
-    other.trigger = Trigger::Chain { run: run.no, error: false };
-    let facts = Facts { live: vec![other], ..Facts::default() };
-    let told = story(&run, &facts, run.created_at);
-    assert_eq!(told.last().expect("a line"), "From it followed backup-00000007 (queued).");
+fn no(text: &str) -> RunNo {
+    RunNo::parse(text).expect("a number")
+}
+
+fn follower(run: &Run, number: &str, state: RunState, how: How) -> Follower {
+    Follower { run: Run { no: no(number), state, ..run.clone() }, how }
+}
+
+fn outlook() -> Outlook {
+    Outlook {
+        restart: kin_core::job::Restart::Never,
+        tries: Some(1),
+        again: None,
+        healthy_at: None,
+        next: Vec::new(),
+        error: Vec::new(),
+        joins: Vec::new(),
+        held: Vec::new(),
+        restarted_with: Vec::new(),
+    }
+}
+
+fn names(names: &[&str]) -> Vec<kin_core::JobName> {
+    names.iter().map(|name| kin_core::JobName::parse(name).expect("a name")).collect()
 }
 
 #[test]
-fn a_run_of_a_job_in_a_crash_loop_says_which_attempt_it_is_and_who_says_what_comes_then() {
+fn what_followed_is_named_whether_it_is_over_or_not() {
+    let mut run = sample(RunState::Ended { outcome: Outcome::Ok });
+    run.terms.rev = 1;
+    assert_eq!(tell(&run, Vec::new()).last().expect("a line"), "Nothing followed from it.");
+    let with = How::After { with: Some(kin_core::RunId { job: run.job.clone(), no: no("00000003") }) };
+    let followers = vec![
+        follower(&run, "00000007", RunState::Queued, How::Next),
+        follower(&run, "00000008", RunState::Ended { outcome: Outcome::Failed { code: 2 } }, with),
+    ];
+    let facts = Facts { followers, ..Facts::default() };
+    let told = story(&run, &facts, run.created_at);
+    assert_eq!(
+        told.last().expect("a line"),
+        "From it followed backup-00000007 (next: queued), backup-00000008 (after it and backup-00000003: failed(2))."
+    );
+    // One that waits for others too is named before it is there.
+    let of = names(&["backup", "load", "dump"]);
+    let join = |waits_for: &[&str]| kin_core::Join {
+        job: names(&["report"]).remove(0),
+        rule: kin_core::job::AfterRule::AllDone,
+        of: of.clone(),
+        waits_for: names(waits_for),
+    };
+    for (waits_for, want) in [
+        (&["load"][..], "report comes after backup, load, dump, and waits for load."),
+        (&["backup", "load"], "Nothing followed from it."),
+        (&[], "Nothing followed from it."),
+    ] {
+        let outlook = Some(Outlook { joins: vec![join(waits_for)], ..outlook() });
+        let told = story(&run, &Facts { outlook, ..Facts::default() }, run.created_at);
+        assert_eq!(told.last().expect("a line"), want);
+    }
+}
+
+#[test]
+fn who_waited_for_any_end_does_not_call_it_a_good_one() {
+    let mut run = sample(RunState::Queued);
+    run.trigger = Trigger::Chain { run: no("00000007"), error: false };
+    for (outcome, want) in [
+        (Outcome::Ok, "followed the good end of run backup-00000007 at "),
+        (Outcome::Failed { code: 1 }, "followed the end of run backup-00000007, the last that it waited for, at "),
+    ] {
+        let cause = Some(Run { no: no("00000007"), state: RunState::Ended { outcome }, ..run.clone() });
+        let told = story(&run, &Facts { cause, ..Facts::default() }, run.created_at);
+        assert!(told[0].contains(want), "{told:?}");
+    }
+}
+
+#[test]
+fn a_run_in_a_crash_loop_says_how_many_have_failed_and_what_comes_then() {
     let mut run = sample(RunState::Running { unowned: false, interrupted: false });
     (run.terms.rev, run.attempt) = (1, 3);
-    run.trigger = Trigger::Restart { run: RunNo::parse("00000007").expect("a number") };
+    run.trigger = Trigger::Restart { run: no("00000007") };
+    let last = |outcome| Some(Run { no: no("00000007"), state: RunState::Ended { outcome }, ..run.clone() });
+    let again = Some((4, kin_core::job::Millis(4000)));
+    let service = Outlook { restart: kin_core::job::Restart::Always, tries: None, again, ..outlook() };
+    let before = Before { failed: 2, last: last(Outcome::Failed { code: 7 }) };
+    let healthy = Outlook { healthy_at: Some(Time::from_millis(run.created_at.millis() + 5)), ..service.clone() };
+    let facts = Facts { outlook: Some(healthy), before, ..Facts::default() };
     assert_eq!(
-        tell(&run, Vec::new()).last().expect("a line"),
-        "Next: it ends by itself; what comes then, its job says: `kin show backup` (`restart`, `tries`, `next`, \
-         `error`). This is attempt 3, after others that did not last."
+        story(&run, &facts, run.created_at)[2..],
+        [
+            "This is attempt 3.",
+            "Before it 2 in a row failed, the last one, backup-00000007, with failed(7).",
+            "Next: it ends by itself.",
+            "When it has ended, well or badly, it is started again 4.0 s later, as attempt 4 (`restart = \"always\"`).",
+            "If it lives until 2026-11-30T13:54:01.125Z, its attempts are counted anew.",
+        ]
     );
+    // Those that ended well did not fail.
+    let before = Before { failed: 0, last: last(Outcome::Ok) };
+    let told = story(&run, &Facts { outlook: Some(service), before, ..Facts::default() }, run.created_at);
+    assert_eq!(told[2..4], ["This is attempt 3.", "The one before it, backup-00000007, ended: ok."]);
+}
+
+#[test]
+fn a_task_says_which_try_is_its_last_and_that_all_are_used_up() {
+    let mut run = sample(RunState::Running { unowned: false, interrupted: false });
+    (run.terms.rev, run.attempt) = (1, 3);
+    run.trigger = Trigger::Retry { run: no("00000007") };
+    let last = Outlook { tries: Some(3), next: names(&["load"]), error: names(&["mourn"]), ..outlook() };
+    let facts = Facts { outlook: Some(last.clone()), ..Facts::default() };
+    assert_eq!(
+        story(&run, &facts, run.created_at)[2..],
+        [
+            "This is attempt 3 of 3.",
+            "Next: it ends by itself.",
+            "It is the last of its 3 tries: if it fails, it is not tried again.",
+            "After a good end: load.",
+            "After a bad end: mourn.",
+        ]
+    );
+    let ended = Run { state: RunState::Ended { outcome: Outcome::TimedOut }, ..run.clone() };
+    let told = story(&ended, &facts, run.created_at);
+    assert_eq!(
+        told[told.len() - 3..],
+        ["This was attempt 3 of 3.", "All its tries are used up.", "Nothing followed from it."]
+    );
+    let ended = Run { attempt: 2, ..ended };
+    let again = Outlook { again: Some((3, kin_core::job::Millis(90_000))), ..last };
+    let told = story(&ended, &Facts { outlook: Some(again.clone()), ..Facts::default() }, run.created_at);
+    assert!(!told.iter().any(|line| line.contains("used up")), "{told:?}");
+    let told = story(&run, &Facts { outlook: Some(again), ..Facts::default() }, run.created_at);
+    assert!(told.contains(&"If it fails, it is tried again 1 min 30 s later, as attempt 3 of 3.".into()), "{told:?}");
+    assert!(told.contains(&"After a bad end, once no try is left: mourn.".into()), "{told:?}");
 }

@@ -1,0 +1,68 @@
+//! What is left after a reboot, or when the ledger is gone.
+
+use super::*;
+
+#[tokio::test]
+async fn a_reboot_loses_what_had_not_ended() {
+    let mut house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
+    life.in_state(no, "running").await;
+    let mut held = submit("held");
+    held.new.latch = Some("go".into());
+    let held = life.handle.submit(held).await.expect("accepted").run.no;
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    house.fake = None;
+    std::fs::remove_dir_all(house.run()).expect("a new tmpfs");
+    std::fs::create_dir_all(house.run().join("spec")).expect("a new tmpfs");
+    house.boot = "boot-2".into();
+    house.fake = Some(Fake::new(&house.run(), &house.boot));
+    let life = house.start();
+    for no in [no, held] {
+        assert_eq!(outcome(&life.ended(no).await), "lost(reboot)");
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_is_gone_is_filled_again_and_no_number_is_used_twice() {
+    let (house, life) = House::at_work().await;
+    let running = life.handle.submit(submit("a")).await.expect("accepted").run;
+    life.in_state(running.no, "running").await;
+    let mut held = submit("b");
+    held.new.latch = Some("go".into());
+    let held = life.handle.submit(held).await.expect("accepted").run;
+    let over = RunNo::new(running.no.get() + 64_000_000).expect("a number");
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    for entry in std::fs::read_dir(house.state()).expect("state").flatten() {
+        if entry.file_name().to_string_lossy().starts_with("kin.db") {
+            std::fs::remove_file(entry.path()).expect("removed");
+        }
+    }
+    let logs = house.state().join("logs/old");
+    std::fs::create_dir_all(&logs).expect("logs");
+    let end = kin_keeper::index::End {
+        run: over.get(),
+        started_us: 5,
+        ended_us: 9,
+        out_bytes: 3,
+        err_bytes: 0,
+        exit: kin_keeper::index::EndExit::Code(2),
+        flags: 0,
+    };
+    std::fs::write(logs.join("ends"), kin_keeper::index::end(&end)).expect("written");
+    let life = house.start();
+    let run = life.in_state(running.no, "running").await;
+    assert_eq!(run.id(), running.id());
+    assert_eq!(outcome(&life.ended(over).await), "failed(2)");
+    assert_eq!(outcome(&life.ended(held.no).await), "lost(unknown)");
+    assert_eq!(house.events("ledger.rebuilt"), 1);
+    let next = life.handle.submit(submit("a")).await.expect("accepted").run.no;
+    assert!(next > over);
+    house.fake().exits(running.no, 0);
+    assert_eq!(outcome(&life.ended(running.no).await), "ok");
+}
