@@ -26,7 +26,7 @@ pub(crate) struct WhyArgs {
     /// A run's id or its last 8 characters, or a job; of a name without a definition, its newest run.
     #[arg(value_name = "RUN|JOB")]
     run: String,
-    /// As a JSON object: the run and its story; of a job: the job, and its runs with their stories.
+    /// As a JSON object: the run, its story, what it waits for and what came of it; of a job: the job, and its runs so.
     #[arg(long)]
     json: bool,
 }

@@ -9,7 +9,7 @@
 //! | where it stands, since when, and why | the row, the slot, the other runs |
 //! | where its output is, and what is missing of it | the files, the slot |
 //! | which try it is, and how those before it ended | the ledger |
-//! | what comes next ([ahead]), or what came of it ([followers]) | the definitions in force; the ledger |
+//! | what comes next (ahead.rs), or what came of it (followers.rs) | the definitions in force; the ledger |
 
 mod ahead;
 pub mod followers;

@@ -4,6 +4,7 @@ use super::followers::{Follower, How, words};
 use super::{Facts, convert, length_u64};
 use kin_core::job::{AfterRule, Restart};
 use kin_core::{Hold, JobName, Join, Outcome, Outlook, Reason, Run, RunState, Time, Trigger};
+use kin_ledger::{Event, Stage};
 
 /// Which try it is, and how those before it ended.
 pub(super) fn tries(run: &Run, facts: &Facts) -> Vec<String> {
@@ -148,8 +149,12 @@ fn joined(job: &JobName, join: &Join) -> String {
 /// What came of a run that is over, and of what is still to come.
 fn came_of(run: &Run, facts: &Facts) -> Vec<String> {
     let of_it: Vec<String> = facts.followers.iter().map(follower).collect();
+    // The event of its end names all; without it a chain that has another definition by now may be missing.
+    let is_end = |event: &Event| event.change.as_ref().is_some_and(|change| change.to == Stage::Ended);
+    let all_known = !run.is_defined() || facts.events.iter().any(is_end);
     let mut story = match of_it.as_slice() {
-        [] => vec!["Nothing followed from it.".to_string()],
+        [] if all_known => vec!["Nothing followed from it.".to_string()],
+        [] => vec!["Nothing that is still known followed from it.".into()],
         _ => vec![format!("From it followed {}.", of_it.join(", "))],
     };
     let joins = facts.outlook.iter().flat_map(|outlook| &outlook.joins);

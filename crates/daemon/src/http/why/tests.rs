@@ -268,7 +268,10 @@ fn names(names: &[&str]) -> Vec<kin_core::JobName> {
 fn what_followed_is_named_whether_it_is_over_or_not() {
     let mut run = sample(RunState::Ended { outcome: Outcome::Ok });
     run.terms.rev = 1;
-    assert_eq!(tell(&run, Vec::new()).last().expect("a line"), "Nothing followed from it.");
+    let end = vec![change(&run, Some(Stage::Running), Stage::Ended)];
+    assert_eq!(tell(&run, end.clone()).last().expect("a line"), "Nothing followed from it.");
+    let unknown = "Nothing that is still known followed from it.";
+    assert_eq!(tell(&run, Vec::new()).last().expect("a line"), unknown, "that event is not kept any more");
     let with = How::After { with: Some(kin_core::RunId { job: run.job.clone(), no: no("00000003") }) };
     let followers = vec![
         follower(&run, "00000007", RunState::Queued, How::Next),
@@ -294,7 +297,7 @@ fn what_followed_is_named_whether_it_is_over_or_not() {
         (&[], "Nothing followed from it."),
     ] {
         let outlook = Some(Outlook { joins: vec![join(waits_for)], ..outlook() });
-        let told = story(&run, &Facts { outlook, ..Facts::default() }, run.created_at);
+        let told = story(&run, &Facts { outlook, events: end.clone(), ..Facts::default() }, run.created_at);
         assert_eq!(told.last().expect("a line"), want);
     }
 }
@@ -358,7 +361,8 @@ fn a_task_says_which_try_is_its_last_and_that_all_are_used_up() {
         ]
     );
     let ended = Run { state: RunState::Ended { outcome: Outcome::TimedOut }, ..run.clone() };
-    let told = story(&ended, &facts, run.created_at);
+    let events = vec![change(&ended, Some(Stage::Running), Stage::Ended)];
+    let told = story(&ended, &Facts { events, ..facts }, run.created_at);
     assert_eq!(
         told[told.len() - 3..],
         ["This was attempt 3 of 3.", "All its tries are used up.", "Nothing followed from it."]
