@@ -117,7 +117,10 @@ impl TickJudge {
         let mut gone_back: BTreeMap<JobName, Option<Rc<Words>>> = BTreeMap::new();
         if commit.fact {
             self.notice(now);
-            // A service that goes back goes by the words before, for all that is not decided yet.
+        }
+        // No wish but a plan changes words; what does so besides is a service that goes back, also when a wish has it fail.
+        if commit.fact || !commit.looked {
+            // It goes by the words before, for all that is not decided yet.
             for (job, book) in &mut self.books {
                 let words = words.get(job).filter(|_| commit.after.standings.contains_key(job));
                 if book.words.as_ref().map(Rc::as_ptr) != words.map(Rc::as_ptr) {

@@ -49,9 +49,10 @@ impl World {
             return Way::Behind;
         }
         // One that is late too does not take the place of one that waits already: who comes again and again would never run.
-        // Nor does one for which there is no room.
+        // Nor does one for which there is no room, unless it makes itself room: then it is run for all that it replaces.
         let others = self.runs_of(name).count() - ahead.len();
-        if late || others >= self.instances(name).max(1) as usize {
+        let replaces = job.gates.overlap == Overlap::Replace;
+        if late || (others >= self.instances(name).max(1) as usize && !replaces) {
             return Way::Asks;
         }
         let mut stood_for = 0;

@@ -205,3 +205,21 @@ fn a_run_says_whether_it_waits_for_its_jitter_or_to_be_caught_up() {
         assert_eq!(waits, *until);
     }
 }
+
+/// Found by seed 130955632 of the simulation: what a replacement cancelled was for nobody.
+#[test]
+fn a_tick_that_replaces_is_run_for_what_waited_to_be_caught_up() {
+    let mut machine = Machine::at(DAY_0);
+    let mut hourly = job("0 * * * *");
+    hourly.time.catch_up = Some(CatchUp::All);
+    hourly.time.catch_up_delay = Millis::seconds(7200);
+    machine.put(hourly.clone());
+    machine.look(DAY_0 + HOUR + 1800);
+    machine.look(DAY_0 + 2 * HOUR);
+    assert_eq!(machine.told(), ["1:00 caught up for 0", "2:00 run"]);
+    hourly.time.catch_up = Some(CatchUp::Once);
+    hourly.gates.overlap = Overlap::Replace;
+    machine.put(hourly);
+    machine.look(DAY_0 + 3 * HOUR);
+    assert_eq!(machine.told(), ["3:00 caught up for 1"]);
+}
