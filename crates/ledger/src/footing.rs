@@ -55,31 +55,22 @@ impl Footing {
 
     /// `Err` says what happened to the files. Where nothing can be said of them, nothing is.
     pub fn look(&self) -> Result<(), String> {
-        let seen = &*self.0;
-        let id = |path: &Path| std::fs::metadata(path).ok().map(|found| id_of(&found));
-        // All of the state went: then there is no place where a ledger could be mended.
-        if id(&seen.dir) != seen.dir_is {
-            return Ok(());
-        }
-        let db = seen.dir.join(DB);
-        let log = beside(&db, "-wal");
-        self.stands("kin.db", &db, seen.db, &seen.db_least)?;
-        self.stands("its write-ahead log", &log, seen.log, &seen.log_least)
+        self.find().map(drop)
     }
 
-    fn stands(&self, name: &str, path: &Path, was: Option<Id>, least: &AtomicU64) -> Result<(), String> {
-        let Some(was) = was else { return Ok(()) };
-        match std::fs::metadata(path) {
-            Ok(found) if id_of(&found) != was => {
-                Err(format!("{name} was replaced by another file while the server lived"))
-            }
-            Ok(found) if found.len() >= least.load(Ordering::Relaxed) => Ok(()),
-            Ok(found) if found.len() == 0 => Err(format!("{name} was emptied while the server lived")),
-            Ok(_) => Err(format!("{name} was cut short while the server lived")),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                Err(format!("{name} was removed while the server lived"))
-            }
-            Err(_) => Ok(()),
+    /// The same before each commit: both files are asked for once.
+    pub(crate) fn find(&self) -> Result<Written, String> {
+        let seen = &*self.0;
+        let db = seen.dir.join(DB);
+        let files = [db.clone(), beside(&db, "-wal")].map(std::fs::metadata);
+        let [of_db, of_log] = &files;
+        let wrong = what_of("kin.db", of_db, seen.db, &seen.db_least)
+            .or_else(|| what_of("its write-ahead log", of_log, seen.log, &seen.log_least));
+        // All of the state may have gone: then there is no place where a ledger could be mended.
+        let dir = || std::fs::metadata(&seen.dir).ok().map(|found| id_of(&found));
+        match wrong {
+            Some(what) if dir() == seen.dir_is => Err(what),
+            Some(_) | None => Ok(Written(files.map(|file| file.ok().map(|found| when(&found))))),
         }
     }
 
@@ -97,18 +88,25 @@ impl Footing {
         if let Some(log) = &log {
             seen.log_least.store(log.len().min(LOG_LEAST), Ordering::Relaxed);
         }
-        Written([db, log].map(|file| file.map(|found| (found.mtime(), found.mtime_nsec(), found.len()))))
+        Written([db, log].map(|file| file.map(|found| when(&found))))
     }
+}
 
-    /// As [`Footing::written`], before the writer's own work: it changes nothing.
-    pub(crate) fn is_as(&self, written: Written) -> bool {
-        let db = self.0.dir.join(DB);
-        let now = [db.clone(), beside(&db, "-wal")].map(|path| {
-            let found = std::fs::metadata(path).ok()?;
-            Some((found.mtime(), found.mtime_nsec(), found.len()))
-        });
-        now == written.0
-    }
+fn what_of(name: &str, file: &std::io::Result<Metadata>, was: Option<Id>, least: &AtomicU64) -> Option<String> {
+    let was = was?;
+    let what = match file {
+        Ok(found) if id_of(found) != was => "replaced by another file",
+        Ok(found) if found.len() >= least.load(Ordering::Relaxed) => return None,
+        Ok(found) if found.len() == 0 => "emptied",
+        Ok(_) => "cut short",
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => "removed",
+        Err(_) => return None,
+    };
+    Some(format!("{name} was {what} while the server lived"))
+}
+
+fn when(found: &Metadata) -> (i64, i64, u64) {
+    (found.mtime(), found.mtime_nsec(), found.len())
 }
 
 fn id_of(found: &Metadata) -> Id {

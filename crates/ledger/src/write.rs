@@ -105,10 +105,10 @@ impl Ledger {
     /// Whether its files are still there, and its own.
     fn stand(&mut self) -> Result<(), Error> {
         let Some(footing) = &self.footing else { return Ok(()) };
-        if let Err(what) = footing.look() {
-            return Err(self.explain(Error::Damage { what }));
+        match footing.find() {
+            Ok(found) => self.touched |= found != self.written,
+            Err(what) => return Err(self.explain(Error::Damage { what })),
         }
-        self.touched |= !footing.is_as(self.written);
         Ok(())
     }
 
