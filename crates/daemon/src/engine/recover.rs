@@ -192,6 +192,7 @@ impl Engine {
                 self.tables.forget(generation);
             }
         }
+        self.tell_survivors();
         found
     }
 
