@@ -1,7 +1,7 @@
 //! `kin exec` as its callers see it, and the walk of one run from the word to the listing.
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use testkit::{Cli, Server, eventually, guest_path, server};
@@ -270,6 +270,30 @@ fn an_upgrade_in_place_is_noticed_by_nobody() {
     eventually("the next run starts", server::DEADLINE, || {
         (Cli::new(&server).run(&["exec", "--", "true"]).code == 0).then_some(())
     });
+    server.shutdown();
+}
+
+/// Answers the probe and serves as daemon, but cannot go on from where a keeper was.
+#[test]
+fn a_program_that_no_keeper_can_become_costs_one_keeper_and_no_run() {
+    let server = Server::start(KIN);
+    let program = server.home().join("kin-new");
+    let text = format!("#!/bin/sh\n[ \"$2\" = --resume ] && exit 1\nexec {KIN} \"$@\"\n");
+    std::fs::write(&program, text).expect("writes");
+    std::fs::set_permissions(&program, std::os::unix::fs::PermissionsExt::from_mode(0o700)).expect("a program");
+    let id = server.submit(&server.request(&["sleep", "600"]))["id"].as_str().expect("an id").to_string();
+    let running = server.wait_state(&id, &["running"]);
+    let before = server.pids().expect("all are there");
+    let said = Cli::new(&server).run(&["upgrade", program.to_str().expect("text")]).expect(1);
+    assert!(said.errors().contains("the keeper did not become the new program"), "{said:?}");
+    server.wait_whole(server::DEADLINE);
+    let after = server.pids().expect("all are there");
+    assert_eq!(before.elder, after.elder, "the elder was not asked");
+    assert_ne!(before.keeper, after.keeper, "another keeper was made");
+    let run = server.wait_state(&id, &["running"]);
+    assert_eq!(run["pid"], running["pid"], "{run}");
+    server.http().post(&format!("/v1/runs/{id}/stop"), &json!({"kill": true})).expect(200);
+    assert_eq!(server.wait_end(&id)["outcome"], "stopped");
     server.shutdown();
 }
 

@@ -1,7 +1,7 @@
 //! A disk that is full, or damaged beneath it: kin stays, says so, and tells the truth once there is room again.
 
 use serde_json::Value;
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -431,6 +431,27 @@ fn output_that_filled_the_disk_does_not_keep_its_room() {
     is_stopped_with(&server.wait_end(&id), (8 << 20)..u64::MAX);
     eventually("its room is there again", server::DEADLINE, || (free_bytes(&disk.0) > 8 << 20).then_some(()));
     cli.run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
+    drop(server);
+    drop(disk);
+}
+
+/// The same while somebody follows it.
+#[test]
+fn a_follower_does_not_keep_the_room_of_a_log_that_was_removed() {
+    let Some((disk, server, id)) = filled_by_output() else { return };
+    let request = Request::get(format!("/v1/runs/{id}/output?follow=true"));
+    let mut http = server.http();
+    let mut said = http.stream(&request).expect("a stream");
+    // It has the file open.
+    said.read_exact(&mut vec![0; 1 << 20]).expect("output");
+    std::thread::scope(|scope| {
+        let rest = scope.spawn(|| std::io::copy(&mut said, &mut std::io::sink()));
+        std::fs::remove_file(server.state().join(format!("logs/big/{id}.out"))).expect("removed");
+        let run = server.wait_end(&id);
+        assert_eq!(run["exit_code"], 0, "{run}");
+        rest.join().expect("no panic").expect("it ends with the run");
+    });
+    Cli::new(&server).run(&["shutdown", "--stop-runs", "--wait"]).expect(0);
     drop(server);
     drop(disk);
 }

@@ -12,7 +12,7 @@ const KIN: &str = env!("CARGO_BIN_EXE_kin");
 /// Hears no TERM, and goes when it finds `quit`. `more` is of its definition.
 fn deaf(more: &str) -> String {
     format!(
-        "[deaf]\ncommand = 'echo lives >> $HOME/lives; trap \"echo term >> $HOME/heard\" TERM; \
+        "[deaf]\ncommand = 'exec > /dev/null 2>&1; echo lives >> $HOME/lives; trap \"echo term >> $HOME/heard\" TERM; \
          while ! test -e $HOME/quit; do sleep 0.05; done'\nrestart = 'always'\n{more}"
     )
 }
@@ -221,6 +221,38 @@ fn the_signals_come_also_when_no_daemon_is_there_to_send_them() {
     assert_eq!(server.wait_end(id(&run))["outcome"], "stopped");
     assert_eq!(server.lines("heard"), ["term"]);
     server.shutdown();
+}
+
+/// Nobody of those who waited for the command lives; nor does the command, for it is nobody's.
+fn both_keepers_die_while_a_stop_command_goes(times: &str, and_the_daemon: bool) {
+    let stop = format!("stop = {{ command = 'echo $$ >> $HOME/asked; exec sleep 4244', wait = '1s', {times} }}\n");
+    let (server, run) = deaf_server(&stop);
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    eventually("the command", DEADLINE, || (server.lines("asked").len() == 1).then_some(()));
+    if and_the_daemon {
+        server.kill_all();
+        server.start_again();
+    } else {
+        let keepers = [Role::Elder, Role::Keeper].map(|role| server.pid(role).expect("it is there"));
+        assert!(server.signal(Role::Elder, Signal::STOP) && server.signal(Role::Keeper, Signal::STOP));
+        for pid in keepers {
+            procfs::kill_marked(pid, server.mark(), Signal::KILL).expect("kills it");
+        }
+    }
+    eventually("its signal", DEADLINE, || (server.lines("heard") == ["term"]).then_some(()));
+    server.wait_end(id(&run));
+    assert_eq!((server.lines("heard").len(), server.lines("asked").len()), (1, 1));
+    server.shutdown();
+}
+
+#[test]
+fn a_run_whose_keepers_die_at_its_stop_command_hears_a_signal_before_it_is_killed() {
+    both_keepers_die_while_a_stop_command_goes("command_timeout = '500ms'", true);
+}
+
+#[test]
+fn a_stop_command_that_dies_with_its_keepers_is_followed_by_the_signals() {
+    both_keepers_die_while_a_stop_command_goes("command_timeout = '10m'", false);
 }
 
 #[test]

@@ -54,6 +54,25 @@ fn invalid_utf8_nul_and_a_line_of_a_mebibyte_pass_through_exec() {
     server.shutdown();
 }
 
+/// For half a second nobody has the terminal open; it is the run's all the same.
+#[test]
+fn a_terminal_that_its_run_closes_and_opens_again_is_read_on() {
+    let server = Server::start(KIN);
+    let script =
+        "echo one; exec < /dev/null > /dev/null 2>&1; sleep 0.5; exec < /dev/tty > /dev/tty 2>&1; echo two; exit 3";
+    let mut request = server.request(&["sh", "-c", script]);
+    request["tty"] = serde_json::json!({"rows": 24, "cols": 80});
+    let id = id_of(&server.submit(&request));
+    assert_eq!(server.wait_end(&id)["exit_code"], 3);
+    assert_eq!(String::from_utf8_lossy(&server.output(&id, "out")), "one\r\ntwo\r\n");
+    // One that leaves it for good ends when its leader does, not when the pause of such a look is over.
+    let mut request = server.request(&["sh", "-c", "echo one; exec < /dev/null > /dev/null 2>&1; sleep 0.2"]);
+    request["tty"] = serde_json::json!({"rows": 24, "cols": 80});
+    let run = server.wait_end(&id_of(&server.submit(&request)));
+    assert_eq!((&run["outcome"], &run["warnings"]), (&"ok".into(), &serde_json::json!({})), "{run}");
+    server.shutdown();
+}
+
 #[test]
 fn a_chatty_job_does_no_harm_to_a_quiet_one() {
     let server = Server::start(KIN);

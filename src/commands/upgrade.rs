@@ -38,7 +38,8 @@ impl UpgradeArgs {
         let replaced = async {
             loop {
                 let server = face.client.server().await?;
-                if server.started_at != before && server.guard == "whole" {
+                let is_over = server.upgrade.as_deref() != Some("under way");
+                if server.started_at != before && server.guard == "whole" && is_over {
                     return Ok::<_, Failure>(server);
                 }
                 #[expect(clippy::disallowed_methods, reason = "no event outlives the daemon that would send it")]
@@ -47,6 +48,10 @@ impl UpgradeArgs {
         };
         let late = |_| Failure::TimedOut("the server has not been replaced; kin doctor may say why".into());
         let server = tokio::time::timeout(PATIENCE, replaced).await.map_err(late)??;
+        if let Some(why) = &server.upgrade {
+            let source = std::io::Error::other(format!("{why}. Runs go on; kin doctor says how the server is"));
+            return Err(Failure::System { what: "the keepers were not upgraded", source });
+        }
         face.screen.print(&format!("kin {} serves, pid {}\n", server.version, server.pid))?;
         Ok(0)
     }

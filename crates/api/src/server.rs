@@ -21,6 +21,9 @@ pub struct Server {
     pub front_pid: Option<u32>,
     pub live_runs: u64,
     pub ledger: String,
+    /// Null when there is none, or it is done: `under way`, or `given up: ` and why. Then the keepers are what they were.
+    #[serde(default)]
+    pub upgrade: Option<String>,
 }
 
 /// `GET /v1/server/doctor`: each thing that was looked at.

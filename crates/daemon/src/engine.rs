@@ -47,6 +47,7 @@ mod survivors;
 mod tests;
 mod timing;
 mod trim;
+mod upgrade;
 mod wishes;
 
 pub use adopt::{Adopt, Adopted};
@@ -59,6 +60,7 @@ pub use handle::{
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
 pub use timing::Times;
+pub use upgrade::Progress;
 
 use crate::clock;
 use crate::surroundings::Server;
@@ -82,6 +84,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 use survivors::Survivors;
 use tokio::sync::{oneshot, watch};
+use upgrade::Upgrade;
 
 /// Inputs taken into one commit, at most: so that nobody waits long for an answer.
 const BATCH: usize = 256;
@@ -182,7 +185,14 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (zones, zones_seen) = watch::channel(BTreeSet::new());
     let (watching, watching_seen) = watch::channel(Vec::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
-    let nobody = ChainInfo { guard: Guard::Degraded, elder: None, keeper: None, front: None, settled: false };
+    let nobody = ChainInfo {
+        guard: Guard::Degraded,
+        elder: None,
+        keeper: None,
+        front: None,
+        settled: false,
+        upgrade: upgrade::Progress::None,
+    };
     let (chain, chain_seen) = watch::channel(nobody);
     let (trouble, trouble_seen) = watch::channel(Trouble::default());
     let (tell_end, ended) = oneshot::channel();
@@ -365,13 +375,6 @@ struct Engine {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Upgrade {
-    None,
-    /// The daemon is new; the keepers are to follow, the younger first.
-    Wanted,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Closing {
     /// When all that was decided is done.
     Now,
@@ -489,7 +492,7 @@ impl Engine {
         self.alarm.set(due);
         let pending = [self.stalled, self.room_at, self.chain_at];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
-        let others = others.into_iter().chain([self.statuses.wake_at()]);
+        let others = others.into_iter().chain([self.statuses.wake_at(), self.upgrade_wake_at()]);
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),

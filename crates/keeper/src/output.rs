@@ -19,7 +19,7 @@ use crate::logs::Logs;
 use crate::room::Kept;
 use crate::spec::OnFull;
 use crate::sys::misc::{self, Moved};
-use crate::table::{Slot, flag};
+use crate::table::{INTENT, RUNNING, Slot, flag};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -38,6 +38,8 @@ pub(crate) enum Look {
     Empty,
     /// So many bytes were moved; there may be more.
     Moved(usize),
+    /// A terminal that nobody has open now: whoever lives on it may open it again.
+    Closed,
     /// Every writer has closed it.
     End,
     /// The disk is full: look again in a second.
@@ -134,13 +136,21 @@ impl Mover {
         let taken = match rustix::pipe::splice(&tty.master, None, &tty.pipe_in, None, turn, SpliceFlags::NONBLOCK) {
             Ok(n) => n,
             Err(Errno::AGAIN | Errno::INTR) => return Look::Empty,
-            // EIO: nobody has the other end any more.
-            Err(_) => 0,
+            // Nobody has the other end now.
+            Err(Errno::IO) => 0,
+            Err(errno) => {
+                let (run, on_full) = (live.run, live.on_full);
+                return self.full(run, slot, Stream::Out, &mut live.out, on_full, now, errno);
+            }
         };
         if by_hand && taken > 0 {
             crate::fault::point("output-taken");
         }
         if taken == 0 {
+            // Its leader can always open it again, as /dev/tty; when that one has ended, the kernel takes it from all.
+            if matches!(slot.state.load(Ordering::Relaxed), INTENT | RUNNING) {
+                return Look::Closed;
+            }
             tty.ended = true;
             return Look::End;
         }

@@ -62,7 +62,7 @@ impl Keeper {
                     feed.busy = 0;
                     break;
                 }
-                Look::Empty | Look::End | Look::Blocked => break,
+                Look::Empty | Look::Closed | Look::End | Look::Blocked => break,
             }
         }
         let (run, is_blocked) = (live.run, slot.has_flag(flag::OUTPUT_BLOCKED));
@@ -75,7 +75,8 @@ impl Keeper {
                     self.soon.push_back(paced(now + PAUSE));
                 }
             }
-            Look::Blocked => {
+            // One that is closed says so for as long as it is: nothing tells when it is opened again.
+            Look::Closed | Look::Blocked => {
                 if !feed.paced {
                     feed.paced = true;
                     self.later.push_back(paced(now + SECOND));

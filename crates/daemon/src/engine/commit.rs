@@ -208,6 +208,7 @@ impl Engine {
             keeper: self.told.map(|told| link(told.keeper)),
             front: self.front(),
             settled,
+            upgrade: self.upgrade.progress(),
         };
         if info != before {
             self.chain.send_replace(info);

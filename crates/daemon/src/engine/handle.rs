@@ -7,6 +7,7 @@
 use super::adopt::Adopt;
 use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
+use super::upgrade::Progress;
 use super::{Input, Probed};
 use kin_config::good::Reading;
 use kin_config::project::Project;
@@ -80,6 +81,7 @@ pub struct ChainInfo {
     pub front: Option<u32>,
     /// Every fact about the chain as it is now is in the ledger.
     pub settled: bool,
+    pub upgrade: Progress,
 }
 
 /// One keeper.

@@ -2,9 +2,9 @@
 
 use super::chain::Told;
 use super::link::{Connect, Heard};
-use super::{AGAIN, Batch, Ended, Engine, Upgrade, slot};
+use super::{AGAIN, Batch, Ended, Engine, slot};
 use kin_core::{Fact, RunNo, StartRefusal};
-use kin_keeper::wire::{Ask, Guard, Refusal, Tell};
+use kin_keeper::wire::{Guard, Refusal, Tell};
 use std::time::Instant;
 
 impl Engine {
@@ -38,6 +38,7 @@ impl Engine {
     /// connection that is made now, or on the other's.
     pub(super) fn hung_up(&mut self, generation: u64, batch: &mut Batch) {
         self.fronts.remove(&generation);
+        self.upgrading_hung_up(generation);
         if self.told.is_some_and(|told| told.keeper == generation) {
             self.fact(Fact::KeeperGone { generation }, batch);
         }
@@ -51,6 +52,7 @@ impl Engine {
         match tell {
             Tell::Hello { pid, .. } => {
                 self.link.set_pid(generation, pid);
+                self.upgrading_hello(generation, pid, batch);
                 // Between our connecting and this word, changes were told to nobody.
                 self.look = true;
             }
@@ -179,15 +181,6 @@ impl Engine {
         }
         if let Err(e) = (self.config.new_elder)() {
             crate::say!("kin daemon: cannot make an elder: {e}");
-        }
-    }
-
-    pub(super) fn upgrade_keepers(&mut self) {
-        if let (Upgrade::Wanted, Some(told)) = (self.upgrade, self.told) {
-            self.upgrade = Upgrade::None;
-            for generation in [told.keeper, told.elder] {
-                self.link.send(generation, &[Ask::Upgrade.encode()]);
-            }
         }
     }
 

@@ -9,6 +9,7 @@ use kin_keeper::wire::{Ask, AwaitBy, StopKind};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::mpsc::UnboundedSender;
 
 /// How much longer than the command the keeper waits for it: its end has a way to go.
@@ -98,6 +99,15 @@ impl Engine {
         }
     }
 
+    /// The command was asked for when keepers waited for it, and they are dead: what came of it stands in the slot.
+    pub(super) fn tell_survivors(&self) {
+        for no in self.survivors.all() {
+            let Some(Some(well)) = self.polite.asked.get(&no) else { continue };
+            let wait = self.has_command(no).filter(|_| *well).map(|(_, job)| job.life.stop.wait);
+            self.survivors.was_asked(no, wait.map(|wait| Duration::from_millis(wait.0)));
+        }
+    }
+
     fn has_command(&self, no: RunNo) -> Option<(kin_core::RunId, Arc<Job>)> {
         let run = self.world.get(no)?;
         let job = self.world.revision(&run.job, run.terms.rev)?;
@@ -117,6 +127,9 @@ impl Engine {
         }
         let what = What::Note { kind: "run.stop-command", run: Some(id), message };
         batch.fx.events.push(Event { at: self.now(), what });
+        if self.survivors.has(no) {
+            return self.tell_survivors();
+        }
         let mut out = BTreeMap::new();
         let ask = self.ask_to_end(no);
         self.to_holder(&mut out, no, ask);

@@ -64,6 +64,7 @@ impl Engine {
             // A keeper may have been followed by another since.
             self.know_ours();
         }
+        self.upgrade_times(instant, batch);
         let now = self.now();
         for (run, seen) in self.survivors.times(&self.dirs, &mut self.link, now) {
             self.fact(Fact::Slot { run, seen }, batch);
@@ -98,7 +99,7 @@ impl Engine {
             self.want_elder(batch);
         } else if keeper.is_some_and(|keeper| self.link.is_connected(keeper)) {
             self.settle(keeper, batch);
-            self.upgrade_keepers();
+            self.upgrade_keepers(batch);
         } else {
             // Somebody answers, and will say how the chain stands. What its tables say may be said meanwhile.
             self.read_tables(batch);
@@ -191,6 +192,7 @@ impl Engine {
                 self.tables.forget(generation);
             }
         }
+        self.tell_survivors();
         found
     }
 

@@ -1,6 +1,7 @@
 //! What callers want of the engine: each wish answered by the rules, and told to its caller with the commit.
 
 use super::handle::{self, Accepted, Call, Key, Submit};
+use super::upgrade::Progress;
 use super::{Answer, Batch, Ended, Engine, words};
 use kin_core::{Granted, Refusal, Run, RunId, RunNo, Wish};
 use kin_keeper::wire::Guard;
@@ -139,6 +140,9 @@ impl Engine {
         let info = *self.chain.borrow();
         if info.guard != Guard::Whole || !info.settled {
             return Err(Refusal::Degraded);
+        }
+        if info.upgrade == Progress::UnderWay {
+            return Err(Refusal::Unavailable { why: "an upgrade is under way; try again when it is done".into() });
         }
         self.write_upgrade(program).map_err(|e| Refusal::Unavailable { why: format!("the upgrade: {e}") })?;
         self.note("server.upgrade", format!("the server becomes {}", program.display()), batch);

@@ -4,7 +4,7 @@ use super::body::{MaySay, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, doctor, upgrade};
-use crate::engine::JobNow;
+use crate::engine::{JobNow, Progress};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -33,6 +33,11 @@ pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
         front_pid: chain.front,
         live_runs,
         ledger: about.ledger.clone(),
+        upgrade: match chain.upgrade {
+            Progress::None => None,
+            Progress::UnderWay => Some("under way".into()),
+            Progress::GivenUp(left) => Some(format!("given up: {}", left.words())),
+        },
     }))
 }
 

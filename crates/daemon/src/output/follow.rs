@@ -171,6 +171,7 @@ impl Source {
                 if let Some(upto) = upto {
                     progress = merged.fill(upto, &mut bytes)?;
                 }
+                merged.let_go_of_removed()?;
                 let ends = merged.lens()?;
                 let uncovered = ends.iter().zip(merged.at()).any(|(end, at)| *end > at);
                 Ok(Look { bytes, progress, ends, uncovered, full: false })
@@ -181,6 +182,7 @@ impl Source {
                     Some(Upto::All { ends }) => one.fill(ends[0].min(one.end), &mut bytes)?,
                     None => progress,
                 };
+                one.segments.let_go_of_removed()?;
                 let ends = [one.segments.end()?, 0];
                 Ok(Look { bytes, progress, ends, uncovered: false, full: one.at >= one.end })
             }

@@ -72,7 +72,9 @@ impl Watcher {
         let wd = match watched.numbers.get(dir) {
             Some(wd) => *wd,
             None => {
+                // Also who removes a file has to be heard of: whoever reads it keeps its room.
                 let flags = inotify::WatchFlags::CREATE
+                    | inotify::WatchFlags::DELETE
                     | inotify::WatchFlags::MODIFY
                     | inotify::WatchFlags::ONLYDIR
                     | inotify::WatchFlags::DONT_FOLLOW;
@@ -202,6 +204,17 @@ mod tests {
         assert!(!b.news.has_changed().expect("open"));
         std::fs::write(dir.path().join("a.b-00000002.out"), "x").expect("writes");
         assert!(heard(&mut b).await);
+    }
+
+    #[tokio::test]
+    async fn a_follower_hears_that_a_file_is_gone() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("a-00000001.out");
+        std::fs::write(&file, "x").expect("writes");
+        let watcher = Watcher::new().expect("a watcher");
+        let mut growth = watcher.listen(&dir.path().join("a-00000001")).expect("listens");
+        std::fs::remove_file(file).expect("removed");
+        assert!(heard(&mut growth).await);
     }
 
     #[tokio::test]

@@ -63,6 +63,10 @@ impl Merged {
         self.at
     }
 
+    pub fn let_go_of_removed(&mut self) -> io::Result<()> {
+        self.streams.iter_mut().try_for_each(Segments::let_go_of_removed)
+    }
+
     pub fn lens(&mut self) -> io::Result<[u64; 2]> {
         let [out, err] = &mut self.streams;
         Ok([out.end()?, err.end()?])

@@ -8,7 +8,7 @@ use super::packed::{Packed, packed};
 use rustix::fs::{Mode, OFlags};
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The keeper begins a new file after exactly so many bytes.
@@ -69,6 +69,16 @@ impl Segments {
             }
         }
         Ok(if got == 0 { Found::End } else { Found::Bytes(got) })
+    }
+
+    /// Lets go of a file that was removed: for as long as anybody has it open, its room is not there again.
+    pub fn let_go_of_removed(&mut self) -> io::Result<()> {
+        if let Some((_, Form::Plain(file))) = &self.open
+            && file.metadata()?.nlink() == 0
+        {
+            self.open = None;
+        }
+        Ok(())
     }
 
     /// Where the stream ends by now.
@@ -273,6 +283,21 @@ mod tests {
         let mut fresh = Segments::of_size(first, 4);
         assert_eq!(all(&mut fresh, 1), (b"12389".to_vec(), vec![(4, 8)]));
         assert_eq!(fresh.end().expect("a length"), 10);
+    }
+
+    #[test]
+    fn a_removed_file_is_not_held_open() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = dir.path().join("a-00000001.out");
+        std::fs::write(&first, "0123").expect("writes");
+        let mut segments = Segments::new(first.clone());
+        assert_eq!(segments.read(0, 10, &mut Vec::new()).expect("reads"), Found::Bytes(4));
+        segments.let_go_of_removed().expect("looks");
+        assert!(segments.open.is_some());
+        std::fs::remove_file(first).expect("removed");
+        segments.let_go_of_removed().expect("looks");
+        assert!(segments.open.is_none());
+        assert_eq!(segments.read(4, 10, &mut Vec::new()).expect("reads"), Found::End);
     }
 
     #[test]

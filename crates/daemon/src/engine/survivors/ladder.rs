@@ -8,7 +8,7 @@ use kin_core::{RunNo, Seen, StopKind, Time};
 use kin_keeper::clock::{MS, mono};
 use kin_keeper::spec::SpecView;
 use kin_keeper::sys::wait::pidfd_send_signal;
-use kin_keeper::table::{RUNG, RUNG_BITS, SIGNAL_BITS, SIGNAL_SENT, flag};
+use kin_keeper::table::{RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, SIGNAL_BITS, SIGNAL_SENT, Slot, flag};
 use kin_keeper::tree::{self, Kill, Processes, Swept};
 use rustix::io::Errno;
 use std::io;
@@ -53,6 +53,17 @@ impl Survivors {
             StopKind::Kill => self.kill_stage(no),
             StopKind::Ladder if slot.stop_stage.load(Ordering::Relaxed) == 0 => self.step_on(dirs, no, 0),
             StopKind::Ladder => {}
+        }
+    }
+
+    /// Its stop command has ended, if that is what it waits for: well, and then it has that long to go, or it is time for
+    /// the first signal, as soon as signals may be sent.
+    pub(in crate::engine) fn was_asked(&self, no: RunNo, wait: Option<Duration>) {
+        let Some(slot) = self.slot(no).filter(|slot| is_awaited(slot) && rung_of(slot) == RUNG_COMMAND) else { return };
+        let nanos = wait.map_or(0, |wait| u64::try_from(wait.as_nanos()).unwrap_or(u64::MAX));
+        slot.stop_deadline.store(mono().saturating_add(nanos), Ordering::Relaxed);
+        if wait.is_some() {
+            slot.stop_signal.store(SIGNAL_SENT | RUNG_ASKED << RUNG, Ordering::Release);
         }
     }
 
@@ -250,10 +261,19 @@ impl Survivors {
                 slot.timeout_deadline.store(0, Ordering::Relaxed);
             }
         } else if stage == 1 {
-            let rung = (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS;
-            self.step_on(dirs, no, rung + 1);
+            let next = if is_awaited(slot) { 0 } else { rung_of(slot) + 1 };
+            self.step_on(dirs, no, next);
         }
     }
+}
+
+fn rung_of(slot: &Slot) -> u32 {
+    (slot.stop_signal.load(Ordering::Relaxed) >> RUNG) & RUNG_BITS
+}
+
+/// It stands before the first signal: at its stop command, or at the time it has after that.
+fn is_awaited(slot: &Slot) -> bool {
+    slot.stop_stage.load(Ordering::Relaxed) == 1 && rung_of(slot) >= RUNG_COMMAND
 }
 
 /// What its spec says, if that can still be read.
