@@ -198,6 +198,40 @@ fn a_guard_is_degraded_while_the_elder_cannot_hold_a_runs_output_and_whole_again
     server.stop();
 }
 
+/// Who takes a run over without a descriptor to hold its leader by calls it over neither then nor later, nor does the next.
+#[test]
+fn a_leader_that_could_not_be_held_for_want_of_a_descriptor_lives_on_at_the_next_elder_too() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let (elder, keeper) = (server.pid(Role::Elder).expect("an elder"), server.pid(Role::Keeper).expect("a keeper"));
+    let pipes = || {
+        let held = procfs::descriptors(elder).expect("its descriptors");
+        held.values().filter(|target| target.starts_with("pipe:")).count()
+    };
+    let before = pipes();
+    let id = talker(&server);
+    let pid = server.show(&id)["pid"].clone();
+    eventually("the elder has duplicates of its pipes", server::DEADLINE, || (pipes() >= before + 2).then_some(()));
+    leave_room(elder, 0);
+    server.kill(Role::Keeper).expect("it was there");
+    eventually("the elder has taken its runs", server::DEADLINE, || {
+        std::fs::metadata(format!("/proc/{keeper}")).is_err().then_some(())
+    });
+    // What is said now is written by the elder, who has none to spare: it is said later.
+    let_time_pass(Duration::from_millis(300));
+    limit_descriptors(elder, 4096);
+    server.wait_whole(server::DEADLINE);
+    assert_eq!(server.pid(Role::Elder), Some(elder), "it lives");
+    server.kill(Role::Elder).expect("it was there");
+    server.wait_whole(server::DEADLINE);
+    let run = server.show(&id);
+    assert_eq!((run["state"].as_str(), &run["pid"]), (Some("running"), &pid), "{run}");
+    server.kill(Role::Keeper).expect("it was there");
+    server.wait_whole(server::DEADLINE);
+    has_said_all(&server, &id);
+    server.stop();
+}
+
 /// A listening socket is kept by both, or the guard is not whole.
 #[test]
 fn a_kept_socket_that_the_elder_could_not_take_is_sent_again() {

@@ -10,6 +10,7 @@ use crate::clock::{self, MS, SECOND};
 use crate::fault;
 use crate::index::{self, End, EndExit, Stream};
 use crate::keeper::{Keeper, Paced, arm, disarm};
+use crate::leader::{self, Leader};
 use crate::output::{self, Look};
 use crate::start::has_begun;
 use crate::sys::wait::{self, Corpse, ExitInfo, Stranger, Waited};
@@ -176,6 +177,20 @@ impl Keeper {
             }
         } else if !noted {
             let now = clock::mono();
+            if live.pidfd.is_none() {
+                match leader::hold(slot, false) {
+                    Leader::Held(pidfd) => {
+                        let token = Token::Exit { generation: at as u16, slot: slot_at, check };
+                        arm(&self.epoll, &pidfd, token, EventFlags::IN | EventFlags::ONESHOT, false);
+                        live.pidfd = Some(pidfd);
+                    }
+                    Leader::NotNow(_) => {
+                        live.look_at = now + SECOND;
+                        return self.due_by(now + SECOND);
+                    }
+                    Leader::Gone => {}
+                }
+            }
             let end = foreign_end(live.pidfd.as_ref());
             let begun = has_begun(slot);
             match end {
