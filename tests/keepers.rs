@@ -86,6 +86,39 @@ fn names_that_are_taken_away_one_by_one_are_made_again_and_runs_do_not_notice() 
     server.stop();
 }
 
+/// A name that a dead elder made is there, and leads nowhere: it is made again too.
+#[test]
+fn names_that_an_elder_made_again_before_it_was_killed_are_made_again_by_the_next() {
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = server::Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
+    let id = talker(&server);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let kept = |role: &str| std::fs::canonicalize(run_dir.join(role)).expect("its socket");
+    let is_heard = |name: &std::path::Path| {
+        let asked = std::os::unix::net::UnixDatagram::unbound().expect("a socket").connect(name);
+        // Whatever it says to a socket of this kind, somebody has it open.
+        !asked.is_err_and(|e| matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound))
+    };
+    for name in ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper"] {
+        server.wait_whole(server::DEADLINE);
+        let name = if name.ends_with(".sock") { run_dir.join(name) } else { kept(name) };
+        let elder = server.pid(Role::Elder);
+        std::fs::write(faults.path().join("names-made"), "").expect("written");
+        std::fs::remove_file(&name).expect("removed");
+        eventually("another is the elder", server::DEADLINE, || {
+            server.pid(Role::Elder).is_some_and(|now| Some(now) != elder).then_some(())
+        });
+        assert!(!faults.path().join("names-made").exists(), "it was killed when it had made them");
+        let heard = testkit::within(server::DEADLINE, || is_heard(&name).then_some(()));
+        // One of a generation that is over goes with it.
+        assert!(heard.is_some() || !name.exists(), "nobody listens at {}", name.display());
+        server.wait_whole(server::DEADLINE);
+        says_more(&server, &id);
+    }
+    has_said_all(&server, &id);
+    server.stop();
+}
+
 /// What goes while the elder makes the others again, or between two elders, is heard of too.
 #[test]
 fn a_name_that_goes_while_others_are_made_again_is_missed() {
