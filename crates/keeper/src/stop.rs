@@ -85,12 +85,13 @@ impl Keeper {
         self.due_by(deadline);
     }
 
-    /// First rung, unless it is climbing already.
+    /// First rung, unless it is climbing already; a signal that could not be sent before is sent now.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
         if slot.stop_stage.load(Ordering::Relaxed) != 0 && !is_awaited(slot) {
+            self.send_rung(at, slot_at, run);
             return self.look_soon(at, slot_at, run, now);
         }
         self.step_on(at, slot_at, run, 0);

@@ -235,6 +235,8 @@ impl Keeper {
             arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
         }
         if begun {
+            // One that was told to end before it was its program has not been asked yet.
+            self.send_rung(at, slot_at, run);
             self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         }
     }
