@@ -265,6 +265,28 @@ fn a_leader_that_could_not_be_held_for_want_of_a_descriptor_lives_on_at_the_next
     server.stop();
 }
 
+/// Its linger is over, and it has ended, whatever still holds its pipes, and whoever dies of saying so.
+#[test]
+fn a_run_that_left_somebody_ends_though_the_keeper_is_killed_while_it_records_that() {
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = server::Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
+    for role in [Role::Keeper, Role::Elder] {
+        server.wait_whole(server::DEADLINE);
+        std::fs::write(faults.path().join("end-recorded"), "").expect("written");
+        let request = server.request(&["sh", "-c", "(while [ ! -e end ]; do sleep 0.05; done) & exit 3"]);
+        let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+        eventually("the keeper dies of it", server::DEADLINE, || {
+            (!faults.path().join("end-recorded").exists()).then_some(())
+        });
+        let run = server.wait_end(&id);
+        assert_eq!((run["outcome"].as_str(), run["exit_code"].as_u64()), (Some("failed"), Some(3)), "{run}");
+        server.kill(role);
+    }
+    server.wait_whole(server::DEADLINE);
+    std::fs::write(server.home().join("end"), "").expect("written");
+    server.stop();
+}
+
 /// A listening socket is kept by both, or the guard is not whole.
 #[test]
 fn a_kept_socket_that_the_elder_could_not_take_is_sent_again() {

@@ -386,16 +386,16 @@ impl Keeper {
         if slot.stop_stage.load(Ordering::Relaxed) > 0 {
             live.look_at = clock::mono();
         }
+        if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
+            // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
+            slot.linger_deadline.store(clock::mono().saturating_add(live.linger_ns), Ordering::Relaxed);
+        }
         if slot.state.load(Ordering::Relaxed) == EXITED {
             // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
             // already be another's, so it is not asked for.
             live.pidfd = None;
             self.serve_streams(at, live);
             return self.send_rung(at, slot_at, run);
-        }
-        if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
-            // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
-            slot.linger_deadline.store(clock::mono().saturating_add(live.linger_ns), Ordering::Relaxed);
         }
         live.ours = children;
         let held = match live.pidfd.take() {

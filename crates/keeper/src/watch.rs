@@ -274,15 +274,17 @@ impl Keeper {
         if leaky {
             slot.set_flag(flag::LEAKY);
         }
-        for deadline in [&slot.stop_deadline, &slot.timeout_deadline, &slot.linger_deadline] {
-            deadline.store(0, Ordering::Relaxed);
-        }
         slot.t_drained.store(clock::wall(), Ordering::Relaxed);
         self.record_end(at, slot_at, run);
+        fault::point("end-recorded");
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let strained = slot.has_flag(flag::DEGRADED);
         slot.state.store(DRAINED, Ordering::Release);
+        // Only now: whoever takes over a run that is not at its end must find a date.
+        for deadline in [&slot.stop_deadline, &slot.timeout_deadline, &slot.linger_deadline] {
+            deadline.store(0, Ordering::Relaxed);
+        }
         fault::point("drained");
         if !leaky && let Some(mut gone) = generation.lives.remove(slot_at) {
             crate::typing::rest(&self.epoll, &mut gone);
