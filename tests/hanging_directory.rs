@@ -29,6 +29,30 @@ impl Hanging {
             .map_err(|error| format!("FUSE cannot be mounted ({error})"))?;
         Ok(Hanging { at, device: Some(device) })
     }
+
+    /// From now on somebody is behind it, who lets everybody into it, and knows nothing else, until it goes away.
+    fn answer(&self) {
+        const INIT: u32 = 26;
+        let device = self.device.as_ref().expect("it is there").try_clone().expect("a duplicate");
+        std::thread::spawn(move || {
+            let mut asked = [0u8; 1 << 16];
+            while let Ok(len) = rustix::io::read(&device, &mut asked) {
+                let word = |at: usize| u32::from_le_bytes(asked[at..at + 4].try_into().expect("four bytes"));
+                let is_init = len >= 40 && word(4) == INIT;
+                let error = if is_init { 0 } else { -rustix::io::Errno::NOSYS.raw_os_error() };
+                // The version, and otherwise nothing that has to be said.
+                let mut body = [0u8; 64];
+                (body[0], body[4]) = (7, 31);
+                let body = if is_init { &body[..] } else { &[] };
+                let mut answer = (16 + body.len() as u32).to_le_bytes().to_vec();
+                answer.extend(error.to_le_bytes());
+                answer.extend(&asked[8..16]);
+                answer.extend(body);
+                // One that does not wait for its answer any more is none of ours.
+                let _gone = rustix::io::write(&device, &answer);
+            }
+        });
+    }
 }
 
 impl Drop for Hanging {
@@ -124,5 +148,32 @@ fn a_run_that_hangs_before_its_program_is_taken_over_as_it_is() {
     drop(hanging);
     let run = server.wait_end(&asked);
     assert_eq!(run["outcome"], "spawn-failed", "{run}");
+    server.shutdown();
+}
+
+/// It is asked when it is its program, and has the rest of its time to answer.
+#[test]
+fn a_run_that_is_stopped_before_its_program_is_told_so_when_it_is() {
+    if !is_root() {
+        return not_run("a directory that hangs needs root, to mount it");
+    }
+    let server = Server::start(KIN);
+    let hanging = match Hanging::below(&server) {
+        Ok(hanging) => hanging,
+        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
+    };
+    let mut request = server.request(&["sleep", "600"]);
+    request["directory"] = json!(hanging.at.to_str());
+    request["stop_wait_ms"] = json!(60_000);
+    let id = server.submit(&request)["id"].as_str().expect("an id").to_owned();
+    server.wait_state(&id, &["starting"]);
+    server.http().post(&format!("/v1/runs/{id}/stop"), &json!({}));
+    server.wait_state(&id, &["stopping"]);
+    let asked = std::time::Instant::now();
+    hanging.answer();
+    let run = server.wait_end(&id);
+    assert_eq!((run["outcome"].as_str(), run["signal"].as_u64()), (Some("stopped"), Some(15)), "{run}");
+    assert!(asked.elapsed() < std::time::Duration::from_secs(30), "{:?}", asked.elapsed());
+    drop(hanging);
     server.shutdown();
 }

@@ -86,6 +86,39 @@ fn names_that_are_taken_away_one_by_one_are_made_again_and_runs_do_not_notice() 
     server.stop();
 }
 
+/// A name that a dead elder made is there, and leads nowhere: it is made again too.
+#[test]
+fn names_that_an_elder_made_again_before_it_was_killed_are_made_again_by_the_next() {
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = server::Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
+    let id = talker(&server);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let kept = |role: &str| std::fs::canonicalize(run_dir.join(role)).expect("its socket");
+    let is_heard = |name: &std::path::Path| {
+        let asked = std::os::unix::net::UnixDatagram::unbound().expect("a socket").connect(name);
+        // Whatever it says to a socket of this kind, somebody has it open.
+        !asked.is_err_and(|e| matches!(e.kind(), std::io::ErrorKind::ConnectionRefused | std::io::ErrorKind::NotFound))
+    };
+    for name in ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper"] {
+        server.wait_whole(server::DEADLINE);
+        let name = if name.ends_with(".sock") { run_dir.join(name) } else { kept(name) };
+        let elder = server.pid(Role::Elder);
+        std::fs::write(faults.path().join("names-made"), "").expect("written");
+        std::fs::remove_file(&name).expect("removed");
+        eventually("another is the elder", server::DEADLINE, || {
+            server.pid(Role::Elder).is_some_and(|now| Some(now) != elder).then_some(())
+        });
+        assert!(!faults.path().join("names-made").exists(), "it was killed when it had made them");
+        let heard = testkit::within(server::DEADLINE, || is_heard(&name).then_some(()));
+        // One of a generation that is over goes with it.
+        assert!(heard.is_some() || !name.exists(), "nobody listens at {}", name.display());
+        server.wait_whole(server::DEADLINE);
+        says_more(&server, &id);
+    }
+    has_said_all(&server, &id);
+    server.stop();
+}
+
 /// What goes while the elder makes the others again, or between two elders, is heard of too.
 #[test]
 fn a_name_that_goes_while_others_are_made_again_is_missed() {
@@ -195,6 +228,62 @@ fn a_guard_is_degraded_while_the_elder_cannot_hold_a_runs_output_and_whole_again
         }
     }
     eventually("whole again", server::DEADLINE, || (guard()? == "whole").then_some(()));
+    server.stop();
+}
+
+/// Who takes a run over without a descriptor to hold its leader by calls it over neither then nor later, nor does the next.
+#[test]
+fn a_leader_that_could_not_be_held_for_want_of_a_descriptor_lives_on_at_the_next_elder_too() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let (elder, keeper) = (server.pid(Role::Elder).expect("an elder"), server.pid(Role::Keeper).expect("a keeper"));
+    let pipes = || {
+        let held = procfs::descriptors(elder).expect("its descriptors");
+        held.values().filter(|target| target.starts_with("pipe:")).count()
+    };
+    let before = pipes();
+    let id = talker(&server);
+    let pid = server.show(&id)["pid"].clone();
+    eventually("the elder has duplicates of its pipes", server::DEADLINE, || (pipes() >= before + 2).then_some(()));
+    leave_room(elder, 0);
+    server.kill(Role::Keeper).expect("it was there");
+    eventually("the elder has taken its runs", server::DEADLINE, || {
+        std::fs::metadata(format!("/proc/{keeper}")).is_err().then_some(())
+    });
+    // What is said now is written by the elder, who has none to spare: it is said later.
+    let_time_pass(Duration::from_millis(300));
+    limit_descriptors(elder, 4096);
+    server.wait_whole(server::DEADLINE);
+    assert_eq!(server.pid(Role::Elder), Some(elder), "it lives");
+    server.kill(Role::Elder).expect("it was there");
+    server.wait_whole(server::DEADLINE);
+    let run = server.show(&id);
+    assert_eq!((run["state"].as_str(), &run["pid"]), (Some("running"), &pid), "{run}");
+    server.kill(Role::Keeper).expect("it was there");
+    server.wait_whole(server::DEADLINE);
+    has_said_all(&server, &id);
+    server.stop();
+}
+
+/// Its linger is over, and it has ended, whatever still holds its pipes, and whoever dies of saying so.
+#[test]
+fn a_run_that_left_somebody_ends_though_the_keeper_is_killed_while_it_records_that() {
+    let faults = tempfile::tempdir().expect("a directory");
+    let server = server::Options::new(KIN).env("KIN_FAULTS", faults.path().to_string_lossy()).start();
+    for role in [Role::Keeper, Role::Elder] {
+        server.wait_whole(server::DEADLINE);
+        std::fs::write(faults.path().join("end-recorded"), "").expect("written");
+        let request = server.request(&["sh", "-c", "(while [ ! -e end ]; do sleep 0.05; done) & exit 3"]);
+        let id = server.submit(&request)["id"].as_str().expect("an id").to_string();
+        eventually("the keeper dies of it", server::DEADLINE, || {
+            (!faults.path().join("end-recorded").exists()).then_some(())
+        });
+        let run = server.wait_end(&id);
+        assert_eq!((run["outcome"].as_str(), run["exit_code"].as_u64()), (Some("failed"), Some(3)), "{run}");
+        server.kill(role);
+    }
+    server.wait_whole(server::DEADLINE);
+    std::fs::write(server.home().join("end"), "").expect("written");
     server.stop();
 }
 

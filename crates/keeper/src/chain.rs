@@ -13,6 +13,7 @@
 use crate::clock::{self, MS, SECOND};
 use crate::generation::{Generation, Serving};
 use crate::keeper::{Keeper, Kept, Role, Younger, arm, disarm};
+use crate::leader::{self, Leader};
 use crate::live::{Live, Lives};
 use crate::place::Place;
 use crate::start::{has_begun, has_pid};
@@ -24,7 +25,6 @@ use crate::wire::Tell;
 use rustix::event::epoll::{self, EventFlags};
 use rustix::fd::OwnedFd;
 use rustix::fs::Mode;
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -112,7 +112,7 @@ impl Keeper {
                 table.slots().iter().for_each(|slot| slot.clear_flag(flag::DEGRADED));
             }
         }
-        match self.fork_younger() {
+        match self.hold_leaders().and_then(|()| self.fork_younger()) {
             Ok(Side::Parent { .. }) => self.mind_hand(false),
             Ok(Side::Child) => return,
             Err(e) => {
@@ -386,6 +386,10 @@ impl Keeper {
         if slot.stop_stage.load(Ordering::Relaxed) > 0 {
             live.look_at = clock::mono();
         }
+        if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
+            // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
+            slot.linger_deadline.store(clock::mono().saturating_add(live.linger_ns), Ordering::Relaxed);
+        }
         if slot.state.load(Ordering::Relaxed) == EXITED {
             // Its exit stands in the slot. If it is still a zombie it will be reaped as a stranger; its number may
             // already be another's, so it is not asked for.
@@ -393,33 +397,28 @@ impl Keeper {
             self.serve_streams(at, live);
             return self.send_rung(at, slot_at, run);
         }
-        if slot.linger_deadline.load(Ordering::Relaxed) == 0 {
-            // Set before it is needed: it counts only from the leader's end, which may be noted and not yet dated.
-            slot.linger_deadline.store(clock::mono().saturating_add(live.linger_ns), Ordering::Relaxed);
-        }
         live.ours = children;
-        let pidfd = match live.pidfd.take() {
-            Some(pidfd) if !children => Some(pidfd),
-            // Not reaped before it was noted, so the number is still its own.
-            Some(_) | None if children => match wait::pidfd_open(pid) {
-                Ok(pidfd) => Some(pidfd),
-                Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => None,
-                Err(_) => {
-                    // Out of descriptors: it is our child all the same, and its end is heard of by its number.
-                    self.serve_streams(at, live);
-                    return self.send_rung(at, slot_at, run);
-                }
-            },
-            Some(_) | None => None,
+        let held = match live.pidfd.take() {
+            Some(pidfd) if !children => Leader::Held(pidfd),
+            // A child is not reaped before it was noted, so the number is still its own; of another's child its start tells.
+            Some(_) | None => leader::hold(slot, children),
         };
-        match pidfd {
-            Some(pidfd) => {
+        match held {
+            Leader::Held(pidfd) => {
                 self.serve_run(at, live, pidfd);
                 // What was taken out of a pipe and not written yet wakes nobody.
                 self.look_both(at, slot_at, run);
                 self.send_rung(at, slot_at, run);
             }
-            None => {
+            Leader::NotNow(_) => {
+                // Of our child we hear by its number; another's is asked for again. A keeper is made only when it is held.
+                if live.look_at == 0 {
+                    live.look_at = clock::mono() + SECOND;
+                }
+                self.serve_streams(at, live);
+                self.send_rung(at, slot_at, run);
+            }
+            Leader::Gone => {
                 slot.set_flag(flag::STATUS_UNKNOWN);
                 slot.t_exit.store(clock::wall(), Ordering::Relaxed);
                 slot.state.store(EXITED, Ordering::Release);

@@ -21,6 +21,7 @@ mod generation;
 mod hand;
 pub mod index;
 mod keeper;
+mod leader;
 mod leftovers;
 mod live;
 pub mod locality;

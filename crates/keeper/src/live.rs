@@ -148,6 +148,10 @@ impl Lives {
         let at = usize::from(*self.by_slot.get(usize::from(slot))?).checked_sub(1)?;
         self.list.get_mut(at)
     }
+    pub(crate) fn peek(&self, slot: u16) -> Option<&Live> {
+        let at = usize::from(*self.by_slot.get(usize::from(slot))?).checked_sub(1)?;
+        self.list.get(at)
+    }
     /// The run that lives in that slot, if its number's check bits are these.
     pub(crate) fn checked(&mut self, slot: u16, check: u32) -> Option<&mut Live> {
         self.get(slot).filter(|live| crate::token::check_of(live.run) == check)

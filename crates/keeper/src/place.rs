@@ -2,9 +2,10 @@
 
 use crate::logs::Logs;
 use kin_core::RunNo;
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -30,6 +31,17 @@ impl Place {
             (Ok(ours), Ok(named)) => (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino),
             _ => false,
         }
+    }
+
+    /// Whether a name in the directory is that of a socket which somebody has open. That of a dead elder leads nowhere,
+    /// though it is there. Nobody hears of the question: it is asked in a way in which none of ours can be spoken to.
+    pub(crate) fn is_heard(&self, name: &str) -> rustix::io::Result<bool> {
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+        let path = format!("/proc/self/fd/{}/{name}", self.run_dir.as_raw_fd());
+        Ok(!matches!(
+            rustix::net::connect(&socket, &SocketAddrUnix::new(path)?),
+            Err(Errno::NOENT | Errno::CONNREFUSED)
+        ))
     }
 
     /// By this name in the state everybody finds the runtime directory.

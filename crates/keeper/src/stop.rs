@@ -13,6 +13,7 @@
 
 use crate::clock::{self, MS, SECOND};
 use crate::fault;
+use crate::generation::Generation;
 use crate::keeper::Keeper;
 use crate::start::run_name;
 use crate::sys::wait;
@@ -84,12 +85,13 @@ impl Keeper {
         self.due_by(deadline);
     }
 
-    /// First rung, unless it is climbing already.
+    /// First rung, unless it is climbing already; a signal that could not be sent before is sent now.
     fn climb(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let now = clock::mono();
         if slot.stop_stage.load(Ordering::Relaxed) != 0 && !is_awaited(slot) {
+            self.send_rung(at, slot_at, run);
             return self.look_soon(at, slot_at, run, now);
         }
         self.step_on(at, slot_at, run, 0);
@@ -362,13 +364,15 @@ impl Keeper {
         }
     }
 
-    /// A child that hangs before its program, and sends no news, is looked at. `false`: it does no more.
-    fn still_hangs(&mut self, at: usize, slot_at: u16, now: u64) -> bool {
-        let intent = |keeper: &Keeper| {
+    /// A child that hangs before its program, and sends no news, is looked at; and a leader that we do not hold. `false`: it
+    /// is so no more.
+    fn still_waits(&mut self, at: usize, slot_at: u16, now: u64) -> bool {
+        let waits = |keeper: &Keeper| {
             let generation = keeper.generations[at].as_ref();
-            generation.is_some_and(|g| g.table.slots()[usize::from(slot_at)].state.load(Ordering::Relaxed) == INTENT)
+            let intent = |g: &Generation| g.table.slots()[usize::from(slot_at)].state.load(Ordering::Relaxed) == INTENT;
+            generation.is_some_and(intent) || keeper.is_unheld(at, slot_at)
         };
-        if !intent(self) {
+        if !waits(self) {
             return true;
         }
         let Some(live) = self.generation(at).and_then(|g| g.lives.get(slot_at)) else { return true };
@@ -377,11 +381,11 @@ impl Keeper {
         }
         let check = check_of(live.run);
         self.leader_ended(at, slot_at, check);
-        intent(self)
+        waits(self)
     }
 
     fn deadlines_of(&mut self, at: usize, slot_at: u16, now: u64) {
-        if !self.still_hangs(at, slot_at, now) {
+        if !self.still_waits(at, slot_at, now) {
             return self.due_by(now);
         }
         let Some(generation) = self.generations[at].as_mut() else { return };
@@ -458,6 +462,7 @@ impl Keeper {
 
     /// The next deadline of one run, into the earliest of all.
     fn due_again(&mut self, at: usize, slot_at: u16, now: u64) {
+        let unheld = self.is_unheld(at, slot_at);
         let Some(generation) = self.generations[at].as_mut() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let state = slot.state.load(Ordering::Relaxed);
@@ -474,7 +479,7 @@ impl Keeper {
         if state == EXITED && stage == 0 {
             next = least(next, slot.linger_deadline.load(Ordering::Relaxed));
         }
-        if (stage > 0 || state == INTENT)
+        if (stage > 0 || state == INTENT || unheld)
             && let Some(live) = generation.lives.get(slot_at)
         {
             next = least(next, live.look_at);

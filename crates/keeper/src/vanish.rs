@@ -4,6 +4,7 @@
 
 use crate::chain::{listen, name_role};
 use crate::clock::{self, MS};
+use crate::fault;
 use crate::keeper::{Keeper, Role, arm, disarm};
 use crate::place::Place;
 use crate::token::Token;
@@ -78,10 +79,21 @@ impl Keeper {
                 self.place_at = clock::mono() + clock::SECOND;
             }
         }
-        if self.closing || !self.is_elder() || (self.place_lost.is_none() && self.place_is_whole()) {
+        if self.closing || !self.is_elder() {
             return;
         }
         if self.place_lost.is_none() {
+            match self.place_is_whole() {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(errno) => {
+                    crate::say(format_args!(
+                        "cannot look at the names in the runtime directory, trying in a second: {errno}"
+                    ));
+                    self.place_at = clock::mono() + clock::SECOND;
+                    return;
+                }
+            }
             crate::say(format_args!(
                 "the runtime directory {} lost names; making them again",
                 self.place.run.display()
@@ -94,6 +106,7 @@ impl Keeper {
             self.place_at = clock::mono() + clock::SECOND;
             return;
         }
+        fault::point("names-made");
         // The keeper still listens where nobody can reach it, and the daemon too: both start anew, which loses nothing.
         if let (true, Role::Elder { younger: Some(younger), .. }) = (lost.keeper, &self.role)
             && let Err(e) = crate::sys::wait::pidfd_send_signal(&younger.pidfd, 9, false)
@@ -119,14 +132,22 @@ impl Keeper {
         rustix::fs::lstat(self.place.run.join(name)).is_ok()
     }
 
-    fn place_is_whole(&self) -> bool {
-        ["kin.sock", "notify.sock", "hand.sock", "elder", "keeper"].iter().chain(&DIRS).all(|name| self.is_there(name))
-            && self.place.is_same()
-            && self.generations.iter().flatten().all(|generation| {
-                // Followed: a table that has lost its name is linked to a descriptor, and that one's owner may be dead.
-                self.is_there(&Place::socket_name(generation.id))
-                    && rustix::fs::stat(self.place.table_path(generation.id)).is_ok()
-            })
+    /// The error is a shortage of ours, which says nothing about the names.
+    fn place_is_whole(&self) -> rustix::io::Result<bool> {
+        for name in ["kin.sock", "notify.sock", "hand.sock"] {
+            if !self.place.is_heard(name)? {
+                return Ok(false);
+            }
+        }
+        for generation in self.generations.iter().flatten() {
+            // Followed: a table that has lost its name is linked to a descriptor, and that one's owner may be dead.
+            if !self.place.is_heard(&Place::socket_name(generation.id))?
+                || rustix::fs::stat(self.place.table_path(generation.id)).is_err()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(["elder", "keeper"].iter().chain(&DIRS).all(|name| self.is_there(name)) && self.place.is_same())
     }
 
     /// Makes whatever is missing; may be called again after it failed half way.
@@ -143,16 +164,16 @@ impl Keeper {
         }
         // Last: whoever reads it finds the others.
         std::fs::write(self.place.run.join(MADE_AGAIN), "")?;
-        if !self.is_there("kin.sock") {
+        if !self.place.is_heard("kin.sock")? {
             self.api = crate::stand::listen_api(&self.place)?;
             // The keeper has the old one, and would give it to the daemon if we died.
             (lost.daemon, lost.keeper) = (true, true);
         }
-        if !self.is_there("notify.sock") {
+        if !self.place.is_heard("notify.sock")? {
             self.notify = crate::stand::listen_notify(&self.place)?;
             (lost.daemon, lost.keeper) = (true, true);
         }
-        if !self.is_there("hand.sock") {
+        if !self.place.is_heard("hand.sock")? {
             let listener = listen(&self.place, "hand.sock")?;
             let armed = self.hands.armed;
             self.mind_hand(false);
@@ -163,7 +184,7 @@ impl Keeper {
         for at in 0..self.generations.len() {
             let Some(generation) = self.generations[at].as_mut() else { continue };
             let id = generation.id;
-            if rustix::fs::lstat(self.place.run.join(Place::socket_name(id))).is_err() {
+            if !self.place.is_heard(&Place::socket_name(id))? {
                 let listener = listen(&self.place, &Place::socket_name(id))?;
                 disarm(&self.epoll, &generation.listener);
                 generation.listener = listener;

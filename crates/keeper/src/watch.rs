@@ -10,6 +10,7 @@ use crate::clock::{self, MS, SECOND};
 use crate::fault;
 use crate::index::{self, End, EndExit, Stream};
 use crate::keeper::{Keeper, Paced, arm, disarm};
+use crate::leader::{self, Leader};
 use crate::output::{self, Look};
 use crate::start::has_begun;
 use crate::sys::wait::{self, Corpse, ExitInfo, Stranger, Waited};
@@ -177,6 +178,20 @@ impl Keeper {
             }
         } else if !noted {
             let now = clock::mono();
+            if live.pidfd.is_none() {
+                match leader::hold(slot, false) {
+                    Leader::Held(pidfd) => {
+                        let token = Token::Exit { generation: at as u16, slot: slot_at, check };
+                        arm(&self.epoll, &pidfd, token, EventFlags::IN | EventFlags::ONESHOT, false);
+                        live.pidfd = Some(pidfd);
+                    }
+                    Leader::NotNow(_) => {
+                        live.look_at = now + SECOND;
+                        return self.due_by(now + SECOND);
+                    }
+                    Leader::Gone => {}
+                }
+            }
             let end = foreign_end(live.pidfd.as_ref());
             let begun = has_begun(slot);
             match end {
@@ -221,6 +236,8 @@ impl Keeper {
             arm(&self.epoll, pidfd, token, EventFlags::IN | EventFlags::ONESHOT, true);
         }
         if begun {
+            // One that was told to end before it was its program has not been asked yet.
+            self.send_rung(at, slot_at, run);
             self.tell_generation(at, Tell::Changed { run, slot: u32::from(slot_at) });
         }
     }
@@ -258,15 +275,17 @@ impl Keeper {
         if leaky {
             slot.set_flag(flag::LEAKY);
         }
-        for deadline in [&slot.stop_deadline, &slot.timeout_deadline, &slot.linger_deadline] {
-            deadline.store(0, Ordering::Relaxed);
-        }
         slot.t_drained.store(clock::wall(), Ordering::Relaxed);
         self.record_end(at, slot_at, run);
+        fault::point("end-recorded");
         let Some(generation) = self.generations.get_mut(at).and_then(Option::as_mut) else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
         let strained = slot.has_flag(flag::DEGRADED);
         slot.state.store(DRAINED, Ordering::Release);
+        // Only now: whoever takes over a run that is not at its end must find a date.
+        for deadline in [&slot.stop_deadline, &slot.timeout_deadline, &slot.linger_deadline] {
+            deadline.store(0, Ordering::Relaxed);
+        }
         fault::point("drained");
         if !leaky && let Some(mut gone) = generation.lives.remove(slot_at) {
             crate::typing::rest(&self.epoll, &mut gone);
