@@ -585,6 +585,34 @@ fn a_large_run_is_not_starved_by_small_ones() {
 }
 
 #[test]
+fn who_is_behind_one_that_its_mutex_keeps_goes_on_as_soon_as_that_is_so() {
+    let queued = |text: &str, slots: u32| {
+        let mut job = job(text);
+        job.gates.queue = Some("q".into());
+        job.gates.need = BTreeMap::from([("slots".to_string(), slots)]);
+        job
+    };
+    let mut large = queued("large", 2);
+    large.gates.mutex = vec!["m".into()];
+    let mut holder = job("holder");
+    holder.gates.mutex = vec!["m".into()];
+    holder.gates.latch = Some("l".into());
+    holder.gates.priority = 1;
+    let mut stage = Stage::new([]);
+    let slots = BTreeMap::from([("slots".to_string(), 2)]);
+    let queues = vec![QueuePlan::Put(Queue { name: "q".into(), slots, paused: false })];
+    stage.wish(Wish::Plan(Plan { queues, ..Plan::default() })).expect("a good plan");
+    stage.plan([queued("first", 1), large, queued("small", 1), holder]).expect("a good plan");
+    for job in ["holder", "first", "large", "small"] {
+        stage.run_job(job).expect("granted");
+    }
+    assert_eq!(stage.words("small"), ["queued"], "the large one is hungry, and goes first");
+    stage.wish(Wish::Release { latch: "l".into() }).expect("released");
+    assert_eq!(stage.words("large"), ["queued"], "its mutex is taken");
+    assert_eq!(stage.words("small"), ["starting"]);
+}
+
+#[test]
 fn a_chain_goes_on_and_never_round() {
     let mut a = job("a");
     a.chain.next = vec![name("b")];
