@@ -65,7 +65,7 @@ impl World {
     /// Who was hungry and is kept by this gate now is passed over by those behind it in its queue: some of them may be free.
     fn look_at_queues_of(&mut self, gate: &Gate, line: &[RunNo]) {
         let any_queue = self.places.gates.range(Gate::Queue(String::new())..).next().is_some();
-        if matches!(gate, Gate::Queue(_)) || !any_queue || self.breaks(Mutant::StayBehind) {
+        if matches!(gate, Gate::Queue(_)) || !any_queue {
             return;
         }
         let queues = line.iter().filter_map(|no| self.live.get(no)?.terms.queue.as_ref());

@@ -149,6 +149,41 @@ fn a_stop_that_was_asked_for_is_not_restarted_until_it_is_started_again() {
     assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
 }
 
+/// Its leader has exited, and somebody holds its pipes.
+fn drains(stage: &mut Stage, run: RunNo, code: u8) {
+    let close = Close { how: How::Exit(Exit::Code(code)), at: Time(stage.now), timed_out: false, oom: false };
+    stage.fact(Fact::Slot { run, seen: Seen::bare(Phase::Exited(close)) });
+}
+
+#[test]
+fn a_stop_does_not_explain_an_end_that_came_before_it() {
+    let mut task = job("task");
+    task.life.again = crate::job::Again { tries: Some(2), ..crate::job::Again::retries() };
+    let mut stage = Stage::new([task, service("web", 1)]);
+    stage.run_job("task").expect("granted");
+    stage.all_live();
+    for (text, follows) in [("task", true), ("web", false)] {
+        let no = stage.run(text, 0).no;
+        drains(&mut stage, no, 1);
+        stage.wish(Wish::Stop { run: no, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+        assert!(stage.fx.acts.contains(&Act::Stop { run: no, kind: StopKind::Ladder }), "what it left is ended");
+        stage.ends(no, 1);
+        assert_eq!(stage.fx.changed[&no].outcome(), Some(&crate::Outcome::Failed { code: 1 }), "{text}");
+        assert_eq!(stage.runs(text).count(), usize::from(follows), "{text}");
+    }
+    let rest = &stage.world.standing(&name("web")).expect("it stands").rest;
+    assert_eq!(*rest, BTreeMap::from([(0, Rest::Stopped)]));
+    // And a start that comes before its pipes are closed takes that back.
+    stage.up("web");
+    stage.all_live();
+    let no = stage.run("web", 0).no;
+    drains(&mut stage, no, 1);
+    stage.wish(Wish::Stop { run: no, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.up("web");
+    stage.ends(no, 1);
+    assert_eq!(stage.words("web"), ["waiting"]);
+}
+
 #[test]
 fn tries_of_a_service_are_used_up() {
     let mut web = service("web", 1);

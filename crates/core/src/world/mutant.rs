@@ -33,8 +33,6 @@ pub enum Mutant {
     RestartStopped,
     /// A small run overtakes a large one that waits for its queue.
     Overtake,
-    /// Nobody passes one that does not wait for its queue alone any more.
-    StayBehind,
     /// A paused queue lets runs through.
     IgnorePause,
     /// Chains go round.
@@ -132,7 +130,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 59] = [
+    pub const ALL: [Mutant; 58] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -144,7 +142,6 @@ impl Mutant {
         Mutant::ForgetStop,
         Mutant::RestartStopped,
         Mutant::Overtake,
-        Mutant::StayBehind,
         Mutant::IgnorePause,
         Mutant::ChainRound,
         Mutant::ForgetChain,
