@@ -103,6 +103,8 @@ pub(super) struct Host {
     /// Of each revision that has a schedule.
     times: BTreeMap<(JobName, u64), Arc<Timed>>,
     words: BTreeMap<(JobName, u64), Rc<Words>>,
+    /// What is known of the ends of an earlier boot.
+    left: Vec<Fact>,
     /// No daemon is there.
     away: bool,
     away_since: i64,
@@ -141,6 +143,7 @@ impl Host {
             atlas,
             times: BTreeMap::new(),
             words: BTreeMap::new(),
+            left: Vec::new(),
             away: false,
             away_since: 0,
         }
@@ -489,6 +492,15 @@ impl Host {
             self.sleep(off);
         }
         self.judge.rebooted(&self.ledger);
+        // Tables that were left, and end records, tell of some that ended before.
+        let passed = self.passed;
+        let ended = self.table.iter().filter(|(_, process)| process.ended.is_some());
+        let ended: Vec<(RunNo, Process)> = ended.map(|(no, process)| (*no, process.clone())).collect();
+        for (run, process) in ended {
+            if self.dice.one_in(2) {
+                self.left.push(Fact::Slot { run, seen: seen(&Process { drains: passed, ..process }, passed) });
+            }
+        }
         self.table.clear();
         self.specs.clear();
         self.agenda.retain(|_, what| matches!(what, Happens::Client | Happens::Fault));

@@ -304,7 +304,10 @@ impl Judge {
         let by_before = before.standings.get(&run.job).filter(|standing| standing.rev == run.terms.rev);
         let begun_by = by_before.and_then(|standing| definition(before, standing)).unwrap_or(job);
         for need in &begun_by.life.needs {
-            if !is_ready(after, &need.job) && !is_ready(before, &need.job) {
+            // (What ended in an earlier boot is no use in this one.)
+            let boot = |ledger: &Ledger| ledger.standings.get(&need.job).map(|standing| standing.boot.clone());
+            let was_ready = is_ready(before, &need.job) && boot(before) == boot(after);
+            if !is_ready(after, &need.job) && !was_ready {
                 return say(format!("and {} is not ready", need.job));
             }
         }

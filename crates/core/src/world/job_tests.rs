@@ -67,6 +67,17 @@ impl Stage {
         self.fx = Effects::default();
         self.world.fact(Time(self.now), fact, &mut self.fx);
     }
+    /// A daemon of the next boot, which has said nothing yet.
+    fn restart_machine(&mut self) {
+        let live: Vec<Run> = self.world.live().cloned().collect();
+        let mut world = World::load("another boot".to_string(), Mint::after(self.world.minted()), live);
+        let definitions = self.world.jobs.iter().flat_map(|(_, post)| {
+            post.definitions.iter().map(|(rev, job)| super::Definition { rev: *rev, job: job.clone() })
+        });
+        let queues = self.world.queues().cloned().collect::<Vec<_>>();
+        world.know(self.world.standings().cloned(), definitions.collect::<Vec<_>>(), queues);
+        self.world = world;
+    }
     fn run_job(&mut self, job: &str) -> Result<Granted, Refusal> {
         self.wish(Wish::RunJob { job: name(job), by: "uid:0".to_string() })
     }
@@ -710,6 +721,28 @@ fn after_a_reboot_what_was_up_is_up_and_what_had_not_begun_begins_again() {
     assert_eq!((web.trigger.clone(), web.attempt, web.state.word()), (Trigger::Boot, 1, "starting"));
     assert_eq!(stage.run("backup", 0).state, RunState::Held { on: Hold::Latch("go".to_string()) });
     assert_eq!(stage.run("backup", 0).boot, "another");
+}
+
+#[test]
+fn what_ended_in_the_boot_before_makes_nobody_ready_in_this_one() {
+    let mut report = needing(needing(job("report"), "prep"), "web");
+    report.gates.mutex = vec!["m".into()];
+    let mut holder = job("holder");
+    holder.gates.mutex = vec!["m".into()];
+    let mut stage = Stage::new([job("prep"), service("web", 1), report, holder]);
+    stage.run_job("prep").expect("granted");
+    stage.all_live();
+    stage.first_ends("prep", 0);
+    stage.run_job("holder").expect("granted");
+    stage.all_live();
+    stage.run_job("report").expect("granted");
+    assert_eq!(stage.words("report"), ["queued"]);
+    stage.restart_machine();
+    let held = stage.run("holder", 0).no;
+    stage.ends(held, 0);
+    assert_eq!(stage.words("report"), ["queued"], "its place is free, and what it needs is not ready in this boot");
+    stage.fact(Fact::Booted);
+    assert_eq!(stage.words("report"), ["queued"]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ impl Host {
         if self.unsaid != 0 {
             facts.push(Fact::Stepped { by: self.unsaid });
         }
+        facts.append(&mut self.left);
         facts.push(Fact::Booted);
         facts
             .extend(self.table.iter().map(|(run, process)| Fact::Slot { run: *run, seen: seen(process, self.passed) }));
