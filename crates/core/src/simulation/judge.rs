@@ -318,7 +318,7 @@ impl Judge {
             }
         }
         if run.terms.turn > 0 {
-            let going = others().filter(|other| other.job == run.job && other.terms.turn > 0).count();
+            let going = others().filter(|other| other.job == run.job && other.is_defined()).count();
             if going >= instances(standing, job).max(1) as usize {
                 return say(format!("and {going} of its job are going"));
             }
@@ -707,7 +707,8 @@ fn waits_only_for_its_queue(ledger: &Ledger, run: &Run) -> bool {
     let same = |other: &Run| other.job == run.job && other.terms.turn > 0;
     let standing = ledger.standings.get(&run.job);
     let most = standing.and_then(|standing| Some(instances(standing, in_force(ledger, &run.job)?))).unwrap_or(0);
-    let going = ledger.runs.values().filter(|other| is_going(other) && same(other)).count();
+    let of_job = |other: &Run| other.job == run.job && other.is_defined();
+    let going = ledger.runs.values().filter(|other| is_going(other) && of_job(other)).count();
     let turn = run.terms.turn == 0 || (first(&same) && going < most.max(1) as usize);
     mutexes && turn
 }

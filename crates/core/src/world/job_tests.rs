@@ -540,6 +540,29 @@ fn overlap_replace_starts_when_the_one_before_has_ended() {
 }
 
 #[test]
+fn what_began_when_all_were_allowed_at_once_is_waited_for_when_they_are_not_any_more() {
+    let with = |overlap: Overlap| {
+        let mut job = job("a");
+        job.gates.overlap = overlap;
+        job
+    };
+    for overlap in [Overlap::Queue(3), Overlap::Replace] {
+        let mut stage = Stage::new([with(Overlap::Allow)]);
+        stage.run_job("a").expect("granted");
+        stage.run_job("a").expect("granted");
+        stage.all_live();
+        stage.plan([with(overlap)]).expect("a good plan");
+        stage.wish(Wish::Changed { job: name("a"), path: "file".into() }).expect("granted");
+        let new = stage.runs("a").last().expect("a run").no;
+        assert_eq!(stage.world.get(new).expect("live").state, RunState::Queued, "{overlap:?}");
+        stage.first_ends("a", 0);
+        assert_eq!(stage.world.get(new).expect("live").state, RunState::Queued, "one of them goes still");
+        stage.first_ends("a", 0);
+        assert_eq!(stage.words("a"), ["starting"], "{overlap:?}");
+    }
+}
+
+#[test]
 fn a_disabled_job_records_a_skipped_run() {
     let mut stage = Stage::new([job("backup")]);
     stage.wish(Wish::Disable { job: name("backup") }).expect("granted");
