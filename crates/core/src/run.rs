@@ -135,7 +135,7 @@ pub struct Terms {
     /// What it takes of its queue, by resource.
     pub need: BTreeMap<String, u32>,
     pub mutex: Vec<String>,
-    /// Waits until fewer than so many runs of its job are going; 0: does not wait for them.
+    /// Waits until fewer than so many runs of its job are going; 0: does not wait for them. (They may wait for it.)
     pub turn: u32,
     /// The jobs whose ends led to it, the first one first.
     pub chain: Vec<JobName>,

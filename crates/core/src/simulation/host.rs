@@ -42,6 +42,8 @@ pub(super) struct Process {
     pub(super) code: u8,
     /// When it was over, by both clocks.
     pub(super) ended: Option<(Time, i64)>,
+    /// Until when others hold its pipes, by the time that really passes.
+    pub(super) drains: i64,
     pub(super) stopped: bool,
     pub(super) answers: bool,
 }
@@ -101,6 +103,8 @@ pub(super) struct Host {
     /// Of each revision that has a schedule.
     times: BTreeMap<(JobName, u64), Arc<Timed>>,
     words: BTreeMap<(JobName, u64), Rc<Words>>,
+    /// What is known of the ends of an earlier boot.
+    left: Vec<Fact>,
     /// No daemon is there.
     away: bool,
     away_since: i64,
@@ -139,6 +143,7 @@ impl Host {
             atlas,
             times: BTreeMap::new(),
             words: BTreeMap::new(),
+            left: Vec::new(),
             away: false,
             away_since: 0,
         }
@@ -384,14 +389,23 @@ impl Host {
                 self.later(next, Happens::Fault);
             }
             Happens::Tell(run) => {
-                if let Some(fact) = self.table.get(&run).map(|process| Fact::Slot { run, seen: seen(process) }) {
+                let passed = self.passed;
+                if let Some(fact) = self.table.get(&run).map(|process| Fact::Slot { run, seen: seen(process, passed) })
+                {
                     self.facts(vec![fact])?;
                 }
             }
             Happens::Exits(run) => {
                 let now = (self.now(), self.passed);
+                // Whom a stop ends, it ends with all that it left.
+                let alone = self.table.get(&run).is_some_and(|process| process.stopped) || !self.dice.one_in(4);
+                let drains = if alone { 0 } else { self.soon(5_000) };
                 if let Some(process) = self.table.get_mut(&run).filter(|process| process.ended.is_none()) {
                     process.ended = Some(now);
+                    process.drains = self.passed + drains;
+                    if drains > 0 {
+                        self.later(drains, Happens::Tell(run));
+                    }
                     self.judge.process_ended(run, self.passed);
                     let after = self.soon(100);
                     self.later(after.min(SECOND), Happens::Tell(run));
@@ -458,6 +472,9 @@ impl Host {
         let ended: Vec<RunNo> =
             self.table.iter().filter(|(_, process)| process.ended.is_some()).map(|(no, _)| *no).collect();
         for run in ended {
+            if let Some(process) = self.table.get_mut(&run) {
+                process.drains = process.drains.min(self.passed);
+            }
             self.happens(Happens::Tell(run))?;
         }
         let by = self.some_step();
@@ -475,6 +492,15 @@ impl Host {
             self.sleep(off);
         }
         self.judge.rebooted(&self.ledger);
+        // Tables that were left, and end records, tell of some that ended before.
+        let passed = self.passed;
+        let ended = self.table.iter().filter(|(_, process)| process.ended.is_some());
+        let ended: Vec<(RunNo, Process)> = ended.map(|(no, process)| (*no, process.clone())).collect();
+        for (run, process) in ended {
+            if self.dice.one_in(2) {
+                self.left.push(Fact::Slot { run, seen: seen(&Process { drains: passed, ..process }, passed) });
+            }
+        }
         self.table.clear();
         self.specs.clear();
         self.agenda.retain(|_, what| matches!(what, Happens::Client | Happens::Fault));
@@ -483,14 +509,17 @@ impl Host {
 }
 
 /// What its slot says of a process.
-fn seen(process: &Process) -> Seen {
+fn seen(process: &Process, passed: i64) -> Seen {
     let exit = match process.stopped {
         true => Exit::Signal { signal: 15, core: false },
         false => Exit::Code(process.code),
     };
     let phase = match process.ended {
         None => Phase::Running,
-        Some((at, _)) => Phase::Drained(Close { how: How::Exit(exit), at, timed_out: false, oom: false }),
+        Some((at, _)) => {
+            let close = Close { how: How::Exit(exit), at, timed_out: false, oom: false };
+            if passed < process.drains { Phase::Exited(close) } else { Phase::Drained(close) }
+        }
     };
     Seen { pid: Some(42), started_at: Some(process.started), ..Seen::bare(phase) }
 }

@@ -74,6 +74,21 @@ impl Judge {
     }
 
     pub(super) fn stop_was_granted(&mut self, run: RunNo, ledger: &Ledger, until: i64) -> Check {
+        // Of one whose process had ended by itself, that end stands, and what follows from it.
+        let had_ended = |state: &RunState| matches!(state, RunState::Draining { why } if *why != Some(StopWhy::Asked));
+        if let Some(run) = ledger.runs.get(&run).filter(|run| had_ended(&run.state)) {
+            let (standing, job) = (ledger.standings.get(&run.job), in_force(ledger, &run.job));
+            if let (Some(standing), Some(job)) = (standing, job)
+                && run.is_defined()
+                && job.life.is_service()
+                && standing.up
+                && run.slot < instances(standing, job)
+                && !standing.rest.contains_key(&run.slot)
+            {
+                return Err(format!("the stop of {} was granted, and its slot is to be filled", run.id()));
+            }
+            return Ok(());
+        }
         self.stopped.entry(run).or_insert(until);
         match ledger.runs.get(&run).map(|run| &run.state) {
             None | Some(RunState::Stopping { .. } | RunState::Draining { .. } | RunState::Ended { .. }) => Ok(()),
@@ -289,7 +304,10 @@ impl Judge {
         let by_before = before.standings.get(&run.job).filter(|standing| standing.rev == run.terms.rev);
         let begun_by = by_before.and_then(|standing| definition(before, standing)).unwrap_or(job);
         for need in &begun_by.life.needs {
-            if !is_ready(after, &need.job) && !is_ready(before, &need.job) {
+            // (What ended in an earlier boot is no use in this one.)
+            let boot = |ledger: &Ledger| ledger.standings.get(&need.job).map(|standing| standing.boot.clone());
+            let was_ready = is_ready(before, &need.job) && boot(before) == boot(after);
+            if !is_ready(after, &need.job) && !was_ready {
                 return say(format!("and {} is not ready", need.job));
             }
         }
@@ -300,7 +318,7 @@ impl Judge {
             }
         }
         if run.terms.turn > 0 {
-            let going = others().filter(|other| other.job == run.job && other.terms.turn > 0).count();
+            let going = others().filter(|other| other.job == run.job && other.is_defined()).count();
             if going >= instances(standing, job).max(1) as usize {
                 return say(format!("and {going} of its job are going"));
             }
@@ -409,11 +427,23 @@ impl Judge {
             | RunState::Running { .. }
             | RunState::Ended { .. } => None,
         });
+        let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
+        let had_ended = matches!(before.runs.get(&run.no).map(|old| &old.state), Some(RunState::Draining { .. }));
+        if had_ended && *outcome == Outcome::Stopped && own {
+            return Err(format!("{} ended {outcome}, and its process had ended by itself before", run.id()));
+        }
+        let left_empty =
+            had_ended && before.standings.get(&run.job).is_some_and(|job| job.rest.contains_key(&run.slot));
+        if left_empty && job.life.is_service() && standing.rest.contains_key(&run.slot) {
+            return match next {
+                Some(next) => Err(format!("{} follows {}, whose slot is to be empty", next.id(), run.id())),
+                None => Ok(()),
+            };
+        }
         // It was stopped and ended in one commit: who wanted that, nobody wrote down.
         if !single && why.is_none() && *outcome == Outcome::Stopped {
             return Ok(());
         }
-        let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
         // It was lost, and in the same commit another run of its job took its place (a chain began it before the loss was told).
         let replaced = job.gates.overlap == Overlap::Replace
             && new().any(|new| new.job == run.job && new.follows.is_none() && new.no != run.no);
@@ -677,7 +707,8 @@ fn waits_only_for_its_queue(ledger: &Ledger, run: &Run) -> bool {
     let same = |other: &Run| other.job == run.job && other.terms.turn > 0;
     let standing = ledger.standings.get(&run.job);
     let most = standing.and_then(|standing| Some(instances(standing, in_force(ledger, &run.job)?))).unwrap_or(0);
-    let going = ledger.runs.values().filter(|other| is_going(other) && same(other)).count();
+    let of_job = |other: &Run| other.job == run.job && other.is_defined();
+    let going = ledger.runs.values().filter(|other| is_going(other) && of_job(other)).count();
     let turn = run.terms.turn == 0 || (first(&same) && going < most.max(1) as usize);
     mutexes && turn
 }

@@ -5,7 +5,7 @@ use super::{Closing, Mutant, World, again};
 use crate::effect::Effects;
 use crate::job::Millis;
 use crate::run::{StopWhy, Trigger};
-use crate::{JobName, LostWhy, Outcome, Rest, Run, Time};
+use crate::{JobName, LostWhy, Outcome, Rest, Run, RunNo, Time};
 use alloc::vec::Vec;
 
 impl World {
@@ -47,6 +47,17 @@ impl World {
         if !self.wants_slot(&run.job, run.slot) || self.is_disabled(&run.job) {
             return;
         }
+        let Some(job) = self.job(&run.job) else { return };
+        let healthy = run.health.healthy_at.is_some_and(|at| run.ended_at.unwrap_or(now).min(now) >= at);
+        let next = again::next_try(&job.life, run.no, run.attempt, outcome, healthy);
+        let is_left_empty = self.jobs.get(&run.job).is_some_and(|post| post.standing.rest.contains_key(&run.slot));
+        if is_left_empty {
+            // It is not restarted; if it would not have been, its end is that of the service.
+            if next.is_none() && is_its_own_end(why) {
+                self.chain(now, run, fx);
+            }
+            return;
+        }
         let stopped = matches!(why, Some(StopWhy::Asked | StopWhy::Interrupt));
         if stopped && !self.breaks(Mutant::RestartStopped) {
             return self.rest(run, Rest::Stopped, fx);
@@ -70,8 +81,7 @@ impl World {
             return self.make_next(now, run, 1, Millis(0), Trigger::Restart { run: run.no }, fx);
         }
         let Some(job) = self.job(&run.job) else { return };
-        let healthy = run.health.healthy_at.is_some_and(|at| run.ended_at.unwrap_or(now).min(now) >= at);
-        match again::next_try(&job.life, run.no, run.attempt, outcome, healthy) {
+        match next {
             Some(_) if self.breaks(Mutant::ForgetFollow) => self.rest(run, Rest::Finished, fx),
             Some((attempt, wait)) => {
                 let wait = match () {
@@ -101,6 +111,15 @@ impl World {
             wait: Some((ended.plus(wait.ns()), wait)),
         };
         self.make(now, &run.job, birth, fx);
+    }
+
+    /// Somebody stopped a service's run whose process has ended already: nothing is to take its slot.
+    pub(super) fn leave_empty(&mut self, no: RunNo, fx: &mut Effects) {
+        let Some(run) = self.live.get(&no).filter(|run| run.is_defined()).cloned() else { return };
+        let service = self.job(&run.job).is_some_and(|job| job.life.is_service());
+        if service && self.wants_slot(&run.job, run.slot) && !self.breaks(Mutant::RestartStopped) {
+            self.rest(&run, Rest::Stopped, fx);
+        }
     }
 
     fn rest(&mut self, run: &Run, why: Rest, fx: &mut Effects) {

@@ -9,13 +9,15 @@
 //! - A queue is different, because its runs need different amounts and other things besides. A run that waits only for its
 //!   queue is *hungry*, and nobody behind a hungry run takes anything of that queue: however large it is, the queue drains
 //!   until it fits. A run that waits for something else as well is passed over by those behind it; once that something is
-//!   free, which by the rule above comes to be, it is hungry.
+//!   free, which by the rule above comes to be, it is hungry. So whatever happens at a mutex or a turn is looked at in the
+//!   queues of those who stand there, too.
 //! - A run in a paused queue, or one whose needs are not ready, keeps nothing: it may stand there for days.
 
 use super::places::{Gate, Gatehouse, gates, place_in_line};
 use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::{Run, RunNo, RunState, Time};
+use alloc::collections::BTreeSet;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -47,6 +49,7 @@ impl World {
             Some(house) => house.line.iter().map(|(_, no)| *no).collect(),
             None => return,
         };
+        self.look_at_queues_of(gate, &line);
         for no in line {
             let Some(run) = self.live.get(&no) else { continue };
             match self.stands(run) {
@@ -57,6 +60,17 @@ impl World {
                 Stands::Hungry | Stands::Blocked => {}
             }
         }
+    }
+
+    /// Who was hungry and is kept by this gate now is passed over by those behind it in its queue: some of them may be free.
+    fn look_at_queues_of(&mut self, gate: &Gate, line: &[RunNo]) {
+        let any_queue = self.places.gates.range(Gate::Queue(String::new())..).next().is_some();
+        if matches!(gate, Gate::Queue(_)) || !any_queue {
+            return;
+        }
+        let queues = line.iter().filter_map(|no| self.live.get(no)?.terms.queue.as_ref());
+        let queues: BTreeSet<&String> = queues.collect();
+        self.look_gates.extend(queues.into_iter().cloned().map(Gate::Queue));
     }
 
     fn stands(&self, run: &Run) -> Stands {

@@ -67,6 +67,17 @@ impl Stage {
         self.fx = Effects::default();
         self.world.fact(Time(self.now), fact, &mut self.fx);
     }
+    /// A daemon of the next boot, which has said nothing yet.
+    fn restart_machine(&mut self) {
+        let live: Vec<Run> = self.world.live().cloned().collect();
+        let mut world = World::load("another boot".to_string(), Mint::after(self.world.minted()), live);
+        let definitions = self.world.jobs.iter().flat_map(|(_, post)| {
+            post.definitions.iter().map(|(rev, job)| super::Definition { rev: *rev, job: job.clone() })
+        });
+        let queues = self.world.queues().cloned().collect::<Vec<_>>();
+        world.know(self.world.standings().cloned(), definitions.collect::<Vec<_>>(), queues);
+        self.world = world;
+    }
     fn run_job(&mut self, job: &str) -> Result<Granted, Refusal> {
         self.wish(Wish::RunJob { job: name(job), by: "uid:0".to_string() })
     }
@@ -147,6 +158,41 @@ fn a_stop_that_was_asked_for_is_not_restarted_until_it_is_started_again() {
     assert_eq!(stage.world.why_job(&name("web")), [Reason::Rests { slot: 1, rest: Rest::Stopped }]);
     stage.up("web");
     assert_eq!(stage.runs("web").map(|run| run.slot).collect::<Vec<_>>(), [0, 1]);
+}
+
+/// Its leader has exited, and somebody holds its pipes.
+fn drains(stage: &mut Stage, run: RunNo, code: u8) {
+    let close = Close { how: How::Exit(Exit::Code(code)), at: Time(stage.now), timed_out: false, oom: false };
+    stage.fact(Fact::Slot { run, seen: Seen::bare(Phase::Exited(close)) });
+}
+
+#[test]
+fn a_stop_does_not_explain_an_end_that_came_before_it() {
+    let mut task = job("task");
+    task.life.again = crate::job::Again { tries: Some(2), ..crate::job::Again::retries() };
+    let mut stage = Stage::new([task, service("web", 1)]);
+    stage.run_job("task").expect("granted");
+    stage.all_live();
+    for (text, follows) in [("task", true), ("web", false)] {
+        let no = stage.run(text, 0).no;
+        drains(&mut stage, no, 1);
+        stage.wish(Wish::Stop { run: no, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+        assert!(stage.fx.acts.contains(&Act::Stop { run: no, kind: StopKind::Ladder }), "what it left is ended");
+        stage.ends(no, 1);
+        assert_eq!(stage.fx.changed[&no].outcome(), Some(&crate::Outcome::Failed { code: 1 }), "{text}");
+        assert_eq!(stage.runs(text).count(), usize::from(follows), "{text}");
+    }
+    let rest = &stage.world.standing(&name("web")).expect("it stands").rest;
+    assert_eq!(*rest, BTreeMap::from([(0, Rest::Stopped)]));
+    // And a start that comes before its pipes are closed takes that back.
+    stage.up("web");
+    stage.all_live();
+    let no = stage.run("web", 0).no;
+    drains(&mut stage, no, 1);
+    stage.wish(Wish::Stop { run: no, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.up("web");
+    stage.ends(no, 1);
+    assert_eq!(stage.words("web"), ["waiting"]);
 }
 
 #[test]
@@ -494,6 +540,29 @@ fn overlap_replace_starts_when_the_one_before_has_ended() {
 }
 
 #[test]
+fn what_began_when_all_were_allowed_at_once_is_waited_for_when_they_are_not_any_more() {
+    let with = |overlap: Overlap| {
+        let mut job = job("a");
+        job.gates.overlap = overlap;
+        job
+    };
+    for overlap in [Overlap::Queue(3), Overlap::Replace] {
+        let mut stage = Stage::new([with(Overlap::Allow)]);
+        stage.run_job("a").expect("granted");
+        stage.run_job("a").expect("granted");
+        stage.all_live();
+        stage.plan([with(overlap)]).expect("a good plan");
+        stage.wish(Wish::Changed { job: name("a"), path: "file".into() }).expect("granted");
+        let new = stage.runs("a").last().expect("a run").no;
+        assert_eq!(stage.world.get(new).expect("live").state, RunState::Queued, "{overlap:?}");
+        stage.first_ends("a", 0);
+        assert_eq!(stage.world.get(new).expect("live").state, RunState::Queued, "one of them goes still");
+        stage.first_ends("a", 0);
+        assert_eq!(stage.words("a"), ["starting"], "{overlap:?}");
+    }
+}
+
+#[test]
 fn a_disabled_job_records_a_skipped_run() {
     let mut stage = Stage::new([job("backup")]);
     stage.wish(Wish::Disable { job: name("backup") }).expect("granted");
@@ -585,6 +654,34 @@ fn a_large_run_is_not_starved_by_small_ones() {
 }
 
 #[test]
+fn who_is_behind_one_that_its_mutex_keeps_goes_on_as_soon_as_that_is_so() {
+    let queued = |text: &str, slots: u32| {
+        let mut job = job(text);
+        job.gates.queue = Some("q".into());
+        job.gates.need = BTreeMap::from([("slots".to_string(), slots)]);
+        job
+    };
+    let mut large = queued("large", 2);
+    large.gates.mutex = vec!["m".into()];
+    let mut holder = job("holder");
+    holder.gates.mutex = vec!["m".into()];
+    holder.gates.latch = Some("l".into());
+    holder.gates.priority = 1;
+    let mut stage = Stage::new([]);
+    let slots = BTreeMap::from([("slots".to_string(), 2)]);
+    let queues = vec![QueuePlan::Put(Queue { name: "q".into(), slots, paused: false })];
+    stage.wish(Wish::Plan(Plan { queues, ..Plan::default() })).expect("a good plan");
+    stage.plan([queued("first", 1), large, queued("small", 1), holder]).expect("a good plan");
+    for job in ["holder", "first", "large", "small"] {
+        stage.run_job(job).expect("granted");
+    }
+    assert_eq!(stage.words("small"), ["queued"], "the large one is hungry, and goes first");
+    stage.wish(Wish::Release { latch: "l".into() }).expect("released");
+    assert_eq!(stage.words("large"), ["queued"], "its mutex is taken");
+    assert_eq!(stage.words("small"), ["starting"]);
+}
+
+#[test]
 fn a_chain_goes_on_and_never_round() {
     let mut a = job("a");
     a.chain.next = vec![name("b")];
@@ -647,6 +744,28 @@ fn after_a_reboot_what_was_up_is_up_and_what_had_not_begun_begins_again() {
     assert_eq!((web.trigger.clone(), web.attempt, web.state.word()), (Trigger::Boot, 1, "starting"));
     assert_eq!(stage.run("backup", 0).state, RunState::Held { on: Hold::Latch("go".to_string()) });
     assert_eq!(stage.run("backup", 0).boot, "another");
+}
+
+#[test]
+fn what_ended_in_the_boot_before_makes_nobody_ready_in_this_one() {
+    let mut report = needing(needing(job("report"), "prep"), "web");
+    report.gates.mutex = vec!["m".into()];
+    let mut holder = job("holder");
+    holder.gates.mutex = vec!["m".into()];
+    let mut stage = Stage::new([job("prep"), service("web", 1), report, holder]);
+    stage.run_job("prep").expect("granted");
+    stage.all_live();
+    stage.first_ends("prep", 0);
+    stage.run_job("holder").expect("granted");
+    stage.all_live();
+    stage.run_job("report").expect("granted");
+    assert_eq!(stage.words("report"), ["queued"]);
+    stage.restart_machine();
+    let held = stage.run("holder", 0).no;
+    stage.ends(held, 0);
+    assert_eq!(stage.words("report"), ["queued"], "its place is free, and what it needs is not ready in this boot");
+    stage.fact(Fact::Booted);
+    assert_eq!(stage.words("report"), ["queued"]);
 }
 
 #[test]

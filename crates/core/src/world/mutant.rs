@@ -113,6 +113,8 @@ pub enum Mutant {
     ForgetBoot,
     /// Each server that starts is a boot.
     BootTwice,
+    /// What was ready before the machine was restarted is ready, until somebody says otherwise.
+    OldBoot,
     /// A run names another instant.
     WrongTick,
     /// A tick makes two runs.
@@ -130,7 +132,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 58] = [
+    pub const ALL: [Mutant; 59] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -182,6 +184,7 @@ impl Mutant {
         Mutant::CatchUpFormer,
         Mutant::ForgetBoot,
         Mutant::BootTwice,
+        Mutant::OldBoot,
         Mutant::WrongTick,
         Mutant::TwoRuns,
         Mutant::ReleaseAll,

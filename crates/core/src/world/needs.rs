@@ -14,9 +14,15 @@ impl World {
     pub(super) fn is_ready(&self, name: &JobName) -> bool {
         let (Some(job), Some(post)) = (self.job(name), self.jobs.get(name)) else { return false };
         if !job.life.is_service() {
-            return post.standing.done.is_some();
+            return post.standing.done.is_some() && self.is_of_this_boot(&post.standing.boot);
         }
-        !self.is_leaving(name) && self.runs_of(name).any(is_ready)
+        let ready = |run: &Run| is_ready(run) && self.is_of_this_boot(&run.boot);
+        !self.is_leaving(name) && self.runs_of(name).any(ready)
+    }
+
+    /// Ends of a boot before are said before that boot itself is: what follows from them must not go by what was then.
+    fn is_of_this_boot(&self, boot: &str) -> bool {
+        boot == self.boot || self.breaks(Mutant::OldBoot)
     }
 
     /// It is not to be there, itself.

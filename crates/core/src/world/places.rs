@@ -50,6 +50,16 @@ pub(super) fn gates(run: &Run) -> Vec<Gate> {
     gates
 }
 
+/// The gates at which a run counts while it goes. Among the runs of its job that is every one, also one that did not have to
+/// wait for its turn: a definition that has come since may say that others wait for it.
+pub(super) fn counts_at(run: &Run) -> Vec<Gate> {
+    let mut gates = gates(run);
+    if run.is_defined() && run.terms.turn == 0 {
+        gates.push(Gate::Turn(run.job.clone()));
+    }
+    gates
+}
+
 pub(super) const fn place_in_line(run: &Run) -> (Reverse<i32>, RunNo) {
     (Reverse(run.terms.priority), run.no)
 }
@@ -73,7 +83,7 @@ impl Places {
             | RunState::Running { .. }
             | RunState::Stopping { .. }
             | RunState::Draining { .. } => {
-                for gate in gates(run) {
+                for gate in counts_at(run) {
                     self.gates.entry(gate).or_default().going.insert(run.no);
                 }
             }
@@ -96,7 +106,7 @@ impl Places {
             | RunState::Running { .. }
             | RunState::Stopping { .. }
             | RunState::Draining { .. } => {
-                for gate in gates(run) {
+                for gate in counts_at(run) {
                     let Some(house) = self.gates.get_mut(&gate) else { continue };
                     house.going.remove(&run.no);
                     house.line.remove(&place_in_line(run));

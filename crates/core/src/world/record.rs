@@ -20,7 +20,7 @@ impl World {
         if from != Some(run.state.word()) {
             let what = What::State { run: run.id(), from, to: run.state.clone(), exit: run.exit };
             fx.events.push(Event { at: now, what });
-            self.look_gates.extend(places::gates(&run));
+            self.look_gates.extend(places::counts_at(&run));
         }
         if run.is_defined() {
             self.look_around(&run.job);

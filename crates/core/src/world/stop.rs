@@ -46,13 +46,10 @@ impl World {
                 let kind = kind.max(*kind_before);
                 self.change(now, no, fx, |run| run.state = RunState::Stopping { why, kind });
             }
-            // Of a draining run, what it left behind is ended; its own end is known already. Of a service, that it was
-            // stopped must be known when it is over.
-            RunState::Draining { why: before }
-                if why == StopWhy::Asked && *before != Some(StopWhy::Asked) && run.is_defined() =>
-            {
+            // Of a draining run, what it left behind is ended; its own end came before, and is not explained by this.
+            RunState::Draining { .. } if why == StopWhy::Asked => {
                 fx.promises = true;
-                self.change(now, no, fx, |run| run.state = RunState::Draining { why: Some(why) });
+                self.leave_empty(no, fx);
             }
             RunState::Stopping { .. } | RunState::Draining { .. } => {}
             RunState::Ended { outcome } => {

@@ -32,8 +32,10 @@ impl Host {
         if self.unsaid != 0 {
             facts.push(Fact::Stepped { by: self.unsaid });
         }
+        facts.append(&mut self.left);
         facts.push(Fact::Booted);
-        facts.extend(self.table.iter().map(|(run, process)| Fact::Slot { run: *run, seen: seen(process) }));
+        facts
+            .extend(self.table.iter().map(|(run, process)| Fact::Slot { run: *run, seen: seen(process, self.passed) }));
         let found = self.table.keys().copied().collect();
         facts.push(Fact::Settled(Settled { keeper: Some(KEEPER), found, unproven: BTreeSet::new() }));
         let answering = self.table.iter().filter(|(_, process)| process.answers && process.ended.is_none());
@@ -259,7 +261,11 @@ impl Host {
             }
             Act::Stop { run, .. } => {
                 let after = self.soon(500);
-                if let Some(process) = self.table.get_mut(&run) {
+                let passed = self.passed;
+                if let Some(process) = self.table.get_mut(&run).filter(|process| process.drains > passed) {
+                    process.drains = passed;
+                    self.later(after, Happens::Tell(run));
+                } else if let Some(process) = self.table.get_mut(&run).filter(|process| process.ended.is_none()) {
                     process.stopped = true;
                     self.later(after, Happens::Exits(run));
                 }
@@ -281,7 +287,7 @@ impl Host {
 
     pub(super) fn process(&mut self, run: RunNo) {
         let code = [0, 0, 1, 2, 3][self.dice.below(5) as usize];
-        let process = Process { started: self.now(), code, ended: None, stopped: false, answers: false };
+        let process = Process { started: self.now(), code, ended: None, drains: 0, stopped: false, answers: false };
         self.table.insert(run, process);
         let hears = self.soon(50);
         self.later(hears.min(SECOND), Happens::Tell(run));
