@@ -127,6 +127,7 @@ mod tests {
             front_pid: None,
             live_runs: 0,
             ledger: "ok".into(),
+            upgrade: None,
         };
         insta::assert_snapshot!(table(&doctor, &server, None, false));
     }
