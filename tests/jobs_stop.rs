@@ -225,7 +225,9 @@ fn the_signals_come_also_when_no_daemon_is_there_to_send_them() {
 
 /// Nobody of those who waited for the command lives; nor does the command, for it is nobody's.
 fn both_keepers_die_while_a_stop_command_goes(times: &str, and_the_daemon: bool) {
-    let stop = format!("stop = {{ command = 'echo $$ >> $HOME/asked; exec sleep 4244', wait = '1s', {times} }}\n");
+    let stop = format!(
+        "stop = {{ command = 'setsid sleep 4245 & echo $! >> $HOME/asked; exec sleep 4244', wait = '1s', {times} }}\n"
+    );
     let (server, run) = deaf_server(&stop);
     server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
     eventually("the command", DEADLINE, || (server.lines("asked").len() == 1).then_some(()));
@@ -242,6 +244,8 @@ fn both_keepers_die_while_a_stop_command_goes(times: &str, and_the_daemon: bool)
     eventually("its signal", DEADLINE, || (server.lines("heard") == ["term"]).then_some(()));
     server.wait_end(id(&run));
     assert_eq!((server.lines("heard").len(), server.lines("asked").len()), (1, 1));
+    let child = server.lines("asked")[0].parse().expect("a pid");
+    assert!(procfs::gone_within(child, DEADLINE), "the command's own child is left: {child}");
     server.shutdown();
 }
 

@@ -12,8 +12,11 @@ const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop
 const EPOCH_MS: i64 = 1_577_836_800_000;
 /// 62^8, one more than the greatest number that eight characters can hold.
 const LIMIT: u64 = 218_340_105_584_896;
-/// The last numbers belong to helpers. By the clock, runs come to them in the year 2127.
+/// The last numbers belong to helpers.
 const HELPERS: u64 = LIMIT - (1 << 40);
+/// From here on, which is the year 2127, the clock is not followed any more: one that once was wrong by a century must not
+/// use up all numbers there are. So many are left.
+const COUNTED: u64 = HELPERS - (1 << 40);
 
 /// The number behind a run's eight characters; the key of the run everywhere inside kin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,13 +85,14 @@ pub struct Mint {
 }
 
 impl Mint {
-    /// `last` is the greatest number ever given out, or reserved, or seen in a table or a log's name.
+    /// `last` is the greatest number ever given out, or reserved, or seen in a table or a log's name. A helper's number,
+    /// which a clock in the year 2127 once led to, is none that runs go on from.
     pub const fn after(last: u64) -> Mint {
-        Mint { last }
+        Mint { last: if last >= HELPERS { COUNTED } else { last } }
     }
     pub fn next(&mut self, now: crate::Time) -> RunNo {
-        let by_clock = u64::try_from(now.millis() - EPOCH_MS).unwrap_or(0).saturating_mul(64).min(LIMIT - 1);
-        self.last = by_clock.max(self.last + 1);
+        let by_clock = u64::try_from(now.millis().saturating_sub(EPOCH_MS)).unwrap_or(0).saturating_mul(64);
+        self.last = if by_clock < COUNTED { by_clock.max(self.last + 1) } else { self.last + 1 };
         RunNo(self.last)
     }
     pub const fn last(&self) -> u64 {
@@ -204,6 +208,23 @@ mod tests {
         let b = mint.next(noon.plus(-3_600_000_000_000));
         let c = mint.next(Time(i64::MIN));
         assert!(a < b && b < c);
+    }
+
+    #[test]
+    fn a_clock_that_once_was_wrong_by_a_century_uses_up_no_numbers() {
+        let now = Time::from_millis(1_800_000_000_000);
+        let mut mint = Mint::after(0);
+        let before = mint.next(now);
+        for wrong in [Time::from_millis(5_100_000_000_000), Time(i64::MAX)] {
+            let then = mint.next(wrong);
+            assert!(then > before && !then.is_helper() && then.get() < before.get() + 10, "{then}");
+        }
+        let after = mint.next(now.plus(1_000_000_000));
+        assert!(after > before && !after.is_helper());
+        // A ledger in which such a clock has reserved the last number of all.
+        let mut mint = Mint::after(LIMIT - 1 + 1_000);
+        let (a, b) = (mint.next(now), mint.next(now));
+        assert!(a < b && !b.is_helper());
     }
 
     #[test]

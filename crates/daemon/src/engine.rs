@@ -243,6 +243,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         closing: None,
         ending: None,
         later: Vec::new(),
+        once: Vec::new(),
         stalled: None,
         quiet: false,
         reserve,
@@ -347,6 +348,8 @@ struct Engine {
     ending: Option<Ended>,
     /// Facts learned while performing.
     later: Vec<Fact>,
+    /// What is said only once, and was not recorded: told to the rules again when a commit may go well again.
+    once: Vec<Fact>,
     /// When to try again what could not be recorded.
     stalled: Option<Instant>,
     /// By what could not be recorded, no run has a process any more.
@@ -415,6 +418,8 @@ struct Batch {
     accepts: bool,
     /// Answered when they are done.
     endings: Vec<Wished>,
+    /// What probes said, and say only once.
+    once: Vec<Fact>,
     /// Files whose content is in the ledger once this is.
     read: Vec<PathBuf>,
     /// Generations that nobody serves, and that hold nothing more.

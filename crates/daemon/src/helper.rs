@@ -17,6 +17,7 @@ use kin_keeper::spec::Spec;
 use kin_keeper::sys::misc::{receive, send};
 use kin_keeper::sys::wait;
 use kin_keeper::table::{DRAINED, Snapshot, Table, flag};
+use kin_keeper::tree::{Kill, Processes, Swept, TreeRun, kill_tree};
 use kin_keeper::wire::{self, Ask, PACKET, PROTOCOL, Refusal, Role, StopKind, Tell};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
@@ -35,6 +36,8 @@ use tokio::time::Instant;
 
 /// Where nobody answers, it is looked again so often.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How long a helper of dead keepers, and who descends from it, is killed.
+const ORPHANS: Duration = Duration::from_secs(1);
 /// Orders and words under way. Whoever waits for a helper holds one place, and there are fewer runs than that.
 const ROOM: usize = 8192;
 
@@ -630,10 +633,28 @@ fn end_orphan(slot: &Snapshot) {
     }
     let Ok(pidfd) = wait::pidfd_open(slot.pid) else { return };
     // Its number may have been given to another since, but not with the same start.
-    if kin_keeper::boot::start_ticks(slot.pid) == Some(slot.start_ticks)
-        && let Err(e) = wait::pidfd_send_signal(&pidfd, 9, false)
-    {
+    if kin_keeper::boot::start_ticks(slot.pid) != Some(slot.start_ticks) {
+        return;
+    }
+    // Whoever descends from it is found through it, so that it goes with them and not before.
+    let ended = kill_all_of(slot).or_else(|_| wait::pidfd_send_signal(&pidfd, 9, false));
+    if let Err(e) = ended {
         crate::say!("kin daemon: cannot end a helper of dead keepers (pid {}): {e}", slot.pid);
+    }
+}
+
+/// It and all that descend from it.
+fn kill_all_of(slot: &Snapshot) -> io::Result<()> {
+    let id = RunNo::new(slot.run).map(|no| no.to_string()).unwrap_or_default();
+    let tree = TreeRun { id: &id, leader: slot.pid, start_ticks: slot.start_ticks, pipes: [0; 2], known: &[] };
+    let (mut processes, mut kill) = (Processes::new()?, Kill::default());
+    let until = std::time::Instant::now() + ORPHANS;
+    loop {
+        match kill_tree(&mut processes, &[std::process::id()], &tree, &mut kill) {
+            Swept::Gone => return Ok(()),
+            Swept::Again { .. } if std::time::Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
+            Swept::Again { .. } => {}
+        }
     }
 }
 

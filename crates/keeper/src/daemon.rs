@@ -16,6 +16,7 @@ use crate::wire::{self, Tell};
 use rustix::event::epoll::EventFlags;
 use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::{FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -58,6 +59,8 @@ enum Holder {
     },
     /// It is held, but its holder has not written who it is yet.
     Unsaid,
+    /// It could not be looked at, most likely for want of descriptors.
+    Unknown(Errno),
 }
 
 impl Daemon {
@@ -135,6 +138,10 @@ impl Keeper {
         match self.holder() {
             Holder::Somebody { pid, pidfd } => self.daemon_lives(pid, pidfd, false),
             Holder::Unsaid => self.daemon.state = State::Resting { until: clock::mono() + 20 * MS },
+            Holder::Unknown(errno) => {
+                crate::say(format_args!("cannot look for the daemon, trying again in a second: {errno}"));
+                self.daemon.state = State::Resting { until: clock::mono() + SECOND };
+            }
             // Whoever becomes the elder, by promotion or as another program, may have missed its end and what it said of it.
             Holder::Nobody if self.is_there(CLOSED) && !asked_for => {
                 self.daemon.state = State::Absent;
@@ -168,11 +175,15 @@ impl Keeper {
 
     fn holder(&self) -> Holder {
         let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-        let Ok(file) = rustix::fs::openat(self.place.run_dir(), "daemon.lock", flags, Mode::empty()) else {
-            return Holder::Nobody;
+        let file = match rustix::fs::openat(self.place.run_dir(), "daemon.lock", flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Holder::Nobody,
+            Err(errno) => return Holder::Unknown(errno),
         };
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            return Holder::Nobody;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Holder::Nobody,
+            Err(Errno::WOULDBLOCK) => {}
+            Err(errno) => return Holder::Unknown(errno),
         }
         let mut text = [0u8; 64];
         let said = rustix::io::pread(&file, &mut text, 0).ok().and_then(|n| {
@@ -180,10 +191,18 @@ impl Keeper {
             Some((words.next()?.parse::<u32>().ok()?, words.next()?.parse::<u64>().ok()?))
         });
         let Some((pid, ticks)) = said else { return Holder::Unsaid };
+        // What comes now needs descriptors of its own.
+        drop(file);
         match wait::pidfd_open(pid) {
             // Its number could have been given to another since, but not with the same start.
-            Ok(pidfd) if crate::boot::start_ticks(pid) == Some(ticks) => Holder::Somebody { pid, pidfd },
-            Ok(_) | Err(_) => Holder::Unsaid,
+            Ok(pidfd) => match crate::boot::start_ticks(pid) {
+                Some(start) if start == ticks => Holder::Somebody { pid, pidfd },
+                Some(_) => Holder::Unsaid,
+                // It has gone in this very moment, or /proc could not be read.
+                None => Holder::Unknown(Errno::AGAIN),
+            },
+            Err(e) if e.raw_os_error() == Some(Errno::SRCH.raw_os_error()) => Holder::Unsaid,
+            Err(e) => Holder::Unknown(e.raw_os_error().map_or(Errno::AGAIN, Errno::from_raw_os_error)),
         }
     }
 

@@ -377,6 +377,7 @@ pub(crate) fn resync(slot: &Slot, live: &mut Live) {
             segment += 1;
         }
         len.store(at, Ordering::Release);
+        count_removed(slot, live, stream, segment);
         let feed = match stream {
             Stream::Out => &mut live.out,
             Stream::Err => &mut live.err,
@@ -388,6 +389,21 @@ pub(crate) fn resync(slot: &Slot, live: &mut Live) {
         (feed.gap, feed.busy, feed.segment) = (0, 0, 0);
     }
     slot.clear_flag(flag::OUTPUT_BLOCKED);
+}
+
+/// A keeper may have died between removing a segment and counting it. Never the first nor the last is removed, so what is
+/// missing between them was; less than a whole one was dropped otherwise, or that many are counted already.
+fn count_removed(slot: &Slot, live: &Live, stream: Stream, last: u32) {
+    let is_there = |n: u32| live.logs.size(extension(stream), n).is_some();
+    // Where not even the first is seen, the directory is not.
+    if last < 3 || !is_there(1) {
+        return;
+    }
+    let missing = (2..last).filter(|n| !is_there(*n)).count() as u64;
+    let counted = dropped(slot, stream).load(Ordering::Relaxed);
+    if counted / SEGMENT < missing {
+        dropped(slot, stream).store(missing * SEGMENT + counted % SEGMENT, Ordering::Relaxed);
+    }
 }
 
 pub(crate) fn extension(stream: Stream) -> &'static str {
@@ -538,6 +554,26 @@ mod tests {
         assert_eq!(mover.look(slot, &mut live, Stream::Out, PATIENCE * 10), Look::Moved(4));
         assert_eq!(std::fs::read(dir.path().join("logs/a-1.out")).expect("read"), b"said");
         assert_eq!((slot.out_dropped.load(Ordering::Relaxed), slot.has_flag(flag::OUTPUT_BLOCKED)), (0, false));
+    }
+
+    #[test]
+    fn a_segment_that_was_removed_and_not_counted_is_counted_once() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, _write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        std::fs::create_dir(dir.path().join("logs")).expect("made");
+        for (name, len) in [("a-1.out", SEGMENT), ("a-1.out.3", SEGMENT), ("a-1.out.4", 7)] {
+            let file = std::fs::File::create(dir.path().join("logs").join(name)).expect("made");
+            file.set_len(len).expect("room for nothing");
+        }
+        slot.out_len.store(3 * SEGMENT, Ordering::Relaxed);
+        slot.out_dropped.store(5, Ordering::Relaxed);
+        for _again in 0..2 {
+            resync(slot, &mut live);
+            let seen = (slot.out_len.load(Ordering::Relaxed), slot.out_dropped.load(Ordering::Relaxed));
+            assert_eq!(seen, (3 * SEGMENT + 7, SEGMENT + 5));
+        }
     }
 
     #[test]

@@ -154,6 +154,11 @@ impl Engine {
         if self.trouble.borrow().unwritten.is_none() {
             crate::say!("kin daemon: not recorded: {why}");
         }
+        for fact in std::mem::take(&mut batch.once) {
+            if !self.once.contains(&fact) {
+                self.once.push(fact);
+            }
+        }
         let times = batch.times.take().map(|before| self.config.times.swap(before));
         self.load_again();
         // A commit may fail after all of it was written: then it is true, and is answered so.

@@ -124,6 +124,10 @@ impl Engine {
             Said::Stopping { run } => Fact::Leaving { run },
             Said::Status { run, text } => return self.statuses.say(run, text),
         };
+        // The others are said again for as long as they are so.
+        if matches!(fact, Fact::Ready { .. } | Fact::Leaving { .. }) {
+            batch.once.push(fact.clone());
+        }
         self.fact(fact, batch);
     }
 

@@ -34,7 +34,7 @@ impl Engine {
         for job in jobs(&self.dirs) {
             let dir = self.dirs.logs().join(job.as_str());
             let (ends, names) = read_job(&dir);
-            greatest = greatest.max(names).max(ends.keys().max().copied().unwrap_or(0));
+            greatest = greatest.max(names).max(greatest_run(ends.keys()));
             rows.extend(ends.into_values().filter_map(|end| ended_row(&self.dirs, &job, &end, &self.config.boot)));
         }
         let mut count = 0;
@@ -50,7 +50,7 @@ impl Engine {
         let in_tables: Vec<u64> =
             self.tables.iter().flat_map(|(_, known)| slot::all(&known.table).map(|s| s.run)).collect();
         let in_specs: Vec<RunNo> = specs(&self.dirs);
-        greatest = greatest.max(in_tables.iter().copied().max().unwrap_or(0));
+        greatest = greatest.max(greatest_run(in_tables.iter()));
         greatest = greatest.max(in_specs.iter().map(|no| no.get()).max().unwrap_or(0));
         for no in in_tables.into_iter().filter_map(RunNo::new) {
             if self.is_unknown(no) {
@@ -248,11 +248,16 @@ fn read_job(dir: &Path) -> (BTreeMap<u64, End>, u64) {
         if name == "ends" || name == "ends.1" || name.ends_with(".idx") {
             ends.extend(ends_in(&entry.path()).map(|end| (end.run, end)));
         }
-        if let Some(id) = run_of_log(name) {
+        if let Some(id) = run_of_log(name).filter(|id| !id.no.is_helper()) {
             greatest = greatest.max(id.no.get());
         }
     }
     (ends, greatest)
+}
+
+/// A clock wrong by a century may have given a run a helper's number: no other goes on from that.
+fn greatest_run<'a>(numbers: impl Iterator<Item = &'a u64>) -> u64 {
+    numbers.copied().filter(|n| RunNo::new(*n).is_some_and(|no| !no.is_helper())).max().unwrap_or(0)
 }
 
 /// `<run id>.out`, `.err`, `.idx`, `.out.2`; a job's name may hold dots itself.
@@ -278,12 +283,24 @@ fn specs(dirs: &Dirs) -> Vec<RunNo> {
             let name = name.to_str()?;
             RunNo::parse(name.strip_prefix(".gone-").unwrap_or(name))
         })
+        // Those of helpers are nobody's runs, and no number goes on from theirs.
+        .filter(|no| !no.is_helper())
         .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_number_goes_on_from_a_helpers() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (run, helper) = (RunNo::parse("NeP8nb4q").expect("a number"), RunNo::helper(3));
+        fs::write(dir.path().join(format!("a-{run}.out")), "").expect("written");
+        fs::write(dir.path().join(format!("a-{helper}.out")), "").expect("written");
+        assert_eq!(read_job(dir.path()).1, run.get());
+        assert_eq!(greatest_run([run.get(), helper.get(), u64::MAX].iter()), run.get());
+    }
 
     #[test]
     fn a_log_names_its_run_also_when_the_job_has_dots() {

@@ -48,6 +48,11 @@ impl Engine {
         if due(self.stalled) {
             self.stalled = None;
             self.look = true;
+            // Before the time: who was ready in time is not late because that could not be written.
+            for fact in std::mem::take(&mut self.once) {
+                batch.once.push(fact.clone());
+                self.fact(fact, batch);
+            }
         }
         if self.is_due() {
             self.fact(Fact::Time, batch);

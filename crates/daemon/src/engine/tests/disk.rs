@@ -61,6 +61,30 @@ async fn a_ledger_that_takes_nothing_keeps_no_run_alive() {
 }
 
 #[tokio::test]
+async fn that_a_run_is_ready_is_said_once_and_not_lost_with_a_commit() {
+    use kin_core::job::{Check, Job, Millis, Program, Ready, Restart};
+    let (house, life) = House::at_work().await;
+    let mut job = Job::new(JobName::parse("web").expect("a name"), Program::Exec(vec!["/bin/true".into()]));
+    job.life.restart = Restart::Always;
+    job.life.ready = Some(Ready {
+        by: Check::After(Millis(500_000)),
+        every: Millis(1_000),
+        look_timeout: Millis(1_000),
+        within: Some(Millis(600_000)),
+    });
+    life.handle.define(std::sync::Arc::new(job), by()).await.expect("defined");
+    let running =
+        |reader: &Reader| reader.live().expect("read").runs.into_iter().find(|run| run.state.word() == "running");
+    let no = life.until(running).await.no;
+    house.disk_full(true);
+    life.handle.said(crate::probe::Said::Ready { run: no });
+    // Heard after it.
+    life.handle.submit(submit("b")).await.expect_err("refused");
+    house.disk_full(false);
+    life.until(|reader| reader.run(no).expect("read").filter(|run| run.health.ready_at.is_some())).await;
+}
+
+#[tokio::test]
 async fn a_wish_that_was_only_done_is_known_from_the_table() {
     let (house, life) = House::at_work().await;
     let no = life.handle.submit(submit("a")).await.expect("accepted").run.no;
