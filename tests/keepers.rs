@@ -287,6 +287,34 @@ fn a_run_that_left_somebody_ends_though_the_keeper_is_killed_while_it_records_th
     server.stop();
 }
 
+/// The one start that wakes the elder when there is room again is enough.
+#[test]
+fn a_run_that_the_elder_could_not_take_is_sent_again_at_the_next_start() {
+    let server = Server::start(KIN);
+    let guard = || server.http().get("/v1/server").expect(200).json()["guard"].as_str().map(String::from);
+    let sleeper = || server.submit(&server.request(&["sleep", "1000"]))["id"].as_str().expect("an id").to_string();
+    for _ in 0..3 {
+        server.wait_whole(server::DEADLINE);
+        let elder = server.pid(Role::Elder).expect("an elder");
+        let mut ids = Vec::new();
+        // Something that it held only for a moment may have been counted: then there is more room than meant.
+        eventually("degraded", server::DEADLINE, || {
+            leave_room(elder, 0);
+            ids.push(sleeper());
+            testkit::within(Duration::from_secs(1), || (guard()? == "degraded").then_some(()))
+        });
+        limit_descriptors(elder, 4096);
+        ids.push(sleeper());
+        let whole = testkit::within(Duration::from_secs(5), || (guard()? == "whole").then_some(()));
+        assert!(whole.is_some(), "nobody has told the keeper that there is room");
+        for id in ids {
+            server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+            server.wait_end(&id);
+        }
+    }
+    server.stop();
+}
+
 /// A listening socket is kept by both, or the guard is not whole.
 #[test]
 fn a_kept_socket_that_the_elder_could_not_take_is_sent_again() {
