@@ -287,6 +287,29 @@ fn a_run_that_left_somebody_ends_though_the_keeper_is_killed_while_it_records_th
     server.stop();
 }
 
+/// Names that go are heard of by one that had no descriptor to watch them with when it became the elder.
+#[test]
+fn an_elder_that_could_not_watch_its_names_at_first_makes_them_again_all_the_same() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let keeper = server.pid(Role::Keeper).expect("a keeper");
+    // Less than all that it has: whatever it closes makes no room.
+    limit_descriptors(keeper, 8);
+    server.kill(Role::Elder).expect("it was there");
+    eventually("it is the elder", server::DEADLINE, || (server.pid(Role::Elder)? == keeper).then_some(()));
+    let_time_pass(Duration::from_millis(300));
+    limit_descriptors(keeper, 4096);
+    server.wait_whole(server::DEADLINE);
+    for name in ["hand.sock", "kin.sock"] {
+        let name = run_dir.join(name);
+        std::fs::remove_file(&name).expect("removed");
+        eventually(&format!("{} is back", name.display()), server::DEADLINE, || name.exists().then_some(()));
+    }
+    server.wait_whole(server::DEADLINE);
+    server.stop();
+}
+
 /// The one start that wakes the elder when there is room again is enough.
 #[test]
 fn a_run_that_the_elder_could_not_take_is_sent_again_at_the_next_start() {
