@@ -287,6 +287,57 @@ fn a_run_that_left_somebody_ends_though_the_keeper_is_killed_while_it_records_th
     server.stop();
 }
 
+/// Names that go are heard of by one that had no descriptor to watch them with when it became the elder.
+#[test]
+fn an_elder_that_could_not_watch_its_names_at_first_makes_them_again_all_the_same() {
+    let server = Server::start(KIN);
+    server.wait_whole(server::DEADLINE);
+    let run_dir = std::fs::canonicalize(server.run_dir()).expect("the runtime directory");
+    let keeper = server.pid(Role::Keeper).expect("a keeper");
+    // Less than all that it has: whatever it closes makes no room.
+    limit_descriptors(keeper, 8);
+    server.kill(Role::Elder).expect("it was there");
+    eventually("it is the elder", server::DEADLINE, || (server.pid(Role::Elder)? == keeper).then_some(()));
+    let_time_pass(Duration::from_millis(300));
+    limit_descriptors(keeper, 4096);
+    server.wait_whole(server::DEADLINE);
+    for name in ["hand.sock", "kin.sock"] {
+        let name = run_dir.join(name);
+        std::fs::remove_file(&name).expect("removed");
+        eventually(&format!("{} is back", name.display()), server::DEADLINE, || name.exists().then_some(()));
+    }
+    server.wait_whole(server::DEADLINE);
+    server.stop();
+}
+
+/// The one start that wakes the elder when there is room again is enough.
+#[test]
+fn a_run_that_the_elder_could_not_take_is_sent_again_at_the_next_start() {
+    let server = Server::start(KIN);
+    let guard = || server.http().get("/v1/server").expect(200).json()["guard"].as_str().map(String::from);
+    let sleeper = || server.submit(&server.request(&["sleep", "1000"]))["id"].as_str().expect("an id").to_string();
+    for _ in 0..3 {
+        server.wait_whole(server::DEADLINE);
+        let elder = server.pid(Role::Elder).expect("an elder");
+        let mut ids = Vec::new();
+        // Something that it held only for a moment may have been counted: then there is more room than meant.
+        eventually("degraded", server::DEADLINE, || {
+            leave_room(elder, 0);
+            ids.push(sleeper());
+            testkit::within(Duration::from_secs(1), || (guard()? == "degraded").then_some(()))
+        });
+        limit_descriptors(elder, 4096);
+        ids.push(sleeper());
+        let whole = testkit::within(Duration::from_secs(5), || (guard()? == "whole").then_some(()));
+        assert!(whole.is_some(), "nobody has told the keeper that there is room");
+        for id in ids {
+            server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
+            server.wait_end(&id);
+        }
+    }
+    server.stop();
+}
+
 /// A listening socket is kept by both, or the guard is not whole.
 #[test]
 fn a_kept_socket_that_the_elder_could_not_take_is_sent_again() {

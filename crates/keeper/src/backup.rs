@@ -14,7 +14,7 @@ use crate::keeper::{Keeper, Kept, Role};
 use crate::live::{Live, Tty};
 use crate::logs::Logs;
 use crate::sys::misc::{self, FDS_MAX, Packet};
-use crate::table::{DRAINED, EXITED, FREE, INTENT, RUNNING, flag};
+use crate::table::{DRAINED, FREE, flag};
 use crate::wire::Tell;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::Errno;
@@ -187,14 +187,12 @@ impl Keeper {
         generation.table.header().strained.store(1, Ordering::Release);
     }
 
-    /// Sends again what the elder could not take before.
+    /// Sends again what the elder could not take before. The slots are asked, for the header's word may just be being
+    /// looked after.
     pub(crate) fn back_up_again(&mut self) {
         let own = self.own;
         let mut at = 0;
         let mut eased = false;
-        if self.generations[own].as_ref().is_none_or(|g| g.table.header().strained.load(Ordering::Acquire) == 0) {
-            return;
-        }
         while let Some(slot_at) = self.generations[own].as_ref().and_then(|g| g.lives.slot_at(at)) {
             at += 1;
             let Some(generation) = self.generations[own].as_mut() else { return };
@@ -414,24 +412,9 @@ impl Keeper {
 
     /// Whether a run lives that could not go on at the other of us.
     pub(crate) fn is_strained(&self) -> bool {
-        self.generations.iter().flatten().any(|generation| {
-            let header = generation.table.header();
-            if header.strained.load(Ordering::Acquire) == 0 {
-                return false;
-            }
-            // Taken away before the look: who is strained from here on says so anew. Only by the elder, or each would hide
-            // it from the other.
-            if self.is_elder() {
-                header.strained.store(0, Ordering::Release);
-            }
-            let strained = generation.table.slots().iter().any(|slot| {
-                slot.has_flag(flag::DEGRADED) && matches!(slot.state.load(Ordering::Acquire), INTENT | RUNNING | EXITED)
-            });
-            if strained {
-                header.strained.store(1, Ordering::Release);
-            }
-            strained
-        })
+        // Settled only by the elder, or each would hide it from the other.
+        let settles = self.is_elder();
+        self.generations.iter().flatten().any(|generation| generation.table.is_strained(settles))
     }
 
     /// Says so when the guard has changed since it was last said. Only an elder does: it alone knows both.

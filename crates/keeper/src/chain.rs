@@ -126,15 +126,28 @@ impl Keeper {
         self.announce();
     }
 
-    pub(crate) fn announce(&mut self) {
+    /// Points the roles' names at who has them now.
+    pub(crate) fn name_roles(&self) -> io::Result<()> {
         let (elder, keeper) = match &self.role {
             Role::Elder { younger, .. } => (self.own, younger.as_ref().map_or(self.own, |y| y.generation)),
-            Role::Keeper { .. } => return,
+            Role::Keeper { .. } => return Ok(()),
         };
-        for (role, at) in [("elder", elder), ("keeper", keeper)] {
-            if let Err(e) = name_role(&self.place, role, self.generation_id(at)) {
-                crate::say(format_args!("cannot name the {role}: {e}"));
+        name_role(&self.place, "elder", self.generation_id(elder))?;
+        name_role(&self.place, "keeper", self.generation_id(keeper))
+    }
+
+    pub(crate) fn announce(&mut self) {
+        if !self.is_elder() {
+            return;
+        }
+        if let Err(e) = self.name_roles() {
+            crate::say(format_args!("cannot name the elder and the keeper, trying in a second: {e}"));
+            self.misnamed = true;
+            if self.place_at == 0 {
+                self.place_at = clock::mono() + SECOND;
             }
+        } else {
+            self.misnamed = false;
         }
         let chain = self.chain();
         if let Tell::Chain { guard, .. } = chain {
@@ -212,7 +225,8 @@ impl Keeper {
         self.epoch = self.epoch.wrapping_add(1);
         self.mover = self.mover.anew()?;
         self.watch = None;
-        (self.place_at, self.place_lost, self.deaf) = (0, None, None);
+        (self.watch_at, self.place_at, self.place_lost, self.deaf) = (0, 0, None, None);
+        self.misnamed = false;
         self.leftovers.forget();
         self.postponed.clear();
         self.kept = Kept::Whole;

@@ -135,8 +135,12 @@ pub(crate) struct Keeper {
     pub(crate) epoch: u32,
     /// Says when the runtime directory goes; the elder's.
     pub(crate) watch: Option<OwnedFd>,
+    /// When to try again to watch it; zero: it is watched, or it is not ours to watch.
+    pub(crate) watch_at: u64,
     /// Names of ours have gone, and could not all be made again yet.
     pub(crate) place_lost: Option<Lost>,
+    /// The names of elder and keeper could not be made to lead to them yet.
+    pub(crate) misnamed: bool,
     /// Ended runs whose cgroups are not empty.
     pub(crate) leftovers: Leftovers,
     /// Whether the elder has all that is kept.

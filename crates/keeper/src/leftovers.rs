@@ -3,6 +3,7 @@
 //! Nobody polls: a cgroup says when it has become empty, by inotify on its `cgroup.events`. The list is only in memory; who
 //! takes over looks through the directory instead.
 
+use crate::clock::{self, SECOND};
 use crate::keeper::{Keeper, arm};
 use crate::start::run_name;
 use crate::table::{EXITED, INTENT, RUNNING};
@@ -11,25 +12,31 @@ use kin_core::RunNo;
 use rustix::event::epoll::EventFlags;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify;
+use rustix::io::Errno;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 /// So many are watched at a time; what is beyond goes with the server, or at a takeover.
 const MOST: usize = 256;
+const AGAIN: u64 = 5 * SECOND;
 
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
     watch: Option<OwnedFd>,
     runs: Vec<u64>,
+    /// When to look through the directory, for one could not be minded for want of something of ours; zero: all are.
+    pub(crate) again_at: u64,
 }
 
 impl Leftovers {
     pub(crate) fn with_room() -> Leftovers {
-        Leftovers { watch: None, runs: Vec::with_capacity(MOST) }
+        Leftovers { watch: None, runs: Vec::with_capacity(MOST), again_at: 0 }
     }
     /// In a forked child: all of it is the parent's.
     pub(crate) fn forget(&mut self) {
         self.watch = None;
         self.runs.clear();
+        self.again_at = 0;
     }
 }
 
@@ -41,19 +48,32 @@ impl Keeper {
             return;
         }
         let path = base.join(run_name(run)).join("cgroup.events");
-        if self.leftovers.watch.is_none() {
-            let flags = inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK;
-            let Ok(watch) = inotify::init(flags) else { return };
-            arm(&self.epoll, &watch, Token::Leftover, EventFlags::IN, false);
-            self.leftovers.watch = Some(watch);
+        match self.watch_leftover(&path) {
+            Ok(()) => {
+                self.leftovers.runs.push(run);
+                // It may have become empty before we watched.
+                self.try_leftovers();
+            }
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOSPC) => {
+                self.leftovers.again_at = clock::mono() + AGAIN;
+            }
+            // ENOENT: it went just now. Anything else: it goes with the server.
+            Err(_) => {}
         }
-        let Some(watch) = &self.leftovers.watch else { return };
-        // ENOENT: it went just now. Anything else: it goes with the server.
-        if inotify::add_watch(watch, &path, inotify::WatchFlags::MODIFY).is_ok() {
-            self.leftovers.runs.push(run);
-            // It may have become empty before we watched.
-            self.try_leftovers();
-        }
+    }
+
+    fn watch_leftover(&mut self, path: &Path) -> rustix::io::Result<()> {
+        let watch = match self.leftovers.watch.take() {
+            Some(watch) => watch,
+            None => {
+                let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
+                arm(&self.epoll, &watch, Token::Leftover, EventFlags::IN, false);
+                watch
+            }
+        };
+        let added = inotify::add_watch(&watch, path, inotify::WatchFlags::MODIFY);
+        self.leftovers.watch = Some(watch);
+        added.map(drop)
     }
 
     pub(crate) fn leftover_changed(&mut self) {
@@ -70,8 +90,9 @@ impl Keeper {
         self.leftovers.runs = runs;
     }
 
-    /// What a dead keeper, or an earlier server, was minding.
+    /// What a dead keeper, or an earlier server, was minding; and what we could not mind.
     pub(crate) fn adopt_leftovers(&mut self) {
+        self.leftovers.again_at = 0;
         self.cgroups.remove_probes();
         let mut found = Vec::new();
         self.cgroups.each(|name| found.extend(name.to_str().ok().and_then(RunNo::parse).map(RunNo::get)));

@@ -87,7 +87,7 @@ impl Keeper {
         let postponed = self.postponed.front().map_or(u64::MAX, |p| p.due);
         let mut wake = paced.min(postponed).min(self.due).min(self.daemon.wake_at()).min(self.hands.wake_at());
         let deaf = self.deaf.map_or(0, |deaf| deaf.until);
-        for at in [self.strangers_at, self.place_at, deaf] {
+        for at in [self.strangers_at, self.watch_at, self.place_at, self.leftovers.again_at, deaf] {
             if at != 0 {
                 wake = wake.min(at);
             }
@@ -123,8 +123,14 @@ impl Keeper {
             arm(&self.epoll, &self.children, Token::Children, once, true);
             self.reap_strangers();
         }
+        if self.watch_at != 0 && now >= self.watch_at {
+            self.watch_place_again();
+        }
         if self.place_at != 0 && now >= self.place_at {
             self.look_at_place();
+        }
+        if self.leftovers.again_at != 0 && now >= self.leftovers.again_at {
+            self.adopt_leftovers();
         }
         if self.daemon.wake_at() <= now {
             self.want_daemon_now();

@@ -260,6 +260,8 @@ pub(crate) fn assemble(parts: Parts) -> io::Result<Keeper> {
         guard: crate::wire::Guard::Degraded,
         epoch: 0,
         watch: None,
+        watch_at: 0,
+        misnamed: false,
         place_at: 0,
         place_lost: None,
         leftovers: crate::leftovers::Leftovers::with_room(),

@@ -336,6 +336,30 @@ impl Table {
     pub fn slots(&self) -> &[Slot] {
         self.map.view::<Slot>(HEADER, self.slots)
     }
+    /// Whether a run lives whose slot is DEGRADED. `settles`: the header forgets it when there is none.
+    pub(crate) fn is_strained(&self, settles: bool) -> bool {
+        let word = &self.header().strained;
+        let is_any = || {
+            let lives = |slot: &Slot| matches!(slot.state.load(Ordering::Acquire), INTENT | RUNNING | EXITED);
+            self.slots().iter().any(|slot| slot.has_flag(flag::DEGRADED) && lives(slot))
+        };
+        if word.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        // Never taken away while there is one, not even for the time of a look: who is told to look finds it so.
+        if is_any() {
+            return true;
+        }
+        if settles {
+            word.store(0, Ordering::Release);
+        }
+        // Who is strained from here on says so anew; who was meanwhile is seen now.
+        let is_one = is_any();
+        if is_one {
+            word.store(1, Ordering::Release);
+        }
+        is_one
+    }
     pub fn generation(&self) -> u64 {
         self.header().generation.load(Ordering::Relaxed)
     }
@@ -412,6 +436,27 @@ mod tests {
         assert_eq!(reader.find(5 + 2 * SLOTS as u64), Some(7));
         assert_eq!((reader.boot().as_str(), reader.generation()), ("boot-1", 9));
         assert_eq!(reader.snapshots().count(), 2);
+    }
+
+    #[test]
+    fn a_strain_is_there_for_others_while_it_is_looked_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("t");
+        let table = Table::create(&path, 1, "b").expect("a table");
+        let slot = table.slots().last().expect("slots");
+        slot.state.store(RUNNING, Ordering::Relaxed);
+        slot.set_flag(flag::DEGRADED);
+        table.header().strained.store(1, Ordering::Release);
+        let other = Table::open(&path).expect("a reader");
+        std::thread::scope(|both| {
+            let looks = both.spawn(|| (0..500).all(|_| table.is_strained(true)));
+            while !looks.is_finished() {
+                assert_eq!(other.header().strained.load(Ordering::Acquire), 1);
+            }
+            assert!(looks.join().expect("no panic"));
+        });
+        slot.clear_flag(flag::DEGRADED);
+        assert!(!table.is_strained(true) && table.header().strained.load(Ordering::Acquire) == 0);
     }
 
     #[test]

@@ -2,14 +2,14 @@
 //! some of its names (whoever tidies up), or the link in the state directory that leads there. Then they are made again, with new sockets; mappings, descriptors and the runs'
 //! specs, which are held open, never noticed.
 
-use crate::chain::{listen, name_role};
+use crate::chain::listen;
 use crate::clock::{self, MS};
 use crate::fault;
 use crate::keeper::{Keeper, Role, arm, disarm};
 use crate::place::Place;
 use crate::token::Token;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::AsRawFd;
+use rustix::fd::{AsRawFd, OwnedFd};
 use rustix::fs::inotify;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -30,28 +30,37 @@ const DIRS: [&str; 3] = ["spec", "ready", "credentials"];
 pub const MADE_AGAIN: &str = "again";
 
 impl Keeper {
-    /// Only the elder watches.
+    /// Only the elder watches. What cannot be watched now is tried again each second; until then an earlier watch stays.
     pub(crate) fn watch_place(&mut self) {
-        if let Some(watch) = self.watch.take() {
-            disarm(&self.epoll, &watch);
+        match self.make_watch() {
+            Ok(watch) => {
+                if let Some(watch) = self.watch.take() {
+                    disarm(&self.epoll, &watch);
+                }
+                arm(&self.epoll, &watch, Token::Place, EventFlags::IN, false);
+                self.watch = Some(watch);
+                self.watch_at = 0;
+            }
+            Err(errno) => {
+                if self.watch_at == 0 {
+                    crate::say(format_args!("cannot watch the runtime directory, trying each second: {errno}"));
+                }
+                self.watch_at = clock::mono() + clock::SECOND;
+            }
         }
-        let made = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK);
-        let watch = match made {
-            Ok(watch) => watch,
-            Err(errno) => return crate::say(format_args!("cannot watch the runtime directory: {errno}")),
-        };
+    }
+
+    fn make_watch(&self) -> rustix::io::Result<OwnedFd> {
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
         // Its own end is only heard of when nobody has it open any more, which we do; its names' ends are heard at once.
         let events = inotify::WatchFlags::DELETE | inotify::WatchFlags::DELETE_SELF | inotify::WatchFlags::MOVE_SELF;
-        if let Err(errno) = inotify::add_watch(&watch, &self.place.run, events) {
-            return crate::say(format_args!("cannot watch the runtime directory: {errno}"));
-        }
+        inotify::add_watch(&watch, &self.place.run, events)?;
         // Of the state only the link counts; without it nobody finds us.
         let events = inotify::WatchFlags::DELETE | inotify::WatchFlags::MOVED_FROM;
         if let Err(errno) = inotify::add_watch(&watch, &self.place.state, events) {
             crate::say(format_args!("cannot watch the state directory: {errno}"));
         }
-        arm(&self.epoll, &watch, Token::Place, EventFlags::IN, false);
-        self.watch = Some(watch);
+        Ok(watch)
     }
 
     pub(crate) fn place_changed(&mut self) {
@@ -82,14 +91,18 @@ impl Keeper {
         if self.closing || !self.is_elder() {
             return;
         }
+        if self.misnamed && self.place.is_same() {
+            match self.name_roles() {
+                Ok(()) => self.misnamed = false,
+                // Said when it failed first.
+                Err(_) => self.place_at = clock::mono() + clock::SECOND,
+            }
+        }
         if self.place_lost.is_none() {
             match self.place_is_whole() {
                 Ok(true) => return,
                 Ok(false) => {}
-                Err(errno) => {
-                    crate::say(format_args!(
-                        "cannot look at the names in the runtime directory, trying in a second: {errno}"
-                    ));
+                Err(_shortage) => {
                     self.place_at = clock::mono() + clock::SECOND;
                     return;
                 }
@@ -198,12 +211,7 @@ impl Keeper {
                 self.link_table(at)?;
             }
         }
-        let (elder, keeper) = match &self.role {
-            Role::Elder { younger, .. } => (self.own, younger.as_ref().map_or(self.own, |y| y.generation)),
-            Role::Keeper { .. } => return Ok(()),
-        };
-        name_role(&self.place, "elder", self.generation_id(elder))?;
-        name_role(&self.place, "keeper", self.generation_id(keeper))
+        self.name_roles()
     }
 
     /// A table that has lost its name has lost it for good; whoever opens this one gets the same memory while we live.

@@ -454,10 +454,14 @@ fn foreign_end(pidfd: Option<&OwnedFd>) -> Foreign {
         return Foreign::Alive;
     }
     let corpse = wait::corpse(pidfd);
+    // Before its end is asked for: who is reaped by now has said it, if this kernel says it at all. Who is not may be on
+    // its way out, neither a corpse any more nor with an end to tell, and it may be we who could not look.
+    let is_reaped = wait::is_reaped(pidfd);
     // Asked last: it may have been reaped a moment ago.
     match (corpse, wait::exit_info(pidfd)) {
         (_, Some(info)) | (Corpse::Ended(info), None) => Foreign::Ended(info),
         (Corpse::Closed, None) => Foreign::Unreaped,
+        (Corpse::None, None) if !is_reaped => Foreign::Unreaped,
         (Corpse::None, None) => Foreign::Unknown,
     }
 }

@@ -275,6 +275,14 @@ pub fn has_ended(pidfd: impl AsFd) -> bool {
     rustix::event::poll(&mut fds, Some(&zero)).is_ok_and(|n| n > 0)
 }
 
+/// Whether the process was reaped, whoever did it; a kernel before 6.9 does not say so.
+pub fn is_reaped(pidfd: impl AsFd) -> bool {
+    let mut fds = [rustix::event::PollFd::new(&pidfd, rustix::event::PollFlags::empty())];
+    let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let polled = rustix::event::poll(&mut fds, Some(&zero));
+    polled.is_ok() && fds[0].revents().contains(rustix::event::PollFlags::HUP)
+}
+
 /// Signals a child of ours, or its group, by number: safe only while nobody has reaped it.
 pub fn signal_child(pid: u32, signal: i32, group: bool) -> io::Result<()> {
     let number = if group { -(pid as isize) } else { pid as isize };

@@ -3,7 +3,7 @@
 use crate::support::{House, await_end, end_of, not_run, read_line};
 use kin_keeper::sys::misc::set_subreaper;
 use kin_keeper::sys::wait::{
-    Corpse, ExitInfo, Stranger, Waited, corpse, exit_info, has_ended, peek, peek_pid, pidfd_open, pidfd_pid,
+    Corpse, ExitInfo, Stranger, Waited, corpse, exit_info, has_ended, is_reaped, peek, peek_pid, pidfd_open, pidfd_pid,
     pidfd_send_signal, reap, reap_any_stranger, reap_pid,
 };
 use std::sync::atomic::Ordering;
@@ -35,11 +35,11 @@ fn an_exit_is_known_after_somebody_else_reaped_it() {
         let second = pidfd_open(pid).expect("a pidfd");
         assert_eq!(pidfd_pid(&second), Some(pid));
         await_end(&started.pidfd);
-        assert_eq!(exit_info(&second), None, "a zombie is not reaped");
+        assert_eq!((exit_info(&second), is_reaped(&second)), (None, false), "a zombie is not reaped");
         reap(&started.pidfd);
         assert_eq!(pidfd_pid(&second), None);
         match exit_info(&second) {
-            Some(info) => assert_eq!(info, want),
+            Some(info) => assert_eq!((info, is_reaped(&second)), (want, true)),
             None => not_run("this kernel has no PIDFD_INFO_EXIT (6.15)"),
         }
     }
