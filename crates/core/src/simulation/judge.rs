@@ -229,7 +229,14 @@ impl Judge {
             }
             Trigger::Schedule { .. } => !commit.ticks.is_empty() || renewed,
             Trigger::Restart { .. } | Trigger::Retry { .. } => renewed,
-            Trigger::Dependency | Trigger::Adopt { .. } => true,
+            // A service that somebody has stopped is there again when a person wants what needs it.
+            Trigger::Dependency => {
+                let person = matches!(wish, Some(Wish::RunJob { .. } | Wish::Up { .. } | Wish::Restart { .. }));
+                let service = in_force(after, &run.job).is_some_and(|job| job.life.is_service());
+                let was_up = before.standings.get(&run.job).is_none_or(|standing| standing.up);
+                renewed || person || !service || was_up
+            }
+            Trigger::Adopt { .. } => true,
         };
         if right {
             Ok(())

@@ -335,6 +335,27 @@ fn what_is_needed_goes_up_first_and_down_last() {
 }
 
 #[test]
+fn what_somebody_has_stopped_is_started_by_a_person_and_not_by_a_rule() {
+    let mut stage = Stage::new([service("db", 2), needing(job("report"), "db")]);
+    stage.all_live();
+    let stopped = stage.run("db", 0).no;
+    stage.wish(Wish::Stop { run: stopped, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.ends(stopped, 0);
+    stage.wish(Wish::Changed { job: name("report"), path: "file".into() }).expect("granted");
+    assert_eq!(stage.words("db"), ["running"], "that slot stays empty");
+    stage.down("db");
+    stage.first_ends("db", 0);
+    stage.first_ends("report", 0);
+    stage.wish(Wish::Changed { job: name("report"), path: "file".into() }).expect("granted");
+    assert_eq!(stage.words("report"), ["held"]);
+    assert_eq!(stage.words("db").len(), 0);
+    let held = stage.run("report", 0).no;
+    stage.wish(Wish::Stop { run: held, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.run_job("report").expect("granted");
+    assert_eq!(stage.words("db"), ["starting", "starting"]);
+}
+
+#[test]
 fn a_needed_job_that_is_run_is_ready_when_it_has_ended_ok() {
     let mut stage = Stage::new([job("migrate"), needing(service("web", 1), "migrate")]);
     assert_eq!(stage.run("migrate", 0).trigger, Trigger::Dependency);

@@ -113,6 +113,8 @@ pub enum Mutant {
     ForgetBoot,
     /// Each server that starts is a boot.
     BootTwice,
+    /// A tick starts the services that its job needs, also those that somebody has stopped.
+    PullStopped,
     /// What was ready before the machine was restarted is ready, until somebody says otherwise.
     OldBoot,
     /// A run names another instant.
@@ -132,7 +134,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 59] = [
+    pub const ALL: [Mutant; 60] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -184,6 +186,7 @@ impl Mutant {
         Mutant::CatchUpFormer,
         Mutant::ForgetBoot,
         Mutant::BootTwice,
+        Mutant::PullStopped,
         Mutant::OldBoot,
         Mutant::WrongTick,
         Mutant::TwoRuns,

@@ -1,12 +1,12 @@
 //! One run of a defined job: by hand, by its schedule, by a chain, because something changed.
 
 use super::make::Birth;
-use super::{World, post::Post};
+use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
 use crate::job::Overlap;
 use crate::run::{StopWhy, Trigger};
 use crate::wish::Granted;
-use crate::{JobName, Refusal, Run, RunId, RunNo, SkipWhy, Time};
+use crate::{JobName, Refusal, Rest, Run, RunId, RunNo, SkipWhy, Time};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
@@ -87,7 +87,7 @@ impl World {
         if self.job(name).is_none() {
             return Err(Refusal::UnknownJob { job: name.clone() });
         }
-        self.pull(now, name, fx);
+        self.revive(now, name, fx);
         match self.ask(now, name, trigger, Vec::new(), fx) {
             Some(run) => Ok(Granted::Run(Box::new(run))),
             None => Ok(Granted::Job(self.runs_of(name).cloned().collect())),
@@ -180,6 +180,26 @@ impl World {
             if is_service && !self.jobs.get(&need.job).is_some_and(up) {
                 self.pull(now, &need.job, fx);
                 self.start(now, &need.job, &Birth::first(Trigger::Dependency), fx);
+            }
+        }
+    }
+
+    /// A schedule or a change wants it: services that it needs and that gave up, or had come to their end, are started
+    /// again. What somebody has stopped stays so.
+    pub(super) fn revive(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        if self.breaks(Mutant::PullStopped) {
+            return self.pull(now, name, fx);
+        }
+        let Some(job) = self.job(name).cloned() else { return };
+        for need in &job.life.needs {
+            let is_service = self.job(&need.job).is_some_and(|job| job.life.is_service());
+            let has_given_up =
+                |post: &Post| post.standing.up && post.standing.rest.values().any(|rest| *rest != Rest::Stopped);
+            if is_service && self.jobs.get(&need.job).is_some_and(has_given_up) {
+                self.revive(now, &need.job, fx);
+                self.alter(&need.job, fx, |standing| standing.rest.retain(|_, rest| *rest == Rest::Stopped));
+                self.look_jobs.extend(self.with_all_dependents(&need.job));
+                self.fill(now, &need.job, &Birth::first(Trigger::Dependency), fx);
             }
         }
     }
