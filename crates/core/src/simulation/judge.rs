@@ -166,6 +166,7 @@ impl Judge {
                 return Err(format!("{latch} was released, and {} is held by it", run.id()));
             }
         }
+        needs_are_run(commit)?;
         whole(after)
     }
 
@@ -541,13 +542,47 @@ impl Judge {
     }
 }
 
+/// What comes to wait for a task, and what waits for one that does not count as done any more, waits for a run of it.
+fn needs_are_run(commit: Commit<'_>) -> Check {
+    let Commit { before, after, changed, .. } = commit;
+    let waits = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) } | RunState::Queued);
+    for run in after.runs.values().filter(|run| run.is_defined() && waits(run)) {
+        let Some(job) = in_force(after, &run.job) else { continue };
+        let comes = changed.contains(&run.no) && !before.runs.get(&run.no).is_some_and(waits);
+        for need in &job.life.needs {
+            let (Some(standing), Some(needed)) = (after.standings.get(&need.job), in_force(after, &need.job)) else {
+                continue;
+            };
+            let was_done = before.standings.get(&need.job).is_some_and(|standing| standing.done.is_some());
+            let asks = comes || (was_done && standing.done.is_none());
+            let of_it = |other: &Run| other.job == need.job && other.is_defined();
+            // (One that was made and failed in this commit is one.)
+            let there = after
+                .runs
+                .values()
+                .any(|other| of_it(other) && (other.outcome().is_none() || changed.contains(&other.no)));
+            if asks
+                && !needed.life.is_service()
+                && !is_disabled(standing, needed)
+                && !is_ready(after, &need.job)
+                && !there
+            {
+                return Err(format!("{} waits for {}, and nobody runs it", run.id(), need.job));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A task that was held for a task which has failed for good is not held any more.
 fn nobody_waits_in_vain(run: &Run, job: &Job, before: &Ledger, after: &Ledger) -> Check {
     let another = after.runs.values().any(|other| other.job == run.job && other.outcome().is_none());
-    if another || is_ready(after, &run.job) || !job.time.schedules.is_empty() {
+    // (What the machine's end took is run again when it is wanted.)
+    let reboot = matches!(run.outcome(), Some(Outcome::Lost(crate::LostWhy::Reboot)));
+    if another || reboot || is_ready(after, &run.job) || !job.time.schedules.is_empty() {
         return Ok(());
     }
-    let held = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) });
+    let held = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) } | RunState::Queued);
     let in_vain = after.runs.values().filter(|other| other.is_defined() && held(other)).find(|other| {
         let needs = |job: &Arc<Job>| !job.life.is_service() && job.life.needs.iter().any(|need| need.job == run.job);
         before.runs.get(&other.no).is_some_and(held) && in_force(after, &other.job).is_some_and(needs)

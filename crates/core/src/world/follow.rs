@@ -162,6 +162,7 @@ impl World {
         self.note(now, "job.back", None, message, fx);
         self.draw_graph();
         self.make_anew(now, name, fx);
+        self.ask_again_for_needs(now, name, fx);
         true
     }
 

@@ -115,6 +115,8 @@ pub enum Mutant {
     BootTwice,
     /// A tick starts the services that its job needs, also those that somebody has stopped.
     PullStopped,
+    /// What a run needs is run when the run is made, and not again when it is not done any more.
+    AskOnce,
     /// What was ready before the machine was restarted is ready, until somebody says otherwise.
     OldBoot,
     /// A run names another instant.
@@ -134,7 +136,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 60] = [
+    pub const ALL: [Mutant; 61] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -187,6 +189,7 @@ impl Mutant {
         Mutant::ForgetBoot,
         Mutant::BootTwice,
         Mutant::PullStopped,
+        Mutant::AskOnce,
         Mutant::OldBoot,
         Mutant::WrongTick,
         Mutant::TwoRuns,
