@@ -2,7 +2,7 @@
 
 use super::almanac::Words;
 use super::host::{Ledger, SECOND, is_going};
-use super::ticking::{Commit, TickJudge};
+use super::ticking::{Commit, TickJudge, waits_for_its_jitter};
 use crate::job::{Backoff, Job, Overlap, Restart};
 use crate::run::{Hold, StopWhy};
 use crate::wish::Wish;
@@ -436,6 +436,14 @@ impl Judge {
             | RunState::Ended { .. } => None,
         });
         let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
+        if let Some(old) = before.runs.get(&run.no).filter(|old| waits_for_its_jitter(old))
+            && let RunState::Waiting { until, .. } = old.state
+            && commit.only_time
+            && until > commit.now
+            && matches!(outcome, Outcome::Cancelled | Outcome::Skipped(_))
+        {
+            return Err(format!("{} ended {outcome}, and waited for its jitter still", run.id()));
+        }
         let had_ended = matches!(before.runs.get(&run.no).map(|old| &old.state), Some(RunState::Draining { .. }));
         if had_ended && *outcome == Outcome::Stopped && own {
             return Err(format!("{} ended {outcome}, and its process had ended by itself before", run.id()));

@@ -109,6 +109,7 @@ impl World {
             trigger,
             chain: run.terms.chain.clone(),
             wait: Some((ended.plus(wait.ns()), wait)),
+            unasked: false,
         };
         self.make(now, &run.job, birth, fx);
     }

@@ -117,6 +117,8 @@ pub enum Mutant {
     PullStopped,
     /// What a run needs is run when the run is made, and not again when it is not done any more.
     AskOnce,
+    /// A run that waits for its jitter is in the way of the next tick.
+    JitterInTheWay,
     /// What was ready before the machine was restarted is ready, until somebody says otherwise.
     OldBoot,
     /// A run names another instant.
@@ -136,7 +138,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 61] = [
+    pub const ALL: [Mutant; 62] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -190,6 +192,7 @@ impl Mutant {
         Mutant::BootTwice,
         Mutant::PullStopped,
         Mutant::AskOnce,
+        Mutant::JitterInTheWay,
         Mutant::OldBoot,
         Mutant::WrongTick,
         Mutant::TwoRuns,

@@ -1,6 +1,7 @@
 //! One run of a defined job: by hand, by its schedule, by a chain, because something changed.
 
 use super::make::Birth;
+use super::overtake::waits_late;
 use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
 use crate::job::Overlap;
@@ -13,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Whether there is room for one more run of a job.
-enum Room {
+pub(super) enum Room {
     Free,
     /// It waits for its turn, as its job says.
     Waits,
@@ -43,7 +44,7 @@ impl World {
         }
         let disabled = self.is_disabled(name);
         if !disabled {
-            match self.room_for(name) {
+            match self.room_for(name, None) {
                 Room::Free | Room::Waits => {}
                 Room::Full(live) => return Err(overlap(live)),
                 Room::LineFull(live, most) => return Err(Refusal::LineFull { live, most }),
@@ -106,8 +107,9 @@ impl World {
         self.ask_for(now, name, Birth { chain, ..Birth::first(trigger) }, fx)
     }
 
-    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, birth: Birth, fx: &mut Effects) -> Option<Run> {
-        let service = self.job(name)?.life.is_service();
+    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, mut birth: Birth, fx: &mut Effects) -> Option<Run> {
+        let job = self.job(name)?;
+        let (service, latch) = (job.life.is_service(), job.gates.latch.is_some());
         if self.is_disabled(name) {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }
@@ -115,7 +117,12 @@ impl World {
             self.start(now, name, &birth, fx);
             return None;
         }
-        match self.room_for(name) {
+        birth.unasked = birth.wait.is_some_and(|(until, _)| until > now) && !birth.trigger.is_late() && !latch;
+        let room = match birth.unasked && !self.breaks(Mutant::JitterInTheWay) {
+            true => Room::Free,
+            false => self.room_for(name, None),
+        };
+        match room {
             Room::Free | Room::Waits => {}
             Room::Replaces(runs) => {
                 for no in runs {
@@ -127,9 +134,7 @@ impl World {
             }
             Room::LineFull(_, most) => {
                 let skipped = self.make_skipped(now, name, birth, SkipWhy::LineFull { waiting: most }, fx)?;
-                let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
-                let message = format!("{runs} already, and `overlap_max` lets no more wait");
-                self.note(now, "run.skipped", Some(skipped.id()), message, fx);
+                self.note(now, "run.skipped", Some(skipped.id()), line_is_full(most), fx);
                 return Some(skipped);
             }
         }
@@ -137,9 +142,14 @@ impl World {
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
     }
 
-    fn room_for(&self, name: &JobName) -> Room {
+    /// `due`: for one that has waited for its jitter, and is neither in its own way nor kept by what is caught up later.
+    pub(super) fn room_for(&self, name: &JobName, due: Option<RunNo>) -> Room {
         let Some(job) = self.job(name) else { return Room::Free };
-        let live: Vec<&Run> = self.runs_of(name).collect();
+        let counts = |run: &&Run| match due {
+            Some(no) => run.no != no && !self.is_unasked(run) && waits_late(run).is_none(),
+            None => !self.is_unasked(run) || self.breaks(Mutant::JitterInTheWay),
+        };
+        let live: Vec<&Run> = self.runs_of(name).filter(counts).collect();
         let Some(first) = live.first() else { return Room::Free };
         if live.len() < self.instances(name).max(1) as usize {
             return Room::Free;
@@ -203,6 +213,12 @@ impl World {
             }
         }
     }
+}
+
+/// In words.
+pub(super) fn line_is_full(most: u32) -> String {
+    let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
+    format!("{runs} already, and `overlap_max` lets no more wait")
 }
 
 const fn overlap(live: RunId) -> Refusal {
