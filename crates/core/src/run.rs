@@ -135,7 +135,8 @@ pub struct Terms {
     /// What it takes of its queue, by resource.
     pub need: BTreeMap<String, u32>,
     pub mutex: Vec<String>,
-    /// Waits until fewer than so many runs of its job are going; 0: does not wait for them. (They may wait for it.)
+    /// Waits until fewer than so many runs of its job are going; 0: does not wait for them (they may wait for
+    /// it), or waits for its jitter, after which it is asked whether there is room.
     pub turn: u32,
     /// The jobs whose ends led to it, the first one first.
     pub chain: Vec<JobName>,

@@ -2,7 +2,7 @@
 
 use super::almanac::Words;
 use super::host::{Ledger, SECOND, is_going};
-use super::ticking::{Commit, TickJudge};
+use super::ticking::{Commit, TickJudge, waits_for_its_jitter};
 use crate::job::{Backoff, Job, Overlap, Restart};
 use crate::run::{Hold, StopWhy};
 use crate::wish::Wish;
@@ -166,6 +166,7 @@ impl Judge {
                 return Err(format!("{latch} was released, and {} is held by it", run.id()));
             }
         }
+        needs_are_run(commit)?;
         whole(after)
     }
 
@@ -229,7 +230,14 @@ impl Judge {
             }
             Trigger::Schedule { .. } => !commit.ticks.is_empty() || renewed,
             Trigger::Restart { .. } | Trigger::Retry { .. } => renewed,
-            Trigger::Dependency | Trigger::Adopt { .. } => true,
+            // A service that somebody has stopped is there again when a person wants what needs it.
+            Trigger::Dependency => {
+                let person = matches!(wish, Some(Wish::RunJob { .. } | Wish::Up { .. } | Wish::Restart { .. }));
+                let service = in_force(after, &run.job).is_some_and(|job| job.life.is_service());
+                let was_up = before.standings.get(&run.job).is_none_or(|standing| standing.up);
+                renewed || person || !service || was_up
+            }
+            Trigger::Adopt { .. } => true,
         };
         if right {
             Ok(())
@@ -428,6 +436,14 @@ impl Judge {
             | RunState::Ended { .. } => None,
         });
         let own = matches!(why, None | Some(StopWhy::Sick | StopWhy::NotReady));
+        if let Some(old) = before.runs.get(&run.no).filter(|old| waits_for_its_jitter(old))
+            && let RunState::Waiting { until, .. } = old.state
+            && commit.only_time
+            && until > commit.now
+            && matches!(outcome, Outcome::Cancelled | Outcome::Skipped(_))
+        {
+            return Err(format!("{} ended {outcome}, and waited for its jitter still", run.id()));
+        }
         let had_ended = matches!(before.runs.get(&run.no).map(|old| &old.state), Some(RunState::Draining { .. }));
         if had_ended && *outcome == Outcome::Stopped && own {
             return Err(format!("{} ended {outcome}, and its process had ended by itself before", run.id()));
@@ -534,13 +550,47 @@ impl Judge {
     }
 }
 
+/// What comes to wait for a task, and what waits for one that does not count as done any more, waits for a run of it.
+fn needs_are_run(commit: Commit<'_>) -> Check {
+    let Commit { before, after, changed, .. } = commit;
+    let waits = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) } | RunState::Queued);
+    for run in after.runs.values().filter(|run| run.is_defined() && waits(run)) {
+        let Some(job) = in_force(after, &run.job) else { continue };
+        let comes = changed.contains(&run.no) && !before.runs.get(&run.no).is_some_and(waits);
+        for need in &job.life.needs {
+            let (Some(standing), Some(needed)) = (after.standings.get(&need.job), in_force(after, &need.job)) else {
+                continue;
+            };
+            let was_done = before.standings.get(&need.job).is_some_and(|standing| standing.done.is_some());
+            let asks = comes || (was_done && standing.done.is_none());
+            let of_it = |other: &Run| other.job == need.job && other.is_defined();
+            // (One that was made and failed in this commit is one.)
+            let there = after
+                .runs
+                .values()
+                .any(|other| of_it(other) && (other.outcome().is_none() || changed.contains(&other.no)));
+            if asks
+                && !needed.life.is_service()
+                && !is_disabled(standing, needed)
+                && !is_ready(after, &need.job)
+                && !there
+            {
+                return Err(format!("{} waits for {}, and nobody runs it", run.id(), need.job));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// A task that was held for a task which has failed for good is not held any more.
 fn nobody_waits_in_vain(run: &Run, job: &Job, before: &Ledger, after: &Ledger) -> Check {
     let another = after.runs.values().any(|other| other.job == run.job && other.outcome().is_none());
-    if another || is_ready(after, &run.job) || !job.time.schedules.is_empty() {
+    // (What the machine's end took is run again when it is wanted.)
+    let reboot = matches!(run.outcome(), Some(Outcome::Lost(crate::LostWhy::Reboot)));
+    if another || reboot || is_ready(after, &run.job) || !job.time.schedules.is_empty() {
         return Ok(());
     }
-    let held = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) });
+    let held = |run: &Run| matches!(run.state, RunState::Held { on: Hold::Needs(_) } | RunState::Queued);
     let in_vain = after.runs.values().filter(|other| other.is_defined() && held(other)).find(|other| {
         let needs = |job: &Arc<Job>| !job.life.is_service() && job.life.needs.iter().any(|need| need.job == run.job);
         before.runs.get(&other.no).is_some_and(held) && in_force(after, &other.job).is_some_and(needs)

@@ -559,6 +559,14 @@ fn caught_up_until(run: &Run) -> Option<i64> {
     matches!(run.trigger, Trigger::Schedule { late: true, .. }).then_some(until.0)
 }
 
+/// It is asked whether there is room for it when its wait is over.
+pub(super) fn waits_for_its_jitter(run: &Run) -> bool {
+    matches!(run.state, RunState::Waiting { .. })
+        && matches!(run.trigger, Trigger::Schedule { late: false, .. } | Trigger::Boot)
+        && run.follows.is_none()
+        && run.terms.turn == 0
+}
+
 /// Of those that were caught up and waited, and gave way in this commit: for how many instants they were.
 fn stood_for(commit: Commit<'_>, name: &JobName) -> u64 {
     let of_job = commit.before.runs.values().filter(|run| run.job == *name);
@@ -583,7 +591,16 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
         return Ok(());
     }
     let of_job = |run: &&Run| run.job == *name && run.is_defined() && run.outcome().is_none();
-    let live: Vec<&Run> = commit.before.runs.values().filter(of_job).collect();
+    // Nor is one that waits for its jitter, in anybody's: it comes when that is over.
+    let has_come = |run: &&Run| {
+        let now = commit.after.runs.get(&run.no);
+        !waits_for_its_jitter(run) || now.is_some_and(|now| now.outcome().is_none() && !waits_for_its_jitter(now))
+    };
+    let live: Vec<&Run> = commit.before.runs.values().filter(of_job).filter(has_come).collect();
+    let came = run_of(decision).and_then(|no| commit.after.runs.get(&no));
+    if came.is_some_and(waits_for_its_jitter) {
+        return Ok(());
+    }
     let full = live.len() >= instances(standing, job).max(1) as usize;
     // Those that were caught up and wait are in nobody's way.
     let waits = |run: &&&Run| caught_up_until(run).is_some_and(|until| until > commit.now.0);

@@ -26,7 +26,14 @@ impl World {
             return self.begin(now, no, fx);
         }
         if run.state != state {
+            let comes =
+                matches!(state, RunState::Held { .. }) && !matches!(run.state, RunState::Held { on: Hold::Needs(_) });
+            let job = self.job_of(run).filter(|_| comes && !self.breaks(Mutant::AskOnce)).cloned();
             self.change(now, no, fx, |run| run.state = state);
+            // What was done when it was made need not be done now.
+            if let Some(job) = job {
+                self.run_what_it_needs(now, &job, fx);
+            }
         }
     }
 

@@ -30,7 +30,7 @@ impl World {
             && !self.is_closing()
             && !self.breaks(Mutant::ForgetDue)
         {
-            self.let_go(now, no, fx);
+            self.comes_due(now, no, fx);
         }
         let late = self.places.ready_by.range(..=(now, RunNo::LAST)).map(|(_, no)| *no);
         for no in late.collect::<Vec<_>>() {

@@ -109,6 +109,7 @@ impl World {
             trigger,
             chain: run.terms.chain.clone(),
             wait: Some((ended.plus(wait.ns()), wait)),
+            unasked: false,
         };
         self.make(now, &run.job, birth, fx);
     }
@@ -162,6 +163,7 @@ impl World {
         self.note(now, "job.back", None, message, fx);
         self.draw_graph();
         self.make_anew(now, name, fx);
+        self.ask_again_for_needs(now, name, fx);
         true
     }
 

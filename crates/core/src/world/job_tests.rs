@@ -70,7 +70,7 @@ impl Stage {
     /// A daemon of the next boot, which has said nothing yet.
     fn restart_machine(&mut self) {
         let live: Vec<Run> = self.world.live().cloned().collect();
-        let mut world = World::load("another boot".to_string(), Mint::after(self.world.minted()), live);
+        let mut world = World::load(format!("{}, another", self.world.boot), Mint::after(self.world.minted()), live);
         let definitions = self.world.jobs.iter().flat_map(|(_, post)| {
             post.definitions.iter().map(|(rev, job)| super::Definition { rev: *rev, job: job.clone() })
         });
@@ -332,6 +332,27 @@ fn what_is_needed_goes_up_first_and_down_last() {
     stage.first_ends("db", 0);
     stage.up("web");
     assert_eq!((stage.words("db"), stage.words("web")), (vec!["starting"], vec!["held"]), "it pulls what it needs");
+}
+
+#[test]
+fn what_somebody_has_stopped_is_started_by_a_person_and_not_by_a_rule() {
+    let mut stage = Stage::new([service("db", 2), needing(job("report"), "db")]);
+    stage.all_live();
+    let stopped = stage.run("db", 0).no;
+    stage.wish(Wish::Stop { run: stopped, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.ends(stopped, 0);
+    stage.wish(Wish::Changed { job: name("report"), path: "file".into() }).expect("granted");
+    assert_eq!(stage.words("db"), ["running"], "that slot stays empty");
+    stage.down("db");
+    stage.first_ends("db", 0);
+    stage.first_ends("report", 0);
+    stage.wish(Wish::Changed { job: name("report"), path: "file".into() }).expect("granted");
+    assert_eq!(stage.words("report"), ["held"]);
+    assert_eq!(stage.words("db").len(), 0);
+    let held = stage.run("report", 0).no;
+    stage.wish(Wish::Stop { run: held, kind: StopKind::Ladder, why: StopWhy::Asked }).expect("granted");
+    stage.run_job("report").expect("granted");
+    assert_eq!(stage.words("db"), ["starting", "starting"]);
 }
 
 #[test]
@@ -744,6 +765,47 @@ fn after_a_reboot_what_was_up_is_up_and_what_had_not_begun_begins_again() {
     assert_eq!((web.trigger.clone(), web.attempt, web.state.word()), (Trigger::Boot, 1, "starting"));
     assert_eq!(stage.run("backup", 0).state, RunState::Held { on: Hold::Latch("go".to_string()) });
     assert_eq!(stage.run("backup", 0).boot, "another");
+}
+
+#[test]
+fn what_is_needed_is_run_again_for_whoever_waits_when_it_is_not_done_any_more() {
+    let again = crate::job::Again { tries: Some(2), delay: Millis(8_000), ..crate::job::Again::retries() };
+    let mut report = needing(job("report"), "prep");
+    report.life.again = again;
+    let mut stage = Stage::new([job("prep"), report.clone()]);
+    stage.run_job("report").expect("granted");
+    stage.all_live();
+    stage.first_ends("prep", 0);
+    stage.all_live();
+    stage.first_ends("report", 1);
+    assert_eq!(stage.words("report"), ["waiting"]);
+    stage.restart_machine();
+    stage.fact(Fact::Booted);
+    stage.fact(Fact::Settled(Settled { keeper: Some(1), ..Settled::default() }));
+    assert_eq!(stage.words("prep").len(), 0, "its next try needs it, and is not due yet");
+    stage.after_ms(60_000);
+    assert_eq!((stage.words("report"), stage.words("prep")), (vec!["held"], vec!["starting"]));
+    stage.all_live();
+    stage.first_ends("prep", 0);
+    assert_eq!(stage.words("report"), ["starting"]);
+    stage.all_live();
+    stage.first_ends("report", 0);
+
+    // In the line of a paused queue, and another definition; and after a boot.
+    report.gates.queue = Some("q".into());
+    stage.plan([report]).expect("a good plan");
+    stage.wish(Wish::Queue { name: "q".into(), how: QueueWish::Pause }).expect("granted");
+    stage.run_job("report").expect("granted");
+    assert_eq!((stage.words("report"), stage.words("prep").len()), (vec!["queued"], 0));
+    let mut other = job("prep");
+    other.around.dir = Some("/other".into());
+    stage.plan([other]).expect("a good plan");
+    assert_eq!((stage.words("report"), stage.words("prep")), (vec!["queued"], vec!["starting"]));
+    stage.all_live();
+    stage.first_ends("prep", 0);
+    stage.restart_machine();
+    stage.fact(Fact::Booted);
+    assert_eq!((stage.words("report"), stage.words("prep")), (vec!["queued"], vec!["starting"]));
 }
 
 #[test]

@@ -18,11 +18,13 @@ pub(super) struct Birth {
     pub(super) chain: Vec<JobName>,
     /// Not before: until when, and how long that is in all.
     pub(super) wait: Option<(Time, Millis)>,
+    /// Whether there is room for it is asked when that wait is over.
+    pub(super) unasked: bool,
 }
 
 impl Birth {
     pub(super) const fn first(trigger: Trigger) -> Birth {
-        Birth { slot: 0, attempt: 1, follows: None, trigger, chain: Vec::new(), wait: None }
+        Birth { slot: 0, attempt: 1, follows: None, trigger, chain: Vec::new(), wait: None, unasked: false }
     }
 }
 
@@ -34,10 +36,16 @@ impl World {
         // Its latch was released for the line of runs that it goes on with.
         let latch = job.gates.latch.clone().filter(|_| birth.follows.is_none() || self.breaks(Mutant::HoldAgain));
         let wait = birth.wait.filter(|(until, _)| *until > now);
+        let unasked = birth.unasked;
         let mut run = self.bare(now, &job, rev, birth);
         run.state = match (latch, wait) {
             (Some(latch), _) => RunState::Held { on: Hold::Latch(latch) },
-            (None, Some((until, wait))) => RunState::Waiting { until, wait },
+            (None, Some((until, wait))) => {
+                if unasked {
+                    run.terms.turn = 0;
+                }
+                RunState::Waiting { until, wait }
+            }
             (None, None) => self.next_state(&run),
         };
         let no = run.no;
@@ -125,8 +133,12 @@ impl World {
                 // The gates that it waited for, and those that it will wait for.
                 self.look_gates.extend(super::places::gates(run));
             }
+            let unasked = self.live.get(&no).is_some_and(super::overtake::may_be_unasked);
             self.change(now, no, fx, |run| {
                 run.terms = terms(&job, rev, core::mem::take(&mut run.terms.chain));
+                if unasked {
+                    run.terms.turn = 0;
+                }
                 run.command = command(&job.program);
                 run.directory = job.around.dir.clone().unwrap_or_default();
                 run.timeout_ms = job.life.timeout.map(|timeout| timeout.0);

@@ -113,6 +113,12 @@ pub enum Mutant {
     ForgetBoot,
     /// Each server that starts is a boot.
     BootTwice,
+    /// A tick starts the services that its job needs, also those that somebody has stopped.
+    PullStopped,
+    /// What a run needs is run when the run is made, and not again when it is not done any more.
+    AskOnce,
+    /// A run that waits for its jitter is in the way of the next tick.
+    JitterInTheWay,
     /// What was ready before the machine was restarted is ready, until somebody says otherwise.
     OldBoot,
     /// A run names another instant.
@@ -132,7 +138,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 59] = [
+    pub const ALL: [Mutant; 62] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -184,6 +190,9 @@ impl Mutant {
         Mutant::CatchUpFormer,
         Mutant::ForgetBoot,
         Mutant::BootTwice,
+        Mutant::PullStopped,
+        Mutant::AskOnce,
+        Mutant::JitterInTheWay,
         Mutant::OldBoot,
         Mutant::WrongTick,
         Mutant::TwoRuns,

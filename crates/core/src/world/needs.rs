@@ -4,7 +4,7 @@ use super::{Closing, Mutant, World};
 use crate::effect::Effects;
 use crate::job::Job;
 use crate::run::{Hold, StopWhy, Trigger};
-use crate::{JobName, Outcome, Run, RunNo, RunState, SkipWhy, Time};
+use crate::{JobName, LostWhy, Outcome, Run, RunNo, RunState, SkipWhy, Time};
 use alloc::collections::BTreeSet;
 use alloc::format;
 use alloc::vec::Vec;
@@ -117,11 +117,32 @@ impl World {
         }
     }
 
+    /// Something that it needs may not count as done any more, or may be run now: what waits for it asks again. Not at each
+    /// look: one that ends badly at once would be run for ever.
+    pub(super) fn ask_again_for_needs(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        if self.is_closing() || self.breaks(Mutant::AskOnce) {
+            return;
+        }
+        let Some(job) = self.job(name).filter(|job| !job.life.needs.is_empty()).cloned() else { return };
+        if self.runs_of(name).any(waits_at_a_gate) {
+            self.run_what_it_needs(now, &job, fx);
+        }
+    }
+
+    pub(super) fn dependents_ask_again(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        let dependents: Vec<JobName> = self.dependents(name).cloned().collect();
+        for dependent in dependents {
+            self.ask_again_for_needs(now, &dependent, fx);
+        }
+    }
+
     /// What is run, and needed, has ended badly, and nothing tries it again: tasks that are held for it would wait for
     /// ever. A service goes on waiting, because it is to be up; so does what waits for a job that its schedule runs again.
     pub(super) fn skip_in_vain(&mut self, now: Time, run: &Run, fx: &mut Effects) {
         let Some(outcome) = run.outcome() else { return };
-        let another_is_the_reason = matches!(outcome, Outcome::Skipped(why) if *why != SkipWhy::Dependency);
+        // (What the machine's end took with it is run again in a moment.)
+        let another_is_the_reason = matches!(outcome, Outcome::Skipped(why) if *why != SkipWhy::Dependency)
+            || *outcome == Outcome::Lost(LostWhy::Reboot);
         let comes_again = self.job(&run.job).is_none_or(|job| !job.time.schedules.is_empty())
             || self.runs_of(&run.job).next().is_some();
         let too_soon = self.breaks(Mutant::SkipTooSoon);
@@ -131,11 +152,10 @@ impl World {
         if self.breaks(Mutant::WaitInVain) {
             return;
         }
-        let held = |other: &&Run| matches!(&other.state, RunState::Held { on: Hold::Needs(_) });
         let in_vain: Vec<RunNo> = self
             .dependents(&run.job)
             .filter(|name| self.job(name).is_some_and(|job| !job.life.is_service()))
-            .flat_map(|name| self.runs_of(name).filter(held))
+            .flat_map(|name| self.runs_of(name).filter(|other| waits_at_a_gate(other)))
             .filter(|other| self.missing(other).contains(&run.job))
             .map(|other| other.no)
             .collect();
@@ -168,6 +188,11 @@ impl World {
         }
         self.forget_definitions(&run.job);
     }
+}
+
+/// Neither a latch nor an instant keeps it.
+const fn waits_at_a_gate(run: &Run) -> bool {
+    matches!(run.state, RunState::Held { on: Hold::Needs(_) } | RunState::Queued)
 }
 
 pub(super) const fn is_ready(run: &Run) -> bool {

@@ -1,15 +1,21 @@
-//! A tick that comes while runs that were caught up still wait for their delay.
+//! Runs of ticks that wait: for the delay of what is caught up, or for their jitter.
+//!
+//! A run that waits for its jitter comes when that is over: `overlap` is asked then, as if its tick came then. Else a job
+//! that is due more often than its jitter is long would never run, or several times at once.
+//!
+//! A tick may come while runs that were caught up still wait for their delay.
 //!
 //! They have not begun, so they are in nobody's way, and `overlap` has nothing to say about them. With `catch_up = "all"`
 //! the new one goes behind them, so that all are run in order. Else it is run for them, as it is when it comes in the same
 //! moment.
 
 use super::make::Birth;
+use super::run_job::{Room, line_is_full};
 use super::{Mutant, World};
 use crate::effect::Effects;
 use crate::job::{CatchUp, Millis, Overlap};
 use crate::run::{StopWhy, Trigger};
-use crate::{JobName, Run, RunNo, RunState, Time, Timed};
+use crate::{JobName, Outcome, Run, RunNo, RunState, SkipWhy, Time, Timed};
 use alloc::format;
 use alloc::vec::Vec;
 
@@ -50,7 +56,7 @@ impl World {
         }
         // One that is late too does not take the place of one that waits already: who comes again and again would never run.
         // Nor does one for which there is no room, unless it makes itself room: then it is run for all that it replaces.
-        let others = self.runs_of(name).count() - ahead.len();
+        let others = self.runs_of(name).filter(|run| !self.is_unasked(run)).count() - ahead.len();
         let replaces = job.gates.overlap == Overlap::Replace;
         if late || (others >= self.instances(name).max(1) as usize && !replaces) {
             return Way::Asks;
@@ -68,6 +74,51 @@ impl World {
         Way::For(stood_for)
     }
 
+    /// It waits for the jitter of its tick, and comes when that is over: only then is it asked whether there is room for it.
+    /// Until then it is in nobody's way, and nothing is in its way.
+    pub(super) fn is_unasked(&self, run: &Run) -> bool {
+        may_be_unasked(run)
+            && self.job(&run.job).is_some_and(|job| !job.life.is_service() && job.gates.overlap != Overlap::Allow)
+    }
+
+    /// Its wait is over.
+    pub(super) fn comes_due(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
+        let Some(run) = self.live.get(&no).filter(|run| self.is_unasked(run)).cloned() else {
+            return self.let_go(now, no, fx);
+        };
+        let Some(job) = self.job(&run.job).cloned() else { return self.let_go(now, no, fx) };
+        let places = self.instances(&run.job).max(1);
+        let is_due = |other: &&Run| {
+            let until = |run: &Run| if let RunState::Waiting { until, .. } = run.state { Some(until) } else { None };
+            (until(&run), no) < (until(other), other.no) && until(other) <= Some(now) && self.is_unasked(other)
+        };
+        // Those that come with it, and after it, would stop it again at once.
+        let gives_way =
+            job.gates.overlap == Overlap::Replace && self.runs_of(&run.job).filter(is_due).count() >= places as usize;
+        if gives_way {
+            return self.stop_for(now, no, StopWhy::Planned, fx);
+        }
+        match self.room_for(&run.job, Some(no)) {
+            Room::Free | Room::Waits => {}
+            Room::Replaces(runs) => {
+                for other in runs {
+                    self.stop_for(now, other, StopWhy::Planned, fx);
+                }
+            }
+            Room::Full(live) => {
+                self.end(now, run, Outcome::Skipped(SkipWhy::Overlap { live: Some(live.no) }), None, fx);
+                return;
+            }
+            Room::LineFull(_, most) => {
+                self.note(now, "run.skipped", Some(run.id()), line_is_full(most), fx);
+                self.end(now, run, Outcome::Skipped(SkipWhy::LineFull { waiting: most }), None, fx);
+                return;
+            }
+        }
+        self.change(now, no, fx, |run| run.terms.turn = places);
+        self.let_go(now, no, fx);
+    }
+
     /// The run that was caught up and that this one waits for, if it does.
     pub(super) fn goes_behind(&self, run: &Run) -> Option<&Run> {
         let RunState::Waiting { until, .. } = run.state else { return None };
@@ -76,8 +127,14 @@ impl World {
     }
 }
 
+/// As far as the run itself tells: what is asked at once gets its turn with its terms.
+pub(super) fn may_be_unasked(run: &Run) -> bool {
+    let waits = matches!(run.state, RunState::Waiting { .. }) && run.is_defined();
+    waits && run.follows.is_none() && run.terms.turn == 0 && !run.trigger.is_late()
+}
+
 /// Until when, of one that was caught up and has not begun.
-fn waits_late(run: &Run) -> Option<Time> {
+pub(super) fn waits_late(run: &Run) -> Option<Time> {
     let RunState::Waiting { until, .. } = run.state else { return None };
     run.trigger.is_late().then_some(until)
 }

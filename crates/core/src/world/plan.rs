@@ -149,9 +149,16 @@ impl World {
         }
         self.set_times(now, &pulled, plan.timed, fx);
         self.draw_graph();
+        let mut came = Vec::new();
         for name in pulled {
             self.make_anew(now, &name, fx);
             self.fill(now, &name, &Birth::first(Trigger::Manual { by: "definition".into() }), fx);
+            came.push(name);
+        }
+        // What it needs may be another, and what others need of it may have to be done anew.
+        for name in came {
+            self.ask_again_for_needs(now, &name, fx);
+            self.dependents_ask_again(now, &name, fx);
         }
         // Nearly all of it may stand in another light now.
         self.look_jobs.extend(self.jobs.keys().cloned());

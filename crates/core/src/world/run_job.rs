@@ -1,19 +1,20 @@
 //! One run of a defined job: by hand, by its schedule, by a chain, because something changed.
 
 use super::make::Birth;
-use super::{World, post::Post};
+use super::overtake::waits_late;
+use super::{Mutant, World, post::Post};
 use crate::effect::Effects;
 use crate::job::Overlap;
 use crate::run::{StopWhy, Trigger};
 use crate::wish::Granted;
-use crate::{JobName, Refusal, Run, RunId, RunNo, SkipWhy, Time};
+use crate::{JobName, Refusal, Rest, Run, RunId, RunNo, SkipWhy, Time};
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
 /// Whether there is room for one more run of a job.
-enum Room {
+pub(super) enum Room {
     Free,
     /// It waits for its turn, as its job says.
     Waits,
@@ -43,7 +44,7 @@ impl World {
         }
         let disabled = self.is_disabled(name);
         if !disabled {
-            match self.room_for(name) {
+            match self.room_for(name, None) {
                 Room::Free | Room::Waits => {}
                 Room::Full(live) => return Err(overlap(live)),
                 Room::LineFull(live, most) => return Err(Refusal::LineFull { live, most }),
@@ -87,7 +88,7 @@ impl World {
         if self.job(name).is_none() {
             return Err(Refusal::UnknownJob { job: name.clone() });
         }
-        self.pull(now, name, fx);
+        self.revive(now, name, fx);
         match self.ask(now, name, trigger, Vec::new(), fx) {
             Some(run) => Ok(Granted::Run(Box::new(run))),
             None => Ok(Granted::Job(self.runs_of(name).cloned().collect())),
@@ -106,8 +107,9 @@ impl World {
         self.ask_for(now, name, Birth { chain, ..Birth::first(trigger) }, fx)
     }
 
-    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, birth: Birth, fx: &mut Effects) -> Option<Run> {
-        let service = self.job(name)?.life.is_service();
+    pub(super) fn ask_for(&mut self, now: Time, name: &JobName, mut birth: Birth, fx: &mut Effects) -> Option<Run> {
+        let job = self.job(name)?;
+        let (service, latch) = (job.life.is_service(), job.gates.latch.is_some());
         if self.is_disabled(name) {
             return self.make_skipped(now, name, birth, SkipWhy::Disabled, fx);
         }
@@ -115,7 +117,12 @@ impl World {
             self.start(now, name, &birth, fx);
             return None;
         }
-        match self.room_for(name) {
+        birth.unasked = birth.wait.is_some_and(|(until, _)| until > now) && !birth.trigger.is_late() && !latch;
+        let room = match birth.unasked && !self.breaks(Mutant::JitterInTheWay) {
+            true => Room::Free,
+            false => self.room_for(name, None),
+        };
+        match room {
             Room::Free | Room::Waits => {}
             Room::Replaces(runs) => {
                 for no in runs {
@@ -127,9 +134,7 @@ impl World {
             }
             Room::LineFull(_, most) => {
                 let skipped = self.make_skipped(now, name, birth, SkipWhy::LineFull { waiting: most }, fx)?;
-                let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
-                let message = format!("{runs} already, and `overlap_max` lets no more wait");
-                self.note(now, "run.skipped", Some(skipped.id()), message, fx);
+                self.note(now, "run.skipped", Some(skipped.id()), line_is_full(most), fx);
                 return Some(skipped);
             }
         }
@@ -137,9 +142,14 @@ impl World {
         self.live.get(&no).or_else(|| fx.changed.get(&no)).cloned()
     }
 
-    fn room_for(&self, name: &JobName) -> Room {
+    /// `due`: for one that has waited for its jitter, and is neither in its own way nor kept by what is caught up later.
+    pub(super) fn room_for(&self, name: &JobName, due: Option<RunNo>) -> Room {
         let Some(job) = self.job(name) else { return Room::Free };
-        let live: Vec<&Run> = self.runs_of(name).collect();
+        let counts = |run: &&Run| match due {
+            Some(no) => run.no != no && !self.is_unasked(run) && waits_late(run).is_none(),
+            None => !self.is_unasked(run) || self.breaks(Mutant::JitterInTheWay),
+        };
+        let live: Vec<&Run> = self.runs_of(name).filter(counts).collect();
         let Some(first) = live.first() else { return Room::Free };
         if live.len() < self.instances(name).max(1) as usize {
             return Room::Free;
@@ -183,6 +193,32 @@ impl World {
             }
         }
     }
+
+    /// A schedule or a change wants it: services that it needs and that gave up, or had come to their end, are started
+    /// again. What somebody has stopped stays so.
+    pub(super) fn revive(&mut self, now: Time, name: &JobName, fx: &mut Effects) {
+        if self.breaks(Mutant::PullStopped) {
+            return self.pull(now, name, fx);
+        }
+        let Some(job) = self.job(name).cloned() else { return };
+        for need in &job.life.needs {
+            let is_service = self.job(&need.job).is_some_and(|job| job.life.is_service());
+            let has_given_up =
+                |post: &Post| post.standing.up && post.standing.rest.values().any(|rest| *rest != Rest::Stopped);
+            if is_service && self.jobs.get(&need.job).is_some_and(has_given_up) {
+                self.revive(now, &need.job, fx);
+                self.alter(&need.job, fx, |standing| standing.rest.retain(|_, rest| *rest == Rest::Stopped));
+                self.look_jobs.extend(self.with_all_dependents(&need.job));
+                self.fill(now, &need.job, &Birth::first(Trigger::Dependency), fx);
+            }
+        }
+    }
+}
+
+/// In words.
+pub(super) fn line_is_full(most: u32) -> String {
+    let runs = if most == 1 { "a run waits".into() } else { format!("{most} runs wait") };
+    format!("{runs} already, and `overlap_max` lets no more wait")
 }
 
 const fn overlap(live: RunId) -> Refusal {

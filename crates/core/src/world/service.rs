@@ -115,6 +115,7 @@ impl World {
         self.gate_by_hand(name, false, fx)?;
         self.alter(name, fx, |standing| standing.paused = None);
         self.fill(now, name, &Birth::first(Trigger::Manual { by }), fx);
+        self.dependents_ask_again(now, name, fx);
         Ok(self.job_granted(name))
     }
 

@@ -90,6 +90,10 @@ impl World {
             self.lose(now, no, LostWhy::Reboot, fx);
         }
         self.decide_boot(now, &names, fx);
+        // Nothing of what was done counts any more.
+        for job in &names {
+            self.ask_again_for_needs(now, job, fx);
+        }
     }
 
     /// It never began, surely: and there is a definition to begin from.

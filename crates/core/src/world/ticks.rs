@@ -335,7 +335,7 @@ impl World {
         let trigger = |missed| Trigger::Schedule { at, late_ms, late, missed };
         let mut birth = Birth { wait: Some((from.plus(wait.ns()), wait)), ..Birth::first(trigger(missed)) };
         let is_service = self.job(job).is_some_and(|job| job.life.is_service());
-        self.pull(now, job, fx);
+        self.revive(now, job, fx);
         let way = self.overtake(now, job, timed, (late, from), &mut birth, fx);
         if let Way::For(others) = way {
             caught_up = true;
@@ -377,7 +377,7 @@ impl World {
             let birth = Birth { wait: Some((now.plus(wait.ns()), wait)), ..Birth::first(Trigger::Boot) };
             let disabled = self.is_disabled(job);
             if !disabled {
-                self.pull(now, job, fx);
+                self.revive(now, job, fx);
             }
             let paused =
                 self.standing(job).and_then(|standing| standing.paused).is_some_and(|until| seconds(now) < until);

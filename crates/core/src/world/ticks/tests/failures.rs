@@ -294,3 +294,34 @@ fn failure_7_ten_thousand_schedules_cost_what_one_costs() {
     assert_eq!((fx.ticks.len(), fx.standings.len(), fx.changed.len()), (minute, minute, minute));
     assert_eq!(world.due(), Some(Time((DAY_0 + 120) * NS)));
 }
+
+#[test]
+fn a_jitter_longer_than_the_distance_of_ticks_neither_silences_a_job_nor_runs_two_at_once() {
+    for mode in [JitterMode::Stable, JitterMode::Random] {
+        for overlap in [Overlap::Skip, Overlap::Queue(2), Overlap::Replace] {
+            let mut machine = Machine::at(DAY_0);
+            machine.busy = true;
+            let mut often = job("@every 2s");
+            often.time.jitter = Millis::seconds(30);
+            often.time.jitter_mode = mode;
+            often.gates.overlap = overlap;
+            machine.put(often);
+            let mut most_waiting = 0;
+            for second in 1..=200 {
+                machine.pass(DAY_0 + second);
+                let going: Vec<RunNo> =
+                    machine.world.live().filter(|run| run.state.is_going()).map(|run| run.no).collect();
+                assert!(going.len() <= 1, "{going:?} at once, {overlap:?}");
+                let waits = |run: &&Run| matches!(run.state, RunState::Waiting { .. });
+                most_waiting = most_waiting.max(machine.world.live().filter(waits).count());
+                if second % 5 == 0 {
+                    going.into_iter().for_each(|run| machine.end(run));
+                }
+            }
+            assert!(most_waiting > 1, "the jitter is long");
+            let ran = machine.runs.values().filter(|run| run.started_at.is_some()).count();
+            assert!(ran > 25, "only {ran} in 200 s, {overlap:?} {mode:?}");
+            assert!(machine.world.len() < 40, "they pile up: {}", machine.world.len());
+        }
+    }
+}
