@@ -22,8 +22,8 @@ use followers::{Before, Follower};
 use kin_config::signal;
 use kin_core::tick::COUNTED;
 use kin_core::{
-    Exit, Hold, LostWhy, Outcome, Outlook, Reason, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopWhy, Time, Trigger,
-    UnhealthyWhy,
+    Exit, Hold, LostWhy, Outcome, Outlook, Reason, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopWhy, Time,
+    Trigger, UnhealthyWhy,
 };
 use kin_keeper::table::{RUNG, RUNG_ASKED, RUNG_BITS, RUNG_COMMAND, SIGNAL_BITS, Snapshot, flag};
 use kin_ledger::{Event, Stage};
