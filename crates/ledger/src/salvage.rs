@@ -16,8 +16,10 @@ use crate::media::beside;
 use crate::open::{BACKUP, DB, KNOWN, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
-use crate::{Batch, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, standing, tick};
-use kin_core::{Decided, Run, RunNo, Time};
+use crate::{
+    Batch, Definition, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, standing, tick,
+};
+use kin_core::{Decided, JobName, Run, RunNo, RunState, Time};
 use rusqlite::{Connection, OpenFlags};
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -85,10 +87,11 @@ fn build(dir: &Path) -> Result<u64, SalvageError> {
     let backup = (BACKUP, "?immutable=1");
     // First, because it is the newest: of what is not a run, the first word counts.
     let known = (KNOWN, "?immutable=1");
+    let mut rest = Rest::default();
     for (name, how) in [known, with_log, alone, backup] {
         let path = dir.join(name);
         if std::fs::metadata(&path).is_ok_and(|found| found.len() > 0) {
-            saved += take(&mut ledger, &path, how)?;
+            saved += take(&mut ledger, &path, how, &mut rest)?;
         }
     }
     finish(ledger, dir)?;
@@ -139,12 +142,23 @@ pub(crate) fn clean(dir: &Path) -> io::Result<()> {
     ["-wal", "-shm", "-journal", ""].into_iter().try_for_each(|suffix| remove(&beside(&new, suffix)))
 }
 
-fn take(ledger: &mut Ledger, path: &Path, how: &str) -> Result<u64, SalvageError> {
+/// What a newer source had whole: an older one has nothing to add to it.
+#[derive(Debug, Default)]
+struct Rest {
+    standings: bool,
+    queues: bool,
+}
+
+fn take(ledger: &mut Ledger, path: &Path, how: &str, rest: &mut Rest) -> Result<u64, SalvageError> {
     let Some(source) = open(path, how) else { return Ok(0) };
+    let is_old = path.ends_with(BACKUP);
     let mut saved = 0;
     let mut slice = BTreeMap::new();
     let mut failed = None;
-    each_run(&source, |run| {
+    each_run(&source, |mut run| {
+        if is_old && (run.state.is_pending() || matches!(run.state, RunState::Starting { .. })) {
+            run.state = MAY_HAVE_BEGUN;
+        }
         slice.insert(run.no, run);
         if slice.len() >= SLICE && failed.is_none() {
             match put(ledger, &mut slice) {
@@ -158,9 +172,13 @@ fn take(ledger: &mut Ledger, path: &Path, how: &str) -> Result<u64, SalvageError
         return Err(error.into());
     }
     saved += put(ledger, &mut slice)?;
-    take_rest(ledger, &source)?;
+    take_rest(ledger, &source, rest)?;
     Ok(saved)
 }
+
+/// What a copy says of a run that had not begun when it was made: it may have begun, and ended, since. So nobody may begin
+/// it; if no table has it, it is lost.
+const MAY_HAVE_BEGUN: RunState = RunState::Running { unowned: false, interrupted: false };
 
 /// `None`: it cannot be opened at all, so there is nothing in it to save.
 fn open(path: &Path, how: &str) -> Option<Shelf> {
@@ -254,7 +272,7 @@ fn stretch(
 }
 
 /// Keys, definitions, how jobs stand, queues, ticks, and the numbers that must not be given twice. Events are not saved: their numbers go on where they were.
-fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
+fn take_rest(ledger: &mut Ledger, source: &Shelf, rest: &mut Rest) -> Result<(), Error> {
     let mut keys: Vec<NewKey> = Vec::new();
     if key::all(source, |key| keys.push(key)).is_err() {
         // The table ends in damage, and has given what it has.
@@ -269,24 +287,38 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
     if definition::all(source, |found| definitions.push(found)).is_err() {
         // As above. (A ledger of before there were definitions has no such table.)
     }
-    for found in definitions {
+    for found in &definitions {
         if !definition::has(&ledger.shelf, &found.job, found.rev)? {
-            batch.definitions.push(found);
+            batch.definitions.push(found.clone());
         }
     }
+    let of_source: BTreeMap<JobName, u64> = definitions_of(&definitions);
+    ledger.apply(&batch, Durability::Normal)?;
+    let mut batch = Batch::default();
+    let mut definitions = Vec::new();
+    if definition::all(&ledger.shelf, |found| definitions.push(found)).is_err() {
+        // It was made a moment ago.
+    }
+    let newest = definitions_of(&definitions);
     let (mut standings, mut queues) = (Vec::new(), Vec::new());
     if standing::all(source, |found| standings.push(found), |found| queues.push(found)).is_err() {
         // As above.
     }
-    for found in standings {
-        if !standing::has(&ledger.shelf, &found.job)? {
+    // A job that was removed, or is another since, stands nowhere as this source says; nor is a queue that went.
+    for found in standings.into_iter().filter(|_| !rest.standings) {
+        let is_current = newest.get(&found.job) == of_source.get(&found.job);
+        if is_current && !standing::has(&ledger.shelf, &found.job)? {
             batch.standings.push((found.job.clone(), Some(found)));
         }
     }
-    for found in queues {
+    for found in queues.into_iter().filter(|_| !rest.queues) {
         if !standing::has_queue(&ledger.shelf, &found.queue.name)? {
             batch.queues.push((found.queue.name.clone(), Some(found)));
         }
+    }
+    if let Ok((standings, queues)) = standing::bad(source) {
+        rest.standings |= standings == 0;
+        rest.queues |= queues == 0;
     }
     ledger.apply(&batch, Durability::Normal)?;
     let mut ticks = Vec::new();
@@ -307,6 +339,15 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf) -> Result<(), Error> {
         Ok(())
     })?;
     Ok(())
+}
+
+/// The newest revision of each job.
+fn definitions_of(all: &[Definition]) -> BTreeMap<JobName, u64> {
+    all.iter().fold(BTreeMap::new(), |mut newest, found| {
+        let rev = newest.entry(found.job.clone()).or_insert(found.rev);
+        *rev = found.rev.max(*rev);
+        newest
+    })
 }
 
 /// `kin.db.corrupt-20261120T135401Z`, or the first of `…-2`, `…-3` that is free.

@@ -44,6 +44,10 @@ impl Engine {
                 Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
             }
         }
+        if count > 0 {
+            // What has ended by these records is not to be ended, and followed, once more.
+            self.load_again();
+        }
         if let Err(e) = self.tables.scan(&self.dirs) {
             crate::say!("kin daemon: cannot read {}: {e}", self.dirs.run.display());
         }

@@ -117,3 +117,21 @@ fn damage_that_was_met_is_looked_for_at_the_next_start() {
     drop(opened);
     assert_eq!(Ledger::open(dir.path(), NOON).expect("a ledger").found, Found::Good);
 }
+
+#[test]
+fn what_only_the_backup_has_and_had_not_begun_is_begun_by_nobody() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let pending =
+        [RunState::Queued, RunState::Starting { generation: Some(1) }, RunState::Starting { generation: None }];
+    let runs: Vec<_> = pending.iter().zip(1..).map(|(state, n)| live("web", n, state.clone())).collect();
+    put(&mut ledger, &runs);
+    ledger.backup_to(&dir.path().join(BACKUP)).expect("a copy");
+    drop(ledger);
+    std::fs::write(dir.path().join("kin.db"), vec![0; 8192]).expect("eaten");
+    let opened = Ledger::open(dir.path(), NOON).expect("a ledger");
+    for run in runs {
+        let found = opened.ledger.run(run.no).expect("readable").expect("there");
+        assert!(matches!(found.state, RunState::Running { .. }), "{found:?}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What is left after a reboot, or when the ledger is gone.
 
 use super::*;
+use kin_core::job::{Again, Job, Millis, Program};
 
 #[tokio::test]
 async fn a_reboot_loses_what_had_not_ended() {
@@ -65,4 +66,59 @@ async fn a_ledger_that_is_gone_is_filled_again_and_no_number_is_used_twice() {
     assert!(next > over);
     house.fake().exits(running.no, 0);
     assert_eq!(outcome(&life.ended(running.no).await), "ok");
+}
+
+fn lose_ledger(house: &House) {
+    for name in ["kin.db", "kin.db-wal", "kin.db-shm"] {
+        std::fs::remove_file(house.state().join(name)).ok();
+    }
+}
+
+/// As a keeper notes them.
+fn note_ends(house: &House, runs: &[&Run], code: i32) {
+    let logs = house.state().join("logs").join(runs[0].job.as_str());
+    std::fs::create_dir_all(&logs).expect("logs");
+    let end = |run: &&Run| kin_keeper::index::End {
+        run: run.no.get(),
+        started_us: 5,
+        ended_us: 9,
+        out_bytes: 0,
+        err_bytes: 0,
+        exit: kin_keeper::index::EndExit::Code(code),
+        flags: 0,
+    };
+    let ends: Vec<u8> = runs.iter().flat_map(|run| kin_keeper::index::end(&end(run)).to_vec()).collect();
+    std::fs::write(logs.join("ends"), ends).expect("written");
+}
+
+/// The copy has it running, its keeper noted its end, and all that came of it was done.
+#[tokio::test]
+async fn what_had_ended_since_the_copy_is_not_followed_again() {
+    let (house, life) = House::at_work().await;
+    let job = JobName::parse("r").expect("a name");
+    let mut task = Job::new(job.clone(), Program::Exec(vec!["/bin/true".into()]));
+    task.life.again = Again { tries: Some(2), delay: Millis(0), jitter_percent: 0, ..Again::restarts() };
+    life.handle.define(std::sync::Arc::new(task), by()).await.expect("defined");
+    let wish = RunJob { job, by: by(), env: BTreeMap::new(), key: None };
+    let first = life.handle.run_job(wish).await.expect("accepted").run;
+    life.in_state(first.no, "running").await;
+    house.reader().backup_to(&house.state().join("kin.db.bak")).expect("a copy");
+    house.fake().exits(first.no, 1);
+    let second =
+        life.until(|reader| reader.live().expect("read").runs.into_iter().find(|run| run.no != first.no)).await;
+    life.in_state(second.no, "running").await;
+    house.fake().exits(second.no, 1);
+    assert_eq!(outcome(&life.ended(second.no).await), "failed(1)");
+    house.fake().until_free(second.no);
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    note_ends(&house, &[&first, &second], 1);
+    lose_ledger(&house);
+    let life = house.start();
+    life.settled().await;
+    assert_eq!(outcome(&life.ended(first.no).await), "failed(1)");
+    let runs = house.reader().runs(&Query { job: Some("r".into()), ..Query::default() }).expect("read").runs;
+    assert_eq!(runs.iter().map(|run| run.no).collect::<Vec<_>>(), [second.no, first.no]);
+    assert_eq!(house.fake().executions(), 2);
 }
