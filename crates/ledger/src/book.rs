@@ -3,6 +3,7 @@
 use crate::class::Class;
 use crate::pack::{Packer, Unpacker};
 use crate::sum::Sum;
+use kin_core::Mint;
 
 const FORMAT: u64 = 1;
 
@@ -41,7 +42,8 @@ impl Book {
             return None;
         }
         let mut book = Book {
-            mint_reserved: u.number()?,
+            // A clock wrong by a century may have reserved numbers that are no runs': said once, it would hold for ever.
+            mint_reserved: Mint::after(u.number()?).last(),
             last_event: u.number()?,
             events: u.number()?,
             next_making: u.number()?.cast_signed(),
@@ -66,5 +68,23 @@ impl Book {
         if let Some(n) = usize::try_from(class).ok().and_then(|class| self.runs.get_mut(class)) {
             *n = n.saturating_add_signed(by);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kin_core::{RunNo, Time};
+
+    #[test]
+    fn numbers_that_are_no_runs_are_not_reserved_for_ever() {
+        let book = |mint_reserved| Book { mint_reserved, ..Book::new() };
+        let reserved = |reserved| Book::unpack(&book(reserved).pack()).expect("a book").mint_reserved;
+        assert_eq!(reserved(4711), 4711);
+        let first = reserved(RunNo::LAST.get() + 1000);
+        let given = Mint::after(first).next(Time(0));
+        assert!(!given.is_helper());
+        // What is given out and reserved from there on is, also by the next daemon.
+        assert_eq!(reserved(given.get() + 1000), given.get() + 1000);
     }
 }

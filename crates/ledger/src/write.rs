@@ -8,7 +8,7 @@ use crate::error::{Meaning, is_full};
 use crate::row::{self, Row};
 use crate::shelf::{Shelf, job_sum};
 use crate::{Definition, Error, Ledger, NewEvent, QueueRow, definition, event, key, making, mark, period, standing};
-use kin_core::{Decided, JobName, Run, RunNo, Standing, Time};
+use kin_core::{Decided, JobName, Mint, Run, RunNo, Standing, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -218,7 +218,7 @@ impl Work<'_> {
         ))?;
         self.use_making(&row, 1);
         self.book.count(row.class, 1);
-        self.book.mint_reserved = self.book.mint_reserved.max(run.no.get());
+        self.book.mint_reserved = self.book.mint_reserved.max(Mint::after(run.no.get()).last());
         let (least, greatest) = self.periods.entry(period::of(run.created_at)).or_insert((run.no, run.no));
         (*least, *greatest) = (run.no.min(*least), run.no.max(*greatest));
         Ok(())
