@@ -333,7 +333,8 @@ impl Judge {
         }
         // Or it had one before that plan, and is stopped by it.
         let had_it = by_before.is_some_and(|before| run.slot < instances(before, begun_by));
-        let leaves = had_it && matches!(run.state, RunState::Stopping { .. });
+        // Or a plan gave it one, and its service went back in the same commit, because another could not be made.
+        let leaves = (had_it || !single) && matches!(run.state, RunState::Stopping { .. });
         if job.life.is_service() && run.slot >= instances(standing, job) && !leaves {
             return say(format!("in slot {} of {}", run.slot, instances(standing, job)));
         }

@@ -71,7 +71,7 @@ impl Stage {
     fn restart_machine(&mut self) {
         let live: Vec<Run> = self.world.live().cloned().collect();
         let mut world = World::load(format!("{}, another", self.world.boot), Mint::after(self.world.minted()), live);
-        let definitions = self.world.jobs.iter().flat_map(|(_, post)| {
+        let definitions = self.world.jobs.values().flat_map(|post| {
             post.definitions.iter().map(|(rev, job)| super::Definition { rev: *rev, job: job.clone() })
         });
         let queues = self.world.queues().cloned().collect::<Vec<_>>();
