@@ -103,6 +103,7 @@ impl Engine {
             // Somebody answers, and will say how the chain stands. What its tables say may be said meanwhile.
             self.read_tables(batch);
         }
+        self.record_what_stood_nowhere(batch);
     }
 
     // ---- reading tables ----
@@ -355,8 +356,13 @@ impl Engine {
                 }
                 false
             }
+            // In a ledger that lost nothing it had a row, and that was old enough to go.
+            Ok(None) if snapshot.state == DRAINED && self.found == Found::Good && self.reserved > 0 => {
+                batch.fx.acts.extend([Act::RemoveSpec { run: no }, Act::Forget { run: no }]);
+                false
+            }
             Ok(None) | Err(kin_ledger::ReadError::Damaged(_)) => {
-                let row = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
+                let row = self.found_run(no);
                 self.fact(Fact::Found { run: Box::new(row) }, batch);
                 true
             }
