@@ -56,13 +56,10 @@ impl Engine {
         let in_specs: Vec<RunNo> = specs(&self.dirs);
         greatest = greatest.max(in_tables.iter().copied().max().unwrap_or(0));
         greatest = greatest.max(in_specs.iter().map(|no| no.get()).max().unwrap_or(0));
-        for no in in_tables.into_iter().filter_map(RunNo::new) {
-            if self.is_unknown(no) {
-                let run = self.found_run(no);
-                self.fact(Fact::Found { run: Box::new(run) }, batch);
-                count += 1;
-            }
-        }
+        let unknown = in_tables.into_iter().filter_map(RunNo::new).filter(|no| self.is_unknown(*no));
+        let found: Vec<Run> = unknown.map(|no| self.found_run(no)).collect();
+        count += found.len() as u64;
+        self.put_back(found, batch);
         for no in in_specs {
             if self.is_unknown(no) {
                 let mut run = row(&self.dirs, no, &self.config.boot, self.now());
@@ -98,6 +95,24 @@ impl Engine {
         }
         self.trouble.send_modify(|trouble| trouble.rebuilt = Some(message.clone()));
         self.note("ledger.rebuilt", message, batch);
+    }
+
+    /// Runs that live. All of them at once: a job of which only some were known would begin the others anew.
+    pub(super) fn put_back(&mut self, found: Vec<Run>, batch: &mut Batch) {
+        match self.ledger.insert_rebuilt(&found) {
+            Ok(0) => {}
+            Ok(_) => self.load_again(),
+            Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
+        }
+        for run in found {
+            if self.world.get(run.no).is_some() {
+                let message = format!("{} was found, and the ledger did not know of it", run.id());
+                let what = kin_core::What::Note { kind: "run.found", run: Some(run.id()), message };
+                batch.fx.events.push(kin_core::Event { at: self.now(), what });
+            } else {
+                self.fact(Fact::Found { run: Box::new(run) }, batch);
+            }
+        }
     }
 
     /// A row for a run that lives in a table. One of a job has its slot, and holds what the definition in force says: so

@@ -33,6 +33,10 @@ impl Engine {
         if !matches!(self.found, Found::Good) || self.reserved == 0 {
             self.rebuild(batch);
         }
+        // A row that cannot be read says nothing: tables and end records do.
+        let damaged = std::mem::take(&mut self.damaged);
+        self.put_back(damaged.iter().map(|no| self.found_run(*no)).collect(), batch);
+        self.damaged.extend(damaged);
         self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
         self.look(batch);
     }

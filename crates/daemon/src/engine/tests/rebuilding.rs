@@ -154,6 +154,7 @@ async fn a_service_whose_row_is_lost_is_not_begun_again() {
             let batch = kin_ledger::Batch { definitions, standings, ..kin_ledger::Batch::default() };
             ledger.apply(&batch, Durability::Full).expect("a commit");
             ledger.close().expect("closed");
+            std::fs::rename(house.state().join("kin.db"), house.state().join("kin.db.bak")).expect("a copy");
         } else {
             house.dies_at("accept-minted");
             drop(life.handle.submit(submit("last")).await);
