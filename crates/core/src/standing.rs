@@ -86,7 +86,8 @@ pub struct Renewal {
 }
 
 impl Standing {
-    pub(crate) fn new(job: JobName, rev: u64, up: bool, boot: String) -> Standing {
+    /// Of a job that was just defined.
+    pub fn new(job: JobName, rev: u64, up: bool, boot: String) -> Standing {
         Standing {
             job,
             rev,

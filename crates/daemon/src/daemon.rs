@@ -287,6 +287,7 @@ fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
         events_max_age_ms: history.events_age.map(|age| age.0),
         events_max_count: history.events,
         jobs: std::collections::BTreeMap::new(),
+        held: std::collections::BTreeSet::new(),
     };
     let (retention, job_output_max) = seams::keep(retention, engine::JOB_OUTPUT_MAX);
     Config {

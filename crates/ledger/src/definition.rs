@@ -8,8 +8,9 @@ use crate::{Error, ReadError, Reader};
 use kin_core::{JobName, Time};
 use rusqlite::{OptionalExtension, Row};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
-/// So many revisions of a job are kept, the newest.
+/// So many revisions of a job are kept, the newest; and those that are in use.
 pub const REVISIONS_KEPT: u64 = 100;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +79,8 @@ fn sum(new: &Definition) -> i64 {
 
 const COLUMNS: &str = "job, rev, at, kind, source, text, sum";
 
-pub(crate) fn put(shelf: &Shelf, new: &Definition) -> Result<(), Error> {
+/// `in_use`: of this job, what must not go whatever its age.
+pub(crate) fn put(shelf: &Shelf, new: &Definition, in_use: &BTreeSet<(JobName, u64)>) -> Result<(), Error> {
     let (kind, what) = new.source.pack();
     shelf
         .conn
@@ -86,11 +88,18 @@ pub(crate) fn put(shelf: &Shelf, new: &Definition) -> Result<(), Error> {
             "INSERT INTO definition (job, rev, at, kind, source, text, sum) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
         )?
         .execute((new.job.as_str(), new.rev, new.at.0, kind, what, &new.text, sum(new)))?;
-    if new.rev > REVISIONS_KEPT {
-        shelf
+    if let Some(last) = new.rev.checked_sub(REVISIONS_KEPT).filter(|last| *last > 0) {
+        let old: Vec<u64> = shelf
             .conn
-            .prepare_cached("DELETE FROM definition WHERE job = ?1 AND rev <= ?2")?
-            .execute((new.job.as_str(), new.rev - REVISIONS_KEPT))?;
+            .prepare_cached("SELECT rev FROM definition WHERE job = ?1 AND rev <= ?2")?
+            .query_map((new.job.as_str(), last), |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for rev in old.into_iter().filter(|rev| !in_use.contains(&(new.job.clone(), *rev))) {
+            shelf
+                .conn
+                .prepare_cached("DELETE FROM definition WHERE job = ?1 AND rev = ?2")?
+                .execute((new.job.as_str(), rev))?;
+        }
     }
     Ok(())
 }

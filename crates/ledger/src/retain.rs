@@ -7,7 +7,7 @@ use crate::shelf::Shelf;
 use crate::write::Work;
 use crate::{Durability, Error, Ledger, key};
 use kin_core::{Run, RunId, RunNo, Time};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most that one transaction removes of anything.
 pub const SLICE_MAX: u32 = 1_000;
@@ -27,6 +27,8 @@ pub struct Retention {
     pub jobs: BTreeMap<String, u64>,
     pub events_max_age_ms: Option<u64>,
     pub events_max_count: Option<u64>,
+    /// Runs that stay, whatever else holds: somebody still has something to say of them.
+    pub held: BTreeSet<RunNo>,
 }
 
 /// What went.
@@ -112,9 +114,12 @@ impl Work<'_> {
         for row in rows {
             if let Ok(run) = self.shelf.unpack(&row)? {
                 let old = cutoff.is_some_and(|cutoff| run.ended_at.unwrap_or(run.created_at) < cutoff);
-                if run.outcome().is_some() && (old || too_many(self)) {
+                let may_go = run.outcome().is_some() && !retention.held.contains(&run.no);
+                // Of a later time than now it is no proof that all that follow are younger.
+                let young = |cutoff: Time| (cutoff..=now).contains(&run.created_at);
+                if may_go && (old || too_many(self)) {
                     self.forget(&row, &run, swept)?;
-                } else if !too_many(self) && cutoff.is_none_or(|cutoff| run.created_at >= cutoff) {
+                } else if !too_many(self) && cutoff.is_none_or(young) {
                     // All that follow are younger still. The next sweep begins at the oldest again.
                     broom.past = 0;
                     return Ok(());
@@ -158,7 +163,7 @@ impl Work<'_> {
                 swept.more = true;
                 return Ok(());
             }
-            let removed = self.sweep_job(job, per_job, room, swept)?;
+            let removed = self.sweep_job(job, per_job, room, &retention.held, swept)?;
             if removed == room {
                 // There may be more of this one: it is looked at again.
                 swept.more = true;
@@ -174,7 +179,14 @@ impl Work<'_> {
         Ok(())
     }
 
-    fn sweep_job(&mut self, job: i64, per_job: u64, room: usize, swept: &mut Swept) -> Result<usize, Error> {
+    fn sweep_job(
+        &mut self,
+        job: i64,
+        per_job: u64,
+        room: usize,
+        held: &BTreeSet<RunNo>,
+        swept: &mut Swept,
+    ) -> Result<usize, Error> {
         let first_too_many: Option<i64> = {
             let mut select = self.shelf.conn.prepare_cached(
                 "SELECT no FROM run INDEXED BY run_by_job WHERE job = ?1 ORDER BY no DESC LIMIT 1 OFFSET ?2",
@@ -183,8 +195,8 @@ impl Work<'_> {
             rows.next()?.map(|row| row.get(0)).transpose()?
         };
         let Some(greatest) = first_too_many else { return Ok(0) };
-        // Those that live are few; so many more are looked at that they cannot stand in the way for ever.
-        let look_at = i64::try_from(room as u64 + self.book.live()).unwrap_or(i64::MAX);
+        // Those that live or are held are few; so many more are looked at that they cannot stand in the way for ever.
+        let look_at = i64::try_from(room as u64 + self.book.live() + held.len() as u64).unwrap_or(i64::MAX);
         let found = rows(
             self.shelf,
             "no IN (SELECT no FROM run INDEXED BY run_by_job WHERE job = ?1 AND no <= ?2 ORDER BY no LIMIT ?3)",
@@ -197,6 +209,7 @@ impl Work<'_> {
             }
             if let Ok(run) = self.shelf.unpack(&row)?
                 && run.outcome().is_some()
+                && !held.contains(&run.no)
             {
                 self.forget(&row, &run, swept)?;
                 removed += 1;
@@ -227,11 +240,14 @@ impl Work<'_> {
             let mut rows = select.query((first, slice))?;
             while let Some(row) = rows.next()? {
                 let (seq, run, body): (u64, Option<u64>, Vec<u8>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-                // One that cannot be read is as old as its neighbours.
-                let old = |cutoff| {
-                    event::unpack(seq, run.and_then(RunNo::new), &body).is_none_or(|found| found.event.at < cutoff)
-                };
+                // One that cannot be read is as old as its neighbours; so is one of a later time than now, once an old one
+                // follows it.
+                let at = event::unpack(seq, run.and_then(RunNo::new), &body).map(|found| found.event.at);
+                let old = |cutoff| at.is_none_or(|at| at < cutoff);
                 if seq - first >= surplus && !cutoff.is_some_and(old) {
+                    if cutoff.is_some() && at.is_some_and(|at| at > now) {
+                        continue;
+                    }
                     break;
                 }
                 gone = seq - first + 1;

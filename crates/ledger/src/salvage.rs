@@ -290,6 +290,7 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf, rest: &mut Rest) -> Result<(),
     for found in &definitions {
         if !definition::has(&ledger.shelf, &found.job, found.rev)? {
             batch.definitions.push(found.clone());
+            batch.in_use.insert((found.job.clone(), found.rev));
         }
     }
     let of_source: BTreeMap<JobName, u64> = definitions_of(&definitions);

@@ -10,7 +10,7 @@ use crate::shelf::{Shelf, job_sum};
 use crate::{Definition, Error, Ledger, NewEvent, QueueRow, definition, event, key, making, mark, period, standing};
 use kin_core::{Decided, JobName, Mint, Run, RunNo, Standing, Time};
 use rusqlite::{OptionalExtension, Transaction, TransactionBehavior};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 
 /// Beyond this the writer looks the numbers up again.
@@ -24,6 +24,8 @@ pub struct Batch<'a> {
     pub events: Vec<NewEvent>,
     pub keys: Vec<NewKey>,
     pub definitions: Vec<Definition>,
+    /// Revisions that stay however old they are: those in force, those that may be gone back to, and those of living runs.
+    pub in_use: BTreeSet<(JobName, u64)>,
     /// How a job stands now; `None`: it is gone.
     pub standings: Vec<(JobName, Option<Standing>)>,
     pub queues: Vec<(String, Option<QueueRow>)>,
@@ -180,7 +182,7 @@ impl Work<'_> {
             key::put(self.shelf, key)?;
         }
         for new in &batch.definitions {
-            definition::put(self.shelf, new)?;
+            definition::put(self.shelf, new, &batch.in_use)?;
         }
         for (job, now) in &batch.standings {
             standing::put(self.shelf, job, now.as_ref())?;

@@ -38,10 +38,10 @@ impl Engine {
             .map(kin_core::Run::id)
             .collect();
         self.say_ends(&others, batch);
-        // A row that cannot be read says nothing: tables and end records do.
         for no in std::mem::take(&mut self.damaged) {
-            let run = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
+            let run = self.found_run(no);
             let id = run.id();
+            // At the start they are there already; others are met when a commit has failed.
             self.fact(Fact::Found { run: Box::new(run) }, batch);
             self.say_ends(&[id], batch);
         }

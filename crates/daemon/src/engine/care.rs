@@ -99,6 +99,8 @@ impl Engine {
             Some((standing.job.to_string(), runs))
         });
         retention.jobs = own.collect();
+        // A slot that outlives its run's row would be a run that nobody knows.
+        retention.held = self.held();
         match self.ledger.sweep(&retention, self.now(), SLICE) {
             Ok(swept) => {
                 for id in &swept.runs {

@@ -6,6 +6,7 @@ use super::{AGAIN, Batch, Ended, Engine, MINT_AHEAD, perform, words};
 use kin_core::{Event, Run, What};
 use kin_keeper::wire::Guard;
 use kin_ledger::{Batch as Rows, Change, Durability, NewEvent, Stage};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl Engine {
@@ -31,6 +32,7 @@ impl Engine {
             events: fx.events.iter().map(row_of_event).collect(),
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
             mint_reserved: reserve,
+            in_use: if definitions.is_empty() { BTreeSet::new() } else { self.revisions_in_use() },
             definitions,
             standings: fx.standings.iter().map(|(job, now)| (job.clone(), now.clone())).collect(),
             queues: self.queues_of(&fx, &batch),

@@ -43,6 +43,8 @@ pub(super) struct Book {
     pub(super) of_files: BTreeMap<String, PathBuf>,
     /// Revisions of which it was said that they cannot be read: once in a life.
     unreadable: BTreeSet<(JobName, u64)>,
+    /// Jobs that are defined, and of which the ledger does not say how they stand, or by what.
+    stood_nowhere: BTreeSet<JobName>,
     /// The mistakes that were said last.
     mistakes: String,
     /// Files that do not hold as they are now, and why: their last good jobs do, or none.
@@ -99,7 +101,7 @@ impl Engine {
 
     /// What the ledger has of jobs, into a world that has its runs already.
     pub(super) fn load_jobs(&mut self) -> Result<(), ReadError> {
-        let reader = self.ledger.reader()?;
+        let (reader, boot) = (self.ledger.reader()?, self.config.boot.clone());
         let mut read = |book: &mut Book, world: &mut World| -> Result<Vec<(JobName, u64)>, ReadError> {
             let mut unreadable = Vec::new();
             let mut parse = |found: &Definition| {
@@ -137,6 +139,25 @@ impl Engine {
                 };
                 definitions.extend(job.map(|job| kin_core::Definition { rev, job }));
             }
+            // A job that is defined is not to vanish: it stands as one that was just defined.
+            let is_there = |name: &JobName, rev: u64| {
+                definitions.iter().any(|found: &kin_core::Definition| found.rev == rev && found.job.name == *name)
+            };
+            let fits = |standing: &&Standing| is_there(&standing.job, standing.rev);
+            let fit: BTreeSet<JobName> = standings.iter().filter(fits).map(|standing| standing.job.clone()).collect();
+            let lost = book.known.iter().filter(|(name, known)| known.job.is_some() && !fit.contains(*name));
+            book.stood_nowhere = lost.map(|(name, _)| name.clone()).collect();
+            for name in &book.stood_nowhere {
+                let Some((rev, job)) = book.known.get(name).and_then(|known| Some((known.rev, known.job.clone()?)))
+                else {
+                    continue;
+                };
+                match standings.iter_mut().find(|standing| standing.job == *name) {
+                    Some(standing) => standing.rev = rev,
+                    None => standings.push(Standing::new(name.clone(), rev, job.life.is_service(), boot.clone())),
+                }
+                definitions.push(kin_core::Definition { rev, job });
+            }
             let times = self.config.times.of_all(definitions.iter().map(|found| (found.rev, &found.job)));
             let queues = reader.queues()?;
             book.queues =
@@ -165,6 +186,41 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Revisions in force, those that may be gone back to, and those of living runs.
+    pub(super) fn revisions_in_use(&self) -> BTreeSet<(JobName, u64)> {
+        let of_runs = self.world.live().filter(|run| run.is_defined()).map(|run| (run.job.clone(), run.terms.rev));
+        let of_jobs = self.world.standings().flat_map(|standing| {
+            [Some(standing.rev), standing.former].into_iter().flatten().map(|rev| (standing.job.clone(), rev))
+        });
+        of_runs.chain(of_jobs).collect()
+    }
+
+    /// Jobs of which it was lost how they stand: as they stand now is recorded, and said.
+    pub(super) fn record_what_stood_nowhere(&mut self, batch: &mut Batch) {
+        // Should this not be recorded, the ledger is read again, and has them again.
+        let lost = std::mem::take(&mut self.book.stood_nowhere);
+        if lost.is_empty() {
+            return;
+        }
+        let mut plan = Plan::default();
+        for name in &lost {
+            let timed = self.world.defined(name).and_then(|found| self.config.times.of(&found.job).ok().flatten());
+            plan.timed.extend(timed.map(|timed| (name.clone(), timed)));
+        }
+        // Their schedules count from now on. While the server closes nothing is due.
+        drop(self.world.wish(self.now(), Wish::Plan(plan), &mut batch.fx));
+        for name in &lost {
+            let standing = self.world.standing(name).cloned();
+            batch.fx.standings.entry(name.clone()).or_insert(standing);
+        }
+        let names: Vec<&str> = lost.iter().map(JobName::as_str).collect();
+        let names = names.join(", ");
+        let message =
+            format!("how these jobs stood is lost, and what was said of them by hand: {names}; they are as defined");
+        crate::say!("kin daemon: {message}");
+        self.note("job.standing-lost", message, batch);
     }
 
     /// Rows of what the rules changed.

@@ -109,6 +109,7 @@ impl Engine {
             events: last.events.clone(),
             keys: last.keys.clone(),
             definitions,
+            in_use: self.revisions_in_use(),
             standings: self.world.standings().map(|now| (now.job.clone(), Some(now.clone()))).collect(),
             queues: self.world.queues().map(queue).collect(),
             ticks: last.ticks.clone(),
@@ -124,6 +125,19 @@ impl Engine {
             Some(Definition { job: name.clone(), rev: known.rev, at, source: known.source.clone(), text })
         });
         let mut all: BTreeMap<_, _> = known.map(|found| ((found.job.clone(), found.rev), found)).collect();
+        // What is in force need not be the newest.
+        for (name, rev) in self.revisions_in_use() {
+            if let (Some(job), Some(known)) = (self.world.revision(&name, rev), self.book.known.get(&name)) {
+                let (source, text) = (known.source.clone(), Some(canon::canonical(job)));
+                all.entry((name.clone(), rev)).or_insert_with(|| Definition {
+                    job: name.clone(),
+                    rev,
+                    at,
+                    source,
+                    text,
+                });
+            }
+        }
         all.extend(last.definitions.iter().map(|found| ((found.job.clone(), found.rev), found.clone())));
         all.into_values().collect()
     }

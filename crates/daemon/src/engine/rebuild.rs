@@ -56,13 +56,10 @@ impl Engine {
         let in_specs: Vec<RunNo> = specs(&self.dirs);
         greatest = greatest.max(greatest_run(in_tables.iter()));
         greatest = greatest.max(in_specs.iter().map(|no| no.get()).max().unwrap_or(0));
-        for no in in_tables.into_iter().filter_map(RunNo::new) {
-            if self.is_unknown(no) {
-                let run = row(&self.dirs, no, &self.config.boot, self.now());
-                self.fact(Fact::Found { run: Box::new(run) }, batch);
-                count += 1;
-            }
-        }
+        let unknown = in_tables.into_iter().filter_map(RunNo::new).filter(|no| self.is_unknown(*no));
+        let found: Vec<Run> = unknown.map(|no| self.found_run(no)).collect();
+        count += found.len() as u64;
+        self.put_back(found, batch);
         for no in in_specs {
             if self.is_unknown(no) {
                 let mut run = row(&self.dirs, no, &self.config.boot, self.now());
@@ -98,6 +95,42 @@ impl Engine {
         }
         self.trouble.send_modify(|trouble| trouble.rebuilt = Some(message.clone()));
         self.note("ledger.rebuilt", message, batch);
+    }
+
+    /// Runs that live. All of them at once: a job of which only some were known would begin the others anew.
+    pub(super) fn put_back(&mut self, found: Vec<Run>, batch: &mut Batch) {
+        match self.ledger.insert_rebuilt(&found) {
+            Ok(0) => {}
+            Ok(_) => self.load_again(),
+            Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
+        }
+        for run in found {
+            if self.world.get(run.no).is_some() {
+                let message = format!("{} was found, and the ledger did not know of it", run.id());
+                let what = kin_core::What::Note { kind: "run.found", run: Some(run.id()), message };
+                batch.fx.events.push(kin_core::Event { at: self.now(), what });
+            } else {
+                self.fact(Fact::Found { run: Box::new(run) }, batch);
+            }
+        }
+    }
+
+    /// A row for a run that lives in a table. One of a job has its slot, and holds what the definition in force says: so
+    /// its job begins no other beside it.
+    pub(super) fn found_run(&self, no: RunNo) -> Run {
+        let run = row(&self.dirs, no, &self.config.boot, self.now());
+        let Some((slot, attempt)) = place(&self.dirs, &run.id()) else { return run };
+        // Whatever defines its job after all else was lost is its first revision.
+        let mut terms = kin_core::Terms { rev: 1, ..kin_core::Terms::default() };
+        if let Some(found) = self.world.defined(&run.job) {
+            let gates = &found.job.gates;
+            terms.rev = found.rev;
+            terms.priority = gates.priority;
+            terms.queue.clone_from(&gates.queue);
+            terms.need.clone_from(&gates.need);
+            terms.mutex.clone_from(&gates.mutex);
+        }
+        Run { slot, attempt, terms, ..run }
     }
 
     fn is_unknown(&self, no: RunNo) -> bool {
@@ -155,6 +188,25 @@ pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
         health: kin_core::Health::default(),
         notes: kin_core::run::Notes::default(),
     }
+}
+
+/// Slot and attempt of a job's run, as it was told them itself.
+fn place(dirs: &Dirs, id: &RunId) -> Option<(u32, u32)> {
+    let bytes = fs::read(dirs.spec(id.no)).or_else(|_| fs::read(dirs.spec_withdrawn(id.no))).ok()?;
+    let view = SpecView::check(&bytes).ok()?;
+    let env: BTreeMap<&[u8], &[u8]> = view
+        .programs_argv_env()
+        .skip(view.program_count() + view.argv_count())
+        .filter_map(|pair| {
+            let pair = pair.to_bytes();
+            let at = pair.iter().position(|b| *b == b'=')?;
+            Some((&pair[..at], &pair[at + 1..]))
+        })
+        .collect();
+    let word = |name: &str| std::str::from_utf8(env.get(name.as_bytes())?).ok();
+    // What was begun within a job's run may have inherited the rest.
+    let is_its_own = word("KIN_RUN_ID")? == id.to_string() && word("KIN_JOB")? == id.job.as_str();
+    is_its_own.then_some((word("KIN_SLOT")?.parse().ok()?, word("KIN_ATTEMPT")?.parse().ok()?))
 }
 
 /// How a run ended, if a keeper wrote that down beside its logs.

@@ -33,6 +33,10 @@ impl Engine {
         if !matches!(self.found, Found::Good) || self.reserved == 0 {
             self.rebuild(batch);
         }
+        // A row that cannot be read says nothing: tables and end records do.
+        let damaged = std::mem::take(&mut self.damaged);
+        self.put_back(damaged.iter().map(|no| self.found_run(*no)).collect(), batch);
+        self.damaged.extend(damaged);
         self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
         self.look(batch);
     }
@@ -109,6 +113,7 @@ impl Engine {
             // Somebody answers, and will say how the chain stands. What its tables say may be said meanwhile.
             self.read_tables(batch);
         }
+        self.record_what_stood_nowhere(batch);
     }
 
     // ---- reading tables ----
@@ -362,8 +367,13 @@ impl Engine {
                 }
                 false
             }
+            // In a ledger that lost nothing it had a row, and that was old enough to go.
+            Ok(None) if snapshot.state == DRAINED && self.found == Found::Good && self.reserved > 0 => {
+                batch.fx.acts.extend([Act::RemoveSpec { run: no }, Act::Forget { run: no }]);
+                false
+            }
             Ok(None) | Err(kin_ledger::ReadError::Damaged(_)) => {
-                let row = rebuild::row(&self.dirs, no, &self.config.boot, self.now());
+                let row = self.found_run(no);
                 self.fact(Fact::Found { run: Box::new(row) }, batch);
                 true
             }

@@ -101,6 +101,7 @@ impl House {
             boot: self.boot.clone(),
             durability: Durability::Normal,
             retention: Retention {
+                held: BTreeSet::new(),
                 jobs: BTreeMap::new(),
                 max_age_ms: None,
                 max_count: None,

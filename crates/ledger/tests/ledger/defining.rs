@@ -74,3 +74,23 @@ fn a_definition_that_was_altered_is_damage_and_the_others_are_saved() {
     let saved = opened.ledger.reader().expect("a reader").definitions().expect("readable");
     assert_eq!(saved, [definition("db", 1, Some("b"))]);
 }
+
+#[test]
+fn a_revision_that_is_in_use_stays_however_old_it_is() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    define(&mut ledger, vec![definition("web", 1, Some("a"))]);
+    let in_use = [(name("web"), 1), (name("web"), 3), (name("db"), 2)];
+    for rev in 2..=REVISIONS_KEPT + 7 {
+        let definitions = vec![definition("web", rev, Some("a"))];
+        let batch = Batch { definitions, in_use: in_use.clone().into(), ..Batch::default() };
+        ledger.apply(&batch, Durability::Normal).expect("a commit");
+    }
+    let revs = |ledger: &kin_ledger::Ledger| -> Vec<u64> {
+        let kept = ledger.reader().expect("a reader").revisions(&name("web")).expect("readable");
+        kept.iter().rev().map(|found| found.rev).take(3).collect()
+    };
+    assert_eq!(revs(&ledger), [1, 3, 8]);
+    define(&mut ledger, vec![definition("web", REVISIONS_KEPT + 8, Some("a"))]);
+    assert_eq!(revs(&ledger), [9, 10, 11]);
+}

@@ -122,3 +122,36 @@ fn a_job_may_ask_for_less_than_the_server() {
     let both = Retention { per_job: Some(2), ..few };
     assert_eq!(sweep_all(&mut ledger, &both, NOON, 7).runs.len(), 19);
 }
+
+#[test]
+fn what_is_dated_in_the_future_keeps_nothing_old() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let mut runs: Vec<_> = (0..50).map(|n| ok("a", n)).collect();
+    let later = NOON.plus(365 * 86_400_000_000_000);
+    (runs[0].created_at, runs[0].started_at, runs[0].ended_at) = (later, Some(later), Some(later));
+    let events = runs.iter().map(|run| kin_ledger::NewEvent { at: run.created_at, ..event(run) }).collect();
+    let batch = Batch { runs: runs.iter().collect(), events, ..Batch::default() };
+    ledger.apply(&batch, Durability::Full).expect("a commit");
+    let retention = Retention { max_age_ms: Some(1), events_max_age_ms: Some(1), ..Retention::default() };
+    let swept = sweep_all(&mut ledger, &retention, NOON.plus(86_400_000_000_000), 8);
+    assert_eq!((swept.runs.len(), swept.events), (49, 50));
+    assert_eq!(left(&ledger), [0]);
+}
+
+#[test]
+fn what_is_held_stays_and_stands_in_nobodys_way() {
+    let held = |n: &[u64]| n.iter().map(|n| no(*n)).collect();
+    let ways = [
+        Retention { per_job: Some(1), held: held(&[0, 1, 2]), ..Retention::default() },
+        Retention { max_count: Some(4), held: held(&[0, 1, 2]), ..Retention::default() },
+        Retention { max_age_ms: Some(1), held: held(&[0, 1, 2, 9]), ..Retention::default() },
+    ];
+    for retention in ways {
+        let dir = scratch();
+        let mut ledger = open(dir.path());
+        put(&mut ledger, &(0..10).map(|n| ok("a", n)).collect::<Vec<_>>());
+        sweep_all(&mut ledger, &retention, NOON.plus(86_400_000_000_000), 2);
+        assert_eq!(left(&ledger), [0, 1, 2, 9], "{retention:?}");
+    }
+}

@@ -370,3 +370,52 @@ async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
 async fn queues(life: &Life) -> Vec<String> {
     life.handle.queues().await.expect("queues").into_iter().map(|now| now.queue.name).collect()
 }
+
+#[tokio::test]
+async fn a_job_of_which_it_is_lost_how_it_stands_is_there_and_its_run_goes_on() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    life.handle.define(service("web", |_| ()), by()).await.expect("defined");
+    let run = life.running("web", 1).await.remove(0);
+    house.dies_at("accept-minted");
+    drop(life.handle.submit(submit("last")).await);
+    life.dead().await;
+    let mut ledger = kin_ledger::Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
+    let lost = kin_ledger::Batch { standings: vec![(name("web"), None)], ..kin_ledger::Batch::default() };
+    ledger.apply(&lost, Durability::Full).expect("a commit");
+    ledger.close().expect("closed");
+    for _ in 0..2 {
+        let life = house.start();
+        life.settled().await;
+        let jobs = life.handle.jobs(None).await.expect("jobs");
+        assert_eq!(jobs.iter().map(|now| (now.standing.rev, now.runs.len())).collect::<Vec<_>>(), [(1, 1)]);
+        assert_eq!(life.running("web", 1).await[0].no, run.no);
+        assert_eq!((house.events("job.standing-lost"), house.fake().executions()), (1, 1));
+        house.dies_at("accept-minted");
+        drop(life.handle.submit(submit("last")).await);
+        life.dead().await;
+    }
+}
+
+/// Gone back to, and then a hundred others that did not hold.
+#[tokio::test]
+async fn a_revision_in_force_is_there_after_a_hundred_others() {
+    let house = House::new();
+    let life = house.start();
+    life.settled().await;
+    let latched = |n: u32| {
+        service("web", |job| {
+            job.description = n.to_string();
+            job.life.instances = 1;
+        })
+    };
+    life.handle.define(latched(0), by()).await.expect("defined");
+    let run = life.running("web", 1).await.remove(0);
+    for n in 1..=kin_ledger::REVISIONS_KEPT as u32 + 5 {
+        life.handle.define(latched(n), by()).await.expect("defined");
+    }
+    // Its revision is what it was begun with.
+    assert_eq!(life.running("web", 1).await[0], run);
+    assert!(house.reader().definition(&name("web"), run.terms.rev).expect("read").is_some());
+}

@@ -122,3 +122,72 @@ async fn what_had_ended_since_the_copy_is_not_followed_again() {
     assert_eq!(runs.iter().map(|run| run.no).collect::<Vec<_>>(), [second.no, first.no]);
     assert_eq!(house.fake().executions(), 2);
 }
+
+/// Its row is gone, or all of the ledger: its slot is taken, and its mutex held.
+#[tokio::test]
+async fn a_service_whose_row_is_lost_is_not_begun_again() {
+    for all in [false, true] {
+        let (house, life) = House::at_work().await;
+        let name = JobName::parse("svc").expect("a name");
+        let mut job = Job::new(name, Program::Exec(vec!["/bin/true".into()]));
+        job.life.restart = kin_core::job::Restart::Always;
+        job.life.instances = 2;
+        let job = std::sync::Arc::new(job);
+        life.handle.define(job.clone(), by()).await.expect("defined");
+        let both = |reader: &Reader| {
+            let mut runs = reader.live().expect("read").runs;
+            runs.sort_by_key(|run| run.no);
+            let whole = runs.len() == 2 && runs.iter().all(|run| run.state.word() == "running");
+            whole.then(|| runs.iter().map(|run| (run.no, run.slot, run.attempt)).collect::<Vec<_>>())
+        };
+        let before = life.until(both).await;
+        if !all {
+            // With the definition, and without its runs.
+            house.dies_at("accept-minted");
+            drop(life.handle.submit(submit("last")).await);
+            life.dead().await;
+            let definitions = house.reader().definitions().expect("read");
+            let standings = house.reader().standings().expect("read");
+            lose_ledger(&house);
+            let mut ledger = Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
+            let standings = standings.into_iter().map(|now| (now.job.clone(), Some(now))).collect();
+            let batch = kin_ledger::Batch { definitions, standings, ..kin_ledger::Batch::default() };
+            ledger.apply(&batch, Durability::Full).expect("a commit");
+            ledger.close().expect("closed");
+            std::fs::rename(house.state().join("kin.db"), house.state().join("kin.db.bak")).expect("a copy");
+        } else {
+            house.dies_at("accept-minted");
+            drop(life.handle.submit(submit("last")).await);
+            life.dead().await;
+            lose_ledger(&house);
+        }
+        let life = house.start();
+        life.settled().await;
+        life.handle.define(job, by()).await.expect("defined");
+        assert_eq!(life.until(both).await, before, "{all}");
+        assert_eq!(house.fake().executions(), 2, "{all}");
+        let live = house.reader().live().expect("read").runs;
+        assert!(live.iter().all(|run| run.terms.rev == 1), "{live:?}");
+    }
+}
+
+/// A slot outlives its run's row only where that was old enough to go.
+#[tokio::test]
+async fn the_slot_of_a_run_that_was_swept_makes_no_other_run() {
+    let (house, life) = House::at_work().await;
+    let run = life.handle.submit(submit("a")).await.expect("accepted").run;
+    life.in_state(run.no, "running").await;
+    house.dies_at("end-committed");
+    house.fake().exits(run.no, 0);
+    life.dead().await;
+    let mut ledger = Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
+    let all = Retention { max_count: Some(0), ..Retention::default() };
+    assert_eq!(ledger.sweep(&all, Time(0), 10).expect("a sweep").runs, [run.id()]);
+    ledger.close().expect("closed");
+    let life = house.start();
+    life.settled().await;
+    house.fake().until_free(run.no);
+    let runs = house.reader().runs(&Query::default()).expect("read").runs;
+    assert_eq!(runs, []);
+    drop(life);
+}
