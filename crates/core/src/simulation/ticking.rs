@@ -591,12 +591,15 @@ fn overlap(commit: Commit<'_>, name: &JobName, timing: &Timing, late: bool, deci
         return Ok(());
     }
     let of_job = |run: &&Run| run.job == *name && run.is_defined() && run.outcome().is_none();
-    // Nor is one that waits for its jitter, in anybody's: it comes when that is over.
-    let has_come = |run: &&Run| {
-        let now = commit.after.runs.get(&run.no);
-        !waits_for_its_jitter(run) || now.is_some_and(|now| now.outcome().is_none() && !waits_for_its_jitter(now))
-    };
-    let live: Vec<&Run> = commit.before.runs.values().filter(of_job).filter(has_come).collect();
+    // Nor is one that waits for its jitter, in anybody's: it comes when that is over. (Where one comes
+    // in the same commit, it was before this tick, and what it met nobody wrote down.)
+    let mut of_before = commit.before.runs.values().filter(of_job);
+    let stays = |run: &Run| commit.after.runs.get(&run.no).is_some_and(waits_for_its_jitter);
+    if of_before.any(|run| waits_for_its_jitter(run) && !stays(run)) {
+        return Ok(());
+    }
+    let of_before = commit.before.runs.values().filter(of_job);
+    let live: Vec<&Run> = of_before.filter(|run| !waits_for_its_jitter(run)).collect();
     let came = run_of(decision).and_then(|no| commit.after.runs.get(&no));
     if came.is_some_and(waits_for_its_jitter) {
         return Ok(());

@@ -26,6 +26,7 @@
 //! | (new) → ended(skipped) | a run of a disabled job, or of a full one that a tick, a chain or a change asked for (run_job.rs); not for a tick of a disabled one |
 //! | held → queued, starting | `Wish::Release`, each run once (latch.rs); what it needs is ready (needs.rs) |
 //! | waiting → held, queued, starting | `Fact::Time`, when it is due (clock.rs) |
+//! | waiting → ended(skipped) | `Fact::Time`: the jitter of its tick is over, and there is no room for it (overtake.rs) |
 //! | queued → starting | `admit` (gates.rs): whenever one of its gates may have opened |
 //! | starting: no generation → a generation | `Fact::Settled`, and at once when a keeper is known (begin.rs) |
 //! | starting → no generation | `Fact::Refused(NotCurrent)`: it proves that nothing ran (slot.rs) |
