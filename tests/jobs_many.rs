@@ -67,3 +67,14 @@ fn fifty_clients_that_start_one_service_make_one_process() {
     eventually("both lines", DEADLINE, || (server.lines("ran").len() == 2).then_some(()));
     server.shutdown();
 }
+
+/// The first command starts the server: it answers when it knows the files, however many jobs are in them.
+#[test]
+fn whoever_asks_first_finds_what_the_files_say() {
+    let server = testkit::server::Options::new(KIN).prepare();
+    let many: String = (0..3000).map(|n| format!("[j{n}]\ncommand = 'true'\n")).collect();
+    server.write_jobs(&format!("{many}[last]\ncommand = 'exit 7'\n"));
+    let said = server.command().args(["run", "--wait", "last"]).output().expect("runs");
+    assert_eq!(said.status.code(), Some(7), "{said:?}");
+    server.shutdown();
+}

@@ -8,29 +8,31 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// What could not be recorded is tried again after that, unless the files say something else by then.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches the job files from now on. `remembered`: of each file, what was good of it; `calendars`: where that is kept of
+/// Watches the job files from now on; the second is there when what they said at first was brought to the engine. `remembered`: of each file, what was good of it; `calendars`: where that is kept of
 /// calendar files.
 pub(crate) fn job_files(
     dirs: Vec<PathBuf>,
     mut remembered: Vec<(PathBuf, String)>,
     calendars: PathBuf,
     engine: Handle,
-) -> io::Result<Look> {
+) -> io::Result<(Look, oneshot::Receiver<()>)> {
     remembered.extend(kept::all(&calendars));
     let rank = |path: &Path| dirs.iter().position(|dir| path.starts_with(dir)).unwrap_or(0);
     let good = Good::remembering(remembered.into_iter().map(|(path, text)| (path.clone(), rank(&path), text)));
     let (told, look) = JobFiles::new(dirs, good).keeping(calendars).watch()?;
-    tokio::spawn(apply(told, engine));
-    Ok(look)
+    let (first, applied) = oneshot::channel();
+    tokio::spawn(apply(told, engine, first));
+    Ok((look, applied))
 }
 
-async fn apply(mut told: mpsc::Receiver<Told>, engine: Handle) {
+async fn apply(mut told: mpsc::Receiver<Told>, engine: Handle, first: oneshot::Sender<()>) {
     let mut waits: Option<Arc<Reading>> = None;
+    let mut first = Some(first);
     loop {
         let next = match &waits {
             None => told.recv().await,
@@ -49,6 +51,9 @@ async fn apply(mut told: mpsc::Receiver<Told>, engine: Handle) {
             continue;
         }
         let done = engine.files(Arc::clone(&reading), false).await;
+        if first.take().is_some_and(|first| first.send(()).is_err()) {
+            // Nobody waits for it any more.
+        }
         let later = matches!(done, Err(Refusal::NoRoom { .. } | Refusal::Unavailable { .. }));
         waits = later.then(|| Arc::clone(&reading));
         for asked in asked {

@@ -49,6 +49,8 @@ const USAGE: &str = "`kin daemon` is started by the elder; `kin serve` starts a 
 const READERS: usize = 16;
 /// A daemon's lock that is held for longer than this is another daemon's.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So long callers wait for what the job files say at first.
+const FIRST_READING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 enum DaemonError {
@@ -207,10 +209,14 @@ async fn serve(
     // The socket listens already: from here on callers are only waiting for their turn.
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {
-        Ok(home) => Some(
-            apply::job_files(home.config, remembered, kept::dir(&place.state), handle.clone())
-                .map_err(at("watching the job files"))?,
-        ),
+        Ok(home) => {
+            let files = apply::job_files(home.config, remembered, kept::dir(&place.state), handle.clone());
+            let (look, applied) = files.map_err(at("watching the job files"))?;
+            // Who asks for a job as soon as there is a server means what stands in the files now. Where they cannot be read
+            // for so long, what is known is better than no answer. An engine that has ended brings nothing.
+            drop(tokio::time::timeout(FIRST_READING, applied).await);
+            Some(look)
+        }
         // It was said when the settings were read.
         Err(_) => None,
     };
