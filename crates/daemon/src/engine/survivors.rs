@@ -96,11 +96,10 @@ impl Survivor {
     }
 
     /// Whom a look for it found.
-    fn learn(&mut self, processes: &mut Processes) {
+    fn learn(&mut self, met: Vec<(u32, u64)>) {
         if self.stop.is_some() {
-            let mut known = processes.members(&self.tree());
-            known.append(&mut self.known);
-            self.known = in_order(known);
+            self.known.extend(met);
+            self.known = in_order(std::mem::take(&mut self.known));
         }
     }
 }

@@ -141,8 +141,10 @@ impl Survivors {
         // Longer than a keeper may: nobody's output waits for us, and all that a bomb of processes needs is a pause.
         let until = Instant::now() + SWEEP;
         loop {
-            let swept = tree::kill_tree(processes, &ours, &survivor.tree(), &mut kill);
-            survivor.learn(processes);
+            let mut met = Vec::new();
+            let tell = |pid, ticks| met.push((pid, ticks));
+            let swept = tree::kill_tree_and_tell(processes, &ours, &survivor.tree(), &mut kill, tell);
+            survivor.learn(met);
             if swept == Swept::Gone || given_up || Instant::now() >= until {
                 break;
             }
@@ -189,7 +191,7 @@ impl Survivors {
         let ours = self.ours;
         let Some((processes, survivor)) = self.with_processes(no) else { return Ok(0) };
         let told = tree::signal_tree(processes, &ours, &survivor.tree(), signal)?;
-        survivor.learn(processes);
+        survivor.learn(processes.members(&survivor.tree()));
         Ok(told)
     }
 
