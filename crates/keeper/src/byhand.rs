@@ -17,6 +17,7 @@
 //! So no byte is written twice and none is lost, whoever dies where. It costs a descriptor a stream, and only where it must.
 //! A run with a terminal has such a second pipe anyway.
 
+use crate::dropped;
 use crate::fault;
 use crate::output::Mover;
 use crate::sys::misc::{self, Moved};
@@ -100,13 +101,32 @@ impl Mover {
         Ok(Moved::Bytes(done - before))
     }
 
-    /// Gives up what could not be written; how many bytes that were.
-    pub(crate) fn give_up(&self, aside: &OwnedFd, placed: &AtomicU64, at: u64) -> rustix::io::Result<usize> {
+    /// Gives up what could not be written, and counts it; how many bytes that were. First goes what is written already,
+    /// and where the rest belongs goes on with it, in one call.
+    pub(crate) fn give_up(
+        &self,
+        aside: &OwnedFd,
+        placed: &AtomicU64,
+        at: u64,
+        count: &AtomicU64,
+    ) -> rustix::io::Result<usize> {
         let held = rustix::io::ioctl_fionread(aside)? as usize;
-        if held > 0 {
-            self.empty(aside, held)?;
+        let known = written(placed, at, held);
+        if known > 0 {
+            match misc::discard_counted(aside, placed, known) {
+                Ok(Moved::Bytes(gone)) if gone == known => {}
+                Ok(_) => return Err(Errno::AGAIN),
+                Err(_) => {
+                    self.empty(aside, held)?;
+                    count.fetch_add((held - known) as u64, Ordering::Relaxed);
+                    return Ok(held - known);
+                }
+            }
         }
-        Ok(held - written(placed, at, held))
+        match dropped::discard(aside, &self.null, count, held - known)? {
+            Moved::Bytes(gone) => Ok(gone),
+            Moved::Empty | Moved::End => Ok(0),
+        }
     }
 
     /// All that lies in a pipe, which keeps it.
@@ -216,8 +236,10 @@ mod tests {
         way.says(b"kept, and not");
         assert_eq!(misc::splice_on(&way.from, &way.aside, TURN), Ok(Moved::Bytes(13)));
         assert_eq!(rustix::io::pwrite(&way.file, b"kept", 0), Ok(4));
-        assert_eq!(way.mover.give_up(&way.aside, &way.placed, 4), Ok(9));
-        assert_eq!(way.mover.give_up(&way.aside, &way.placed, 4), Ok(0));
+        let count = AtomicU64::new(70);
+        assert_eq!(way.mover.give_up(&way.aside, &way.placed, 4, &count), Ok(9));
+        assert_eq!((way.placed.load(Ordering::Relaxed), count.load(Ordering::Relaxed)), (4, 79));
+        assert_eq!(way.mover.give_up(&way.aside, &way.placed, 4, &count), Ok(0));
         assert_eq!(way.all(), b"kept");
     }
 

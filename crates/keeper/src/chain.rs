@@ -372,7 +372,6 @@ impl Keeper {
                 if !live.is_dry() {
                     find_logs(&self.place, &mut live);
                     crate::output::resync(slot, &mut live);
-                    live.index = crate::live::Index::default();
                     // A survivor still writes; its pipe stays ours until it is done, and the slot with it.
                     live.forgotten = false;
                     self.serve_streams(at, live);
@@ -396,7 +395,6 @@ impl Keeper {
         // What was opened elsewhere is not ours; the files say where they go on.
         find_logs(&self.place, &mut live);
         crate::output::resync(slot, &mut live);
-        live.index = crate::live::Index::default();
         if slot.stop_stage.load(Ordering::Relaxed) > 0 {
             live.look_at = clock::mono();
         }

@@ -16,6 +16,7 @@ mod chain;
 pub mod clock;
 mod conn;
 mod daemon;
+mod dropped;
 pub mod fault;
 mod generation;
 mod hand;

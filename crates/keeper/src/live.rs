@@ -1,5 +1,6 @@
 //! A run that a keeper serves now: its descriptors, and what is worth keeping beside its slot.
 
+use crate::index::Stream;
 use crate::logs::Logs;
 use crate::spec::{OnFull, SpecView};
 use rustix::fd::OwnedFd;
@@ -27,8 +28,6 @@ pub(crate) struct Feed {
     /// Monotonic ns since when it cannot be written, and why; zero: it can.
     pub(crate) blocked_since: u64,
     pub(crate) blocked_by: Option<rustix::io::Errno>,
-    /// Dropped since the last gap was noted.
-    pub(crate) gap: u64,
 }
 
 impl Feed {
@@ -123,6 +122,13 @@ impl Live {
         self.linger_ns = spec.linger_ms().saturating_mul(crate::clock::MS);
         self.on_full = spec.on_full();
         self.by_hand = spec.logs_by_hand();
+    }
+
+    pub(crate) fn feed(&mut self, stream: Stream) -> &mut Feed {
+        match stream {
+            Stream::Out => &mut self.out,
+            Stream::Err => &mut self.err,
+        }
     }
 
     /// No stream left that could bring a byte.

@@ -96,6 +96,18 @@ impl Logs {
         rustix::fs::lstat(path).ok().map(|stat| stat.st_size as u64)
     }
 
+    /// Whether that is the last entry of its index.
+    pub(crate) fn index_ends_with(&self, bytes: &[u8; crate::index::ENTRY]) -> rustix::io::Result<bool> {
+        let mut buffer = [0; PATH_MAX];
+        let file = rustix::fs::open(self.path("idx", 1, &mut buffer)?, own_file(OFlags::RDONLY), Mode::empty())?;
+        let entry = bytes.len() as u64;
+        let len = rustix::fs::fstat(&file)?.st_size as u64 / entry * entry;
+        let Some(at) = len.checked_sub(entry) else { return Ok(false) };
+        let mut last = [0; crate::index::ENTRY];
+        let read = rustix::io::retry_on_intr(|| rustix::io::pread(&file, &mut last, at))?;
+        Ok(read == last.len() && last == *bytes)
+    }
+
     pub(crate) fn remove(&self, extension: &str, segment: u32) -> rustix::io::Result<()> {
         let mut buffer = [0; PATH_MAX];
         rustix::fs::unlink(self.path(extension, segment, &mut buffer)?)

@@ -13,9 +13,9 @@
 
 use crate::byhand;
 use crate::clock::SECOND;
+use crate::dropped;
 use crate::index::{self, Stream};
-use crate::live::{Feed, Live};
-use crate::logs::Logs;
+use crate::live::{Feed, Index, Live};
 use crate::room::Kept;
 use crate::spec::OnFull;
 use crate::sys::misc::{self, Moved};
@@ -160,11 +160,7 @@ impl Mover {
     fn feed(&self, slot: &Slot, live: &mut Live, stream: Stream, now: u64) -> Look {
         let run = live.run;
         let (keep, on_full) = (live.keep_bytes, live.on_full);
-        let Live { logs, out, err, .. } = live;
-        let feed = match stream {
-            Stream::Out => out,
-            Stream::Err => err,
-        };
+        let feed = live.feed(stream);
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
         let may_not = self.kept.is_wanting(feed.file.as_ref());
         if feed.file.is_none() || may_not {
@@ -180,15 +176,13 @@ impl Mover {
             if may_not {
                 return self.full(run, slot, stream, feed, on_full, now, Errno::NOSPC);
             }
-            if let Err(errno) = open_next(logs, stream, feed) {
-                return self.full(run, slot, stream, feed, on_full, now, errno);
-            }
         }
-        if feed.at >= u64::from(feed.segment) * SEGMENT
-            && let Err(errno) = open_next(logs, stream, feed)
+        if (feed.file.is_none() || feed.at >= u64::from(feed.segment) * SEGMENT)
+            && let Err(errno) = open_next(slot, live, stream)
         {
-            return self.full(run, slot, stream, feed, on_full, now, errno);
+            return self.full(run, slot, stream, live.feed(stream), on_full, now, errno);
         }
+        let feed = live.feed(stream);
         let (Some(pipe), Some(file)) = (feed.pipe.as_ref(), feed.file.as_ref()) else { return Look::Empty };
         let begin = u64::from(feed.segment - 1) * SEGMENT;
         let room = (u64::from(feed.segment) * SEGMENT - feed.at).min(TURN as u64) as usize;
@@ -212,14 +206,14 @@ impl Mover {
             // All of it was written before we came.
             Ok(Moved::Bytes(0)) => Look::Moved(0),
             Ok(Moved::Bytes(n)) => {
-                let lost = std::mem::take(&mut feed.gap);
-                let before = feed.at;
-                feed.at += n as u64;
-                let (len, at) = (length(slot, stream), feed.at);
-                len.store(at, Ordering::Release);
-                let first_of_segment = before == begin && feed.segment > 1;
-                let segment = feed.segment;
-                note(slot, live, stream, at, (lost > 0).then_some((before, lost)));
+                let (before, segment) = (feed.at, feed.segment);
+                let at = before + n as u64;
+                feed.at = at;
+                let first_of_segment = before == begin && segment > 1;
+                // What is missing before them is said before the length is: whoever comes after our death must find where.
+                dropped::say(slot, live, stream, before);
+                length(slot, stream).store(at, Ordering::Release);
+                note(slot, live, stream, at);
                 if first_of_segment {
                     cut(slot, live, stream, segment, keep);
                     if on_full == OnFull::Drop && is_scarce(live, stream) {
@@ -248,7 +242,7 @@ impl Mover {
             self.kept.is_full(feed.file.as_ref());
         }
         if matches!(why, Errno::NOSPC | Errno::DQUOT) {
-            let_go(slot, stream, feed);
+            let_go(feed);
         }
         if feed.blocked_since == 0 || feed.blocked_by != Some(why) {
             crate::say(format_args!("the output of run {} waits: {why}", crate::start::run_name(run)));
@@ -263,36 +257,27 @@ impl Mover {
             return Look::Blocked;
         }
         let Some(pipe) = feed.pipe.as_ref() else { return Look::End };
-        let dropping = match feed.by_hand().map(|(aside, _)| self.give_up(aside, placed(slot, stream), feed.at)) {
-            Some(Ok(n)) if n > 0 => Ok(Moved::Bytes(n)),
-            Some(_) | None => misc::discard(pipe, &self.null, TURN),
-        };
-        match dropping {
+        dropped::begin(slot, stream);
+        let count = dropped::count(slot, stream);
+        let aside = feed.by_hand().map(|(aside, _)| self.give_up(aside, placed(slot, stream), feed.at, count));
+        if aside.is_some_and(|given_up| given_up.is_ok_and(|n| n > 0)) {
+            return Look::Blocked;
+        }
+        match dropped::discard(pipe, &self.null, count, TURN) {
             Ok(Moved::End) => Look::End,
-            Ok(Moved::Bytes(n)) => {
-                feed.gap += n as u64;
-                dropped(slot, stream).fetch_add(n as u64, Ordering::Relaxed);
-                Look::Blocked
-            }
-            Ok(Moved::Empty) | Err(_) => Look::Blocked,
+            Ok(Moved::Bytes(_) | Moved::Empty) | Err(_) => Look::Blocked,
         }
     }
 }
 
 /// Somebody removed the file, to make room: nobody but us has its bytes any more, and for as long as we have it there is
-/// none. What is still to come goes into a new one. (By hand, where the stream stands is bound to what waits in the pipe.)
-fn let_go(slot: &Slot, stream: Stream, feed: &mut Feed) {
+/// none. What is still to come goes into a new one, and then what is lost is counted. (By hand, where the stream stands is
+/// bound to what waits in the pipe.)
+fn let_go(feed: &mut Feed) {
     let is_removed = |file: &OwnedFd| rustix::fs::fstat(file).is_ok_and(|stat| stat.st_nlink == 0);
-    if feed.by_hand().is_some() || !feed.file.as_ref().is_some_and(is_removed) {
-        return;
+    if feed.by_hand().is_none() && feed.file.as_ref().is_some_and(is_removed) {
+        feed.file = None;
     }
-    feed.file = None;
-    let begin = u64::from(feed.segment.saturating_sub(1)) * SEGMENT;
-    let lost = feed.at.saturating_sub(begin);
-    feed.at = begin;
-    feed.gap += lost;
-    length(slot, stream).store(begin, Ordering::Release);
-    dropped(slot, stream).fetch_add(lost, Ordering::Relaxed);
 }
 
 fn length(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
@@ -306,13 +291,6 @@ fn placed(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
     match stream {
         Stream::Out => &slot.out_placed,
         Stream::Err => &slot.err_placed,
-    }
-}
-
-fn dropped(slot: &Slot, stream: Stream) -> &std::sync::atomic::AtomicU64 {
-    match stream {
-        Stream::Out => &slot.out_dropped,
-        Stream::Err => &slot.err_dropped,
     }
 }
 
@@ -344,18 +322,26 @@ fn waits(pipe: &OwnedFd) -> Waits {
     }
 }
 
-/// Opens the segment in which the stream goes on, which is what the files say, not what we remember.
-fn open_next(logs: &Logs, stream: Stream, feed: &mut Feed) -> rustix::io::Result<()> {
+/// Opens the segment in which the stream goes on, which is what the files say, not what we remember. Only where they say
+/// less, because somebody removed or cut them, it goes on where it was: no offset is given out twice.
+fn open_next(slot: &Slot, live: &mut Live, stream: Stream) -> rustix::io::Result<()> {
+    let feed = live.feed(stream);
     feed.file = None;
-    let mut segment = (feed.at / SEGMENT) as u32 + 1;
+    let at = feed.at;
+    let mut segment = (at / SEGMENT) as u32 + 1;
     loop {
-        let file = logs.open(extension(stream), segment)?;
+        let file = live.logs.open(extension(stream), segment)?;
         let size = rustix::fs::fstat(&file)?.st_size as u64;
         if size >= SEGMENT {
             segment += 1;
             continue;
         }
-        feed.at = u64::from(segment - 1) * SEGMENT + size;
+        let end = u64::from(segment - 1) * SEGMENT + size;
+        if end < at {
+            dropped::head_is_gone(slot, live, stream, (&file, segment), at - end)?;
+        }
+        let feed = live.feed(stream);
+        feed.at = end.max(at);
         feed.segment = segment;
         feed.file = Some(file);
         return Ok(());
@@ -365,9 +351,11 @@ fn open_next(logs: &Logs, stream: Stream, feed: &mut Feed) -> rustix::io::Result
 /// After a takeover: how far the streams are is what the files say. A keeper may have died between moving bytes and
 /// storing their number, and no further byte need ever come.
 pub(crate) fn resync(slot: &Slot, live: &mut Live) {
+    live.index = Index::default();
     for stream in [Stream::Out, Stream::Err] {
         let len = length(slot, stream);
-        let mut at = len.load(Ordering::Relaxed);
+        let before = len.load(Ordering::Relaxed);
+        let mut at = before;
         let mut segment = (at / SEGMENT) as u32 + 1;
         while let Some(size) = live.logs.size(extension(stream), segment) {
             at = at.max(u64::from(segment - 1) * SEGMENT + size);
@@ -376,34 +364,16 @@ pub(crate) fn resync(slot: &Slot, live: &mut Live) {
             }
             segment += 1;
         }
+        dropped::resync(slot, live, stream, before, at);
         len.store(at, Ordering::Release);
-        count_removed(slot, live, stream, segment);
-        let feed = match stream {
-            Stream::Out => &mut live.out,
-            Stream::Err => &mut live.err,
-        };
+        let feed = live.feed(stream);
         feed.at = at;
         feed.file = None;
         feed.paced = false;
         (feed.blocked_since, feed.blocked_by) = (0, None);
-        (feed.gap, feed.busy, feed.segment) = (0, 0, 0);
+        (feed.busy, feed.segment) = (0, 0);
     }
     slot.clear_flag(flag::OUTPUT_BLOCKED);
-}
-
-/// A keeper may have died between removing a segment and counting it. Never the first nor the last is removed, so what is
-/// missing between them was; less than a whole one was dropped otherwise, or that many are counted already.
-fn count_removed(slot: &Slot, live: &Live, stream: Stream, last: u32) {
-    let is_there = |n: u32| live.logs.size(extension(stream), n).is_some();
-    // Where not even the first is seen, the directory is not.
-    if last < 3 || !is_there(1) {
-        return;
-    }
-    let missing = (2..last).filter(|n| !is_there(*n)).count() as u64;
-    let counted = dropped(slot, stream).load(Ordering::Relaxed);
-    if counted / SEGMENT < missing {
-        dropped(slot, stream).store(missing * SEGMENT + counted % SEGMENT, Ordering::Relaxed);
-    }
 }
 
 pub(crate) fn extension(stream: Stream) -> &'static str {
@@ -414,22 +384,10 @@ pub(crate) fn extension(stream: Stream) -> &'static str {
 }
 
 /// Writes down when the stream had grown to `end`. What cannot be written costs times, never bytes.
-fn note(slot: &Slot, live: &mut Live, stream: Stream, end: u64, gap: Option<(u64, u64)>) {
+fn note(slot: &Slot, live: &mut Live, stream: Stream, end: u64) {
     let now_us = crate::clock::wall() / 1_000;
-    if live.index.file.is_none() {
-        let Ok(file) = live.logs.open("idx", 1) else { return };
-        let size = rustix::fs::fstat(&file).map_or(0, |s| s.st_size as u64);
-        live.index.len = size - size % index::ENTRY as u64;
-        live.index.file = Some(file);
-    }
-    let index = &mut live.index;
+    let Some(index) = index_of(live) else { return };
     let Some(file) = index.file.as_ref() else { return };
-    if let Some((offset, lost)) = gap {
-        if rustix::io::pwrite(file, &index::gap(stream, offset, lost), index.len).is_ok() {
-            index.len += index::ENTRY as u64;
-        }
-        index.last = None;
-    }
     let young = now_us.saturating_sub(slot.t_start.load(Ordering::Relaxed) / 1_000) < 10_000_000;
     let window = if young { 1_000 } else { 10_000 };
     match index.last {
@@ -446,13 +404,33 @@ fn note(slot: &Slot, live: &mut Live, stream: Stream, end: u64, gap: Option<(u64
     }
 }
 
+/// The index, opened where its entries go on.
+fn index_of(live: &mut Live) -> Option<&mut Index> {
+    if live.index.file.is_none() {
+        let file = live.logs.open("idx", 1).ok()?;
+        let size = rustix::fs::fstat(&file).map_or(0, |s| s.st_size as u64);
+        live.index.len = size - size % index::ENTRY as u64;
+        live.index.file = Some(file);
+    }
+    Some(&mut live.index)
+}
+
+/// Writes down what is missing, and where.
+pub(crate) fn note_gap(live: &mut Live, entry: &[u8; index::ENTRY]) {
+    let Some(index) = index_of(live) else { return };
+    index.last = None;
+    if index.file.as_ref().is_some_and(|file| rustix::io::pwrite(file, entry, index.len).is_ok()) {
+        index.len += index::ENTRY as u64;
+    }
+}
+
 /// Beyond the cap the oldest segment goes, but never the first; its bytes become a gap.
 fn cut(slot: &Slot, live: &mut Live, stream: Stream, segment: u32, keep: u64) {
     let most = (keep / SEGMENT).max(2) as u32;
     if keep == 0 || segment <= most {
         return;
     }
-    remove(slot, live, stream, segment - most + 1);
+    dropped::remove(slot, live, stream, segment - most + 1);
 }
 
 /// What keeps it from its file is the want of room, and nothing else.
@@ -466,7 +444,7 @@ fn cut_middle(slot: &Slot, live: &mut Live, stream: Stream) -> bool {
     let feed = if stream == Stream::Out { &live.out } else { &live.err };
     let middle = 2..feed.segment;
     let oldest = middle.into_iter().find(|n| live.logs.size(extension(stream), *n).is_some());
-    oldest.is_some_and(|victim| remove(slot, live, stream, victim))
+    oldest.is_some_and(|victim| dropped::remove(slot, live, stream, victim))
 }
 
 /// Whether the disk of a stream's file has less room left than kin keeps free.
@@ -478,35 +456,11 @@ fn is_scarce(live: &Live, stream: Stream) -> bool {
         .is_some_and(|stat| crate::room::is_scarce(&stat))
 }
 
-/// A whole segment becomes a gap.
-fn remove(slot: &Slot, live: &mut Live, stream: Stream, victim: u32) -> bool {
-    if live.logs.remove(extension(stream), victim).is_err() {
-        return false;
-    }
-    dropped(slot, stream).fetch_add(SEGMENT, Ordering::Relaxed);
-    let gap = index::gap(stream, u64::from(victim - 1) * SEGMENT, SEGMENT);
-    if let Some(file) = live.index.file.as_ref()
-        && rustix::io::pwrite(file, &gap, live.index.len).is_ok()
-    {
-        live.index.len += index::ENTRY as u64;
-        live.index.last = None;
-    }
-    true
-}
-
 /// Notes what was dropped last, when the run ends in the middle of it.
-pub(crate) fn settle(live: &mut Live) {
+pub(crate) fn settle(slot: &Slot, live: &mut Live) {
     for stream in [Stream::Out, Stream::Err] {
-        let feed = match stream {
-            Stream::Out => &mut live.out,
-            Stream::Err => &mut live.err,
-        };
-        let (lost, at) = (std::mem::take(&mut feed.gap), feed.at);
-        if let (true, Some(file)) = (lost > 0, live.index.file.as_ref())
-            && rustix::io::pwrite(file, &index::gap(stream, at, lost), live.index.len).is_ok()
-        {
-            live.index.len += index::ENTRY as u64;
-        }
+        let at = live.feed(stream).at;
+        dropped::say(slot, live, stream, at);
     }
 }
 
@@ -556,24 +510,118 @@ mod tests {
         assert_eq!((slot.out_dropped.load(Ordering::Relaxed), slot.has_flag(flag::OUTPUT_BLOCKED)), (0, false));
     }
 
+    /// A stream's file, at least so long, of which nothing is written.
+    fn segment(dir: &std::path::Path, name: &str, len: u64) {
+        std::fs::create_dir_all(dir.join("logs")).expect("made");
+        std::fs::File::create(dir.join("logs").join(name)).expect("made").set_len(len).expect("room for nothing");
+    }
+
+    fn gaps(dir: &std::path::Path) -> Vec<(u64, u64)> {
+        let bytes = std::fs::read(dir.join("logs/a-1.idx")).unwrap_or_default();
+        let gap = |item| match item {
+            index::Item::Gap { offset, dropped, .. } => Some((offset, dropped)),
+            index::Item::Grew { .. } | index::Item::End(_) => None,
+        };
+        index::items(&bytes).filter_map(gap).collect()
+    }
+
     #[test]
-    fn a_segment_that_was_removed_and_not_counted_is_counted_once() {
+    fn a_segment_that_was_removed_is_counted_once_whoever_dies_meanwhile() {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut live, _write) = run(dir.path());
         let table = table(dir.path());
         let slot = &table.slots()[0];
-        std::fs::create_dir(dir.path().join("logs")).expect("made");
-        for (name, len) in [("a-1.out", SEGMENT), ("a-1.out.3", SEGMENT), ("a-1.out.4", 7)] {
-            let file = std::fs::File::create(dir.path().join("logs").join(name)).expect("made");
-            file.set_len(len).expect("room for nothing");
+        for (name, len) in [("a-1.out", SEGMENT), ("a-1.out.2", SEGMENT), ("a-1.out.3", SEGMENT), ("a-1.out.4", 7)] {
+            segment(dir.path(), name, len);
         }
         slot.out_len.store(3 * SEGMENT, Ordering::Relaxed);
-        slot.out_dropped.store(5, Ordering::Relaxed);
-        for _again in 0..2 {
+        // Much was dropped for other reasons.
+        let before = 3 * SEGMENT + 5;
+        slot.out_dropped.store(before, Ordering::Relaxed);
+        resync(slot, &mut live);
+        assert!(dropped::remove(slot, &mut live, Stream::Out, 2));
+        let now = |slot: &Slot| (slot.out_dropped.load(Ordering::Relaxed), slot.losing.load(Ordering::Relaxed));
+        assert_eq!((now(slot), gaps(dir.path())), ((before + SEGMENT, 0), vec![(SEGMENT, SEGMENT)]));
+        // Dead between any two steps: it is removed, and counted; or not, and said; or not.
+        let losing = (before + 2 * SEGMENT) << 32 | 3 << 2;
+        std::fs::remove_file(dir.path().join("logs/a-1.out.3")).expect("removed");
+        for done in [0, SEGMENT, SEGMENT] {
+            slot.out_dropped.store(before + SEGMENT + done, Ordering::Relaxed);
+            slot.losing.store(losing, Ordering::Relaxed);
             resync(slot, &mut live);
-            let seen = (slot.out_len.load(Ordering::Relaxed), slot.out_dropped.load(Ordering::Relaxed));
-            assert_eq!(seen, (3 * SEGMENT + 7, SEGMENT + 5));
+            let said = vec![(SEGMENT, SEGMENT), (2 * SEGMENT, SEGMENT)];
+            assert_eq!((now(slot), gaps(dir.path())), ((before + 2 * SEGMENT, 0), said));
         }
+        // Dead before it was removed.
+        slot.losing.store((before + 3 * SEGMENT) << 32 | 4 << 2, Ordering::Relaxed);
+        resync(slot, &mut live);
+        assert_eq!(now(slot), (before + 2 * SEGMENT, 0));
+    }
+
+    #[test]
+    fn what_was_dropped_is_said_where_it_is_missing_also_by_whoever_takes_over() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        let mover = Mover::new(true, Kept::nowhere()).expect("a mover");
+        rustix::io::write(&write, b"said").expect("written");
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, 1), Look::Moved(4));
+        let no_room = |live: &mut Live| {
+            live.out.file = Some(rustix::fs::open("/dev/full", OFlags::WRONLY, Mode::empty()).expect("opens"));
+            live.out.segment = 1;
+            rustix::io::write(&write, b"dropped").expect("written");
+            for now in [1, PATIENCE + 1] {
+                assert_eq!(mover.look(slot, live, Stream::Out, now), Look::Blocked);
+            }
+        };
+        no_room(&mut live);
+        resync(slot, &mut live);
+        no_room(&mut live);
+        resync(slot, &mut live);
+        rustix::io::write(&write, b" more").expect("written");
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, 1), Look::Moved(5));
+        assert_eq!(gaps(dir.path()), [(4, 14)]);
+        // Dead when more bytes were kept, and before it was said what is missing in front of them; and then before it was
+        // noted that it was said.
+        no_room(&mut live);
+        std::fs::write(dir.path().join("logs/a-1.out"), "said more, and more").expect("written");
+        for _death in 0..2 {
+            slot.out_said.store(15, Ordering::Relaxed);
+            slot.out_len.store(9, Ordering::Relaxed);
+            resync(slot, &mut live);
+            assert_eq!((gaps(dir.path()), live.out.at), (vec![(4, 14), (9, 7)], 19));
+        }
+    }
+
+    #[test]
+    fn a_stream_whose_log_was_removed_goes_on_at_a_new_offset() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        let mover = Mover::new(true, Kept::nowhere()).expect("a mover");
+        let file = dir.path().join("logs/a-1.out");
+        rustix::io::write(&write, &[b'x'; 9_000]).expect("written");
+        assert_eq!(mover.look(slot, &mut live, Stream::Out, 1), Look::Moved(9_000));
+        std::fs::remove_file(&file).expect("removed");
+        let_go(&mut live.out);
+        let seen = || (slot.out_len.load(Ordering::Relaxed), slot.out_dropped.load(Ordering::Relaxed));
+        for (lost, len) in [(9_000, 9_004), (9_000, 9_008)] {
+            rustix::io::write(&write, b"more").expect("written");
+            assert_eq!(mover.look(slot, &mut live, Stream::Out, 1), Look::Moved(4));
+            assert_eq!(seen(), (len, lost));
+            resync(slot, &mut live);
+        }
+        assert_eq!(std::fs::read(&file).expect("read")[9_000..], *b"moremore");
+        // What is not there any more is a hole, and no gap besides.
+        assert_eq!(gaps(dir.path()), []);
+        // Dead when the hole was made, before it was counted.
+        std::fs::remove_file(&file).expect("removed");
+        segment(dir.path(), "a-1.out", 9_008);
+        slot.losing.store(9_016 << 32 | 1 << 2 | 2, Ordering::Relaxed);
+        resync(slot, &mut live);
+        assert_eq!((seen(), slot.losing.load(Ordering::Relaxed)), ((9_008, 9_016), 0));
     }
 
     #[test]

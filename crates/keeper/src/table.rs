@@ -141,7 +141,11 @@ pub struct Slot {
     /// Where in its stream the bytes belong that lie in a stream's second pipe (see `byhand`).
     pub out_placed: AtomicU64,
     pub err_placed: AtomicU64,
-    pub spare: [AtomicU64; 3],
+    /// How many of the dropped bytes its index tells of, plus one; zero: nobody counts that (see `dropped`).
+    pub out_said: AtomicU64,
+    pub err_said: AtomicU64,
+    /// What is just being lost (see `dropped`); zero: nothing.
+    pub losing: AtomicU64,
 }
 
 const _: () = assert!(size_of::<Slot>() == SLOT && size_of::<Header>() <= HEADER);
@@ -249,6 +253,9 @@ impl Slot {
             &self.write_bytes,
             &self.out_placed,
             &self.err_placed,
+            &self.out_said,
+            &self.err_said,
+            &self.losing,
         ] {
             long.store(0, Ordering::Relaxed);
         }

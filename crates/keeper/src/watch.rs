@@ -270,7 +270,7 @@ impl Keeper {
         let Some(live) = generation.lives.get(slot_at) else { return };
         let slot = &slots[usize::from(slot_at)];
         let run = live.run;
-        output::settle(live);
+        output::settle(slot, live);
         slot.left_behind.store(left, Ordering::Relaxed);
         if leaky {
             slot.set_flag(flag::LEAKY);

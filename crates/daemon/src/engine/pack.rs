@@ -44,7 +44,7 @@ pub(super) fn pack(reader: &Reader, logs: &Path, which: &Which) -> Vec<String> {
         };
         for path in files.into_iter().filter(|(no, _)| which.has(reader, *no)).flat_map(|(_, paths)| paths) {
             match packed::pack(&path) {
-                Ok(Done::Packed { .. } | Done::Gone) => {}
+                Ok(Done::Packed { .. } | Done::Gone | Done::Holed) => {}
                 // Nothing else would fit either.
                 Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                     problems.push(format!("{} stays as it is: there is no room to pack it", path.display()));

@@ -184,6 +184,8 @@ pub enum Done {
     Packed { before: u64, after: u64 },
     /// Somebody removed the run's output meanwhile.
     Gone,
+    /// Some of it is a hole, which takes no room, and would be zeros in the other form. It stays.
+    Holed,
 }
 
 /// Puts a packed file into a plain one's place. Nobody may write to it any more, and nobody else may be packing it.
@@ -191,6 +193,9 @@ pub enum Done {
 pub fn pack(plain: &Path) -> io::Result<Done> {
     let Some(file) = segments::open(plain)? else { return Ok(Done::Gone) };
     let place = packed(plain);
+    if segments::after_hole(&file, 0)?.is_some() {
+        return Ok(Done::Holed);
+    }
     let before = file.metadata()?.len();
     match Packed::open(&place) {
         Ok(Some(mut there)) => {

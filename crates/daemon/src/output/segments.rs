@@ -1,11 +1,13 @@
 //! One stream of a run as it lies on disk: segments of one size, `<run id>.out`, then `<run id>.out.2`, and so on.
 //!
 //! Offsets count what the program wrote and kin kept room for; a segment that was removed to stay below a cap is a hole
-//! in them. Only the last segment may be shorter than the others. Of a run that ended long ago each may be packed
+//! in them. So is the head of a segment that somebody removed while its run went on: there is none of it on the disk. Only
+//! the last segment may be shorter than the others. Of a run that ended long ago each may be packed
 //! (`<run id>.out.zst`); where both forms are there, the plain one counts.
 
 use super::packed::{Packed, packed};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{Mode, OFlags, SeekFrom};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -13,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// The keeper begins a new file after exactly so many bytes.
 pub const SEGMENT: u64 = 64 << 20;
+
+const BLOCK: usize = 4096;
 
 #[derive(Debug)]
 pub struct Segments {
@@ -60,6 +64,7 @@ impl Segments {
             return Ok(self.next_after(number)?.map_or(Found::End, |next| Found::Missing { until: self.start(next) }));
         }
         let room = max.min(usize::try_from(self.size - within).unwrap_or(max));
+        let before = into.len();
         let mut got = self.read_open(within, room, into)?;
         if got == 0 && self.exists(number + 1)? {
             // The next one is begun only when this one is full, so what is still missing now was lost with the power.
@@ -67,6 +72,14 @@ impl Segments {
             if got == 0 {
                 return Ok(Found::Missing { until: self.start(number + 1) });
             }
+        }
+        // What somebody took away has left a hole, and a hole reads as zeros.
+        if into.get(before) == Some(&0)
+            && let Some((_, Form::Plain(file))) = &self.open
+            && let Some(data) = after_hole(file, within)?
+        {
+            into.truncate(before);
+            return Ok(Found::Missing { until: self.start(number) + data });
         }
         Ok(if got == 0 { Found::End } else { Found::Bytes(got) })
     }
@@ -231,6 +244,22 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
+/// Where the first byte after a hole in a file is, if there is a hole at that place. File systems keep whole blocks: the zeros
+/// before what was written into the first one are the hole's.
+pub(super) fn after_hole(file: &File, at: u64) -> io::Result<Option<u64>> {
+    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
+        Ok(data) if data > at => data,
+        // It ends in one: what is to follow it is not written yet.
+        Err(Errno::NXIO) => return Ok(Some(file.metadata()?.len()).filter(|len| *len > at)),
+        // Or this file system knows of no holes.
+        Ok(_) | Err(Errno::INVAL) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut block = [0; BLOCK];
+    let got = read_at(file, &mut block, data)?;
+    Ok(Some(data + block[..got].iter().take_while(|byte| **byte == 0).count() as u64))
+}
+
 pub(super) fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
     loop {
         match file.read_at(into, at) {
@@ -283,6 +312,23 @@ mod tests {
         let mut fresh = Segments::of_size(first, 4);
         assert_eq!(all(&mut fresh, 1), (b"12389".to_vec(), vec![(4, 8)]));
         assert_eq!(fresh.end().expect("a length"), 10);
+    }
+
+    #[test]
+    fn what_somebody_took_away_is_missing_and_no_zeros() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = dir.path().join("a-00000001.out");
+        let file = File::create(&first).expect("made");
+        file.set_len(9_001).expect("longer");
+        let mut segments = Segments::new(first);
+        assert_eq!(all(&mut segments, 0), (vec![], vec![(0, 9_001)]));
+        file.write_all_at(b"more", 9_001).expect("written");
+        assert_eq!(all(&mut segments, 0), (b"more".to_vec(), vec![(0, 9_001)]));
+        assert_eq!(all(&mut segments, 9_001), (b"more".to_vec(), vec![]));
+        // What a program wrote is its own, zeros too.
+        file.write_all_at(&[0; 5], 9_005).expect("written");
+        assert_eq!(all(&mut segments, 9_001), (b"more\0\0\0\0\0".to_vec(), vec![]));
+        assert_eq!(segments.end().expect("a length"), 9_010);
     }
 
     #[test]

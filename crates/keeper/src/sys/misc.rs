@@ -2,7 +2,7 @@
 //! the shape the keeper wants; the rest have no safe crate.
 
 use super::raw::{call, check};
-use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::MemfdFlags;
 use rustix::io::Errno;
 use rustix::net::{
@@ -13,6 +13,7 @@ use std::ffi::CStr;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// All signals, held back until this is dropped (except KILL and STOP, which nobody can hold back).
 #[derive(Debug)]
@@ -137,6 +138,24 @@ pub fn splice_on(from: impl AsFd, to: impl AsFd, len: usize) -> Result<Moved, Er
 /// Takes `len` bytes out of a pipe and throws them away.
 pub fn discard(pipe: impl AsFd, null: impl AsFd, len: usize) -> Result<Moved, Errno> {
     moved(rustix::pipe::splice(pipe, None, null, None, len, SpliceFlags::NONBLOCK | SpliceFlags::MOVE))
+}
+
+/// Takes at most `len` bytes out of a pipe, throws them away, and adds their number to `count`, all in one call: no death of
+/// ours can fall between. The count is given to the kernel as the place in a file at which they are to be written, and the
+/// kernel moves it on. That file is in memory, and gone when we return.
+pub fn discard_counted(pipe: impl AsFd, count: &AtomicU64, len: usize) -> Result<Moved, Errno> {
+    // Beyond that limit we would get a signal, and not an error.
+    let most = rustix::process::getrlimit(rustix::process::Resource::Fsize).current;
+    if most.is_some_and(|most| count.load(Ordering::Relaxed).saturating_add(len as u64) > most) {
+        return Err(Errno::FBIG);
+    }
+    let sink = rustix::fs::memfd_create(c"kin-dropped", MemfdFlags::CLOEXEC)?;
+    let (from, to) = (pipe.as_fd().as_raw_fd() as usize, sink.as_raw_fd() as usize);
+    let flags = SpliceFlags::NONBLOCK.bits() as usize;
+    // SAFETY: two open descriptors, and eight bytes that are read and written as any other process may at any time, which
+    // is what an atomic is for.
+    let result = check(unsafe { call(libc::SYS_splice, [from, 0, to, count.as_ptr() as usize, len, flags]) });
+    moved(result.map_err(Errno::from_raw_os_error))
 }
 
 /// For files that splice cannot write: copies what the pipe holds to the file at `offset` through `scratch` and `aux`

@@ -298,6 +298,14 @@ fn output_that_is_removed_while_it_is_packed_does_not_come_back() {
 }
 
 #[test]
+fn what_somebody_took_away_does_not_become_zeros() {
+    let pair = pair(&[SIZE as usize]);
+    fs::File::create(&pair.packed).expect("made").set_len(SIZE).expect("longer");
+    assert_eq!(pack(&pair.packed).expect("done"), Done::Holed);
+    assert!(pair.packed.exists() && !packed(&pair.packed).exists());
+}
+
+#[test]
 fn every_file_of_a_stream_is_known_also_behind_a_hole() {
     let pair = pair(&[SIZE as usize, SIZE as usize, SIZE as usize, 7]);
     pack(&pair.packed).expect("packs");
