@@ -1,10 +1,12 @@
 //! A file system whose server never answers holds up the run that lies on it, and nobody else.
 
+use kin_keeper::table::{INTENT, SIGNAL_SENT};
 use rustix::fd::{AsRawFd as _, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde_json::{Value, json};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use testkit::http::PATIENCE;
 use testkit::{Role, Server, eventually, is_root, not_run};
 
@@ -62,16 +64,25 @@ impl Drop for Hanging {
     }
 }
 
-#[test]
-fn a_run_whose_directory_never_answers_hangs_alone() {
+/// A server, and below it a directory that nobody answers for; `None` where there can be none.
+fn hanging() -> Option<(Server, Hanging)> {
     if !is_root() {
-        return not_run("a directory that hangs needs root, to mount it");
+        not_run("a directory that hangs needs root, to mount it");
+        return None;
     }
     let server = Server::start(KIN);
-    let hanging = match Hanging::below(&server) {
-        Ok(hanging) => hanging,
-        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
-    };
+    match Hanging::below(&server) {
+        Ok(hanging) => Some((server, hanging)),
+        Err(why) => {
+            not_run(&format!("a directory that hangs: {why}"));
+            None
+        }
+    }
+}
+
+#[test]
+fn a_run_whose_directory_never_answers_hangs_alone() {
+    let Some((server, hanging)) = hanging() else { return };
     let state = |id: &str| server.show(id)["state"].as_str().map(str::to_owned);
     let submit = |request: Value| server.submit(&request)["id"].as_str().expect("an id").to_owned();
 
@@ -105,14 +116,7 @@ fn a_run_whose_directory_never_answers_hangs_alone() {
 
 #[test]
 fn a_run_that_hangs_before_its_program_is_taken_over_as_it_is() {
-    if !is_root() {
-        return not_run("a directory that hangs needs root, to mount it");
-    }
-    let server = Server::start(KIN);
-    let hanging = match Hanging::below(&server) {
-        Ok(hanging) => hanging,
-        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
-    };
+    let Some((server, hanging)) = hanging() else { return };
     let mut request = server.request(&["true"]);
     request["directory"] = json!(hanging.at.to_str());
     let submit = |request: &Value| server.submit(request)["id"].as_str().expect("an id").to_owned();
@@ -154,14 +158,7 @@ fn a_run_that_hangs_before_its_program_is_taken_over_as_it_is() {
 /// It is asked when it is its program, and has the rest of its time to answer.
 #[test]
 fn a_run_that_is_stopped_before_its_program_is_told_so_when_it_is() {
-    if !is_root() {
-        return not_run("a directory that hangs needs root, to mount it");
-    }
-    let server = Server::start(KIN);
-    let hanging = match Hanging::below(&server) {
-        Ok(hanging) => hanging,
-        Err(why) => return not_run(&format!("a directory that hangs: {why}")),
-    };
+    let Some((server, hanging)) = hanging() else { return };
     let mut request = server.request(&["sleep", "600"]);
     request["directory"] = json!(hanging.at.to_str());
     request["stop_wait_ms"] = json!(60_000);
@@ -174,6 +171,35 @@ fn a_run_that_is_stopped_before_its_program_is_told_so_when_it_is() {
     let run = server.wait_end(&id);
     assert_eq!((run["outcome"].as_str(), run["signal"].as_u64()), (Some("stopped"), Some(15)), "{run}");
     assert!(asked.elapsed() < std::time::Duration::from_secs(30), "{:?}", asked.elapsed());
+    drop(hanging);
+    server.shutdown();
+}
+
+/// However long its directory hung, it has the whole of its time from when it is asked.
+#[test]
+fn who_is_asked_late_has_all_its_time_to_answer() {
+    let Some((server, hanging)) = hanging() else { return };
+    let mut request = server.request(&["sleep", "600"]);
+    request["directory"] = json!(hanging.at.to_str());
+    request["stop_wait_ms"] = json!(60_000);
+    // One that it passes over.
+    request["stop_signal"] = json!("CONT");
+    let id = server.submit(&request)["id"].as_str().expect("an id").to_owned();
+    server.wait_state(&id, &["starting"]);
+    server.http().post(&format!("/v1/runs/{id}/stop"), &json!({}));
+    server.wait_state(&id, &["stopping"]);
+    let table = server.table().expect("a table");
+    let at = table.snapshots().find(|seen| seen.state == INTENT).expect("a slot").slot;
+    let slot = &table.slots()[at as usize];
+    let until = || slot.stop_deadline.load(Ordering::Acquire);
+    let has_sent = || slot.stop_signal.load(Ordering::Acquire) & SIGNAL_SENT != 0;
+    let at_the_stop = eventually("it climbs", PATIENCE, || Some(until()).filter(|at| *at != 0));
+    assert!(!has_sent());
+    hanging.answer();
+    eventually("it is asked", PATIENCE, || has_sent().then_some(()));
+    assert!(until() > at_the_stop, "{} is not after {at_the_stop}", until());
+    server.http().post(&format!("/v1/runs/{id}/stop"), &json!({"kill": true}));
+    assert_eq!(server.wait_end(&id)["outcome"], "stopped");
     drop(hanging);
     server.shutdown();
 }

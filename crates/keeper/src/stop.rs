@@ -9,6 +9,9 @@
 //! Without a signal: somebody else asks the run to end (its stop command, which the daemon has started). Should nobody say
 //! more about it, the ladder begins by itself.
 //!
+//! A child that is not its program yet, because its directory hangs, say, gets no signal: it could not answer. It has its
+//! deadline like any other, and once it is its program the signal, and the whole wait from then on.
+//!
 //! A leader that ends on the first rung does not end the run: what it started has the rest of the time to end too.
 
 use crate::clock::{self, MS, SECOND};
@@ -99,11 +102,7 @@ impl Keeper {
 
     /// The signal of this rung, and its deadline; past the last one it is KILL.
     fn step_on(&mut self, at: usize, slot_at: u16, run: u64, rung: u32) {
-        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
-        let (signal, wait_ms) = match spec.as_ref().map(|spec| spec.view()) {
-            Some(Ok(view)) => (view.stop_rung(rung as usize), view.stop_wait_ms()),
-            Some(Err(_)) | None => ((rung == 0).then_some(15), 10_000),
-        };
+        let (signal, wait_ms) = self.rung(at, slot_at, rung);
         let Some(signal) = signal else { return self.kill_stage(at, slot_at, run) };
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
@@ -119,8 +118,17 @@ impl Keeper {
         self.due_by(deadline);
     }
 
-    /// Sends the signal of the rung it stands on, unless that was done. Killed between sending and noting it, it is sent
-    /// once more: better than a run that is killed without ever having been asked.
+    /// The signal of a rung, if there is one, and how long each is waited for.
+    fn rung(&mut self, at: usize, slot_at: u16, rung: u32) -> (Option<u8>, u64) {
+        let spec = self.generation(at).and_then(|g| g.lives.get(slot_at)).and_then(|live| live.logs.spec().ok());
+        match spec.as_ref().map(|spec| spec.view()) {
+            Some(Ok(view)) => (view.stop_rung(rung as usize), view.stop_wait_ms()),
+            Some(Err(_)) | None => ((rung == 0).then_some(15), 10_000),
+        }
+    }
+
+    /// Sends the signal of the rung it stands on, unless that was done; from here on it has the whole wait to answer. Killed
+    /// between sending and noting it, it is sent once more: better than a run that is killed without ever having been asked.
     pub(crate) fn send_rung(&mut self, at: usize, slot_at: u16, run: u64) {
         let Some(generation) = self.generations[at].as_ref() else { return };
         let slot = &generation.table.slots()[usize::from(slot_at)];
@@ -130,6 +138,12 @@ impl Keeper {
         if is_over || stage != 1 || signal & SIGNAL_SENT != 0 {
             return;
         }
+        let (_, wait_ms) = self.rung(at, slot_at, (signal >> RUNG) & RUNG_BITS);
+        let deadline = clock::mono().saturating_add(wait_ms.saturating_mul(MS));
+        if let Some(generation) = self.generations[at].as_ref() {
+            generation.table.slots()[usize::from(slot_at)].stop_deadline.store(deadline, Ordering::Relaxed);
+        }
+        self.due_by(deadline);
         self.signal_all(at, slot_at, run, (signal & SIGNAL_BITS) as i32);
         if let Some(generation) = self.generations[at].as_ref() {
             generation.table.slots()[usize::from(slot_at)].stop_signal.fetch_or(SIGNAL_SENT, Ordering::Relaxed);

@@ -238,10 +238,18 @@ impl Server {
 
     /// Who answers at the socket that a role's symlink names: the owner in the header of the table beside it.
     fn owner(&self, link: &str) -> Option<u32> {
-        let target = std::fs::read_link(self.run_dir().join(link)).ok()?;
-        let table = self.run_dir().join(target.file_name()?).with_extension("tab");
-        let owner = Table::open(&table).ok()?.header().owner.load(Ordering::Acquire);
+        let owner = self.table_of(link)?.header().owner.load(Ordering::Acquire);
         (owner != 0).then_some(owner)
+    }
+
+    /// The run table of the keeper that starts runs now.
+    pub fn table(&self) -> Option<Table> {
+        self.table_of("keeper")
+    }
+
+    fn table_of(&self, link: &str) -> Option<Table> {
+        let target = std::fs::read_link(self.run_dir().join(link)).ok()?;
+        Table::open(&self.run_dir().join(target.file_name()?).with_extension("tab")).ok()
     }
 
     pub fn pids(&self) -> Option<Pids> {
