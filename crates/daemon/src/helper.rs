@@ -13,6 +13,7 @@
 
 use crate::engine::slot;
 use kin_core::{Exit, RunNo, SpawnStep};
+use kin_keeper::cgroup::Cgroups;
 use kin_keeper::spec::Spec;
 use kin_keeper::sys::misc::{receive, send};
 use kin_keeper::sys::wait;
@@ -23,6 +24,7 @@ use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::CString;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -108,11 +110,11 @@ pub struct Helpers {
 impl Helpers {
     /// Must be called inside the runtime. What a daemon before us left running is ended.
     pub fn open(run: &Path) -> io::Result<Helpers> {
-        Helpers::open_keeping(run, &BTreeSet::new())
+        Helpers::open_keeping(run, &BTreeSet::new(), Cgroups::none())
     }
 
-    /// The same, but for these: somebody will wait for them again.
-    pub fn open_keeping(run: &Path, kept: &BTreeSet<RunNo>) -> io::Result<Helpers> {
+    /// The same, but for these: somebody will wait for them again. Of dead keepers also who is in their `cgroups`.
+    pub fn open_keeping(run: &Path, kept: &BTreeSet<RunNo>, cgroups: Cgroups) -> io::Result<Helpers> {
         let (orders, ordered) = mpsc::channel(ROOM);
         let (hear, heard) = mpsc::channel(ROOM);
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
@@ -120,6 +122,7 @@ impl Helpers {
         let mut hands = Hands {
             run: run.to_path_buf(),
             run_dir,
+            cgroups,
             peers: BTreeMap::new(),
             keeper: None,
             going: BTreeMap::new(),
@@ -211,6 +214,8 @@ struct Going {
 struct Hands {
     run: PathBuf,
     run_dir: OwnedFd,
+    /// Where the dead have theirs.
+    cgroups: Cgroups,
     peers: BTreeMap<u64, Peer>,
     /// Who takes starts, and which turn of the chain said so.
     keeper: Option<(u64, u64)>,
@@ -495,7 +500,7 @@ impl Hands {
         if slot.pid == 0 {
             return false;
         }
-        end_orphan(&slot);
+        end_orphan(&slot, &self.cgroups);
         true
     }
 
@@ -580,7 +585,7 @@ impl Hands {
             for (no, slot) in helpers(&table).filter(|(no, _)| !kept.contains(no)) {
                 self.stale.insert(no);
                 if !served {
-                    end_orphan(&slot);
+                    end_orphan(&slot, &self.cgroups);
                 }
             }
         }
@@ -626,10 +631,17 @@ fn end(at_end: &Snapshot) -> HelperEnd {
     }
 }
 
-/// Its keepers are dead: a helper has nobody to be left to.
-fn end_orphan(slot: &Snapshot) {
+/// Its keepers are dead: a helper has nobody to be left to. Whom it started is in its cgroup, also when it is gone itself.
+fn end_orphan(slot: &Snapshot, cgroups: &Cgroups) {
     if slot.pid == 0 || slot.state == DRAINED {
         return;
+    }
+    if slot.flags & flag::CGROUP != 0
+        && cgroups.is_some()
+        && let Some(name) = RunNo::new(slot.run).and_then(|no| CString::new(no.to_string()).ok())
+        && let Err(e) = cgroups.kill(&name)
+    {
+        crate::say!("kin daemon: cannot end the cgroup of a helper of dead keepers (pid {}): {e}", slot.pid);
     }
     let Ok(pidfd) = wait::pidfd_open(slot.pid) else { return };
     // Its number may have been given to another since, but not with the same start.

@@ -132,6 +132,24 @@ impl Cgroups {
         Ok(base)
     }
 
+    /// The place where runs have their cgroups, if it is there; nothing is made. For who ends what dead keepers left.
+    pub fn standing(state: &Path) -> Cgroups {
+        let directory = Cgroups::found(state).and_then(|path| {
+            let directory = rustix::fs::open(&path, DIRECTORY, Mode::empty()).ok()?;
+            Some(Base { directory, path, memory: false })
+        });
+        directory.map_or(Cgroups::None { why: Lack::NoMount }, Cgroups::At)
+    }
+
+    fn found(state: &Path) -> Option<PathBuf> {
+        if std::env::var_os("KIN_NO_CGROUP").is_some_and(|v| v == "1") {
+            return None;
+        }
+        let read = |path: &str| std::fs::read(path).unwrap_or_default();
+        let own = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))?;
+        places(&own, state).find(|path| path.is_dir())
+    }
+
     fn base(&self) -> io::Result<&Base> {
         match self {
             Cgroups::At(base) => Ok(base),
@@ -141,14 +159,7 @@ impl Cgroups {
 
     /// The controllers that runs' cgroups have, without making anything. Not before the elder stands.
     pub fn offered(state: &Path) -> Offered {
-        if std::env::var_os("KIN_NO_CGROUP").is_some_and(|v| v == "1") {
-            return Offered::default();
-        }
-        let read = |path: &str| std::fs::read(path).unwrap_or_default();
-        let own = own_directory(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"));
-        let Some(own) = own else { return Offered::default() };
-        let found = places(&own, state).find(|path| path.is_dir());
-        found.map_or(Offered::default(), |path| Offered::at(&path))
+        Cgroups::found(state).map_or(Offered::default(), |path| Offered::at(&path))
     }
 
     /// For a table's header.
