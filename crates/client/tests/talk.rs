@@ -7,6 +7,8 @@ use fake::{Act, Fake, run_json};
 use kin_api::home::Home;
 use kin_api::{Code, RunQuery, RunRequest};
 use kin_client::{Client, Error, Key, Page, Start, block_on};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::fs::inotify;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -93,15 +95,18 @@ fn a_held_lock_and_a_dead_socket_are_a_pause() {
     let (there, away) = (fake.home().join("run/kin.sock"), fake.home().join("run/away"));
     std::fs::rename(&there, &away).expect("a rename");
     let client = client(&fake);
-    let run = block_on(async {
-        let (run, ()) = tokio::join!(client.run("a-00000001"), async {
-            // After the first refusals the daemon is back.
-            #[expect(clippy::disallowed_methods, reason = "an attempt that was refused leaves no trace to wait for")]
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            std::fs::rename(&away, &there).expect("a rename");
-        });
-        run
+    // Whoever is refused looks at the lock.
+    let looks = inotify::init(inotify::CreateFlags::CLOEXEC).expect("a watch");
+    let lock = fake.home().join("state/server.lock");
+    inotify::add_watch(&looks, lock, inotify::WatchFlags::OPEN).expect("watched");
+    let back = std::thread::spawn(move || {
+        let mut looks = [PollFd::new(&looks, PollFlags::IN)];
+        let deadline = Timespec { tv_sec: 10, tv_nsec: 0 };
+        assert_eq!(rustix::event::poll(&mut looks, Some(&deadline)), Ok(1), "nobody was refused");
+        std::fs::rename(&away, &there).expect("a rename");
     });
+    let run = block_on(client.run("a-00000001"));
+    back.join().expect("no panic");
     assert_eq!(run.expect("a runtime").expect("a run").id, "a-00000001");
 }
 
