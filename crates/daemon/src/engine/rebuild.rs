@@ -41,7 +41,10 @@ impl Engine {
         for chunk in rows.chunks(ROWS) {
             match self.ledger.insert_rebuilt(chunk) {
                 Ok(added) => count += added,
-                Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
+                Err(e) => {
+                    self.names.need_ends();
+                    crate::say!("kin daemon: runs could not be put back: {}", super::words(&e));
+                }
             }
         }
         if count > 0 {

@@ -83,6 +83,7 @@ impl Engine {
             let _known = self.has_room().is_ok();
         }
         self.care_times(batch);
+        self.forget_names(batch);
     }
 
     /// Looks at whatever has to be looked at before the commit.
