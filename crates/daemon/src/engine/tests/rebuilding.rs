@@ -214,9 +214,9 @@ async fn a_run_whose_row_is_lost_holds_what_it_held() {
             }
         }
         if all {
-            lose_ledger(&house)
+            lose_ledger(&house);
         } else {
-            lose_runs(&house)
+            lose_runs(&house);
         }
         let life = house.start();
         life.settled().await;
