@@ -286,6 +286,71 @@ fn a_damage_that_nobody_met_is_found_in_the_background() {
     server.shutdown();
 }
 
+/// Whoever names each of his runs otherwise fills nothing with names for ever.
+#[test]
+fn names_of_which_nothing_is_left_go_whoever_dies() {
+    let faults = tempfile::Builder::new().prefix("kin-faults-").tempdir_in("/tmp").expect("a directory");
+    let server = Options::new(KIN)
+        .env("KIN_TEST_CARE_MS", "100")
+        .env("KIN_TEST_KEEP", "count=12 events=4")
+        .env("KIN_FAULTS", faults.path().to_string_lossy())
+        .start();
+    let live = job(&server, "build-live", &["sh", "-c", "echo begun; exec sleep 600"]);
+    server.wait_state(&live, &["running"]);
+    let mut waits = server.request(&["sh", "-c", "echo late"]);
+    waits["job"] = "build-waits".into();
+    waits["latch"] = "gate".into();
+    let waits = id(&server.submit(&waits));
+    // A file of nobody's in one directory: that is not kin's to drop.
+    let stray = server.state().join("logs/build-7/notes");
+    std::fs::create_dir(stray.parent().expect("a directory")).expect("made");
+    std::fs::write(&stray, "mine").expect("written");
+    let names_of = |n: usize| format!("build-{n}");
+    let old: Vec<String> = (0..30)
+        .map(|n| {
+            let mut request = server.request(&["sh", "-c", "echo x"]);
+            request["job"] = names_of(n).into();
+            request["tags"] = serde_json::json!([format!("tag-{n}")]);
+            id(&server.submit(&request))
+        })
+        .collect();
+    eventually("they are forgotten", server::DEADLINE, || {
+        nudge(&server);
+        (!old.iter().any(|id| is_known(&server, id))).then_some(())
+    });
+    // Each daemon looks for names once a day.
+    let dies_at = |point: &str| {
+        std::fs::write(faults.path().join(point), "").expect("armed");
+        server.kill(Role::Daemon).expect("a daemon");
+        server.wait_whole(server::DEADLINE);
+        nudge(&server);
+        eventually(point, server::DEADLINE, || (!faults.path().join(point).exists()).then_some(()));
+        server.wait_whole(server::DEADLINE);
+    };
+    dies_at("names-forgotten");
+    dies_at("ends-removed");
+    nudge(&server);
+    let want = ["build-7", "build-live", "build-waits", "nudge"];
+    eventually("their directories are gone", server::DEADLINE, || {
+        (names(&server.state().join("logs")) == want).then_some(())
+    });
+    assert_eq!(names(stray.parent().expect("a directory")), ["ends", "notes"]);
+
+    // Who lives goes on, and what is begun anew has its place again.
+    assert_eq!(server.show(&live)["state"], "running");
+    assert_eq!(server.output(&live, "out"), b"begun\n");
+    Cli::new(&server).run(&["release", "gate"]).expect(0);
+    let again = job(&server, "build-3", &["sh", "-c", "echo again; exit 5"]);
+    for (id, said, code) in [(&waits, "late\n", 0), (&again, "again\n", 5)] {
+        assert_eq!(server.wait_end(id)["exit_code"], code);
+        assert_eq!(server.output(id, "out"), said.as_bytes());
+    }
+    assert_eq!(events(&server, "trouble"), Vec::<String>::new());
+    assert_eq!(events(&server, "ledger.rebuilt"), Vec::<String>::new());
+    Cli::new(&server).run(&["stop", &live]).expect(0);
+    server.shutdown();
+}
+
 /// As `[kin.history]` says it. What has become too old goes when somebody looks, which is after the next end of a run.
 #[test]
 fn history_goes_as_the_settings_say() {
@@ -293,10 +358,8 @@ fn history_goes_as_the_settings_say() {
     for (says, stay) in ways {
         let config = format!("[kin]\nhistory = {{ {says} }}\n");
         let server = Options::new(KIN).env("KIN_TEST_CARE_MS", "100").config(&config).start();
+        // On a busy machine the first is forgotten before the last has ended.
         let runs = [(); 5].map(|()| job(&server, "a", &["true"]));
-        for run in &runs {
-            server.wait_end(run);
-        }
         let mut http = server.http();
         let mut known = || runs.each_ref().map(|run| http.get(&format!("/v1/runs/{run}")).status == 200);
         eventually(says, server::DEADLINE, || {

@@ -30,6 +30,7 @@ mod journal;
 mod keepers;
 mod link;
 mod mend;
+mod names;
 mod pack;
 mod perform;
 mod polite;
@@ -254,6 +255,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         chain_at: None,
         orphaned: false,
         care: care::Care::default(),
+        names: names::Names::default(),
         damage: mend::Damage::new(acquitted),
         journal,
         book: jobs::Book::default(),
@@ -367,6 +369,7 @@ struct Engine {
     /// It was said that both keepers are gone.
     orphaned: bool,
     care: care::Care,
+    names: names::Names,
     damage: mend::Damage,
     journal: Journal,
     book: jobs::Book,
@@ -497,7 +500,7 @@ impl Engine {
         self.alarm.set(due);
         let pending = [self.stalled, self.room_at, self.chain_at];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
-        let others = others.into_iter().chain([self.statuses.wake_at(), self.upgrade_wake_at()]);
+        let others = others.into_iter().chain([self.statuses.wake_at(), self.upgrade_wake_at(), self.names.wake_at()]);
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),

@@ -1,7 +1,7 @@
 //! What a test may set of a debug build, and nobody of a release: times and sizes that would take days and gigabytes.
 //!
 //! `KIN_TEST_CARE_MS` says how long after a run's end old runs and logs are looked at; `KIN_TEST_KEEP` says what of them
-//! is kept: `count=100 per_job=10 job_bytes=100000`. The clock's own is in `clock.rs`.
+//! is kept: `count=100 per_job=10 events=1000 job_bytes=100000`. The clock's own is in `clock.rs`.
 
 use kin_ledger::Retention;
 use std::time::Duration;
@@ -26,6 +26,7 @@ pub(crate) fn keep(retention: Retention, job_output_max: u64) -> (Retention, u64
         match name {
             "count" => retention.max_count = value,
             "per_job" => retention.per_job = value,
+            "events" => retention.events_max_count = value,
             "job_bytes" => job_bytes = value.unwrap_or(job_bytes),
             _ => {}
         }

@@ -9,7 +9,7 @@
 //!  16  the fixed part, little-endian (see `put_fixed`)
 //!  FIXED_END  groups: u32 × n    then the strings, each ending in NUL:
 //!     directory, log base, cgroup name, candidate programs…, argv…, environment…,
-//!     and, where any of the later features is used: cgroup files…, socket keys…, an empty one
+//!     and, where any of the later features is used: cgroup files…, socket keys…, an empty one, and the memo if there is one
 //! ```
 //! A keeper that does not know the later features finds more strings than it expects, and refuses the spec.
 
@@ -123,6 +123,8 @@ pub struct Spec {
     pub sockets: Vec<u64>,
     /// This descriptor is the file `ready/<run>.word` of the runtime directory, which is there already.
     pub ready_fd: Option<u16>,
+    /// What the daemon wants to know again of the run if all else is lost; no keeper reads it.
+    pub memo: Vec<u8>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +164,7 @@ impl Spec {
             cgroup_files: Vec::new(),
             sockets: Vec::new(),
             ready_fd: None,
+            memo: Vec::new(),
         }
     }
 
@@ -271,8 +274,11 @@ impl Spec {
             strings.push([file.as_slice(), value].join(&b'='));
         }
         strings.extend(self.sockets.iter().map(|key| key.to_string().into_bytes()));
-        if !strings.is_empty() || self.ready_fd.is_some() || self.output == Output::Null {
+        if !strings.is_empty() || self.ready_fd.is_some() || self.output == Output::Null || !self.memo.is_empty() {
             strings.push(Vec::new());
+        }
+        if !self.memo.is_empty() {
+            strings.push(self.memo.clone());
         }
         Ok(strings)
     }
@@ -397,6 +403,9 @@ impl<'a> SpecView<'a> {
     }
     pub fn socket_count(&self) -> usize {
         self.later(2)
+    }
+    pub fn memo(&self) -> &'a [u8] {
+        self.later_strings().nth(self.later(1) + self.later(2) + 1).unwrap_or_default().to_bytes()
     }
     pub fn ready_fd(&self) -> Option<u16> {
         Some(self.later(3) as u16).filter(|fd| *fd > 0)
@@ -526,15 +535,17 @@ mod tests {
         spec.stop_signal = 2;
         spec.stop_more = vec![15, 1];
         spec.output = Output::Null;
+        spec.memo = b"known".to_vec();
         let bytes = spec.encode().expect("encodes");
-        assert_eq!(strings(&bytes), strings(&plain) + 5);
+        assert_eq!(strings(&bytes), strings(&plain) + 6);
         let view = SpecView::check(&bytes).expect("checks");
         let files: Vec<_> = view.cgroup_files().collect();
         assert_eq!(files, [(&b"memory.max"[..], &b"1048576"[..]), (b"cpu.max", b"5000 100000")]);
         assert_eq!((view.sockets().collect::<Vec<_>>(), view.socket_count()), (vec![7, u64::MAX], 2));
         assert_eq!((view.ready_fd(), view.output()), (Some(5), Output::Null));
         assert_eq!((0..5).map_while(|rung| view.stop_rung(rung)).collect::<Vec<_>>(), [2, 15, 1]);
-        assert_eq!(view.programs_argv_env().count(), 2 + 3 + 2);
+        assert_eq!((view.programs_argv_env().count(), view.memo()), (2 + 3 + 2, &b"known"[..]));
+        assert_eq!(SpecView::check(&plain).expect("checks").memo(), b"");
     }
 
     #[test]

@@ -83,6 +83,10 @@ impl<'a> Unpacker<'a> {
         self.0 = rest;
         std::str::from_utf8(text).ok()
     }
+    /// What was not read yet.
+    pub(crate) const fn rest(&self) -> &'a [u8] {
+        self.0
+    }
 }
 
 #[cfg(test)]

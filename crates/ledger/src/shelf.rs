@@ -113,7 +113,11 @@ impl Shelf {
             .filter(|(name, sum)| job_sum(id, name) == *sum)
             .and_then(|(name, _)| JobName::parse(&name).ok())
             .ok_or_else(|| damage("the name of a job is unreadable"))?;
-        self.jobs.borrow_mut().insert(id, name.clone());
+        let mut jobs = self.jobs.borrow_mut();
+        if jobs.len() >= REMEMBERED {
+            jobs.clear();
+        }
+        jobs.insert(id, name.clone());
         Ok(name)
     }
 

@@ -318,6 +318,11 @@ impl Work<'_> {
         Ok(id)
     }
 
+    /// Of a job whose row is gone.
+    pub(crate) fn forget_number(&mut self, gone: i64) {
+        self.numbers.jobs.retain(|_, job| *job != gone);
+    }
+
     fn making(&mut self, run: &Run, job: i64, packed: Vec<u8>, sum: making::Sum64) -> Result<i64, Error> {
         if let Some(id) = self.numbers.makings.get(&packed) {
             return Ok(*id);

@@ -39,7 +39,7 @@ impl Engine {
             .collect();
         self.say_ends(&others, batch);
         for no in std::mem::take(&mut self.damaged) {
-            let run = self.found_run(no);
+            let run = self.found_run(no, batch);
             let id = run.id();
             // At the start they are there already; others are met when a commit has failed.
             self.fact(Fact::Found { run: Box::new(run) }, batch);

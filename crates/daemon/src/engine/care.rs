@@ -5,6 +5,7 @@
 //! inputs; what reads the whole database, or every directory of logs, does so in a thread of its own, beside the writer.
 
 use super::dirs::Dirs;
+use super::names::Left;
 use super::pack::Which;
 use super::{Batch, Engine, Input, pack, perform, slot, trim};
 use crate::output::LogFiles;
@@ -60,6 +61,8 @@ enum Then {
 #[derive(Debug)]
 pub(super) struct Cared {
     notes: Notes,
+    /// Names that may go.
+    left: Option<Left>,
     then: Then,
 }
 
@@ -101,8 +104,10 @@ impl Engine {
         retention.jobs = own.collect();
         // A slot that outlives its run's row would be a run that nobody knows.
         retention.held = self.held();
+        let mut more = false;
         match self.ledger.sweep(&retention, self.now(), SLICE) {
             Ok(swept) => {
+                more = swept.more;
                 for id in &swept.runs {
                     self.remove_logs(id);
                 }
@@ -115,7 +120,8 @@ impl Engine {
         if self.care.looking {
             return;
         }
-        let daily = self.care.looked.is_none_or(|at| at.elapsed() > DAY);
+        // Not in the middle of a sweep: what it is about to forget would keep its names for another day.
+        let daily = !more && self.care.looked.is_none_or(|at| at.elapsed() > DAY);
         // No job can have grown by more than was written in all.
         let kept = self.output_kept();
         let least = kept.jobs.values().map(|most| most.bytes).fold(kept.others.bytes, u64::min);
@@ -150,18 +156,18 @@ impl Engine {
         // Who writes into a run that ended long ago is known only by its slot. Without a table nobody is known.
         let pack = (whole && !self.tables.any_unreadable()).then(|| Which { now: self.now(), held: self.held() });
         let look = move || {
-            let say = |notes, then| {
+            let say = |notes, left, then| {
                 // An engine that has ended wants no news.
-                drop(sender.send(Input::Cared(Cared { notes, then })));
+                drop(sender.send(Input::Cared(Cared { notes, left, then })));
             };
-            let (notes, damage) =
-                look_over(&dirs, &kept, whole).unwrap_or_else(|e| (vec![("ledger.trouble", e)], None));
-            say(notes, Then::More);
-            if let Some(what) = damage {
+            let looked = look_over(&dirs, &kept, whole);
+            let looked = looked.unwrap_or_else(|e| Looked { notes: vec![("ledger.trouble", e)], ..Looked::default() });
+            say(looked.notes, looked.left, Then::More);
+            if let Some(what) = looked.damage {
                 // As above.
                 drop(sender.send(Input::Damaged(what, None)));
             }
-            say(pack.map_or_else(Vec::new, |which| pack_old(&dirs, &which)), Then::LookedOver);
+            say(pack.map_or_else(Vec::new, |which| pack_old(&dirs, &which)), None, Then::LookedOver);
         };
         match std::thread::Builder::new().name("kin-care".into()).spawn(look) {
             Ok(_detached) => self.care.looking = true,
@@ -185,7 +191,7 @@ impl Engine {
         let make = move || {
             let notes = make_room(&dirs, lacks).unwrap_or_else(|e| vec![("logs.trouble", e)]);
             // An engine that has ended wants no news.
-            drop(sender.send(Input::Cared(Cared { notes, then: Then::MadeRoom })));
+            drop(sender.send(Input::Cared(Cared { notes, left: None, then: Then::MadeRoom })));
         };
         match std::thread::Builder::new().name("kin-room".into()).spawn(make) {
             Ok(_detached) => self.care.room = Room::BeingMade { again: false },
@@ -194,7 +200,7 @@ impl Engine {
     }
 
     /// Runs that have a slot in any table.
-    fn held(&self) -> std::collections::BTreeSet<RunNo> {
+    pub(super) fn held(&self) -> std::collections::BTreeSet<RunNo> {
         let slots = self.tables.iter().flat_map(|(_, known)| slot::all(&known.table));
         slots.filter_map(|snapshot| RunNo::new(snapshot.run)).collect()
     }
@@ -215,6 +221,9 @@ impl Engine {
                 let again = matches!(self.care.room, Room::BeingMade { again: true });
                 self.care.room = Room::Made { until: Instant::now() + ROOM, again };
             }
+        }
+        if let Some(left) = cared.left {
+            self.names.found(left);
         }
         for (kind, message) in cared.notes {
             self.note(kind, message, batch);
@@ -256,23 +265,32 @@ fn pack_old(dirs: &Dirs, which: &Which) -> Vec<(&'static str, String)> {
 /// By kind.
 type Notes = Vec<(&'static str, String)>;
 
-/// What there is to say, and what is damaged in the ledger. Too much output goes; with `whole` the ledger is checked too,
-/// and a good one copied.
-fn look_over(dirs: &Dirs, kept: &trim::Kept, whole: bool) -> Result<(Notes, Option<String>), String> {
+/// What a look over everything found.
+#[derive(Debug, Default)]
+struct Looked {
+    notes: Notes,
+    damage: Option<String>,
+    left: Option<Left>,
+}
+
+/// Too much output goes; with `whole` the ledger is checked too, a good one copied, and names found that may go.
+fn look_over(dirs: &Dirs, kept: &trim::Kept, whole: bool) -> Result<Looked, String> {
     let failed = |what: &str, e: &dyn std::error::Error| format!("{what}: {}", super::words(e));
     let reader = Reader::open(&dirs.state).map_err(|e| failed("the ledger cannot be read", &e))?;
     let (trimmed, problems) = trim::trim(&reader, &dirs.logs(), kept);
-    let mut notes: Vec<_> = trimmed.iter().map(|trimmed| ("logs.trimmed", trimmed.to_string())).collect();
-    notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
-    let mut damage = None;
+    let mut looked = Looked::default();
+    looked.notes.extend(trimmed.iter().map(|trimmed| ("logs.trimmed", trimmed.to_string())));
+    looked.notes.extend(problems.into_iter().map(|problem| ("logs.trouble", problem)));
     if whole {
         let problems = reader.quick_check().map_err(|e| failed("the ledger cannot be checked", &e))?;
         if problems.is_empty() {
             let copied = reader.backup_to(&dirs.state.join("kin.db.bak"));
             copied.map_err(|e| failed("the ledger cannot be copied", &e))?;
+            let left = Left::find(&reader, dirs).map_err(|e| failed("old names cannot be looked for", &e))?;
+            looked.left = Some(left);
         }
-        damage = problems.first().cloned();
-        notes.extend(problems.into_iter().map(|problem| ("ledger.trouble", problem)));
+        looked.damage = problems.first().cloned();
+        looked.notes.extend(problems.into_iter().map(|problem| ("ledger.trouble", problem)));
     }
-    Ok((notes, damage))
+    Ok(looked)
 }

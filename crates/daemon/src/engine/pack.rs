@@ -61,8 +61,8 @@ pub(super) fn pack(reader: &Reader, logs: &Path, which: &Which) -> Vec<String> {
 fn plain(dir: &Path) -> io::Result<BTreeMap<RunNo, Vec<PathBuf>>> {
     let mut runs: BTreeMap<_, Vec<_>> = BTreeMap::new();
     let entries = match std::fs::read_dir(dir) {
-        // A stray file among the jobs' directories is not ours.
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(runs),
+        // A stray file among the jobs' directories is not ours; and a directory of which nothing is left may go meanwhile.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => return Ok(runs),
         entries => entries?,
     };
     for entry in entries {

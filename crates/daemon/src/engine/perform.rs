@@ -2,9 +2,9 @@
 //!
 //! Nothing here decides anything. Every act may be done twice, and may be left undone by a death: recovery finds out.
 
-use super::Engine;
 use super::handle::Submit;
-use kin_core::{Act, Fact, Refusal, RunId, RunNo, StopKind};
+use super::{Engine, rebuild};
+use kin_core::{Act, Fact, Refusal, Run, RunId, RunNo, StopKind};
 use kin_keeper::table::INTENT;
 use kin_keeper::wire::{self, Ask, Record};
 use std::collections::BTreeMap;
@@ -38,6 +38,10 @@ impl Engine {
             Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
         };
         spec.logs_by_hand = self.make_room(&base).map_err(put)?;
+        let (group, group_max) = submit.new.serial.clone().map_or((None, 0), |serial| (Some(serial.group), serial.max));
+        let (trigger, tags) = (submit.new.trigger.clone(), submit.new.tags.clone());
+        let begun = Run { group, group_max, trigger, tags, ..rebuild::bare(id.clone(), self.now()) };
+        spec.memo = kin_ledger::memo(&begun).into_bytes();
         let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
         self.put_spec(id.no, &bytes).map_err(put)
     }

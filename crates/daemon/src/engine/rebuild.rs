@@ -41,7 +41,10 @@ impl Engine {
         for chunk in rows.chunks(ROWS) {
             match self.ledger.insert_rebuilt(chunk) {
                 Ok(added) => count += added,
-                Err(e) => crate::say!("kin daemon: runs could not be put back: {}", super::words(&e)),
+                Err(e) => {
+                    self.names.need_ends();
+                    crate::say!("kin daemon: runs could not be put back: {}", super::words(&e));
+                }
             }
         }
         if count > 0 {
@@ -57,12 +60,13 @@ impl Engine {
         greatest = greatest.max(greatest_run(in_tables.iter()));
         greatest = greatest.max(in_specs.iter().map(|no| no.get()).max().unwrap_or(0));
         let unknown = in_tables.into_iter().filter_map(RunNo::new).filter(|no| self.is_unknown(*no));
-        let found: Vec<Run> = unknown.map(|no| self.found_run(no)).collect();
+        let unknown: Vec<RunNo> = unknown.collect();
+        let found: Vec<Run> = unknown.into_iter().map(|no| self.found_run(no, batch)).collect();
         count += found.len() as u64;
         self.put_back(found, batch);
         for no in in_specs {
             if self.is_unknown(no) {
-                let mut run = row(&self.dirs, no, &self.config.boot, self.now());
+                let (mut run, _) = self.row(no);
                 run.state = RunState::Ended { outcome: Outcome::Lost(LostWhy::Unknown) };
                 run.ended_at = Some(self.now());
                 self.fact(Fact::Found { run: Box::new(run) }, batch);
@@ -115,12 +119,18 @@ impl Engine {
         }
     }
 
-    /// A row for a run that lives in a table. One of a job has its slot, and holds what the definition in force says: so
-    /// its job begins no other beside it.
-    pub(super) fn found_run(&self, no: RunNo) -> Run {
-        let run = row(&self.dirs, no, &self.config.boot, self.now());
+    /// A row for a run that lives in a table. One of a job has its slot, and holds what it held: so its job begins no other
+    /// beside it, and nobody takes what it has.
+    pub(super) fn found_run(&self, no: RunNo, batch: &mut Batch) -> Run {
+        let (mut run, is_known) = self.row(no);
+        if is_known {
+            if run.terms.rev > 0 && !self.has_revision(&run.job, run.terms.rev) {
+                // Whatever defines its job after all else was lost is its first revision.
+                run.terms.rev = self.world.defined(&run.job).map_or(1, |found| found.rev);
+            }
+            return run;
+        }
         let Some((slot, attempt)) = place(&self.dirs, &run.id()) else { return run };
-        // Whatever defines its job after all else was lost is its first revision.
         let mut terms = kin_core::Terms { rev: 1, ..kin_core::Terms::default() };
         if let Some(found) = self.world.defined(&run.job) {
             let gates = &found.job.gates;
@@ -130,7 +140,23 @@ impl Engine {
             terms.need.clone_from(&gates.need);
             terms.mutex.clone_from(&gates.mutex);
         }
+        // Of one that was put back already it was said.
+        if self.world.get(no).is_none() {
+            let id = run.id();
+            let message = format!("what {id} holds is not known: it counts as what its job's definition says now");
+            let what = kin_core::What::Note { kind: "run.found", run: Some(id), message };
+            batch.fx.events.push(kin_core::Event { at: self.now(), what });
+        }
         Run { slot, attempt, terms, ..run }
+    }
+
+    fn has_revision(&self, job: &JobName, rev: u64) -> bool {
+        let known = self.ledger.reader().and_then(|reader| reader.definition(job, rev));
+        known.is_ok_and(|known| known.is_some_and(|known| known.text.is_some()))
+    }
+
+    fn row(&self, no: RunNo) -> (Run, bool) {
+        row(&self.dirs, no, &self.config.boot, self.now())
     }
 
     fn is_unknown(&self, no: RunNo) -> bool {
@@ -142,23 +168,41 @@ fn saved_runs(n: u64) -> String {
     if n == 1 { "1 run was saved".into() } else { format!("{n} runs were saved") }
 }
 
-/// A row for a run that must have been accepted, as far as its spec and its logs tell. It reads as running: never will it
-/// be started by anybody, and if no table has it, it is lost.
-pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
+/// A row for a run that must have been accepted, as far as its spec and its logs tell; true: the spec says all that its row
+/// said when it began. It reads as running: never will it be started by anybody, and if no table has it, it is lost.
+pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> (Run, bool) {
     let bytes = fs::read(dirs.spec(no)).or_else(|_| fs::read(dirs.spec_withdrawn(no))).unwrap_or_default();
     let view = SpecView::check(&bytes).ok();
     let from_spec = view.as_ref().and_then(|view| {
         let base = Path::new(std::ffi::OsStr::from_bytes(view.log_base().to_bytes()));
         RunId::parse(base.file_name()?.to_str()?).map(|id| id.job)
     });
-    let job = from_spec.or_else(|| job_of_logs(dirs, no)).unwrap_or_else(|| JobName::from_program("unknown"));
+    let known = view.as_ref().and_then(|view| kin_ledger::recall(view.memo(), no));
+    let is_known = known.is_some();
     let text = |s: &std::ffi::CStr| s.to_string_lossy().into_owned();
     let argv = |view: &SpecView<'_>| {
         view.programs_argv_env().skip(view.program_count()).take(view.argv_count()).map(text).collect()
     };
+    let run = known.unwrap_or_else(|| {
+        let job = from_spec.or_else(|| job_of_logs(dirs, no)).unwrap_or_else(|| JobName::from_program("unknown"));
+        bare(RunId { job, no }, now)
+    });
+    let run = Run {
+        command: view.as_ref().map(argv).unwrap_or_default(),
+        directory: view.as_ref().map(|view| text(view.directory())).unwrap_or_default(),
+        timeout_ms: view.as_ref().map(SpecView::timeout_ms).filter(|ms| *ms > 0),
+        tty: view.as_ref().is_some_and(|view| matches!(view.output(), Output::Tty { .. })),
+        boot: boot.to_string(),
+        ..run
+    };
+    (run, is_known)
+}
+
+/// Nothing is known of it but that it was accepted, and perhaps began.
+pub(super) fn bare(id: RunId, now: Time) -> Run {
     Run {
-        no,
-        job,
+        no: id.no,
+        job: id.job,
         slot: 0,
         attempt: 1,
         follows: None,
@@ -178,12 +222,12 @@ pub(super) fn row(dirs: &Dirs, no: RunNo, boot: &str, now: Time) -> Run {
         left_behind: 0,
         group: None,
         group_max: 0,
-        command: view.as_ref().map(argv).unwrap_or_default(),
-        directory: view.as_ref().map(|view| text(view.directory())).unwrap_or_default(),
-        timeout_ms: view.as_ref().map(SpecView::timeout_ms).filter(|ms| *ms > 0),
+        command: Vec::new(),
+        directory: String::new(),
+        timeout_ms: None,
         tags: Vec::new(),
-        tty: view.as_ref().is_some_and(|view| matches!(view.output(), Output::Tty { .. })),
-        boot: boot.to_string(),
+        tty: false,
+        boot: String::new(),
         terms: kin_core::Terms::default(),
         health: kin_core::Health::default(),
         notes: kin_core::run::Notes::default(),
@@ -261,7 +305,7 @@ fn ended_row(dirs: &Dirs, job: &JobName, end: &End, boot: &str) -> Option<Run> {
     let seen = seen(end);
     let Phase::Drained(close) = &seen.phase else { return None };
     let why = (end.flags & flag::STOP_ASKED != 0).then_some(StopWhy::Asked);
-    let created = seen.started_at.unwrap_or(close.at);
+    let (run, _) = row(dirs, no, boot, seen.started_at.unwrap_or(close.at));
     Some(Run {
         job: job.clone(),
         state: RunState::Ended { outcome: close.verdict(why) },
@@ -270,7 +314,7 @@ fn ended_row(dirs: &Dirs, job: &JobName, end: &End, boot: &str) -> Option<Run> {
         ended_at: Some(close.at),
         out_bytes: seen.out_bytes,
         err_bytes: seen.err_bytes,
-        ..row(dirs, no, boot, created)
+        ..run
     })
 }
 

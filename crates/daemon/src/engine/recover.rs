@@ -35,7 +35,8 @@ impl Engine {
         }
         // A row that cannot be read says nothing: tables and end records do.
         let damaged = std::mem::take(&mut self.damaged);
-        self.put_back(damaged.iter().map(|no| self.found_run(*no)).collect(), batch);
+        let found = damaged.iter().map(|no| self.found_run(*no, batch)).collect();
+        self.put_back(found, batch);
         self.damaged.extend(damaged);
         self.note("server.started", format!("kin {}", env!("CARGO_PKG_VERSION")), batch);
         self.look(batch);
@@ -83,6 +84,7 @@ impl Engine {
             let _known = self.has_room().is_ok();
         }
         self.care_times(batch);
+        self.forget_names(batch);
     }
 
     /// Looks at whatever has to be looked at before the commit.
@@ -373,7 +375,7 @@ impl Engine {
                 false
             }
             Ok(None) | Err(kin_ledger::ReadError::Damaged(_)) => {
-                let row = self.found_run(no);
+                let row = self.found_run(no, batch);
                 self.fact(Fact::Found { run: Box::new(row) }, batch);
                 true
             }

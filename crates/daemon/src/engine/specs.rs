@@ -6,6 +6,7 @@
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
 use kin_core::job::Port;
+use kin_core::run::Notes;
 use kin_core::{Fact, JobName, Refusal, Run, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -62,6 +63,8 @@ impl Engine {
         let mut made = surroundings::make(job, &which, &self.config.server)?;
         made.spec.logs_by_hand = self.make_room(&base).map_err(|e| io("its logs have no directory", &e))?;
         sockets::ensure(&self.dirs.run, &made.sockets)?;
+        let notes = Notes { port: made.port, left_out: made.warnings.clone(), ..run.notes.clone() };
+        made.spec.memo = kin_ledger::memo(&Run { notes, ..run.clone() }).into_bytes();
         let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
         self.put_spec(no, &bytes).map_err(|e| io("its spec could not be written", &e))?;
         let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();

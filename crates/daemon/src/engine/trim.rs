@@ -164,8 +164,8 @@ fn trim_job(reader: &Reader, dir: &Path, most: Most) -> io::Result<Option<Trimme
 fn wrote(dir: &Path) -> io::Result<BTreeMap<RunNo, Wrote>> {
     let mut runs: BTreeMap<_, Wrote> = BTreeMap::new();
     let entries = match fs::read_dir(dir) {
-        // A stray file among the jobs' directories is not ours.
-        Err(e) if e.kind() == io::ErrorKind::NotADirectory => return Ok(runs),
+        // A stray file among the jobs' directories is not ours; and a directory of which nothing is left may go meanwhile.
+        Err(e) if matches!(e.kind(), io::ErrorKind::NotADirectory | io::ErrorKind::NotFound) => return Ok(runs),
         entries => entries?,
     };
     for entry in entries {

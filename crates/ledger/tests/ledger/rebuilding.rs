@@ -135,3 +135,21 @@ fn what_only_the_backup_has_and_had_not_begun_is_begun_by_nobody() {
         assert!(matches!(found.state, RunState::Running { .. }), "{found:?}");
     }
 }
+
+#[test]
+fn a_memo_is_of_one_run_and_says_all_but_what_it_runs() {
+    let terms = kin_core::Terms { rev: 7, mutex: vec!["m".into()], queue: Some("q".into()), ..Default::default() };
+    let run = kin_core::Run { terms, slot: 2, attempt: 3, ..live("a", 5, RunState::Queued) };
+    let text = kin_ledger::memo(&run);
+    assert!(text.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let state = RunState::Running { unowned: false, interrupted: false };
+    let want = kin_core::Run { command: Vec::new(), directory: String::new(), state, ..run.clone() };
+    assert_eq!(kin_ledger::recall(text.as_bytes(), run.no), Some(want));
+    assert_eq!(kin_ledger::recall(text.as_bytes(), no(6)), None);
+    for at in 0..text.len() {
+        let mut spoilt = text.clone().into_bytes();
+        spoilt[at] = if spoilt[at] == b'0' { b'1' } else { b'0' };
+        assert_eq!(kin_ledger::recall(&spoilt, run.no), None, "{at}");
+        assert_eq!(kin_ledger::recall(&text.as_bytes()[..at], run.no), None, "{at}");
+    }
+}

@@ -1,7 +1,7 @@
 //! Forgetting.
 
 use crate::runs::*;
-use kin_core::{RunState, Time};
+use kin_core::{Decided, Decision, RunState, Tick, Time};
 use kin_ledger::{Batch, Durability, Ledger, NewKey, Query, Retention, Swept};
 
 fn sweep_all(ledger: &mut Ledger, retention: &Retention, now: Time, slice: u32) -> Swept {
@@ -154,4 +154,95 @@ fn what_is_held_stays_and_stands_in_nobodys_way() {
         sweep_all(&mut ledger, &retention, NOON.plus(86_400_000_000_000), 2);
         assert_eq!(left(&ledger), [0, 1, 2, 9], "{retention:?}");
     }
+}
+
+/// The names of jobs as the file has them, and its tags.
+fn names(dir: &std::path::Path) -> (Vec<String>, Vec<String>) {
+    let conn = rusqlite::Connection::open(dir.join("kin.db")).expect("opens");
+    let texts = |sql: &str| {
+        let mut select = conn.prepare(sql).expect("prepared");
+        let rows = select.query_map([], |row| row.get(0)).expect("asked");
+        rows.collect::<Result<Vec<String>, _>>().expect("read")
+    };
+    (texts("SELECT name FROM job ORDER BY name"), texts("SELECT tag FROM tagged ORDER BY tag"))
+}
+
+fn forget_names(ledger: &mut Ledger) -> u64 {
+    let mut idle = ledger.reader().and_then(|reader| reader.idle_names()).expect("a look");
+    let mut gone = 0;
+    while !idle.is_empty() {
+        gone += ledger.forget_names(&mut idle, 3).expect("a slice");
+    }
+    assert_eq!(ledger.quick_check().expect("a check"), Vec::<String>::new());
+    gone
+}
+
+#[test]
+fn names_go_with_the_last_that_names_them() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let tagged = |name: &str, n: u64, tag: &str| kin_core::Run { tags: vec![tag.into()], ..ok(name, n) };
+    let old: Vec<_> = (0..20).map(|n| tagged(&format!("old{n}"), n, &format!("tag{n}"))).collect();
+    let told = tagged("told", 20, "told");
+    let ticked = tagged("ticked", 21, "ticked");
+    let lives = kin_core::Run { tags: vec!["b".into()], ..live("lives", 22, RunState::Queued) };
+    let before = tagged("lives", 23, "a");
+    put(&mut ledger, &old);
+    let event = event(&told);
+    let tick = Tick { job: ticked.job.clone(), schedule: 1, at: NOON.0 / 1_000_000_000 };
+    let decided = Decided { tick, decided_at: NOON, decision: Decision::Run { run: ticked.no }, moved: None };
+    let batch = Batch {
+        runs: vec![&told, &ticked, &lives, &before],
+        events: vec![event],
+        ticks: vec![decided],
+        ..Batch::default()
+    };
+    ledger.apply(&batch, Durability::Normal).expect("a commit");
+    put(&mut ledger, &[ok("newest", 24)]);
+    assert_eq!(forget_names(&mut ledger), 0, "all have runs");
+
+    let all = Retention { max_count: Some(0), events_max_count: Some(1), ..Retention::default() };
+    // What `put` told of the others is gone by then.
+    ledger
+        .apply(&Batch { events: vec![self::event(&told)], ..Batch::default() }, Durability::Normal)
+        .expect("a commit");
+    assert_eq!(sweep_all(&mut ledger, &all, NOON, 50).runs.len(), 24);
+    assert_eq!(forget_names(&mut ledger), 20 + 24, "jobs and tags, without what is counted below");
+    let (jobs, tags) = names(dir.path());
+    assert_eq!(jobs, ["lives", "newest", "ticked", "told"]);
+    assert_eq!(tags, ["b"]);
+    let reader = ledger.reader().expect("a reader");
+    let events = reader.events_after(0, 10).expect("events");
+    assert!(events.iter().any(|event| event.run.as_ref().is_some_and(|run| run.job.as_str() == "told")));
+
+    // A name comes back, with another number, and with its tag.
+    put(&mut ledger, &[tagged("old3", 30, "tag3")]);
+    let query = |tag: &str| Query { tag: Some(tag.into()), ..Query::default() };
+    assert_eq!(reader.runs(&query("tag3")).expect("a page").runs.len(), 1);
+    assert_eq!(reader.runs(&query("b")).expect("a page").runs.len(), 1);
+    assert_eq!(ledger.quick_check().expect("a check"), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_that_is_named_again_after_the_look_stays() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let tagged = |name: &str, n: u64| kin_core::Run { tags: vec!["t".into()], ..ok(name, n) };
+    let runs: Vec<_> = ["again", "swept", "gone", "newest"].iter().zip(0..).map(|(name, n)| tagged(name, n)).collect();
+    put(&mut ledger, &runs);
+    let all = Retention { max_count: Some(0), events_max_count: Some(0), ..Retention::default() };
+    sweep_all(&mut ledger, &all, NOON, 50);
+    let mut idle = ledger.reader().and_then(|reader| reader.idle_names()).expect("a look");
+    // One has a run again; of the other nothing is left but an event.
+    put(&mut ledger, &[tagged("again", 10)]);
+    let swept = tagged("swept", 11);
+    ledger.apply(&Batch { events: vec![event(&swept)], ..Batch::default() }, Durability::Normal).expect("a commit");
+    while !idle.is_empty() {
+        ledger.forget_names(&mut idle, 1).expect("a slice");
+    }
+    assert_eq!(names(dir.path()).0, ["again", "newest", "swept"]);
+    let reader = ledger.reader().expect("a reader");
+    let tagged = reader.runs(&Query { tag: Some("t".into()), ..Query::default() }).expect("a page").runs;
+    assert_eq!(tagged.len(), 1);
+    assert!(reader.events_after(0, 10).is_ok());
 }

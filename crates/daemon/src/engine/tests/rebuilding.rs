@@ -74,6 +74,20 @@ fn lose_ledger(house: &House) {
     }
 }
 
+/// Leaves all that is known of jobs, and no run.
+fn lose_runs(house: &House) {
+    let definitions = house.reader().definitions().expect("read");
+    let all = definitions.iter().flat_map(|newest| house.reader().revisions(&newest.job).expect("read")).collect();
+    let standings = house.reader().standings().expect("read");
+    lose_ledger(house);
+    let mut ledger = Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
+    let standings = standings.into_iter().map(|now| (now.job.clone(), Some(now))).collect();
+    let batch = kin_ledger::Batch { definitions: all, standings, ..kin_ledger::Batch::default() };
+    ledger.apply(&batch, Durability::Full).expect("a commit");
+    ledger.close().expect("closed");
+    std::fs::rename(house.state().join("kin.db"), house.state().join("kin.db.bak")).expect("a copy");
+}
+
 /// As a keeper notes them.
 fn note_ends(house: &House, runs: &[&Run], code: i32) {
     let logs = house.state().join("logs").join(runs[0].job.as_str());
@@ -146,15 +160,7 @@ async fn a_service_whose_row_is_lost_is_not_begun_again() {
             house.dies_at("accept-minted");
             drop(life.handle.submit(submit("last")).await);
             life.dead().await;
-            let definitions = house.reader().definitions().expect("read");
-            let standings = house.reader().standings().expect("read");
-            lose_ledger(&house);
-            let mut ledger = Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
-            let standings = standings.into_iter().map(|now| (now.job.clone(), Some(now))).collect();
-            let batch = kin_ledger::Batch { definitions, standings, ..kin_ledger::Batch::default() };
-            ledger.apply(&batch, Durability::Full).expect("a commit");
-            ledger.close().expect("closed");
-            std::fs::rename(house.state().join("kin.db"), house.state().join("kin.db.bak")).expect("a copy");
+            lose_runs(&house);
         } else {
             house.dies_at("accept-minted");
             drop(life.handle.submit(submit("last")).await);
@@ -168,6 +174,72 @@ async fn a_service_whose_row_is_lost_is_not_begun_again() {
         assert_eq!(house.fake().executions(), 2, "{all}");
         let live = house.reader().live().expect("read").runs;
         assert!(live.iter().all(|run| run.terms.rev == 1), "{live:?}");
+    }
+}
+
+/// What a run holds is what it began with, whatever its job's definition says by now, or is there at all. Where that was
+/// never written beside it, it is said that it is not known.
+#[tokio::test]
+async fn a_run_whose_row_is_lost_holds_what_it_held() {
+    for (all, noted) in [(false, true), (true, true), (false, false)] {
+        let (house, life) = House::at_work().await;
+        let name = |name: &str| JobName::parse(name).expect("a name");
+        let job = |of: &str, mutex: &str| {
+            let mut job = Job::new(name(of), Program::Exec(vec!["/bin/true".into()]));
+            job.gates.mutex = vec![mutex.into()];
+            std::sync::Arc::new(job)
+        };
+        let run = |of: &str| RunJob { job: name(of), by: by(), env: BTreeMap::new(), key: None };
+        life.handle.define(job("holds", "old"), by()).await.expect("defined");
+        let holds = life.handle.run_job(run("holds")).await.expect("accepted").run;
+        life.in_state(holds.no, "running").await;
+        life.handle.define(job("holds", "new"), by()).await.expect("defined");
+        let plain = life
+            .handle
+            .submit(Submit { new: kin_core::NewRun { tags: vec!["t".into()], ..submit("a").new }, ..submit("a") });
+        let plain = plain.await.expect("accepted").run;
+        life.in_state(plain.no, "running").await;
+        house.dies_at("accept-minted");
+        drop(life.handle.submit(submit("last")).await);
+        life.dead().await;
+        if !noted {
+            // As a daemon of before wrote it.
+            for run in [&holds, &plain] {
+                let path = house.run().join("spec").join(run.no.to_string());
+                let bytes = std::fs::read(&path).expect("a spec");
+                let memo = kin_keeper::spec::SpecView::check(&bytes).expect("a spec").memo().len();
+                let at = bytes.len() - 1 - memo;
+                let spoilt = [&bytes[..at], &vec![b'x'; memo], &bytes[bytes.len() - 1..]].concat();
+                std::fs::write(&path, spoilt).expect("written");
+            }
+        }
+        if all {
+            lose_ledger(&house);
+        } else {
+            lose_runs(&house);
+        }
+        let life = house.start();
+        life.settled().await;
+        let found = life.in_state(holds.no, "running").await;
+        let held = if noted { ["old"] } else { ["new"] };
+        assert_eq!(
+            (found.terms.mutex.as_slice(), found.terms.rev),
+            (&held.map(String::from)[..], if noted { 1 } else { 2 })
+        );
+        let expected = if noted { (&holds.trigger, holds.created_at) } else { (&found.trigger, found.created_at) };
+        assert_eq!((&found.trigger, found.created_at), expected);
+        let found = life.in_state(plain.no, "running").await;
+        assert_eq!(found.tags, if noted { vec!["t".to_string()] } else { Vec::new() });
+        let told = house.reader().events_of(holds.no, 100).expect("read");
+        let is_not_known =
+            told.iter().filter(|event| event.message.as_ref().is_some_and(|said| said.contains("is not known")));
+        assert_eq!(is_not_known.count(), usize::from(!noted), "{told:?}");
+        // Nobody else takes it.
+        life.handle.define(job("waits", held[0]), by()).await.expect("defined");
+        let waits = life.handle.run_job(run("waits")).await.expect("accepted").run;
+        life.in_state(waits.no, "queued").await;
+        house.fake().exits(holds.no, 0);
+        life.in_state(waits.no, "running").await;
     }
 }
 
