@@ -27,7 +27,8 @@ impl World {
         match next {
             Some(_) if self.breaks(Mutant::ForgetFollow) => {}
             Some((attempt, wait)) => {
-                self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no }, fx);
+                let of = run.trigger.nominal().filter(|_| !self.breaks(Mutant::ForgetInstant));
+                self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no, of }, fx);
                 if self.breaks(Mutant::SkipTooSoon) {
                     self.skip_in_vain(now, run, fx);
                 }

@@ -119,7 +119,7 @@ fn how(run: &Run, other: &Run, outlook: Option<&Outlook>) -> Option<How> {
             Some(if is_join { How::After { with: None } } else { How::Next })
         }
         Trigger::Restart { run: no } if *no == run.no => Some(How::Restart),
-        Trigger::Retry { run: no } if *no == run.no => Some(How::Retry),
+        Trigger::Retry { run: no, .. } if *no == run.no => Some(How::Retry),
         Trigger::Manual { .. }
         | Trigger::Schedule { .. }
         | Trigger::Chain { .. }
@@ -219,7 +219,7 @@ pub fn words(run: &Run) -> String {
 /// The run whose end it came of.
 pub fn cause(ledger: &Reader, run: &Run) -> Result<Option<Run>, ReadError> {
     match run.trigger {
-        Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => ledger.run(run),
+        Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run, .. } => ledger.run(run),
         Trigger::Manual { .. }
         | Trigger::Schedule { .. }
         | Trigger::Boot
