@@ -272,6 +272,20 @@ impl RunState {
         matches!(self, RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued)
     }
 
+    /// Until when it waits, if it waits for an instant.
+    pub const fn until(&self) -> Option<Time> {
+        match self {
+            RunState::Waiting { until, .. } => Some(*until),
+            RunState::Held { .. }
+            | RunState::Queued
+            | RunState::Starting { .. }
+            | RunState::Running { .. }
+            | RunState::Stopping { .. }
+            | RunState::Draining { .. }
+            | RunState::Ended { .. } => None,
+        }
+    }
+
     pub const fn word(&self) -> &'static str {
         match self {
             RunState::Held { .. } => "held",

@@ -79,16 +79,7 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
             | RunState::Draining { .. }
             | RunState::Ended { .. } => Vec::new(),
         },
-        until: match &run.state {
-            RunState::Waiting { until, .. } => Some(time(*until)),
-            RunState::Held { .. }
-            | RunState::Queued
-            | RunState::Starting { .. }
-            | RunState::Running { .. }
-            | RunState::Stopping { .. }
-            | RunState::Draining { .. }
-            | RunState::Ended { .. } => None,
-        },
+        until: run.state.until().map(time),
         ready_at: run.health.ready_at.map(time),
         queue: run.terms.queue.clone(),
         mutex: run.terms.mutex.clone(),
