@@ -72,7 +72,7 @@ impl Failure {
                 Error::Refused(refused) => match refused.code {
                     Code::BadRequest | Code::MethodNotAllowed | Code::UnsupportedMedia | Code::TooLarge => 2,
                     Code::NotFound => 4,
-                    Code::Refused | Code::KeyReused | Code::Unavailable => 5,
+                    Code::Refused | Code::KeyReused | Code::KeyForgotten | Code::Unavailable => 5,
                     Code::Closing => 3,
                     Code::Internal => 1,
                 },
@@ -174,6 +174,7 @@ mod tests {
             (Code::NotFound, 4),
             (Code::Refused, 5),
             (Code::KeyReused, 5),
+            (Code::KeyForgotten, 5),
             (Code::Unavailable, 5),
             (Code::Closing, 3),
             (Code::Internal, 1),

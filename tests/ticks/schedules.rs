@@ -1,7 +1,7 @@
 //! What a schedule does, what its runs are told, and what is shown of it.
 
 use crate::support::{
-    KIN, ask, items, job, lines, news, said, seconds, server, set_clock, ticks_of, with_clock, write,
+    KIN, ask, items, job, lines, news, said, seconds, server, set_clock, started, ticks_of, with_clock, write,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -33,6 +33,31 @@ fn a_run_knows_the_instant_that_it_is_for() {
     assert!(next.as_second() > told[0].0);
     server.kill(Role::Daemon).expect("a daemon");
     eventually("it goes on", DEADLINE, || (lines(&each).len() >= said.len() + 2).then_some(()));
+    server.shutdown();
+}
+
+/// The rows of the tries before it are gone by then.
+#[test]
+fn a_try_knows_its_instant_although_nobody_remembers_the_first() {
+    let server = started(
+        Options::new(KIN).env("KIN_TEST_CARE_MS", "50"),
+        "[once]\nschedule = '* * * * * *'\ncommand = 'echo $KIN_ATTEMPT $KIN_TICK >> $HOME/once; false'\n\
+         tries = 3\ndelay = '1500ms'\nlogs = { runs = 1 }\n",
+    );
+    let (once, retries) = (server.home().join("once"), "/v1/runs?job=once&limit=9");
+    let waiting = || {
+        let runs = ask(&server, &Request::get(retries)).expect(200).json();
+        let runs = runs["runs"].as_array().cloned().expect("runs");
+        let third = runs.iter().find(|run| run["attempt"] == 3).cloned()?;
+        let before = format!("once-{}", third["trigger"]["run"].as_str().expect("a number"));
+        runs.iter().all(|run| run["id"] != before).then_some(third)
+    };
+    let third = eventually("a third try, and no second any more", DEADLINE, waiting);
+    let said = eventually("three tries", DEADLINE, || Some(lines(&once)).filter(|said| said.len() >= 3));
+    let tick = said[0].strip_prefix("1 ").expect("the first try");
+    assert_eq!(said[..3], [format!("1 {tick}"), format!("2 {tick}"), format!("3 {tick}")]);
+    let at = third["trigger"]["at"].as_str().expect("its instant").parse::<jiff::Timestamp>().expect("one");
+    assert_eq!(at.as_second().to_string(), tick);
     server.shutdown();
 }
 

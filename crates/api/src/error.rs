@@ -17,6 +17,8 @@ pub enum Code {
     Refused,
     /// The same idempotency key with other content.
     KeyReused,
+    /// The run that was made with this idempotency key is not remembered any more. Nothing was started twice.
+    KeyForgotten,
     /// The content type is not `application/json`.
     UnsupportedMedia,
     TooLarge,
@@ -34,6 +36,7 @@ impl Code {
             Code::NotFound => 404,
             Code::MethodNotAllowed => 405,
             Code::Refused | Code::KeyReused => 409,
+            Code::KeyForgotten => 410,
             Code::UnsupportedMedia => 415,
             Code::TooLarge => 413,
             Code::Unavailable => 507,

@@ -103,7 +103,7 @@ pub struct Trigger {
     /// manual, adopt: `uid:1000`
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub by: Option<String>,
-    /// schedule: the nominal instant.
+    /// schedule, retry of what a schedule began: the nominal instant.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub at: Option<String>,
     /// schedule: how late it was decided.
@@ -112,7 +112,7 @@ pub struct Trigger {
     /// schedule: it was caught up: nobody was there at that instant, or at those before it for which it is run too.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub caught_up: bool,
-    /// schedule: for how many before it that were missed it is run too; 1000 means 1000 or more.
+    /// schedule, retry: for how many before it that were missed it is run too; 1000 means 1000 or more.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub missed_count: Option<u64>,
     /// chain, restart, retry: the number of the run that led to it.

@@ -63,6 +63,9 @@ pub enum Refusal {
     NotAdopted { run: RunId },
     /// The same idempotency key with other content.
     KeyReused { key: String, first: RunId },
+    /// The run that was made with this idempotency key is not remembered any more. `job` is its job when the request is the
+    /// same; of another request nobody knows that.
+    KeyForgotten { key: String, first: RunNo, job: Option<JobName> },
     /// The request cannot become a run: what is wrong with it.
     Malformed { what: String },
     /// A keeper is alone just now; what was asked for needs both.
@@ -118,6 +121,10 @@ impl Refusal {
             }
             Refusal::NotAdopted { run } => alloc::format!("`kin stop {run}` ends it"),
             Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
+            Refusal::KeyForgotten { job: Some(_), .. } => {
+                "nothing was started twice; a new key makes a new run".to_string()
+            }
+            Refusal::KeyForgotten { job: None, .. } => "use a new key for a new request".to_string(),
             Refusal::Degraded => "try again in a moment; `kin doctor` says when both keepers are there".to_string(),
             Refusal::Closing => "it will do it when it has been started again".to_string(),
             Refusal::NoRoom { .. } => "nothing was started; make room, then ask again".to_string(),
@@ -182,6 +189,18 @@ impl fmt::Display for Refusal {
             Refusal::NotAdopted { run } => write!(f, "run {run} was started by kin, which keeps to it until it ends"),
             Refusal::KeyReused { key, first } => {
                 write!(f, "the idempotency key {key:?} was used for run {first}, with another request")
+            }
+            Refusal::KeyForgotten { key, first, job: Some(job) } => {
+                write!(
+                    f,
+                    "the run {job}-{first} was made with the idempotency key {key:?}; its record is no longer kept"
+                )
+            }
+            Refusal::KeyForgotten { key, first, job: None } => {
+                write!(
+                    f,
+                    "the idempotency key {key:?} was used for run {first}, with another request; its record is no longer kept"
+                )
             }
             Refusal::Malformed { what } => f.write_str(what),
             Refusal::Degraded => f.write_str("one of the two keepers is alone just now"),

@@ -35,8 +35,9 @@ pub enum Trigger {
     Boot,
     /// A service's run has ended, and another takes its slot.
     Restart { run: RunNo },
-    /// It failed, and is tried again. What a caller had added to the first try holds for this one too.
-    Retry { run: RunNo },
+    /// It failed, and is tried again. What a caller had added to the first try holds for this one too; so does the instant
+    /// that it was for, which `of` says, whether the tries before it are remembered or not.
+    Retry { run: RunNo, of: Option<Nominal> },
     /// This path changed.
     Watch { path: String },
     /// Another job needs it.
@@ -45,7 +46,29 @@ pub enum Trigger {
     Adopt { by: String },
 }
 
+/// The instant of a schedule that a run is for, in seconds since 1970, and for how many before it that were missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nominal {
+    pub at: i64,
+    pub missed: u64,
+}
+
 impl Trigger {
+    /// Of a try of what its schedule began. (Of ledgers of before, a retry does not say it.)
+    pub const fn nominal(&self) -> Option<Nominal> {
+        match *self {
+            Trigger::Schedule { at, missed, .. } => Some(Nominal { at, missed }),
+            Trigger::Retry { of, .. } => of,
+            Trigger::Manual { .. }
+            | Trigger::Chain { .. }
+            | Trigger::Boot
+            | Trigger::Restart { .. }
+            | Trigger::Watch { .. }
+            | Trigger::Dependency
+            | Trigger::Adopt { .. } => None,
+        }
+    }
+
     /// A schedule's instant at which nobody was there.
     pub const fn is_late(&self) -> bool {
         matches!(self, Trigger::Schedule { late: true, .. })
@@ -247,6 +270,20 @@ impl RunState {
     /// No keeper ever heard of it.
     pub const fn is_pending(&self) -> bool {
         matches!(self, RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued)
+    }
+
+    /// Until when it waits, if it waits for an instant.
+    pub const fn until(&self) -> Option<Time> {
+        match self {
+            RunState::Waiting { until, .. } => Some(*until),
+            RunState::Held { .. }
+            | RunState::Queued
+            | RunState::Starting { .. }
+            | RunState::Running { .. }
+            | RunState::Stopping { .. }
+            | RunState::Draining { .. }
+            | RunState::Ended { .. } => None,
+        }
     }
 
     pub const fn word(&self) -> &'static str {

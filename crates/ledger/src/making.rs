@@ -8,6 +8,7 @@
 
 use crate::pack::{Packer, Unpacker};
 use crate::sum::Sum;
+use kin_core::run::Nominal;
 use kin_core::{JobName, Run, RunNo, Terms, Trigger};
 use std::collections::BTreeMap;
 
@@ -31,6 +32,8 @@ pub(crate) enum Kind {
     Boot,
     Restart,
     Retry,
+    /// Of what its schedule began.
+    RetryOfTick,
     Watch {
         path: String,
     },
@@ -124,7 +127,8 @@ pub(crate) fn pack_trigger(p: &mut Packer, trigger: &Trigger) {
         }
         Trigger::Boot => p.number(3),
         Trigger::Restart { .. } => p.number(4),
-        Trigger::Retry { .. } => p.number(5),
+        Trigger::Retry { of: None, .. } => p.number(5),
+        Trigger::Retry { of: Some(_), .. } => p.number(11),
         Trigger::Watch { path } => {
             p.number(6);
             p.text(path);
@@ -150,6 +154,7 @@ pub(crate) fn unpack_trigger(u: &mut Unpacker<'_>) -> Option<Kind> {
         8 => Kind::Adopt { by: u.text()?.to_owned() },
         9 => Kind::ScheduleForOthers,
         10 => Kind::CaughtUp,
+        11 => Kind::RetryOfTick,
         _ => return None,
     })
 }
@@ -164,7 +169,14 @@ pub(crate) fn pack_instance(p: &mut Packer, trigger: &Trigger) {
                 p.number(*missed);
             }
         }
-        Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => p.number(run.get()),
+        Trigger::Chain { run, .. } | Trigger::Restart { run } => p.number(run.get()),
+        Trigger::Retry { run, of } => {
+            p.number(run.get());
+            if let Some(Nominal { at, missed }) = of {
+                p.signed(*at);
+                p.number(*missed);
+            }
+        }
         Trigger::Manual { .. }
         | Trigger::Boot
         | Trigger::Watch { .. }
@@ -185,7 +197,10 @@ pub(crate) fn unpack_instance(u: &mut Unpacker<'_>, kind: &Kind) -> Option<Trigg
         Kind::Chain { error } => Trigger::Chain { run: run(u)?, error: *error },
         Kind::Boot => Trigger::Boot,
         Kind::Restart => Trigger::Restart { run: run(u)? },
-        Kind::Retry => Trigger::Retry { run: run(u)? },
+        Kind::Retry => Trigger::Retry { run: run(u)?, of: None },
+        Kind::RetryOfTick => {
+            Trigger::Retry { run: run(u)?, of: Some(Nominal { at: u.signed()?, missed: u.number()? }) }
+        }
         Kind::Watch { path } => Trigger::Watch { path: path.clone() },
         Kind::Dependency => Trigger::Dependency,
         Kind::Adopt { by } => Trigger::Adopt { by: by.clone() },

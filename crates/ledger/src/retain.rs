@@ -50,6 +50,8 @@ pub(crate) struct Broom {
     past: u64,
     /// All jobs up to this one have been counted.
     job: i64,
+    /// All decisions of ticks up to this one have been judged by their age.
+    tick: i64,
 }
 
 impl Ledger {
@@ -79,9 +81,9 @@ impl Work<'_> {
         swept.events = self.sweep_events(retention, now, slice)?;
         swept.keys = key::sweep(self.shelf, now, slice)?;
         if let Some(ms) = retention.max_age_ms {
-            swept.ticks = self.sweep_ticks(before(now, ms), slice)?;
+            (swept.ticks, broom.tick) = self.sweep_ticks(broom.tick, before(now, ms), now, slice)?;
         }
-        if swept.ticks == u64::from(slice)
+        if broom.tick > 0
             || swept.events == u64::from(slice)
             || swept.keys == u64::from(slice)
             || swept.runs.len() >= slice as usize

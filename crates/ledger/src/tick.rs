@@ -137,17 +137,23 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Forgets at most `slice` that were due before; how many.
-    pub(crate) fn sweep_ticks(&self, before: Time, slice: u32) -> Result<u64, Error> {
-        let gone = self
-            .shelf
-            .conn
+    /// Looks at `slice` of them, from the one after `past` on, and forgets those that were due before; how many, and where to
+    /// go on: 0 when there is nothing old any more.
+    pub(crate) fn sweep_ticks(&self, past: i64, before: Time, now: Time, slice: u32) -> Result<(u64, i64), Error> {
+        let [before, now] = [before, now].map(|time| time.0.div_euclid(1_000_000_000));
+        let conn = &self.shelf.conn;
+        let (seen, last, young): (i64, i64, bool) = conn
             .prepare_cached(
-                "DELETE FROM tick WHERE seq IN (SELECT seq FROM \
-                 (SELECT seq, at FROM tick ORDER BY seq LIMIT ?2) WHERE at < ?1)",
+                // Of a later time than now it is no proof that all that follow are younger.
+                "SELECT count(*), coalesce(max(seq), 0), coalesce(max(at BETWEEN ?3 AND ?4), 0) FROM \
+                 (SELECT seq, at FROM tick WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
             )?
-            .execute((before.0.div_euclid(1_000_000_000), slice))?;
-        Ok(gone as u64)
+            .query_row((past, slice, before, now), |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        let gone = conn
+            .prepare_cached("DELETE FROM tick WHERE seq > ?1 AND seq <= ?2 AND at < ?3")?
+            .execute((past, last, before))?;
+        let whole = seen == i64::from(slice);
+        Ok((gone as u64, if whole && !young { last } else { 0 }))
     }
 }
 

@@ -248,7 +248,7 @@ impl Judge {
 
     fn birth(&mut self, run: &Run, before: &Ledger, after: &Ledger) -> Check {
         let named = match run.trigger {
-            Trigger::Restart { run } | Trigger::Retry { run } => Some(run),
+            Trigger::Restart { run } | Trigger::Retry { run, .. } => Some(run),
             Trigger::Manual { .. }
             | Trigger::Schedule { .. }
             | Trigger::Chain { .. }
@@ -280,6 +280,11 @@ impl Judge {
             && run.attempt != prev.attempt + 1
         {
             return Err(format!("{} is attempt {} after {}", run.id(), run.attempt, prev.attempt));
+        }
+        if let (Trigger::Retry { of, .. }, Some(prev)) = (&run.trigger, before.runs.get(&prev))
+            && *of != prev.trigger.nominal()
+        {
+            return Err(format!("{} is for {of:?}, and the try before it for {:?}", run.id(), prev.trigger));
         }
         Ok(())
     }

@@ -82,7 +82,10 @@ impl World {
             let healthy = job.as_ref().map(|job| job.life.again.healthy_after);
             let moves = |at: Option<Time>, whole: Option<i64>| Some(how(now, whole.unwrap_or(i64::MAX), at?));
             run.health.ready_by = moves(run.health.ready_by, within.map(crate::job::Millis::ns));
-            run.health.healthy_at = moves(run.health.healthy_at, healthy.map(crate::job::Millis::ns));
+            // Of a leader that is dead nothing is waited for: it had become healthy, or had not.
+            if !matches!(run.state, RunState::Draining { .. }) {
+                run.health.healthy_at = moves(run.health.healthy_at, healthy.map(crate::job::Millis::ns));
+            }
             if self.live.get(&run.no) != Some(&run) {
                 moved.push(run);
             }

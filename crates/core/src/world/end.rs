@@ -17,6 +17,9 @@ impl World {
     ) -> Run {
         let from = self.live.get(&run.no).map(|run| run.state.word());
         let no = run.no;
+        if !matches!(run.state, RunState::Draining { .. }) {
+            run.health.healthy_at = healthy_by(&run, now);
+        }
         run.state = RunState::Ended { outcome };
         run.ended_at = run.ended_at.or(Some(now));
         self.record(now, run.clone(), from, fx);
@@ -32,6 +35,12 @@ impl World {
         }
         run
     }
+}
+
+/// When it was healthy, where that is over as its end is heard of. (The end itself may be told by a clock that was set back
+/// since.)
+pub(super) fn healthy_by(run: &Run, now: Time) -> Option<Time> {
+    run.health.healthy_at.filter(|at| *at <= now)
 }
 
 /// Who wanted the end of a run in this state.

@@ -27,15 +27,19 @@ impl World {
         match next {
             Some(_) if self.breaks(Mutant::ForgetFollow) => {}
             Some((attempt, wait)) => {
-                self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no }, fx);
+                let of = run.trigger.nominal().filter(|_| !self.breaks(Mutant::ForgetInstant));
+                self.make_next(now, run, attempt, wait, Trigger::Retry { run: run.no, of }, fx);
                 if self.breaks(Mutant::SkipTooSoon) {
                     self.skip_in_vain(now, run, fx);
                 }
             }
             None => {
                 self.chain(now, run, fx);
-                // Of a run that gives way, another one is made.
-                if why != Some(StopWhy::Planned) {
+                // Of a run that gives way, another one is made: by whoever wanted that, or, where what it needs goes down, for
+                // those that wait for it.
+                if why == Some(StopWhy::Planned) {
+                    self.gave_way.insert(run.job.clone());
+                } else {
                     self.skip_in_vain(now, run, fx);
                 }
             }
@@ -48,7 +52,7 @@ impl World {
             return;
         }
         let Some(job) = self.job(&run.job) else { return };
-        let healthy = run.health.healthy_at.is_some_and(|at| run.ended_at.unwrap_or(now).min(now) >= at);
+        let healthy = run.health.healthy_at.is_some_and(|at| run.ended_at.unwrap_or(now) >= at);
         let next = again::next_try(&job.life, run.no, run.attempt, outcome, healthy);
         let is_left_empty = self.jobs.get(&run.job).is_some_and(|post| post.standing.rest.contains_key(&run.slot));
         if is_left_empty {

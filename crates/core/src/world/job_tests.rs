@@ -399,6 +399,26 @@ fn a_task_is_skipped_when_the_task_that_it_needs_has_failed_for_good() {
 }
 
 #[test]
+fn a_task_that_gave_way_with_what_it_needs_is_asked_for_again_by_who_waits_for_it() {
+    let mut stage =
+        Stage::new([service("db", 1), needing(job("migrate"), "db"), needing(service("web", 1), "migrate")]);
+    stage.all_live();
+    stage.all_live();
+    assert_eq!((stage.words("migrate"), stage.words("web")), (vec!["running"], vec!["held"]));
+    stage.down("db");
+    assert_eq!(stage.words("migrate"), ["stopping"]);
+    stage.first_ends("migrate", 143);
+    assert_eq!((stage.words("migrate"), stage.words("web")), (vec!["held"], vec!["held"]));
+    stage.first_ends("db", 143);
+    stage.up("db");
+    stage.all_live();
+    assert_eq!(stage.words("migrate"), ["starting"]);
+    stage.all_live();
+    stage.first_ends("migrate", 0);
+    assert_eq!(stage.words("web"), ["starting"]);
+}
+
+#[test]
 fn what_is_adopted_cannot_have_the_name_of_a_defined_job() {
     let mut stage = Stage::new([job("fd")]);
     let new = |job: &str| crate::wish::NewRun {
@@ -851,6 +871,36 @@ fn a_set_clock_makes_no_wait_longer_or_shorter() {
     stage.now -= Millis::seconds(3600).ns();
     stage.fact(Fact::Time);
     assert_eq!(stage.world.due(), Some(Time(stage.now).plus(Millis(500).ns())));
+}
+
+/// Its leader's end is known; that others still hold its pipes makes it neither older nor younger.
+#[test]
+fn a_clock_that_is_set_while_a_run_drains_does_not_change_whether_it_was_healthy() {
+    for (lived, attempt) in [(11_000, 1), (9_000, 4)] {
+        for hours in [-5, 5] {
+            let mut service = service("web", 1);
+            service.life.again.healthy_after = Millis(10_000);
+            let mut stage = Stage::new([service]);
+            for _ in 0..2 {
+                stage.all_live();
+                stage.first_ends("web", 1);
+                stage.after_ms(60_000);
+            }
+            stage.all_live();
+            stage.after_ms(lived);
+            let (run, at) = (stage.run("web", 0).no, Time(stage.now));
+            let close = Close { how: How::Exit(Exit::Code(1)), at, timed_out: false, oom: false };
+            stage.fact(Fact::Slot { run, seen: Seen::bare(Phase::Exited(close.clone())) });
+            assert_eq!(stage.words("web"), ["draining"]);
+            let by = hours * 3600 * 1_000_000_000;
+            stage.now += by;
+            stage.fact(Fact::Stepped { by });
+            let next = stage.world.outlook(Time(stage.now), stage.run("web", 0)).and_then(|outlook| outlook.again);
+            assert_eq!(next.map(|(attempt, _)| attempt), Some(attempt), "{lived} ms, {hours} h");
+            stage.fact(Fact::Slot { run, seen: Seen::bare(Phase::Drained(close)) });
+            assert_eq!(stage.run("web", 0).attempt, attempt, "{lived} ms, {hours} h");
+        }
+    }
 }
 
 #[test]

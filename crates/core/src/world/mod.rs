@@ -132,6 +132,8 @@ pub struct World {
     /// Jobs and gates to be looked at before this wish or fact is done with.
     look_jobs: BTreeSet<JobName>,
     look_gates: BTreeSet<Gate>,
+    /// Jobs of which a run gave way: who waits for them asks again, when no other of their runs has come.
+    gave_way: BTreeSet<JobName>,
     /// The latest time it ever was.
     latest: Time,
     /// Why a run is not ready yet, as its probe said last.
@@ -325,6 +327,8 @@ impl World {
                 self.tend(now, &job, fx);
             } else if let Some(gate) = self.look_gates.pop_first() {
                 self.admit(now, &gate, fx);
+            } else if let Some(job) = self.gave_way.pop_first() {
+                self.dependents_ask_again(now, &job, fx);
             } else {
                 break;
             }

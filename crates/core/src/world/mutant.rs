@@ -135,10 +135,12 @@ pub enum Mutant {
     WaitInVain,
     /// It is skipped although that one is tried again.
     SkipTooSoon,
+    /// A try does not say the instant that the first one was for.
+    ForgetInstant,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 62] = [
+    pub const ALL: [Mutant; 63] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -201,6 +203,7 @@ impl Mutant {
         Mutant::ForgetLadder,
         Mutant::WaitInVain,
         Mutant::SkipTooSoon,
+        Mutant::ForgetInstant,
     ];
 }
 

@@ -54,7 +54,7 @@ impl World {
             None if on.timeout => Outcome::TimedOut,
             None => Outcome::Signaled { signal: 9 },
         };
-        let end = run.ended_at.unwrap_or(now).min(now);
+        let end = run.ended_at.unwrap_or(now);
         let healthy = run.health.healthy_at.is_some_and(|at| end >= at);
         let disabled = self.is_disabled(&run.job);
         let wanted = !job.life.is_service() || self.wants_slot(&run.job, run.slot);

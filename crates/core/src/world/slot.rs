@@ -1,7 +1,7 @@
 //! What run tables and survivors say of a run.
 
 use super::World;
-use super::end::wanted_end;
+use super::end::{healthy_by, wanted_end};
 use crate::effect::{Act, Effects, Event, What};
 use crate::fact::StartRefusal;
 use crate::run::StopWhy;
@@ -45,6 +45,7 @@ impl World {
                     let why = wanted_by(&run.state, seen);
                     self.change(now, no, fx, |run| {
                         run.state = RunState::Draining { why };
+                        run.health.healthy_at = healthy_by(run, now);
                         close_of(run, seen, close);
                     });
                 }

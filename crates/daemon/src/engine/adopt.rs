@@ -70,7 +70,7 @@ impl Adopted {
 impl Engine {
     pub(super) fn adopt_process(&mut self, wish: Adopt, batch: &mut Batch) -> Result<Accepted, Refusal> {
         let now = self.now();
-        if let Some(repeat) = self.repeat(wish.key.as_ref(), batch)? {
+        if let Some(repeat) = self.repeat(wish.key.as_ref(), &wish.new.job, batch)? {
             return Ok(repeat);
         }
         self.has_room()?;

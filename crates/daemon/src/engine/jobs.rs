@@ -585,7 +585,7 @@ impl Engine {
 
     pub(super) fn run_job(&mut self, wish: RunJob, batch: &mut Batch) -> Result<Accepted, Refusal> {
         let now = self.now();
-        if let Some(repeat) = self.repeat(wish.key.as_ref(), batch)? {
+        if let Some(repeat) = self.repeat(wish.key.as_ref(), &wish.job, batch)? {
             return Ok(repeat);
         }
         self.has_room()?;

@@ -6,7 +6,7 @@
 use super::{Batch, Engine, perform};
 use crate::surroundings::{self, Unmakeable, Which, sockets};
 use kin_core::job::Port;
-use kin_core::run::Notes;
+use kin_core::run::{Nominal, Notes};
 use kin_core::{Fact, JobName, Refusal, Run, RunNo, SpawnStep, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
@@ -85,12 +85,13 @@ impl Engine {
     }
 
     /// The instant that it is run for, also when it is another try; and for how many before it.
-    fn instant_of(&self, run: &Run) -> Option<(i64, u64)> {
+    fn instant_of(&self, run: &Run) -> Option<Nominal> {
         let mut run = run.clone();
         loop {
             let before = match run.trigger {
-                Trigger::Schedule { at, missed, .. } => return Some((at, missed)),
-                Trigger::Retry { run } => run,
+                // A ledger of before has tries that do not say it themselves.
+                Trigger::Retry { run, of: None } => run,
+                Trigger::Retry { of: Some(_), .. } | Trigger::Schedule { .. } => return run.trigger.nominal(),
                 Trigger::Manual { .. }
                 | Trigger::Chain { .. }
                 | Trigger::Boot
@@ -160,7 +161,7 @@ impl Engine {
     /// A retry has what the first try was given; the one before it goes with its spec.
     fn pass_on_what_was_given(&self, batch: &Batch) {
         for run in batch.fx.changed.values().filter(|run| run.outcome().is_none()) {
-            if let Trigger::Retry { run: before } = run.trigger {
+            if let Trigger::Retry { run: before, .. } = run.trigger {
                 let (from, to) = (self.given_dir().join(before.to_string()), self.given_dir().join(run.no.to_string()));
                 match std::fs::hard_link(&from, &to) {
                     Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists) => {
@@ -190,7 +191,7 @@ impl Engine {
 }
 
 /// What a run is told of the instant that it is run for.
-fn variables((at, missed): (i64, u64)) -> [(String, String); 3] {
+fn variables(Nominal { at, missed }: Nominal) -> [(String, String); 3] {
     let words = jiff::Timestamp::from_second(at).map_or_else(|_| String::new(), |at| format!("{at:.0}"));
     [
         ("KIN_SCHEDULED_FOR".into(), words),

@@ -3,7 +3,7 @@
 use super::handle::{self, Accepted, Call, Key, Submit};
 use super::upgrade::Progress;
 use super::{Answer, Batch, Ended, Engine, words};
-use kin_core::{Granted, Refusal, Run, RunId, RunNo, Wish};
+use kin_core::{Granted, JobName, Refusal, Run, RunId, RunNo, Wish};
 use kin_keeper::wire::Guard;
 use kin_ledger::{NewKey, ReadError};
 
@@ -56,7 +56,7 @@ impl Engine {
 
     pub(super) fn submit(&mut self, mut submit: Submit, batch: &mut Batch) -> Result<Accepted, Refusal> {
         let now = self.now();
-        if let Some(repeat) = self.repeat(submit.key.as_ref(), batch)? {
+        if let Some(repeat) = self.repeat(submit.key.as_ref(), &submit.new.job, batch)? {
             return Ok(repeat);
         }
         if self.world.is_closing() {
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// The run of the first request under this key, if there was one.
-    pub(super) fn repeat(&self, key: Option<&Key>, batch: &Batch) -> Result<Option<Accepted>, Refusal> {
+    pub(super) fn repeat(&self, key: Option<&Key>, job: &JobName, batch: &Batch) -> Result<Option<Accepted>, Refusal> {
         let Some(key) = key else { return Ok(None) };
         let Some((content, no)) = self.known_key(&key.text, batch)? else { return Ok(None) };
         let run = match batch.fx.changed.get(&no) {
@@ -100,7 +100,12 @@ impl Engine {
         match run {
             Some(run) if content == key.content => Ok(Some(Accepted { run, repeat: true })),
             Some(run) => Err(Refusal::KeyReused { key: key.text.clone(), first: run.id() }),
-            None => Err(Refusal::Unavailable { why: format!("run {no}, of the same key, is not to be found") }),
+            // It was made: the key stands in one commit with it. Retention took its row since.
+            None => Err(Refusal::KeyForgotten {
+                key: key.text.clone(),
+                first: no,
+                job: (content == key.content).then(|| job.clone()),
+            }),
         }
     }
 

@@ -79,16 +79,7 @@ pub fn run(run: &Run, host: &str) -> kin_api::Run {
             | RunState::Draining { .. }
             | RunState::Ended { .. } => Vec::new(),
         },
-        until: match &run.state {
-            RunState::Waiting { until, .. } => Some(time(*until)),
-            RunState::Held { .. }
-            | RunState::Queued
-            | RunState::Starting { .. }
-            | RunState::Running { .. }
-            | RunState::Stopping { .. }
-            | RunState::Draining { .. }
-            | RunState::Ended { .. } => None,
-        },
+        until: run.state.until().map(time),
         ready_at: run.health.ready_at.map(time),
         queue: run.terms.queue.clone(),
         mutex: run.terms.mutex.clone(),
@@ -129,7 +120,12 @@ fn trigger(trigger: &Trigger) -> ApiTrigger {
         }
         Trigger::Boot => of("boot"),
         Trigger::Restart { run } => ApiTrigger { run: Some(run.to_string()), ..of("restart") },
-        Trigger::Retry { run } => ApiTrigger { run: Some(run.to_string()), ..of("retry") },
+        Trigger::Retry { run, of: nominal } => ApiTrigger {
+            run: Some(run.to_string()),
+            at: nominal.map(|nominal| time(Time::from_millis(nominal.at.saturating_mul(1000)))),
+            missed_count: nominal.map(|nominal| nominal.missed).filter(|missed| *missed > 0),
+            ..of("retry")
+        },
         Trigger::Watch { path } => ApiTrigger { path: Some(path.clone()), ..of("watch") },
         Trigger::Dependency => of("dependency"),
         Trigger::Adopt { by } => ApiTrigger { by: Some(by.clone()), ..of("adopt") },

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use kin_api::{ApiError, Code, ErrorBody};
-use kin_core::{Refusal, RunNo};
+use kin_core::{Refusal, RunId, RunNo};
 use kin_ledger::ReadError;
 
 /// An answer that is not a success.
@@ -58,6 +58,7 @@ impl IntoResponse for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Failure {
+        let forgotten;
         let (code, run) = match &refusal {
             Refusal::Unknown { .. } => (Code::NotFound, None),
             Refusal::Ended { run, .. } | Refusal::NotStarted { run } | Refusal::LeaderEnded { run } => {
@@ -84,6 +85,10 @@ impl From<Refusal> for Failure {
             | Refusal::TooMany { .. }
             | Refusal::NoPort { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
+            Refusal::KeyForgotten { first, job, .. } => {
+                forgotten = job.clone().map(|job| RunId { job, no: *first });
+                (Code::KeyForgotten, forgotten.as_ref())
+            }
             Refusal::NoPlaces { .. } | Refusal::Malformed { .. } => (Code::BadRequest, None),
             Refusal::Degraded => (Code::Refused, None),
             Refusal::Closing => (Code::Closing, None),

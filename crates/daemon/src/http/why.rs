@@ -99,7 +99,12 @@ fn beginning(run: &Run, cause_run: Option<&Run>) -> String {
         Trigger::Chain { run, error: true } => format!("followed the bad end of run {}", named(*run)),
         Trigger::Boot => "was up before, and came with this server or machine".into(),
         Trigger::Restart { run } => format!("took the place of run {}", named(*run)),
-        Trigger::Retry { run: before } => format!("is attempt {}, after run {}", run.attempt, named(*before)),
+        Trigger::Retry { run: before, of } => {
+            let what = of.map_or_else(String::new, |of| {
+                format!(" for its schedule's {}", convert::time(Time::from_millis(of.at.saturating_mul(1000))))
+            });
+            format!("is attempt {}{what}, after run {}", run.attempt, named(*before))
+        }
         Trigger::Watch { path } => format!("came because {path} changed"),
         Trigger::Dependency => "came because another job needs it".into(),
         Trigger::Adopt { by } => format!("is a process that {by} gave into kin's care"),

@@ -1,7 +1,7 @@
 //! Runs to write, directories to write them in, and the image that a SIGKILL leaves.
 
 use kin_core::job::Millis;
-use kin_core::run::{Notes, StopWhy};
+use kin_core::run::{Nominal, Notes, StopWhy};
 use kin_core::{
     Exit, Health, Hold, JobName, LostWhy, Outcome, Run, RunId, RunNo, RunState, SkipWhy, SpawnStep, StopKind, Terms,
     Time, Trigger, UnhealthyWhy,
@@ -168,7 +168,8 @@ fn trigger() -> impl Strategy<Value = Trigger> {
         (run.clone(), any::<bool>()).prop_map(|(run, error)| Trigger::Chain { run, error }),
         Just(Trigger::Boot),
         run.clone().prop_map(|run| Trigger::Restart { run }),
-        run.prop_map(|run| Trigger::Retry { run }),
+        (run, any::<Option<(i64, u64)>>())
+            .prop_map(|(run, of)| Trigger::Retry { run, of: of.map(|(at, missed)| Nominal { at, missed }) }),
         "\\PC{0,20}".prop_map(|path| Trigger::Watch { path }),
         Just(Trigger::Dependency),
         "\\PC{0,20}".prop_map(|by| Trigger::Adopt { by }),

@@ -97,6 +97,31 @@ fn old_decisions_go_with_the_runs_of_their_time() {
     assert_eq!(left.expect("a page").ticks.len(), every_kind().len() - 3);
 }
 
+/// A clock that was far ahead once has left them.
+#[test]
+fn decisions_dated_in_the_future_keep_nothing_old() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let paused = |at| decided("job", at, Decision::Paused);
+    let (now, day) = (1_800_000_000, 86_400);
+    // More of them than a slice; then old ones, young ones, and an old one that was caught up late.
+    let ats = (0..25).map(|n| now + 1_000 * day + n).chain((0..15).map(|n| now - 9 * day + n));
+    let ats: Vec<i64> = ats.chain([now - 5, now - 4, now - 8 * day]).collect();
+    decide(&mut ledger, &ats.into_iter().map(paused).collect::<Vec<_>>()).expect("a commit");
+    let retention = Retention { max_age_ms: Some(86_400_000), ..Retention::default() };
+    let mut swept = 0;
+    loop {
+        let slice = ledger.sweep(&retention, Time(now * 1_000_000_000), 10).expect("a sweep");
+        swept += slice.ticks;
+        if !slice.more {
+            break;
+        }
+    }
+    assert_eq!(swept, 16);
+    let again = ledger.sweep(&retention, Time((now + 2 * day) * 1_000_000_000), 10).expect("a sweep");
+    assert!(again.more, "it begins at the oldest again, and steps over those of the future");
+}
+
 #[test]
 fn a_damaged_ledger_keeps_what_was_decided() {
     let dir = scratch();

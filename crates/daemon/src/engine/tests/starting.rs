@@ -1,6 +1,7 @@
 //! How a run comes to run, and to its end, whoever dies meanwhile.
 
 use super::*;
+use kin_ledger::Ledger;
 
 #[tokio::test]
 async fn a_run_is_accepted_started_and_ended() {
@@ -72,6 +73,34 @@ async fn a_key_finds_its_run_and_refuses_another_request() {
     let runs: Vec<(RunNo, bool)> = both.into_iter().map(|r| r.map(|a| (a.run.no, a.repeat)).expect("ok")).collect();
     assert_eq!(runs[0].0, runs[1].0);
     assert_eq!((runs[0].1, runs[1].1), (false, true));
+}
+
+#[tokio::test]
+async fn a_key_that_outlives_its_runs_row_names_the_run_and_starts_no_other() {
+    let (house, life) = House::at_work().await;
+    let first = life.handle.submit(keyed("a", "key", 1)).await.expect("accepted").run;
+    life.in_state(first.no, "running").await;
+    house.dies_at("end-committed");
+    house.fake().exits(first.no, 0);
+    life.dead().await;
+    let mut ledger = Ledger::open(&house.state(), Time(0)).expect("a ledger").ledger;
+    let none = Retention { max_count: Some(0), ..Retention::default() };
+    assert_eq!(ledger.sweep(&none, Time(0), 10).expect("a sweep").runs, [first.id()]);
+    ledger.close().expect("closed");
+    let life = house.start();
+    let gone = |job: Option<&str>| Refusal::KeyForgotten {
+        key: "key".into(),
+        first: first.no,
+        job: job.map(|job| JobName::parse(job).expect("a name")),
+    };
+    let refusal = life.handle.submit(keyed("a", "key", 1)).await.expect_err("refused");
+    assert_eq!(refusal, gone(Some("a")));
+    assert!(refusal.to_string().starts_with(&format!("the run {} was made with", first.id())), "{refusal}");
+    assert_eq!(life.handle.submit(keyed("a", "key", 2)).await.expect_err("refused"), gone(None));
+    let failure = crate::http::error::Failure::from(refusal);
+    assert_eq!((failure.status.as_u16(), failure.error.run), (410, Some(first.id().to_string())));
+    assert!(house.reader().runs(&Query::default()).expect("runs").runs.is_empty());
+    assert_eq!(house.fake().executions(), 1);
 }
 
 #[tokio::test]

@@ -170,16 +170,7 @@ fn came_of(run: &Run, facts: &Facts) -> Vec<String> {
 
 fn follower(follower: &Follower) -> String {
     let run = &follower.run;
-    let until = match &run.state {
-        RunState::Waiting { until, .. } => format!(" until {}", convert::time(*until)),
-        RunState::Held { .. }
-        | RunState::Queued
-        | RunState::Starting { .. }
-        | RunState::Running { .. }
-        | RunState::Stopping { .. }
-        | RunState::Draining { .. }
-        | RunState::Ended { .. } => String::new(),
-    };
+    let until = run.state.until().map_or_else(String::new, |at| format!(" until {}", convert::time(at)));
     let how = match &follower.how {
         How::Retry | How::Restart => format!("attempt {}", run.attempt),
         How::After { with: Some(last) } => format!("after it and {last}"),

@@ -7,7 +7,7 @@
 
 use crate::http::convert;
 use kin_core::job::AfterRule;
-use kin_core::{Join, Outcome, Outlook, Run, RunId, RunState, Trigger};
+use kin_core::{Join, Outcome, Outlook, Run, RunId, Trigger};
 use kin_ledger::{Event, ReadError, Reader, Stage};
 
 /// Events behind the one of an end, and runs of one job, that are looked at.
@@ -119,7 +119,7 @@ fn how(run: &Run, other: &Run, outlook: Option<&Outlook>) -> Option<How> {
             Some(if is_join { How::After { with: None } } else { How::Next })
         }
         Trigger::Restart { run: no } if *no == run.no => Some(How::Restart),
-        Trigger::Retry { run: no } if *no == run.no => Some(How::Retry),
+        Trigger::Retry { run: no, .. } if *no == run.no => Some(How::Retry),
         Trigger::Manual { .. }
         | Trigger::Schedule { .. }
         | Trigger::Chain { .. }
@@ -183,16 +183,6 @@ pub fn before(ledger: &Reader, run: &Run) -> Result<Before, ReadError> {
 
 pub fn said(follower: &Follower) -> kin_api::why::Follower {
     let run = &follower.run;
-    let until = match &run.state {
-        RunState::Waiting { until, .. } => Some(convert::time(*until)),
-        RunState::Held { .. }
-        | RunState::Queued
-        | RunState::Starting { .. }
-        | RunState::Running { .. }
-        | RunState::Stopping { .. }
-        | RunState::Draining { .. }
-        | RunState::Ended { .. } => None,
-    };
     kin_api::why::Follower {
         id: run.id().to_string(),
         job: run.job.to_string(),
@@ -203,7 +193,7 @@ pub fn said(follower: &Follower) -> kin_api::why::Follower {
         words: words(run),
         created_at: convert::time(run.created_at),
         ended_at: run.ended_at.map(convert::time),
-        until,
+        until: run.state.until().map(convert::time),
         with: match &follower.how {
             How::After { with } => with.as_ref().map(ToString::to_string),
             How::Retry | How::Restart | How::Next | How::Error | How::Skipped => None,
@@ -219,7 +209,7 @@ pub fn words(run: &Run) -> String {
 /// The run whose end it came of.
 pub fn cause(ledger: &Reader, run: &Run) -> Result<Option<Run>, ReadError> {
     match run.trigger {
-        Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run } => ledger.run(run),
+        Trigger::Chain { run, .. } | Trigger::Restart { run } | Trigger::Retry { run, .. } => ledger.run(run),
         Trigger::Manual { .. }
         | Trigger::Schedule { .. }
         | Trigger::Boot
