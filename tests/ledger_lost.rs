@@ -214,6 +214,29 @@ fn a_ledger_that_is_zeroed_under_its_server_is_mended() {
     server.shutdown();
 }
 
+/// As by whoever copies it elsewhere and back: what is accepted from then on stands in what everybody finds.
+#[test]
+fn a_state_that_is_replaced_by_its_copy_goes_on_in_the_copy() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    cli.run(&["exec", "--id", "old", "--", "sh", "-c", "exit 3"]).expect(3);
+    let state = server.state();
+    let away = state.with_extension("away");
+    let copied = std::process::Command::new("cp").arg("-a").arg(&state).arg(state.with_extension("copy")).status();
+    assert!(copied.expect("copies").success());
+    std::fs::rename(&state, &away).expect("renamed");
+    std::fs::rename(state.with_extension("copy"), &state).expect("renamed");
+    cli.run(&["exec", "--id", "new", "--", "sh", "-c", "exit 7"]).expect(7);
+    std::fs::remove_dir_all(&away).expect("removed");
+    let daemon = server.kill(testkit::Role::Daemon).expect("a daemon");
+    testkit::eventually("another daemon", server::DEADLINE, || {
+        server.pid(testkit::Role::Daemon).filter(|pid| *pid != daemon)
+    });
+    let log = cli.run(&["log"]).expect(0).text();
+    assert_eq!((log.matches("old-").count(), log.matches("new-").count()), (1, 1), "{log}");
+    server.shutdown();
+}
+
 /// A number of another ledger: the listener is told, and hears what happens from then on.
 #[test]
 fn a_listener_from_beyond_the_newest_event_is_told_and_hears() {

@@ -68,8 +68,12 @@ impl Footing {
             .or_else(|| what_of("its write-ahead log", of_log, seen.log, &seen.log_least));
         // All of the state may have gone: then there is no place where a ledger could be mended.
         let dir = || std::fs::metadata(&seen.dir).ok().map(|found| id_of(&found));
-        match wrong {
-            Some(what) if dir() == seen.dir_is => Err(what),
+        match wrong.map(|what| (what, dir())) {
+            Some((what, dir)) if dir == seen.dir_is => Err(what),
+            // What is written from here on would be found by nobody.
+            Some((_, Some(_))) if of_db.is_ok() => {
+                Err("its directory was replaced by another while the server lived".to_owned())
+            }
             Some(_) | None => Ok(Written(files.map(|file| file.ok().map(|found| when(&found))))),
         }
     }
