@@ -582,10 +582,14 @@ impl Hands {
         for generation in self.generations() {
             let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else { continue };
             let served = table.is_served();
-            for (no, slot) in helpers(&table).filter(|(no, _)| !kept.contains(no)) {
-                self.stale.insert(no);
-                if !served {
+            for (no, slot) in helpers(&table) {
+                let is_kept = kept.contains(&no);
+                // One that is gone has no end that anybody could wait for.
+                if !served && (!is_kept || !lives(&slot)) {
                     end_orphan(&slot, &self.cgroups);
+                }
+                if !is_kept {
+                    self.stale.insert(no);
                 }
             }
         }
@@ -631,6 +635,11 @@ fn end(at_end: &Snapshot) -> HelperEnd {
     }
 }
 
+/// Whether its first process is there. Its number may have been given to another since, but not with the same start.
+fn lives(slot: &Snapshot) -> bool {
+    slot.pid != 0 && kin_keeper::boot::start_ticks(slot.pid) == Some(slot.start_ticks)
+}
+
 /// Its keepers are dead: a helper has nobody to be left to. Whom it started is in its cgroup, also when it is gone itself.
 fn end_orphan(slot: &Snapshot, cgroups: &Cgroups) {
     if slot.pid == 0 || slot.state == DRAINED {
@@ -644,8 +653,7 @@ fn end_orphan(slot: &Snapshot, cgroups: &Cgroups) {
         crate::say!("kin daemon: cannot end the cgroup of a helper of dead keepers (pid {}): {e}", slot.pid);
     }
     let Ok(pidfd) = wait::pidfd_open(slot.pid) else { return };
-    // Its number may have been given to another since, but not with the same start.
-    if kin_keeper::boot::start_ticks(slot.pid) != Some(slot.start_ticks) {
+    if !lives(slot) {
         return;
     }
     // Whoever descends from it is found through it, so that it goes with them and not before.

@@ -82,13 +82,32 @@ fn keepers(chain: &ChainInfo) -> Check {
         None => "nobody".into(),
     };
     let message = format!("elder: {}, keeper: {}", pid(chain.elder), pid(chain.keeper));
+    let roles = [("elder", chain.elder), ("keeper", chain.keeper)];
+    let others = of_other_programs(roles.map(|(role, link)| (role, link.and_then(|link| link.pid))));
     match chain.guard {
+        // A daemon that died before both had followed it, say: the next one does not know of it.
+        Guard::Whole if !others.is_empty() => {
+            let hint = "an upgrade was broken off, or another program has been put in kin's place: run `kin upgrade`";
+            let message = format!("{message}; not the daemon's program: {}", others.join(", "));
+            check("keepers", Verdict::Warning(hint), message)
+        }
         Guard::Whole => check("keepers", Verdict::Ok, message),
         Guard::Degraded => {
             let hint = "one keeper is alone; kin makes the other as soon as the system lets it make processes";
             check("keepers", Verdict::Failed(hint), message)
         }
     }
+}
+
+/// Who of them runs another program than we do. Whose program cannot be seen is not named.
+fn of_other_programs(roles: [(&'static str, Option<u32>); 2]) -> Vec<&'static str> {
+    let program = |who: &str| {
+        let stat = rustix::fs::stat(format!("/proc/{who}/exe")).ok()?;
+        Some((stat.st_dev, stat.st_ino))
+    };
+    let Some(ours) = program("self") else { return Vec::new() };
+    let is_other = |pid: Option<u32>| pid.and_then(|pid| program(&pid.to_string())).is_some_and(|its| its != ours);
+    roles.into_iter().filter(|(_, pid)| is_other(*pid)).map(|(role, _)| role).collect()
 }
 
 /// One on TCP. Its token is looked at anew: it may have been damaged since.
@@ -330,6 +349,20 @@ fn kernel(release: &str) -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_keeper_that_did_not_follow_an_upgrade_is_named() {
+        let mut other = std::process::Command::new("sleep").arg("60").spawn().expect("started");
+        let (us, it) = (Some(std::process::id()), Some(other.id()));
+        let said = [
+            of_other_programs([("elder", it), ("keeper", us)]),
+            of_other_programs([("elder", us), ("keeper", us)]),
+            of_other_programs([("elder", None), ("keeper", it)]),
+        ];
+        other.kill().expect("killed");
+        other.wait().expect("gone");
+        assert_eq!(said, [vec!["elder"], vec![], vec!["keeper"]]);
+    }
 
     #[test]
     fn kernels_are_told_apart() {
