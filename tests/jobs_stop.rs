@@ -249,6 +249,34 @@ fn both_keepers_die_while_a_stop_command_goes(times: &str, and_the_daemon: bool)
     server.shutdown();
 }
 
+/// It is gone before anybody can look at it, and the child that it leaves carries nothing but its cgroup.
+#[test]
+fn what_a_stop_command_of_dead_keepers_has_left_is_ended_also_when_the_command_is_gone() {
+    let command = "env -i setsid sleep 300 & echo $! $$ >> $HOME/asked; exec sleep 300";
+    let (server, run) = deaf_server(&format!("stop = {{ command = '{command}', wait = '1s' }}\n"));
+    server.post("/v1/jobs/deaf/stop", &json!({})).expect(200);
+    let pids = eventually("the command", DEADLINE, || server.lines("asked").first().cloned());
+    let pids: Vec<u32> = pids.split(' ').map(|pid| pid.parse().expect("a pid")).collect();
+    let cgroup_of = |pid: u32| std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it lives");
+    let has_cgroup = cgroup_of(pids[0]) != cgroup_of(server.pid(Role::Daemon).expect("it is there"));
+    server.kill_all();
+    let end = |pid: u32| {
+        let pid = rustix::process::Pid::from_raw(pid as i32).expect("a pid");
+        rustix::process::kill_process(pid, Signal::KILL).expect("it lives");
+    };
+    end(pids[1]);
+    assert!(procfs::gone_within(pids[1], DEADLINE));
+    if has_cgroup {
+        server.start_again();
+        assert!(procfs::gone_within(pids[0], DEADLINE), "the command's own child is left: {pids:?}");
+        server.wait_end(id(&run));
+        server.shutdown();
+    } else {
+        end(pids[0]);
+        testkit::not_run("no cgroups for runs here");
+    }
+}
+
 #[test]
 fn a_run_whose_keepers_die_at_its_stop_command_hears_a_signal_before_it_is_killed() {
     both_keepers_die_while_a_stop_command_goes("command_timeout = '500ms'", true);

@@ -28,7 +28,6 @@ use kin_api::home::Home;
 use kin_config::Settings;
 use kin_config::good::Good;
 use kin_config::settings::{History, OnExit};
-use kin_keeper::cgroup::Cgroups;
 use kin_keeper::{NO_ROOM, boot};
 use kin_ledger::{Durability, Found, OpenError, Retention};
 use rustix::fd::{AsRawFd, OwnedFd};
@@ -196,8 +195,7 @@ async fn serve(
     let listener = UnixListener::from_std(listener).map_err(at("listening on kin.sock"))?;
     let Started { handle, found, remembered, asking, ended } = started;
     // From here on nothing is left of the helpers of a daemon before us, but stop commands.
-    let cgroups = Cgroups::standing(&place.state);
-    let helpers = Helpers::open_keeping(&place.run, &stopping::left(&place.run), cgroups);
+    let helpers = Helpers::open_keeping(&place.run, &stopping::left(&place.run), Some(&place.state));
     let helpers = helpers.map_err(at("reaching the keepers"))?;
     let hear = handle.clone();
     stopping::begin(&place.run, helpers.clone(), asking, move |asked| hear.asked(asked));

@@ -110,11 +110,12 @@ pub struct Helpers {
 impl Helpers {
     /// Must be called inside the runtime. What a daemon before us left running is ended.
     pub fn open(run: &Path) -> io::Result<Helpers> {
-        Helpers::open_keeping(run, &BTreeSet::new(), Cgroups::none())
+        Helpers::open_keeping(run, &BTreeSet::new(), None)
     }
 
-    /// The same, but for these: somebody will wait for them again. Of dead keepers also who is in their `cgroups`.
-    pub fn open_keeping(run: &Path, kept: &BTreeSet<RunNo>, cgroups: Cgroups) -> io::Result<Helpers> {
+    /// The same, but for these: somebody will wait for them again. Also who is in the cgroups of this `state`, of helpers
+    /// that nobody knows any more.
+    pub fn open_keeping(run: &Path, kept: &BTreeSet<RunNo>, state: Option<&Path>) -> io::Result<Helpers> {
         let (orders, ordered) = mpsc::channel(ROOM);
         let (hear, heard) = mpsc::channel(ROOM);
         let flags = rustix::fs::OFlags::DIRECTORY | rustix::fs::OFlags::RDONLY | rustix::fs::OFlags::CLOEXEC;
@@ -122,7 +123,9 @@ impl Helpers {
         let mut hands = Hands {
             run: run.to_path_buf(),
             run_dir,
-            cgroups,
+            state: state.map(Path::to_path_buf),
+            cgroups: Cgroups::none(),
+            given_out: (0, Arc::default()),
             peers: BTreeMap::new(),
             keeper: None,
             going: BTreeMap::new(),
@@ -132,11 +135,15 @@ impl Helpers {
             look_at: None,
             next_peer: 0,
         };
+        hands.find_cgroups();
         let greatest = hands.find_stale(kept);
+        hands.end_groups(|no| !kept.contains(&no));
         let ms = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_millis() as u64);
         let first = greatest.map_or(0, |no| no.wrapping_add(1)).max(ms.wrapping_mul(64) % (1 << 40));
+        let next = Arc::new(AtomicU64::new(first));
+        hands.given_out = (first, next.clone());
         tokio::spawn(hands.serve(ordered, heard));
-        Ok(Helpers { orders, next: Arc::new(AtomicU64::new(first)) })
+        Ok(Helpers { orders, next })
     }
 
     /// A number for the next one: its spec is made for it.
@@ -214,8 +221,11 @@ struct Going {
 struct Hands {
     run: PathBuf,
     run_dir: OwnedFd,
-    /// Where the dead have theirs.
+    /// Whose runs have their cgroups somewhere; where, once that is known: the first elder makes the place while we begin.
+    state: Option<PathBuf>,
     cgroups: Cgroups,
+    /// Which numbers are ours: from the first to before the next.
+    given_out: (u64, Arc<AtomicU64>),
     peers: BTreeMap<u64, Peer>,
     /// Who takes starts, and which turn of the chain said so.
     keeper: Option<(u64, u64)>,
@@ -281,6 +291,9 @@ impl Hands {
                     if !self.peers.contains_key(&generation) && self.is_lost(generation, no) {
                         self.stale.remove(&no);
                     }
+                }
+                if !self.peers.values().any(|peer| peer.table.find(no.get()).is_some()) {
+                    self.end_groups(|of| of == no);
                 }
             }
             Order::End { no } => {
@@ -466,6 +479,7 @@ impl Hands {
     /// To everybody who serves a generation. What nobody serves is over.
     fn connect_all(&mut self) {
         self.look_at = None;
+        self.find_cgroups();
         let there = self.generations();
         for generation in &there {
             self.connect(*generation);
@@ -482,6 +496,7 @@ impl Hands {
             self.remove_spec(no);
             self.tell(no, Ok(HelperEnd::Unknown));
         }
+        self.end_groups(|no| self.is_ours(no) && !self.going.contains_key(&no));
         self.start_what_is_nowhere();
         if self.peers.is_empty() {
             // Both are dead: an elder is being made, or the server ends.
@@ -491,8 +506,11 @@ impl Hands {
 
     /// Its table is served by nobody, and says that it began. What still lives of it is ended.
     fn is_lost(&self, generation: u64, no: RunNo) -> bool {
-        // A table that is gone was empty when its owner removed it: the helper never began, and is asked for again.
-        let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else { return false };
+        let Ok(table) = Table::open(&self.run.join(format!("keeper.{generation:016x}.tab"))) else {
+            // A table that is gone was empty when its owner removed it: the helper never began, and is asked for again.
+            // Or the engine had no more use for it: then whoever began is in the cgroup.
+            return group(no).is_some_and(|name| self.cgroups.populated(&name).unwrap_or(false));
+        };
         if table.is_served() {
             return false;
         }
@@ -502,6 +520,30 @@ impl Hands {
         }
         end_orphan(&slot, &self.cgroups);
         true
+    }
+
+    fn find_cgroups(&mut self) {
+        if let Some(state) = self.state.as_ref().filter(|_| !self.cgroups.is_some()) {
+            self.cgroups = Cgroups::standing(state);
+        }
+    }
+
+    fn is_ours(&self, no: RunNo) -> bool {
+        let next = self.given_out.1.load(Ordering::Relaxed);
+        (RunNo::helper(self.given_out.0)..RunNo::helper(next)).contains(&no)
+    }
+
+    /// Kills who is in the cgroups of these helpers. For those that nobody waits for, nor will: it does not matter then
+    /// what is known of one. Its keepers may be dead, its table gone, and itself too.
+    fn end_groups(&self, ends: impl Fn(RunNo) -> bool) {
+        self.cgroups.each(|name| {
+            let no = name.to_str().ok().and_then(RunNo::parse).filter(|no| no.is_helper());
+            if no.is_some_and(&ends)
+                && let Err(e) = self.cgroups.kill(name)
+            {
+                crate::say!("kin daemon: cannot end what a helper has left: {e}");
+            }
+        });
     }
 
     fn generations(&self) -> Vec<u64> {
@@ -640,6 +682,11 @@ fn lives(slot: &Snapshot) -> bool {
     slot.pid != 0 && kin_keeper::boot::start_ticks(slot.pid) == Some(slot.start_ticks)
 }
 
+/// The name of its cgroup.
+fn group(no: RunNo) -> Option<CString> {
+    CString::new(no.to_string()).ok()
+}
+
 /// Its keepers are dead: a helper has nobody to be left to. Whom it started is in its cgroup, also when it is gone itself.
 fn end_orphan(slot: &Snapshot, cgroups: &Cgroups) {
     if slot.pid == 0 || slot.state == DRAINED {
@@ -647,7 +694,7 @@ fn end_orphan(slot: &Snapshot, cgroups: &Cgroups) {
     }
     if slot.flags & flag::CGROUP != 0
         && cgroups.is_some()
-        && let Some(name) = RunNo::new(slot.run).and_then(|no| CString::new(no.to_string()).ok())
+        && let Some(name) = RunNo::new(slot.run).and_then(group)
         && let Err(e) = cgroups.kill(&name)
     {
         crate::say!("kin daemon: cannot end the cgroup of a helper of dead keepers (pid {}): {e}", slot.pid);

@@ -349,7 +349,7 @@ fn a_task_says_which_try_is_its_last_and_that_all_are_used_up() {
     (run.terms.rev, run.attempt) = (1, 3);
     run.trigger = Trigger::Retry { run: no("00000007"), of: None };
     let begins = |run: &Run| story(run, &Facts::default(), run.created_at).remove(0);
-    assert!(begins(&run).starts_with("backup-00002gs0 is attempt 3, after run 00000007 at "), "{}", begins(&run));
+    assert!(begins(&run).starts_with("backup-NeP8nb4q is attempt 3, after run 00000007 at "), "{}", begins(&run));
     let of = Some(kin_core::run::Nominal { at: 1_796_046_000, missed: 0 });
     let of_tick = Run { trigger: Trigger::Retry { run: no("00000007"), of }, ..run.clone() };
     let want = "is attempt 3 for its schedule's 2026-11-30T13:00:00.000Z, after run 00000007 at ";
