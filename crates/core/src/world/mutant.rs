@@ -135,10 +135,14 @@ pub enum Mutant {
     WaitInVain,
     /// It is skipped although that one is tried again.
     SkipTooSoon,
+    /// A keeper is told of a run whose spec is being made.
+    GiveUnmade,
+    /// What was being made when the daemon died is made by nobody.
+    ForgetUnmade,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 62] = [
+    pub const ALL: [Mutant; 64] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -201,6 +205,8 @@ impl Mutant {
         Mutant::ForgetLadder,
         Mutant::WaitInVain,
         Mutant::SkipTooSoon,
+        Mutant::GiveUnmade,
+        Mutant::ForgetUnmade,
     ];
 }
 
