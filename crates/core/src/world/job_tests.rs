@@ -1138,5 +1138,5 @@ fn what_would_go_at_once_does_not_begin() {
     stage.first_ends("db", 0);
     stage.up("db");
     stage.all_live();
-    assert_eq!(stage.words("web"), ["starting"]);
+    assert_eq!(stage.words("web"), ["running"]);
 }
