@@ -55,7 +55,7 @@ impl World {
                 run.directory.clear();
             }
         });
-        if defined && !self.breaks(Mutant::GiveUnmade) {
+        if defined {
             fx.make.insert(no);
         } else {
             self.give(now, no, fx);

@@ -135,7 +135,7 @@ pub enum Mutant {
     WaitInVain,
     /// It is skipped although that one is tried again.
     SkipTooSoon,
-    /// A keeper is told of a run whose spec is being made.
+    /// A keeper that comes is told of a run whose spec is being made.
     GiveUnmade,
     /// What was being made when the daemon died is made by nobody.
     ForgetUnmade,

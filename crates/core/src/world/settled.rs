@@ -21,8 +21,10 @@ impl World {
                 RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued => {}
                 RunState::Starting { .. } if found => {}
                 // Whoever was making it may have died.
-                RunState::Starting { .. } if run.is_being_made() && !self.breaks(Mutant::ForgetUnmade) => {
-                    fx.make.insert(no);
+                RunState::Starting { .. } if run.is_being_made() && !self.breaks(Mutant::GiveUnmade) => {
+                    if !self.breaks(Mutant::ForgetUnmade) {
+                        fx.make.insert(no);
+                    }
                 }
                 RunState::Starting { generation: None } => self.give(now, no, fx),
                 RunState::Starting { generation: Some(_) } if unproven => lost.push(no),

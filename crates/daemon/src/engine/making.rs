@@ -72,7 +72,15 @@ impl Making {
     /// Nobody waits for it any more. What a thread has begun, it ends.
     pub(super) fn forget(&mut self, no: RunNo) {
         if self.under_way.get(&no).is_some_and(|under_way| self.makers.forget(under_way.ticket)) {
-            self.under_way.remove(&no);
+            self.is_over(no);
+        }
+    }
+
+    /// Nobody is to be woken for it any more.
+    fn is_over(&mut self, no: RunNo) {
+        self.under_way.remove(&no);
+        while self.until.front().is_some_and(|(_, no)| !self.under_way.contains_key(no)) {
+            self.until.pop_front();
         }
     }
 
@@ -150,7 +158,7 @@ impl Engine {
             Answer::Made(made) => made,
             Answer::Restored(restored) => return self.restored(no, restored),
         };
-        self.making.under_way.remove(&no);
+        self.making.is_over(no);
         let run = self.world.get(no);
         if self.closing.is_some() || !run.is_some_and(Run::is_being_made) {
             // Stopped, or given up: nobody can have started it. At a server's end the next one makes it anew.
