@@ -80,8 +80,9 @@ fn nobody_waits_for_what_another_run_is_to_find_around_it() {
     define(
         &server,
         &format!(
-            "[slow]\ncommand = \"echo $WORD\"\nenv_file = {:?}\nmutex = \"m\"\n[quick]\ncommand = \"true\"\n\
-             [behind]\ncommand = \"true\"\nmutex = \"m\"\n[tick]\ncommand = \"echo >> {}\"\nschedule = \"@every 1s\"\n",
+            "[slow]\ncommand = \"echo $WORD\"\nenv_file = {0:?}\nmutex = \"m\"\n\
+             [rehearsed]\ncommand = \"true\"\nenv_file = {0:?}\n[quick]\ncommand = \"true\"\n\
+             [behind]\ncommand = \"true\"\nmutex = \"m\"\n[tick]\ncommand = \"echo >> {1}\"\nschedule = \"@every 1s\"\n",
             hanging.file,
             ticked.display()
         ),
@@ -107,7 +108,8 @@ fn nobody_waits_for_what_another_run_is_to_find_around_it() {
     });
     assert!(doctor.contains(&format!("{slow} waits for its env_file")), "{doctor}");
     // A rehearsal waits there as well, and nobody for it.
-    let mut rehearsal = cli.command(&["run", "slow", "--dry-run"]).spawn().expect("runs");
+    let mut rehearsal = cli.command(&["run", "rehearsed", "--dry-run"]).spawn().expect("runs");
+    eventually("it hangs", DEADLINE, || cli.run(&["doctor"]).text().contains("rehearsed-").then_some(()));
     assert_eq!(outcome(&server, &run(&server, "quick")), "ok");
     // A stop is honoured at once, and what it held is free.
     cli.run(&["stop", &slow]).expect(0);
