@@ -1,6 +1,6 @@
 //! What follows from a wish or a fact, as data: what to record, what to announce, what to do.
 //!
-//! The order is fixed: the specs of `make` are made, all that is to be remembered is committed together, then callers are answered, then `acts` are done
+//! The order is fixed: the specs of `make` that take no time are made, all that is to be remembered is committed together, then callers are answered, then `acts` are done
 //! one after the other. Every act may be done again: whoever dies between two of them finds out from ledger and tables
 //! what is still to do, and does that.
 
@@ -23,8 +23,9 @@ pub struct Effects {
     /// Definitions never recorded before, by job and revision.
     pub defined: BTreeMap<(JobName, u64), Arc<Job>>,
     pub queues: BTreeMap<String, Option<Queue>>,
-    /// Runs of defined jobs that begin: the spec of each is made from the revision that its row names, before all this is
-    /// committed. `Fact::Unmakeable` says, in the same batch, that it cannot be.
+    /// Runs of defined jobs that begin: the spec of each is made from the revision that its row names. `Fact::Made` or
+    /// `Fact::Unmakeable` says what came of it: in the same batch, before all this is committed, or in a later one. No keeper
+    /// hears of the run before. Asked again of what is being made already: whoever was at it may have died.
     pub make: BTreeSet<RunNo>,
     /// What was decided of ticks. Each can be decided once, ever: whoever records them refuses a second time.
     pub ticks: Vec<Decided>,

@@ -36,9 +36,9 @@ pub enum Fact {
     NotReady { run: RunNo, why: String },
     /// Its liveness check said no, as often as its job allows.
     Sick { run: RunNo, why: String },
-    /// Its spec, which `Effects::make` asked for, could not be made.
+    /// Its spec, which `Effects::make` asked for, could not be made, or not in time.
     Unmakeable { run: RunNo, step: SpawnStep, errno: i32, message: String },
-    /// Its spec is made: where it begins, its port (`auto`: found, and to be kept for its slot), what was left out.
+    /// Its spec is made, and a keeper may be told: where it begins (never empty), its port (`auto`: found, and to be kept for its slot), what was left out.
     Made { run: RunNo, directory: String, port: Option<u16>, auto: bool, left_out: Vec<String> },
     /// How it is, in its own words.
     Status { run: RunNo, text: String },

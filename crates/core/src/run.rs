@@ -223,6 +223,7 @@ pub struct Run {
     pub group_max: u32,
     /// What was run, for people: the program and its arguments, never the environment.
     pub command: Vec<String>,
+    /// Where it begins: as its definition says it before that, and empty while its spec is being made.
     pub directory: String,
     pub timeout_ms: Option<u64>,
     pub tags: Vec<String>,
@@ -253,6 +254,11 @@ impl Run {
     /// A run of a definition, not of `exec`.
     pub const fn is_defined(&self) -> bool {
         self.terms.rev != 0
+    }
+    /// Decided to start, and its spec is not there yet: no keeper ever heard of it.
+    pub const fn is_being_made(&self) -> bool {
+        let is_starting = matches!(self.state, RunState::Starting { generation: None });
+        is_starting && self.is_defined() && self.directory.is_empty()
     }
 }
 

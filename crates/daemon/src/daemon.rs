@@ -305,6 +305,7 @@ fn config(args: &Args, settings: &Settings, sockets: Sockets) -> Config {
         retention,
         job_output_max,
         care_after: seams::care_after(),
+        make_within: seams::make_within(),
         server: Server::this(&place.run, &place.state, files_soft()),
         times: Times::new(settings),
         new_elder: Box::new(move || new_elder(&place, &sockets)),

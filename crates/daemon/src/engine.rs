@@ -29,6 +29,7 @@ mod jobs;
 mod journal;
 mod keepers;
 mod link;
+mod making;
 mod mend;
 mod names;
 mod pack;
@@ -64,6 +65,7 @@ pub use timing::Times;
 pub use upgrade::Progress;
 
 use crate::clock;
+use crate::makers::Makers;
 use crate::surroundings::Server;
 use alarm::Alarm;
 use chain::{Tables, Told};
@@ -111,6 +113,8 @@ pub struct Config {
     pub job_output_max: u64,
     /// Old runs and logs are looked at so long after a run has ended.
     pub care_after: Duration,
+    /// What a run finds around it is waited for so long.
+    pub make_within: Duration,
     /// What all runs of defined jobs share.
     pub server: Server,
     /// What all schedules share.
@@ -199,7 +203,10 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (tell_end, ended) = oneshot::channel();
     let (ask, asking) = tokio::sync::mpsc::unbounded_channel();
     let journal = Journal::new(&config.state);
+    let makers = Makers::default();
     let handle = Handle {
+        makers: makers.clone(),
+        make_within: config.make_within,
         journal: journal.watch_trouble(),
         trouble: trouble_seen,
         inputs: sender.clone(),
@@ -260,6 +267,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         journal,
         book: jobs::Book::default(),
         polite: polite::Polite::new(ask),
+        making: making::Making::new(makers, &config.server, config.make_within),
         looked: probed::Looked::default(),
         statuses: probed::Statuses::default(),
         config,
@@ -307,6 +315,8 @@ enum Input {
     Said(crate::probe::Said),
     /// A stop command has ended.
     Asked(crate::stopping::Asked),
+    /// What came of a run's making.
+    Made(RunNo, making::Answer),
     /// Of the ledger, met by somebody who read it; who gets no answer has reached an engine that mends it.
     Damaged(String, Option<oneshot::Sender<()>>),
 }
@@ -374,6 +384,7 @@ struct Engine {
     journal: Journal,
     book: jobs::Book,
     polite: polite::Polite,
+    making: making::Making,
     looked: probed::Looked,
     statuses: probed::Statuses,
     /// Last, so that the ledger is closed before another engine may open it.
@@ -404,6 +415,10 @@ struct Batch {
     adopted: Vec<RunNo>,
     /// Specs of runs of defined jobs, written for what begins with this batch.
     made: Vec<RunNo>,
+    /// Runs that are to be made by others, once it is recorded that they are.
+    slow: Vec<RunNo>,
+    /// Those that were not made in time.
+    late: Vec<RunNo>,
     /// Runs of defined jobs that somebody was promised.
     jobs_accepted: Vec<RunNo>,
     /// Where the definitions of the batch come from.
@@ -500,7 +515,9 @@ impl Engine {
         self.alarm.set(due);
         let pending = [self.stalled, self.room_at, self.chain_at];
         let others = [self.survivors.wake_at(), self.care.wake_at(), self.journal.wake_at(), self.reserve.wake_at()];
-        let others = others.into_iter().chain([self.statuses.wake_at(), self.upgrade_wake_at(), self.names.wake_at()]);
+        let making = self.making.wake_at().filter(|_| self.stalled.is_none());
+        let others =
+            others.into_iter().chain([self.statuses.wake_at(), self.upgrade_wake_at(), self.names.wake_at(), making]);
         let wake = pending.into_iter().chain(others);
         match wake.flatten().min() {
             None => self.inputs.recv().map_or(Waited::Alone, Waited::Input),
@@ -540,6 +557,7 @@ impl Engine {
             Input::Cared(cared) => self.cared(cared, batch),
             Input::Asked(asked) => self.asked(asked, batch),
             Input::Said(said) => self.said(said, batch),
+            Input::Made(no, answer) => self.answered(no, answer, batch),
             Input::Damaged(what, reply) => self.is_damaged(what, reply),
         }
     }

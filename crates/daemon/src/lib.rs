@@ -20,6 +20,7 @@ pub mod front;
 pub mod helper;
 pub mod http;
 pub mod jobfiles;
+pub mod makers;
 pub mod output;
 pub mod place;
 pub mod probe;

@@ -137,7 +137,7 @@ static KEYS: [Key<Job>; 99] = [
     .example("3")
     .foreign(),
     Key::new("delay", Kind::Length(field!(|j| Some(j.life.again.delay), |j, v| set_delay(j, v))))
-        .doc("Between a bad end and the next try.")
+        .doc("Between a bad end and the next try; after one that could not be started `\"100ms\"` at the least.")
         .example("\"30s\""),
     Key::new("backoff", Kind::Choice(&BACKOFF, |j| Some(backoff_word(j))))
         .doc("`exponential`: each delay is twice the one before.")

@@ -24,6 +24,8 @@ use std::{format, println, vec};
 
 pub(super) const SECOND: i64 = 1_000_000_000;
 const KEEPER: u64 = 7;
+/// So long the daemon waits for a spec.
+const PATIENCE: i64 = 30 * SECOND;
 /// No wall clock shows less than this, or more than that.
 const WALL: std::ops::Range<i64> = 1_770_000_000 * SECOND..2_050_000_000 * SECOND;
 
@@ -57,6 +59,11 @@ enum Happens {
     Exits(RunNo),
     Answers(RunNo),
     Sickens(RunNo),
+    /// Its spec is made; or the daemon waits for it no longer.
+    Made {
+        run: RunNo,
+        in_time: bool,
+    },
     /// The daemon is there again.
     Back,
 }
@@ -84,6 +91,8 @@ pub(super) struct Host {
     pub(super) ledger: Ledger,
     pub(super) table: BTreeMap<RunNo, Process>,
     specs: BTreeSet<RunNo>,
+    /// What the daemon is making. It dies with it.
+    making: BTreeSet<RunNo>,
     boot: u32,
     pub(super) world: World,
     mutant: Option<Mutant>,
@@ -128,6 +137,7 @@ impl Host {
             ledger: Ledger::default(),
             table: BTreeMap::new(),
             specs: BTreeSet::new(),
+            making: BTreeSet::new(),
             boot: 1,
             world: World::default(),
             mutant,
@@ -306,6 +316,9 @@ impl Host {
             return Ok(());
         }
         self.alarm_is_right()?;
+        if let Some(run) = self.ledger.runs.values().find(|run| run.is_being_made() && !self.making.contains(&run.no)) {
+            return Err(format!("{} is to be made, and nobody makes it", run.id()));
+        }
         self.judge.nothing_due_is_forgotten(&self.ledger, self.now(), self.passed)
     }
 
@@ -362,7 +375,7 @@ impl Host {
                 self.judge.slept(self.passed, self.passed - self.away_since);
                 self.daemon_starts()?;
             }
-            Happens::Tell(_) | Happens::Sickens(_) if self.away => {}
+            Happens::Tell(_) | Happens::Sickens(_) | Happens::Made { .. } if self.away => {}
             Happens::Client if self.away => self.later(SECOND, Happens::Client),
             Happens::Fault if self.away => self.later(SECOND, Happens::Fault),
             Happens::Answers(run) if self.away => {
@@ -417,6 +430,15 @@ impl Host {
                     self.facts(vec![Fact::Ready { run }])?;
                 }
             }
+            // Also of one that was stopped meanwhile: the rules are to take no notice of it.
+            Happens::Made { run, in_time } if self.making.remove(&run) => {
+                if in_time && self.world.get(run).is_some_and(Run::is_being_made) {
+                    self.specs.insert(run);
+                }
+                self.facts(vec![if in_time { daemon::made(run) } else { daemon::unmakeable(run) }])?;
+            }
+            // Of a daemon before this one.
+            Happens::Made { .. } => {}
             Happens::Sickens(run) => {
                 if self.world.watched().any(|watched| watched.run.no == run && watched.alive) {
                     self.facts(vec![Fact::Sick { run, why: "no answer".into() }])?;

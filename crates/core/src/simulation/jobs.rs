@@ -33,7 +33,7 @@ pub(super) fn any_job(dice: &mut Dice, n: u64, all: u64) -> Job {
     if dice.one_in(3) {
         again.tries = Some(dice.between(1, 5) as u32);
     }
-    again.delay = Millis(dice.between(200, 20_000));
+    again.delay = if dice.one_in(8) { Millis(0) } else { Millis(dice.between(200, 20_000)) };
     again.backoff = if dice.one_in(2) { Backoff::Exponential } else { Backoff::Fixed };
     again.max_delay = Millis(dice.between(1_000, 600_000));
     again.jitter_percent = if dice.one_in(2) { dice.below(100) as u8 } else { 0 };

@@ -434,6 +434,9 @@ impl Judge {
             RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if *outcome == Outcome::Cancelled => {
                 Some(StopWhy::Planned)
             }
+            RunState::Starting { .. } if *outcome == Outcome::Cancelled && old.is_being_made() => {
+                Some(StopWhy::Planned)
+            }
             RunState::Held { .. }
             | RunState::Waiting { .. }
             | RunState::Queued
@@ -530,6 +533,9 @@ impl Judge {
         let factor = if again.backoff == Backoff::Exponential { 2u128.pow((attempt - 1).min(60)) } else { 1 };
         let least = (u128::from(again.delay.0) * factor).min(u128::from(again.max_delay.0));
         let most = (least + least * u128::from(again.jitter_percent) / 100).min(u128::from(again.max_delay.0));
+        // What could not be started waits a tenth of a second at the least.
+        let floor = if matches!(run.outcome(), Some(Outcome::SpawnFailed { .. })) { 100 } else { 0 };
+        let (least, most) = (least.max(floor), most.max(floor));
         if let RunState::Waiting { wait, .. } = next.state
             && !(least..=most).contains(&u128::from(wait.0))
         {
@@ -658,7 +664,7 @@ fn whole(after: &Ledger) -> Check {
                 return Err(format!("{} has slot {} of {}", run.id(), run.slot, instances(standing, job)));
             }
         }
-        let ready = || job.life.needs.iter().all(|need| is_ready(after, &need.job));
+        let ready = || job.life.needs.iter().all(|need| is_met(after, &need.job));
         if matches!(run.state, RunState::Held { on: Hold::Needs(_) }) && ready() {
             return Err(format!("{} is held, and all that it needs is ready", run.id()));
         }
@@ -706,6 +712,11 @@ fn is_ready(ledger: &Ledger, name: &JobName) -> bool {
     stays(ledger, name) && ledger.runs.values().any(|run| run.job == *name && run.is_defined() && ready(run))
 }
 
+/// It is ready, and stays.
+fn is_met(ledger: &Ledger, name: &JobName) -> bool {
+    is_ready(ledger, name) && stays(ledger, name)
+}
+
 /// Neither it nor anything that it needs is to go.
 fn stays(ledger: &Ledger, name: &JobName) -> bool {
     let Some(standing) = ledger.standings.get(name) else { return true };
@@ -742,7 +753,7 @@ fn is_paused(ledger: &Ledger, run: &Run) -> bool {
 
 /// In a line, and neither paused nor kept by its needs.
 fn could_go(ledger: &Ledger, run: &Run) -> bool {
-    let needs = in_force(ledger, &run.job).is_some_and(|job| job.life.needs.iter().all(|n| is_ready(ledger, &n.job)));
+    let needs = in_force(ledger, &run.job).is_some_and(|job| job.life.needs.iter().all(|n| is_met(ledger, &n.job)));
     run.state == RunState::Queued && run.is_defined() && needs && !is_paused(ledger, run)
 }
 

@@ -3,6 +3,10 @@
 use crate::job::{Again, Backoff, Life, Millis, Restart};
 use crate::{Outcome, RunNo};
 
+/// The least wait after a run that could not be started, whatever its job says: else a user's name with a mistake in it
+/// would fill the history as fast as it can be written.
+pub(super) const UNSTARTED: Millis = Millis(100);
+
 /// The attempt that follows a run, and how long it waits after that run's end. `None`: none follows. `healthy`: it was
 /// healthy for long enough to begin the count anew; only a service's run is asked that, because the tries of what is run
 /// are "so many in all".
@@ -20,7 +24,9 @@ pub fn next_try(life: &Life, run: RunNo, attempt: u32, outcome: &Outcome, health
         return None;
     }
     let wait = wait_after(&life.again, run, if healthy { 1 } else { attempt });
-    Some((made.saturating_add(1), wait))
+    // What cannot be started fails in no time.
+    let least = if matches!(outcome, Outcome::SpawnFailed { .. }) { UNSTARTED } else { Millis(0) };
+    Some((made.saturating_add(1), wait.max(least)))
 }
 
 /// Whether this is an end that the definition wants to be tried again.
@@ -111,6 +117,30 @@ mod tests {
         assert_eq!(next_try(&service, no(5), 9, &lost, true).map(|(attempt, _)| attempt), Some(1));
         let always = Life { restart: Restart::Always, ..service };
         assert_eq!(next_try(&always, no(5), 9, &Outcome::Ok, false).map(|(attempt, _)| attempt), Some(10));
+    }
+
+    #[test]
+    fn what_cannot_be_started_is_not_tried_again_at_once() {
+        let mut life = Life { restart: Restart::Always, again: Again::restarts(), ..Life::default() };
+        (life.again.delay, life.again.jitter_percent) = (Millis(0), 0);
+        let failed = Outcome::SpawnFailed { step: SpawnStep::User, errno: 2 };
+        for attempt in [1, 2, 50] {
+            assert_eq!(next_try(&life, no(5), attempt, &failed, false).map(|(_, wait)| wait), Some(UNSTARTED));
+        }
+        let wait = |life: &Life| next_try(life, no(5), 1, &failed, false).map(|(_, wait)| wait);
+        life.again.max_delay = Millis(7);
+        assert_eq!(wait(&life), Some(UNSTARTED), "also over the longest that its job allows");
+        life.again.delay = Millis(300);
+        life.again.max_delay = Millis(300);
+        assert_eq!(wait(&life), Some(Millis(300)), "a longer one stays");
+        let other = next_try(
+            &Life { again: Again { delay: Millis(0), ..life.again.clone() }, ..life },
+            no(5),
+            1,
+            &Outcome::Failed { code: 1 },
+            false,
+        );
+        assert_eq!(other.map(|(_, wait)| wait), Some(Millis(0)), "what ran may be run again at once");
     }
 
     proptest! {

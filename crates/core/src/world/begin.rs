@@ -2,7 +2,9 @@
 
 use super::{Mutant, World, places};
 use crate::effect::{Act, Effects};
-use crate::run::Hold;
+#[cfg(test)]
+use crate::fact::Fact;
+use crate::run::{Hold, StopWhy};
 use crate::{Run, RunNo, RunState, SpawnStep, Time};
 use alloc::collections::BTreeSet;
 use alloc::string::String;
@@ -37,7 +39,8 @@ impl World {
         }
     }
 
-    /// Decided to start: given to the keeper at once when one is known.
+    /// Decided to start. A run of `exec` has its spec, and is given to the keeper at once when one is known; every other is
+    /// once its spec is made.
     pub(super) fn begin(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
         let Some(run) = self.live.get(&no) else { return };
         let defined = run.is_defined();
@@ -48,11 +51,15 @@ impl World {
             run.state = RunState::Starting { generation: None };
             run.terms.rev = rev.unwrap_or(run.terms.rev);
             run.slot = slot;
+            if defined {
+                run.directory.clear();
+            }
         });
         if defined {
             fx.make.insert(no);
+        } else {
+            self.give(now, no, fx);
         }
-        self.give(now, no, fx);
     }
 
     pub(super) fn give(&mut self, now: Time, no: RunNo, fx: &mut Effects) {
@@ -82,14 +89,22 @@ impl World {
         message: String,
         fx: &mut Effects,
     ) {
-        let Some(run) = self.live.get(&no) else { return };
-        if !matches!(run.state, RunState::Starting { .. } | RunState::Stopping { .. }) || run.started_at.is_some() {
-            return;
-        }
-        let run = run.clone();
+        let Some(run) = self.live.get(&no).filter(|run| run.is_being_made()).cloned() else { return };
         self.note(now, "run.unmakeable", Some(run.id()), message, fx);
-        let why = super::end::wanted_end(&run.state);
-        self.end(now, run, crate::Outcome::SpawnFailed { step, errno }, why, fx);
+        self.end_unmade(now, run, crate::Outcome::SpawnFailed { step, errno }, None, fx);
+    }
+
+    /// Nobody can have started it, so there is nobody to ask.
+    pub(super) fn end_unmade(
+        &mut self,
+        now: Time,
+        mut run: Run,
+        outcome: crate::Outcome,
+        why: Option<StopWhy>,
+        fx: &mut Effects,
+    ) -> Run {
+        run.directory = self.job_of(&run).and_then(|job| job.around.dir.clone()).unwrap_or_default();
+        self.end(now, run, outcome, why, fx)
     }
 
     pub(super) fn made(
@@ -101,7 +116,8 @@ impl World {
         left_out: Vec<String>,
         fx: &mut Effects,
     ) {
-        let Some(run) = self.live.get(&no) else { return };
+        // It may have been stopped while it was made.
+        let Some(run) = self.live.get(&no).filter(|run| run.is_being_made()) else { return };
         let (job, slot) = (run.job.clone(), run.slot);
         for why in &left_out {
             self.note(now, "run.left-out", Some(run.id()), why.clone(), fx);
@@ -116,6 +132,7 @@ impl World {
                 standing.ports.insert(slot, port);
             });
         }
+        self.give(now, no, fx);
     }
 
     /// The port that `auto` found before for a run's slot.
@@ -129,12 +146,29 @@ impl World {
         self.jobs.values().flat_map(|post| post.standing.ports.values().copied())
     }
 
-    /// What is not ready of what a run needs.
+    /// What is not ready of what a run needs; or is, and needs something that must go, for which the run would go at once.
     pub(super) fn missing(&self, run: &Run) -> Vec<crate::JobName> {
         if !run.is_defined() || self.breaks(Mutant::IgnoreNeeds) {
             return Vec::new();
         }
         let needs = self.job_of(run).map(|job| job.life.needs.as_slice()).unwrap_or_default();
-        needs.iter().filter(|need| !self.is_ready(&need.job)).map(|need| need.job.clone()).collect()
+        needs
+            .iter()
+            .filter(|need| !self.is_ready(&need.job) || self.is_leaving(&need.job))
+            .map(|need| need.job.clone())
+            .collect()
+    }
+}
+
+#[cfg(test)]
+impl World {
+    /// As a daemon does it that never has to wait for anything.
+    pub(super) fn make_at_once(&mut self, now: Time, fx: &mut Effects) {
+        let mut done = BTreeSet::new();
+        while let Some(run) = fx.make.difference(&done).next().copied() {
+            done.insert(run);
+            let made = Fact::Made { run, directory: "/".into(), port: None, auto: false, left_out: Vec::new() };
+            self.fact(now, made, fx);
+        }
     }
 }

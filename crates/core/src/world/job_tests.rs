@@ -21,6 +21,8 @@ struct Stage {
     now: i64,
     rev: u64,
     fx: Effects,
+    /// Whoever makes specs does not answer.
+    slow: bool,
 }
 
 fn name(text: &str) -> JobName {
@@ -48,7 +50,7 @@ fn needing(mut job: Job, needed: &str) -> Job {
 impl Stage {
     fn new(jobs: impl IntoIterator<Item = Job>) -> Stage {
         let world = World::load("boot".to_string(), Mint::after(100), []);
-        let mut stage = Stage { world, now: NOON, rev: 0, fx: Effects::default() };
+        let mut stage = Stage { world, now: NOON, rev: 0, fx: Effects::default(), slow: false };
         stage.fact(Fact::Settled(Settled { keeper: Some(1), ..Settled::default() }));
         stage.plan(jobs).expect("a good plan");
         stage
@@ -61,11 +63,27 @@ impl Stage {
     }
     fn wish(&mut self, wish: Wish) -> Result<Granted, Refusal> {
         self.fx = Effects::default();
-        self.world.wish(Time(self.now), wish, &mut self.fx)
+        let granted = self.world.wish(Time(self.now), wish, &mut self.fx);
+        self.make();
+        granted
     }
     fn fact(&mut self, fact: Fact) {
         self.fx = Effects::default();
         self.world.fact(Time(self.now), fact, &mut self.fx);
+        self.make();
+    }
+    fn make(&mut self) {
+        if !self.slow {
+            self.world.make_at_once(Time(self.now), &mut self.fx);
+        }
+    }
+    /// A daemon of the same boot, which finds nobody in the tables.
+    fn restart_daemon(&mut self) {
+        let boot = self.world.boot.clone();
+        self.restart_machine();
+        self.world.boot = boot;
+        self.fact(Fact::Booted);
+        self.fact(Fact::Settled(Settled { keeper: Some(1), ..Settled::default() }));
     }
     /// A daemon of the next boot, which has said nothing yet.
     fn restart_machine(&mut self) {
@@ -1057,4 +1075,118 @@ fn who_finds_a_full_line_of_runs_says_so() {
         }
     }
     assert_eq!(said, ["a run waits already, and `overlap_max` lets no more wait"]);
+}
+
+// ---- what is made takes its time ----
+
+fn made(run: RunNo) -> Fact {
+    Fact::Made { run, directory: "/srv".into(), port: None, auto: false, left_out: Vec::new() }
+}
+
+/// One job whose only run is being made.
+fn being_made() -> (Stage, RunNo) {
+    let mut slow = job("slow");
+    slow.around.dir = Some("~/slow".into());
+    slow.gates.mutex = Vec::from(["m".to_string()]);
+    let mut other = job("other");
+    other.gates.mutex = Vec::from(["m".to_string()]);
+    let mut stage = Stage::new([slow, other]);
+    stage.slow = true;
+    stage.run_job("slow").expect("granted");
+    let no = stage.run("slow", 0).no;
+    assert!(stage.run("slow", 0).is_being_made());
+    assert_eq!((stage.fx.make.contains(&no), stage.fx.acts.len()), (true, 0), "no keeper is told of it");
+    (stage, no)
+}
+
+#[test]
+fn a_run_that_is_being_made_has_its_place_and_is_given_when_it_is_made() {
+    let (mut stage, no) = being_made();
+    assert!(matches!(stage.world.why(no)[..], [Reason::Making]));
+    stage.run_job("other").expect("granted");
+    assert_eq!(stage.words("other"), ["queued"], "the mutex is taken");
+    // A keeper that comes hears nothing of it; and it is not forgotten.
+    stage.fact(Fact::KeeperGone { generation: 1 });
+    assert!(matches!(stage.world.why(no)[..], [Reason::Making, Reason::NoKeeper]));
+    stage.fact(Fact::Settled(Settled { keeper: Some(2), ..Settled::default() }));
+    assert_eq!((stage.fx.make.contains(&no), stage.fx.acts.len()), (true, 0));
+    stage.restart_daemon();
+    assert_eq!((stage.fx.make.contains(&no), stage.fx.acts.len()), (true, 0), "made again by the next daemon");
+    stage.fact(made(no));
+    assert_eq!(stage.fx.acts, [Act::Start { run: no, generation: 1 }]);
+    assert_eq!(stage.run("slow", 0).directory, "/srv");
+    // Said twice, and said too late, it is nothing.
+    stage.fact(made(no));
+    stage.fact(Fact::Unmakeable { run: no, step: crate::SpawnStep::Spec, errno: 110, message: "late".into() });
+    assert!(stage.fx.is_empty());
+}
+
+#[test]
+fn a_run_that_is_being_made_can_be_stopped_and_never_starts() {
+    for another_daemon in [false, true] {
+        let (mut stage, no) = being_made();
+        stage.run_job("other").expect("granted");
+        if another_daemon {
+            stage.restart_daemon();
+        }
+        let Ok(Granted::Run(run)) = stage.wish(Wish::Stop { run: no, kind: StopKind::Ladder, why: StopWhy::Asked })
+        else {
+            panic!("it can be stopped");
+        };
+        assert_eq!((run.outcome(), run.directory.as_str()), (Some(&crate::Outcome::Cancelled), "~/slow"));
+        assert_eq!(stage.words("slow").len(), 0);
+        assert_eq!(stage.words("other"), ["starting"], "its place is free");
+        stage.fact(made(no));
+        assert!(stage.fx.is_empty(), "late");
+    }
+}
+
+#[test]
+fn a_run_that_cannot_be_made_in_time_has_failed_to_start() {
+    let (mut stage, no) = being_made();
+    stage.fact(Fact::Unmakeable { run: no, step: crate::SpawnStep::Spec, errno: 110, message: "no answer".into() });
+    let outcome = stage.fx.changed[&no].outcome().cloned();
+    assert_eq!(outcome, Some(crate::Outcome::SpawnFailed { step: crate::SpawnStep::Spec, errno: 110 }));
+}
+
+#[test]
+fn a_server_that_ends_leaves_what_is_being_made_to_the_next() {
+    for stop_runs in [false, true] {
+        let (mut stage, no) = being_made();
+        let Ok(Granted::Farewell(farewell)) = stage.wish(Wish::Shutdown { stop_runs, cancel: false }) else {
+            panic!("granted");
+        };
+        assert_eq!((farewell.waiting.len(), farewell.stopping.len()), (1, 0));
+        assert!(!stage.world.is_going() && stage.run("slow", 0).no == no);
+    }
+    let (mut stage, _) = being_made();
+    stage.wish(Wish::Shutdown { stop_runs: true, cancel: true }).expect("granted");
+    assert_eq!(stage.words("slow").len(), 0);
+}
+
+#[test]
+fn what_would_go_at_once_does_not_begin() {
+    // The task is done; what it needs is stopped, and so all that needs the task goes.
+    let mut stage =
+        Stage::new([service("db", 1), needing(job("migrate"), "db"), needing(service("web", 1), "migrate")]);
+    stage.slow = false;
+    stage.up("web");
+    stage.all_live();
+    stage.all_live();
+    stage.first_ends("migrate", 0);
+    stage.all_live();
+    assert_eq!(stage.words("web"), ["running"]);
+    stage.down("db");
+    let no = stage.run("web", 0).no;
+    stage.ends(no, 0);
+    assert_eq!(stage.words("web"), ["held"], "it waits for what is stopped");
+    let why = stage.world.why(stage.run("web", 0).no);
+    assert!(
+        matches!(&why[..], [Reason::Needs { job, because: NeedWhy::Down }] if job.as_str() == "migrate"),
+        "{why:?}"
+    );
+    stage.first_ends("db", 0);
+    stage.up("db");
+    stage.all_live();
+    assert_eq!(stage.words("web"), ["running"]);
 }

@@ -25,10 +25,12 @@
 //! | (new) → waiting | the end of the run it follows, in the same commit (follow.rs) |
 //! | (new) → ended(skipped) | a run of a disabled job, or of a full one that a tick, a chain or a change asked for (run_job.rs); not for a tick of a disabled one |
 //! | held → queued, starting | `Wish::Release`, each run once (latch.rs); what it needs is ready (needs.rs) |
+//! | starting, being made → ended(cancelled) | `Wish::Stop` (stop.rs): nobody can have started it |
+//! | starting, being made → ended(spawn-failed) | `Fact::Unmakeable` (begin.rs) |
 //! | waiting → held, queued, starting | `Fact::Time`, when it is due (clock.rs) |
 //! | waiting → ended(skipped) | `Fact::Time`: the jitter of its tick is over, and there is no room for it (overtake.rs) |
 //! | queued → starting | `admit` (gates.rs): whenever one of its gates may have opened |
-//! | starting: no generation → a generation | `Fact::Settled`, and at once when a keeper is known (begin.rs) |
+//! | starting: no generation → a generation | `Fact::Settled`, and when a keeper is known: at once, or with `Fact::Made` (begin.rs) |
 //! | starting → no generation | `Fact::Refused(NotCurrent)`: it proves that nothing ran (slot.rs) |
 //! | starting → starting, other generation | `Fact::Settled` without it: no table has it, so nothing ran (settled.rs) |
 //! | held, waiting, queued → ended(cancelled) | `Wish::Stop`, and its service when it is not wanted any more |
@@ -41,8 +43,9 @@
 //!
 //! What is true in each state:
 //! - *held, waiting, queued*: no keeper ever heard of it. A run of `exec` has its spec as a file; the spec of a defined
-//!   job's run is made when it begins, in the commit that makes it `starting`, so that it runs what is defined then.
-//! - *starting, no generation*: no keeper ever took it. *starting, generation g*: g may have it, nobody else ever may.
+//!   job's run is made when it begins, so that it runs what is defined then.
+//! - *starting, no generation*: no keeper ever took it; while it is being made (`Run::is_being_made`: it has no directory
+//!   yet) none ever heard of it. *starting, generation g*: g may have it, nobody else ever may.
 //! - *stopping*: the wish is recorded, and said again to whoever has the run after every change of the chain.
 //! - *draining*: `exit` is final; the outcome waits for the pipes.
 //! - *ended*: final. Its spec goes, and only then its slot.

@@ -137,10 +137,14 @@ pub enum Mutant {
     SkipTooSoon,
     /// A try does not say the instant that the first one was for.
     ForgetInstant,
+    /// A keeper that comes is told of a run whose spec is being made.
+    GiveUnmade,
+    /// What was being made when the daemon died is made by nobody.
+    ForgetUnmade,
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 63] = [
+    pub const ALL: [Mutant; 65] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -204,6 +208,8 @@ impl Mutant {
         Mutant::WaitInVain,
         Mutant::SkipTooSoon,
         Mutant::ForgetInstant,
+        Mutant::GiveUnmade,
+        Mutant::ForgetUnmade,
     ];
 }
 

@@ -39,7 +39,7 @@ impl World {
             let further = world.why(no);
             reasons.extend(further.into_iter().filter(|reason| !(is_needs && matches!(reason, Reason::Needs { .. }))));
         }
-        reasons.retain(|reason| !matches!(reason, Reason::Nothing | Reason::Starting));
+        reasons.retain(|reason| !matches!(reason, Reason::Nothing | Reason::Making | Reason::Starting));
         for reason in &mut reasons {
             if let Reason::Needs { because, .. } = reason
                 && matches!(because, NeedWhy::NotYet(id) if !self.live.contains_key(&id.no))

@@ -20,6 +20,12 @@ impl World {
             match &run.state {
                 RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued => {}
                 RunState::Starting { .. } if found => {}
+                // Whoever was making it may have died.
+                RunState::Starting { .. } if run.is_being_made() && !self.breaks(Mutant::GiveUnmade) => {
+                    if !self.breaks(Mutant::ForgetUnmade) {
+                        fx.make.insert(no);
+                    }
+                }
                 RunState::Starting { generation: None } => self.give(now, no, fx),
                 RunState::Starting { generation: Some(_) } if unproven => lost.push(no),
                 RunState::Starting { generation: Some(generation) } => {
@@ -77,7 +83,12 @@ impl World {
         for no in &kept {
             let boot = self.boot.clone();
             let began = self.live.get(no).is_some_and(|run| matches!(run.state, RunState::Starting { .. }));
-            self.change(now, *no, fx, |run| run.boot = boot);
+            self.change(now, *no, fx, |run| {
+                run.boot = boot;
+                if began {
+                    run.directory.clear();
+                }
+            });
             if began {
                 fx.make.insert(*no);
             }

@@ -25,6 +25,11 @@ impl World {
                 return Ok(Granted::Run(Box::new(self.end(now, run, Outcome::Cancelled, Some(why), fx))));
             }
             RunState::Starting { .. } if self.breaks(Mutant::ForgetStop) => return self.granted(no),
+            RunState::Starting { .. } if run.is_being_made() => {
+                fx.promises = true;
+                let run = run.clone();
+                return Ok(Granted::Run(Box::new(self.end_unmade(now, run, Outcome::Cancelled, Some(why), fx))));
+            }
             // Nobody has it as far as we know. But a start that an earlier daemon said may still be on its way.
             RunState::Starting { generation } if generation.is_none() || self.roomless.contains(&no) => {
                 self.roomless.remove(&no);
@@ -116,13 +121,18 @@ impl World {
             let (id, defined) = (run.id(), run.is_defined());
             let is_service = self.job_of(run).is_some_and(|job| job.life.is_service());
             let cancels = stop_runs && (!defined || (cancel && !is_service));
+            let unmade = run.is_being_made();
             match run.state {
                 // Of a service they stay: it is up, and so for the next server.
                 RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued if cancels => {
                     self.stop_for(now, no, StopWhy::Asked, fx);
                     farewell.cancelled.push(id);
                 }
-                RunState::Starting { generation: None } if !stop_runs => farewell.waiting.push(id),
+                RunState::Starting { .. } if unmade && cancels => {
+                    self.stop_for(now, no, StopWhy::Asked, fx);
+                    farewell.cancelled.push(id);
+                }
+                RunState::Starting { generation: None } if unmade || !stop_runs => farewell.waiting.push(id),
                 RunState::Held { .. } | RunState::Waiting { .. } | RunState::Queued => farewell.waiting.push(id),
                 RunState::Starting { generation: Some(_) } if !stop_runs && self.roomless.remove(&no) => {
                     self.given.remove(&no);

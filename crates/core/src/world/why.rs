@@ -78,6 +78,8 @@ pub enum Reason {
         need: u32,
         slots: u32,
     },
+    /// What it is to find around it is looked up: its files, its user, its sockets.
+    Making,
     /// No keeper takes starts just now.
     NoKeeper,
     /// The keeper has no room for more runs.
@@ -188,6 +190,10 @@ impl World {
                 reasons.extend(gates(run).iter().flat_map(|gate| self.why_gate(run, gate)));
             }
             RunState::Starting { .. } if self.roomless.contains(&no) => reasons.push(Reason::NoRoom),
+            RunState::Starting { .. } if run.is_being_made() => {
+                reasons.push(Reason::Making);
+                reasons.extend(self.keeper.is_none().then_some(Reason::NoKeeper));
+            }
             RunState::Starting { generation: None } => reasons.push(Reason::NoKeeper),
             RunState::Starting { generation: Some(_) } => reasons.push(Reason::Starting),
             RunState::Running { .. } => {
@@ -219,7 +225,7 @@ impl World {
 
     fn why_not_ready(&self, name: &JobName) -> NeedWhy {
         let (Some(job), Some(post)) = (self.job(name), self.jobs.get(name)) else { return NeedWhy::Undefined };
-        if job.life.is_service() && self.is_leaving(name) {
+        if self.is_leaving(name) && (job.life.is_service() || self.is_ready(name)) {
             return NeedWhy::Down;
         }
         if let Some(run) = self.runs_of(name).next() {

@@ -129,6 +129,7 @@ impl Engine {
         let probes = batch.boots || self.probes_may_differ(&fx);
         self.tell_zones();
         self.perform(fx.acts);
+        self.hand_to_makers(batch.slow);
         if probes {
             self.tell_probes();
         }
@@ -171,6 +172,7 @@ impl Engine {
             self.load_again();
         }
         self.unmake(&batch.made);
+        self.making.too_late_again(&batch.late);
         if !is_there {
             for no in batch.specs {
                 self.remove_spec(no);

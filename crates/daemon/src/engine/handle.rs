@@ -9,6 +9,7 @@ use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
 use super::upgrade::Progress;
 use super::{Input, Probed};
+use crate::makers::Makers;
 use kin_config::good::Reading;
 use kin_config::project::Project;
 use kin_core::job::{Job, Queue};
@@ -22,6 +23,7 @@ use kin_ledger::{ReadError, Source};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
+use std::time::Duration;
 use tokio::sync::{oneshot, watch};
 
 /// A wish for a run, validated.
@@ -267,6 +269,8 @@ pub struct Handle {
     pub(super) journal: watch::Receiver<Option<String>>,
     pub(super) trouble: watch::Receiver<Trouble>,
     pub(super) readers: Arc<Readers>,
+    pub(super) makers: Makers,
+    pub(super) make_within: Duration,
 }
 
 impl Handle {
@@ -476,6 +480,16 @@ impl Handle {
     /// Changes with each of them.
     pub fn watch_trouble(&self) -> watch::Receiver<Trouble> {
         self.trouble.clone()
+    }
+
+    /// Those who make what may take its time.
+    pub const fn makers(&self) -> &Makers {
+        &self.makers
+    }
+
+    /// What a run finds around it is waited for so long.
+    pub const fn make_within(&self) -> Duration {
+        self.make_within
     }
 
     /// Until the run has ended, and that could not be recorded.

@@ -184,17 +184,6 @@ impl Engine {
         }
     }
 
-    /// What runs that live had in the runtime directory, beside what their keepers hold open.
-    pub(super) fn restore_runs(&self) {
-        for run in self.world.live().filter(|run| run.state.is_going() && run.is_defined()) {
-            let job = self.world.revision(&run.job, run.terms.rev);
-            let restored = job.map(|job| crate::surroundings::restore(job, &run.id(), &self.config.server));
-            if let Some(Err(why)) = restored {
-                crate::say!("kin daemon: what {} had in the runtime directory is gone: {why}", run.id());
-            }
-        }
-    }
-
     /// Somebody removed the runtime directory, or names in it, and the elder made them again.
     pub(super) fn say_made_again(&self, batch: &mut Batch) {
         let left = self.dirs.run.join(kin_keeper::MADE_AGAIN);

@@ -114,6 +114,7 @@ impl Engine {
                     self.polite.over(&self.dirs.run, run);
                     self.remove_spec(run);
                     self.remove_given(run);
+                    self.making.forget(run);
                     self.polite.forget(run);
                     self.blocked.remove(&run);
                     if self.survivors.forget(&mut self.link, run) {

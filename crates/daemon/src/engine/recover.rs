@@ -74,6 +74,7 @@ impl Engine {
             // A keeper may have been followed by another since.
             self.know_ours();
         }
+        self.give_up_making(batch);
         self.upgrade_times(instant, batch);
         let now = self.now();
         for (run, seen) in self.survivors.times(&self.dirs, &mut self.link, now) {

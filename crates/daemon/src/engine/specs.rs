@@ -3,31 +3,67 @@
 //! What one run was given beside its definition waits in `<run>/given`, on tmpfs, until the run has ended; a retry takes
 //! it over.
 
+use super::making::Ready;
 use super::{Batch, Engine, perform};
-use crate::surroundings::{self, Unmakeable, Which, sockets};
-use kin_core::job::Port;
-use kin_core::run::{Nominal, Notes};
-use kin_core::{Fact, JobName, Refusal, Run, RunNo, SpawnStep, Trigger};
+use crate::surroundings::{self, Asked, Unmakeable, Which, sockets};
+use kin_core::job::{Job, Port};
+use kin_core::run::Nominal;
+use kin_core::{Fact, JobName, Refusal, Run, RunId, RunNo, Trigger};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A run that cannot be made may be followed by another at once. So often in one commit; then everybody else has a turn.
 const ROUNDS: usize = 100;
 
+/// What is to be made, by whomever.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) id: RunId,
+    pub(super) job: Arc<Job>,
+    /// As it begins.
+    pub(super) run: Run,
+    env: BTreeMap<String, String>,
+    /// The slot's own; with `auto` a free one, if it has none yet.
+    pub(super) port: Option<u16>,
+    pub(super) auto: bool,
+    base: PathBuf,
+    pub(super) logs_by_hand: bool,
+}
+
+impl Order {
+    /// `given`: nobody's, because a port was found.
+    pub(super) fn which<'a>(&'a self, given: &'a BTreeSet<u16>) -> Which<'a> {
+        let Order { id, run, env, port, base, .. } = self;
+        Which { id, slot: run.slot, attempt: run.attempt, env, here: None, port: *port, given, log_base: base }
+    }
+}
+
+fn io(what: &str, e: &io::Error) -> Unmakeable {
+    Unmakeable::spec(e.raw_os_error().unwrap_or(0), format!("{what}: {e}"))
+}
+
 impl Engine {
-    /// Makes the spec of each run that begins with this batch. What cannot be made ends with it.
+    /// Makes the spec of each run that begins with this batch and asks nobody. What cannot be made ends with it.
     pub(super) fn make_specs(&mut self, batch: &mut Batch) {
         self.pass_on_what_was_given(batch);
         let mut done = BTreeSet::new();
         for _ in 0..ROUNDS {
             let new: Vec<RunNo> = batch.fx.make.difference(&done).copied().collect();
             for no in &new {
-                match self.make_spec(*no) {
-                    Ok(Some(made)) => self.fact(made, batch),
-                    Ok(None) => {}
+                // It may have ended in the same batch.
+                let Some(run) = self.world.get(*no).filter(|run| run.is_being_made()) else { continue };
+                if self.world.revision(&run.job, run.terms.rev).is_some_and(|job| Asked::may_wait(job)) {
+                    batch.slow.push(*no);
+                    continue;
+                }
+                batch.made.push(*no);
+                let made = self.order(*no).and_then(|order| order.make(&self.config.server, &mut |_| ()));
+                match made.and_then(|ready| self.put_ready(*no, ready)) {
+                    Ok(made) => self.fact(made, batch),
                     Err(Unmakeable { step, errno, message }) => {
                         self.fact(Fact::Unmakeable { run: *no, step, errno, message }, batch);
                     }
@@ -37,38 +73,32 @@ impl Engine {
                 break;
             }
             self.pass_on_what_was_given(batch);
-            batch.made.extend(&new);
             done.extend(new);
         }
     }
 
-    /// `None`: it has ended in the same batch.
-    fn make_spec(&self, no: RunNo) -> Result<Option<Fact>, Unmakeable> {
-        let Some(run) = self.world.get(no) else { return Ok(None) };
-        let gone = |message: &str| Unmakeable { step: SpawnStep::Spec, errno: 0, message: message.into() };
-        let job = self.world.revision(&run.job, run.terms.rev).ok_or_else(|| gone("its definition is not there"))?;
-        let io = |what: &str, e: &io::Error| Unmakeable {
-            step: SpawnStep::Spec,
-            errno: e.raw_os_error().unwrap_or(0),
-            message: format!("{what}: {e}"),
-        };
-        let id = run.id();
-        let (mut env, base) = (self.given(no).map_err(|e| io("what it was given", &e))?, self.dirs.log_base(&id));
+    /// All that is to be known of a run that is made; what only we know is found out now.
+    pub(super) fn order(&self, no: RunNo) -> Result<Order, Unmakeable> {
+        let gone = || Unmakeable::spec(0, "its definition is not there");
+        let run = self.world.get(no).ok_or_else(gone)?;
+        let job = Arc::clone(self.world.revision(&run.job, run.terms.rev).ok_or_else(gone)?);
+        let (id, auto) = (run.id(), job.around.port == Some(Port::Auto));
+        let mut env = self.given(no).map_err(|e| io("what it was given", &e))?;
         env.extend(self.instant_of(run).into_iter().flat_map(variables));
-        let (slot, attempt) = (run.slot, run.attempt);
-        let auto = job.around.port == Some(Port::Auto);
-        let port = self.world.port_before(no);
-        let given = if auto && port.is_none() { self.world.ports().collect() } else { BTreeSet::new() };
-        let which = Which { id: &id, slot, attempt, env: &env, here: None, port, given: &given, log_base: &base };
-        let mut made = surroundings::make(job, &which, &self.config.server)?;
-        made.spec.logs_by_hand = self.make_room(&base).map_err(|e| io("its logs have no directory", &e))?;
-        sockets::ensure(&self.dirs.run, &made.sockets)?;
-        let notes = Notes { port: made.port, left_out: made.warnings.clone(), ..run.notes.clone() };
-        made.spec.memo = kin_ledger::memo(&Run { notes, ..run.clone() }).into_bytes();
-        let bytes = made.spec.encode().map_err(|bad| gone(&bad.to_string()))?;
+        let base = self.dirs.log_base(&id);
+        let logs_by_hand = self.make_room(&base).map_err(|e| io("its logs have no directory", &e))?;
+        let port = match self.world.port_before(no) {
+            None if auto => Some(surroundings::free_port(&self.world.ports().chain(self.making.ports()).collect())?),
+            before => before,
+        };
+        Ok(Order { id, job, run: run.clone(), env, port, auto, base, logs_by_hand })
+    }
+
+    /// A keeper can start it from now on, and is not told before that is recorded.
+    pub(super) fn put_ready(&self, no: RunNo, ready: Ready) -> Result<Fact, Unmakeable> {
+        let Ready { bytes, directory, port, auto, left_out } = ready;
         self.put_spec(no, &bytes).map_err(|e| io("its spec could not be written", &e))?;
-        let directory = String::from_utf8_lossy(&made.spec.directory).into_owned();
-        Ok(Some(Fact::Made { run: no, directory, port: made.port, auto, left_out: made.warnings }))
+        Ok(Fact::Made { run: no, directory, port, auto, left_out })
     }
 
     /// Closes the sockets that neither a definition in force nor that of a run that goes names any more.

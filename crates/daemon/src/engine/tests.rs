@@ -111,6 +111,7 @@ impl House {
             },
             job_output_max: u64::MAX,
             care_after: Duration::from_secs(300),
+            make_within: Duration::from_secs(30),
             server: Server {
                 env: [(b"HOME".to_vec(), b"/".to_vec())].into(),
                 ..Server::this(&self.run(), &self.state(), None)

@@ -8,6 +8,7 @@ use super::slots::{Blocked, Slots};
 use super::tcp::Opened;
 use super::token;
 use crate::engine::{ChainInfo, Trouble};
+use crate::makers::AtWork;
 use kin_api::server::{Check, Doctor};
 use kin_core::{JobName, Run, RunId, RunNo};
 use kin_keeper::cgroup::Lack;
@@ -38,6 +39,8 @@ pub struct Said {
     pub untimed: Vec<(JobName, String)>,
     /// Jobs with a revision that did not become ready, and the one that is in force again.
     pub went_back: Vec<(JobName, u64, u64)>,
+    /// What keeps runs from being made; and how many wait behind those.
+    pub hanging: (Vec<AtWork>, usize),
 }
 
 pub fn examine(about: &About, said: Said) -> Doctor {
@@ -48,6 +51,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.extend(roll_backs(&said.went_back));
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
+    checks.extend(said.hanging.0.iter().map(|at| surroundings(at, said.hanging.1)));
     checks.extend(about.doors.iter().map(door));
     checks.extend([
         memory(&about.run),
@@ -278,6 +282,19 @@ fn output(no: RunNo, id: Option<RunId>, blocked: Blocked) -> Check {
     );
     let hint = "make room; after a minute what it writes is dropped and counted, and `kin stop` ends it";
     check("output", Verdict::Failed(hint), message)
+}
+
+/// Only where somebody is asked for something, and does not answer.
+fn surroundings(at: &AtWork, waiting: usize) -> Check {
+    let line = match waiting {
+        0 => String::new(),
+        1 => "; one run waits in line".into(),
+        n => format!("; {n} runs wait in line"),
+    };
+    let message = format!("{} waits for {}, since {}{line}", at.run, at.asked.wait(), convert::time(at.since));
+    let hint = "look whether that file system, or that directory of users or hosts, answers; a run that waits too long has \
+                failed to start, and others go on meanwhile";
+    check("surroundings", Verdict::Failed(hint), message)
 }
 
 fn memory(run: &Path) -> Check {

@@ -6,7 +6,8 @@ use super::error::{Answer, Failure};
 use super::{convert, job_state, reason, runs};
 use crate::clock;
 use crate::engine::{JobNow, Key, RunJob};
-use crate::surroundings::{self, Which};
+use crate::makers::Progress;
+use crate::surroundings::{self, Asked as AskedFor, Made, Unmakeable, Which};
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -17,7 +18,7 @@ use kin_api::job::{
 };
 use kin_core::{JobName, Outcome, Refusal, Rehearsal, RunId, RunNo, SkipWhy, Wish};
 use kin_ledger::{OutcomeIs, Query, StateIs};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt;
@@ -178,19 +179,11 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
         Err(refusal) => (Vec::new(), Some(refusal.to_string())),
     };
     let id = RunId { job, no: RunNo::LAST };
-    let env = &wish.env;
-    let given = BTreeSet::new();
-    let base = Path::new("/");
-    let which = Which { id: &id, slot: 0, attempt: 1, env, here: None, port: None, given: &given, log_base: base };
-    let made = surroundings::make(&now.job, &which, &door.about.server);
-    surroundings::clear(&door.about.run, id.no).map_err(|e| Failure::internal(e.to_string()))?;
     let unmakeable = |why: String| Failure::bad(why).with_status(StatusCode::UNPROCESSABLE_ENTITY);
+    let text = |bytes: &[u8]| kin_api::run::to_wire(bytes);
+    let (made, is_there) = rehearsed(door, &id, Arc::clone(&now.job), wish.env.clone()).await?;
     let made = made.map_err(|why| unmakeable(why.message))?;
     let (spec, left_out) = (made.spec, made.warnings);
-    let text = |bytes: &[u8]| kin_api::run::to_wire(bytes);
-    // Whether the job's user may enter it only its start can tell.
-    let dir = std::fs::metadata(OsStr::from_bytes(&spec.directory));
-    let is_there = dir.map_or_else(|e| e.kind() == ErrorKind::PermissionDenied, |meta| meta.is_dir());
     if !is_there {
         let why = format!("it could not be started: its directory {} is not there", text(&spec.directory));
         return Err(unmakeable(why).with_hint("make it, or change `dir`"));
@@ -207,6 +200,46 @@ async fn dry_run(door: &Door, job: JobName, wish: &JobRunRequest) -> Answer<DryR
         refused,
         left_out,
     })
+}
+
+/// Made by those who make what may take its time, as a run is; and whether its directory is there.
+async fn rehearsed(
+    door: &Door,
+    id: &RunId,
+    job: Arc<kin_core::job::Job>,
+    env: BTreeMap<String, String>,
+) -> Answer<(Result<Made, Unmakeable>, bool)> {
+    let (id, server) = (id.clone(), door.about.server.clone());
+    let (makers, within) = (door.engine.makers(), door.engine.make_within());
+    let (reply, answer) = tokio::sync::oneshot::channel();
+    let ticket = makers.send(&id.clone(), true, move |tell| {
+        let (given, base) = (BTreeSet::new(), Path::new("/"));
+        let which =
+            Which { id: &id, slot: 0, attempt: 1, env: &env, here: None, port: None, given: &given, log_base: base };
+        let made = surroundings::make(&job, &which, &server, tell);
+        let cleared = surroundings::clear(&server.run, id.no);
+        // Whether the job's user may enter it only its start can tell.
+        let is_there = made.as_ref().is_ok_and(|made| {
+            let dir = OsStr::from_bytes(&made.spec.directory);
+            tell(&AskedFor::Directory(dir.into()));
+            let dir = std::fs::metadata(dir);
+            dir.map_or_else(|e| e.kind() == ErrorKind::PermissionDenied, |meta| meta.is_dir())
+        });
+        // Whoever asked may have gone.
+        drop(reply.send(cleared.map(|()| (made, is_there))));
+    });
+    match tokio::time::timeout(within, answer).await {
+        Ok(Ok(looked)) => looked.map_err(|e| Failure::internal(e.to_string())),
+        Ok(Err(_)) => Err(Failure::internal("the rehearsal broke off")),
+        Err(_) => {
+            let asked = match makers.progress(ticket) {
+                Progress::At(at) => at.asked,
+                Progress::InLine { .. } | Progress::Nothing => AskedFor::Nothing,
+            };
+            makers.forget(ticket);
+            Ok((Err(asked.not_in_time(within)), false))
+        }
+    }
 }
 
 /// How it would end without a start, said of what would be.

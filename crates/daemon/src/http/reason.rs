@@ -52,6 +52,7 @@ pub fn words(reason: &Reason) -> Option<String> {
         Reason::TooLarge { queue, resource, need, slots } => {
             format!("it takes {need} of {resource}, and its queue {queue:?} has {slots} in all")
         }
+        Reason::Making => "what it is to find around it (files, user, sockets) is being looked up".into(),
         Reason::NoKeeper => "no keeper takes starts just now".into(),
         Reason::NoRoom => "the keeper has no room for more runs".into(),
         Reason::Starting => "it is being started".into(),
@@ -127,6 +128,7 @@ pub fn said(reason: &Reason) -> Option<kin_api::why::Reason> {
         Reason::Queue { queue, holders, .. } => of("queue", named(queue), holders, None),
         Reason::Behind { queue, first } => of("queue", named(queue), std::slice::from_ref(first), None),
         Reason::NoKeeper | Reason::NoRoom | Reason::Starting => of("keeper", None, &[], None),
+        Reason::Making => of("surroundings", None, &[], None),
         Reason::Closing => of("closing", None, &[], None),
         Reason::NotReady { by, .. } => of("ready", None, &[], *by),
         Reason::GoesAfter { .. } | Reason::Stopping { .. } => of("stop", None, &[], None),

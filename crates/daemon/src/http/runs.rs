@@ -108,6 +108,7 @@ pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why
     let said = door.said(&run);
     let (reasons, outlook) = if run.is_defined() { door.engine.why(&run).await? } else { Default::default() };
     let not_recorded = said.not_recorded.clone();
+    let making = run.is_being_made().then(|| door.engine.makers().progress_of(&run.id()));
     let (run, facts) = door
         .read(move |ledger| {
             // A runtime directory that is gone has no slots.
@@ -116,8 +117,19 @@ pub async fn why(State(door): State<Arc<Door>>, named: Named) -> Answer<Json<Why
             let followers = followers::of(ledger, &run, &events, outlook.as_ref())?;
             let (cause, before) = (followers::cause(ledger, &run)?, followers::before(ledger, &run)?);
             let files = logs.files();
-            let facts =
-                why::Facts { events, live, cause, followers, before, outlook, slot, files, reasons, not_recorded };
+            let facts = why::Facts {
+                events,
+                live,
+                cause,
+                followers,
+                before,
+                outlook,
+                slot,
+                files,
+                reasons,
+                not_recorded,
+                making,
+            };
             Ok((run, facts))
         })
         .await?;

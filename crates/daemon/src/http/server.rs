@@ -15,6 +15,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(2);
+/// Whoever waits so long for an answer may wait for ever.
+const HANGS: Duration = Duration::from_secs(1);
 
 pub async fn show(State(door): State<Arc<Door>>) -> Answer<Json<Server>> {
     let live_runs = door.read(|ledger| Ok(ledger.counters()?.live)).await?;
@@ -66,7 +68,8 @@ pub async fn doctor(State(door): State<Arc<Door>>) -> Answer<Json<Doctor>> {
     let back = |now: &JobNow| Some((now.standing.job.clone(), now.standing.failed?, now.standing.rev));
     let went_back = jobs.iter().filter_map(back).collect();
     let untimed = jobs.into_iter().filter_map(untimed).collect();
-    let said = doctor::Said { chain, counters, live, journal, trouble, untimed, went_back };
+    let hanging = engine.makers().hanging(HANGS);
+    let said = doctor::Said { chain, counters, live, journal, trouble, untimed, went_back, hanging };
     let looked = tokio::task::spawn_blocking(move || doctor::examine(&about, said)).await;
     looked.map(Json).map_err(|_| Failure::internal("the examination broke off"))
 }

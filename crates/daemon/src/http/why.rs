@@ -17,6 +17,7 @@ pub mod followers;
 use super::convert::{self, system_words};
 use super::{reason, slots};
 use crate::engine::rebuild::NOBODY_KNOWS;
+use crate::makers::Progress;
 pub use ahead::said as outlook;
 use followers::{Before, Follower};
 use kin_config::signal;
@@ -52,6 +53,8 @@ pub struct Facts {
     pub reasons: Vec<Reason>,
     /// Why the history does not have all of this yet.
     pub not_recorded: Option<String>,
+    /// What is looked up for it before it starts.
+    pub making: Option<Progress>,
 }
 
 pub fn story(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
@@ -213,6 +216,7 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
         }
         RunState::Waiting { until, .. } => vec![format!("It waits until {}{since}.", convert::time(*until))],
         RunState::Queued => queue(run, &facts.live, &since),
+        RunState::Starting { .. } if run.is_being_made() => vec![making(facts.making.as_ref(), &since)],
         RunState::Starting { generation: None } => vec![format!("No keeper has taken it yet{since}.")],
         RunState::Starting { generation: Some(_) } => {
             vec![format!("A keeper has been told to start it, and has not yet said that it lives{since}.")]
@@ -231,6 +235,20 @@ fn standing(run: &Run, facts: &Facts, now: Time) -> Vec<String> {
             vec![format!("Its process has ended, but another one still holds its output open{since}.")]
         }
         RunState::Ended { outcome } => verdict(run, outcome, facts),
+    }
+}
+
+fn making(progress: Option<&Progress>, since: &str) -> String {
+    match progress {
+        Some(Progress::At(at)) => format!("It waits for {}{since}.", at.asked.wait()),
+        Some(Progress::InLine { behind: Some(first) }) => format!(
+            "Its surroundings are looked at as soon as others are done with theirs, {} among them, which waits for {}{since}.",
+            first.run,
+            first.asked.wait()
+        ),
+        Some(Progress::InLine { behind: None } | Progress::Nothing) | None => {
+            format!("What it is to find around it is being looked up{since}.")
+        }
     }
 }
 

@@ -6,7 +6,7 @@
 //! They are made before the run is accepted, and go with its end; what a dead server left is swept by the next one.
 
 use super::env_file::secret;
-use super::{Makes, Server, Unmakeable};
+use super::{Asked, Makes, Server, Tell, Unmakeable};
 use kin_core::{RunId, RunNo, SpawnStep};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Uid};
 use rustix::io::Errno;
@@ -23,7 +23,13 @@ pub(super) fn place(server: &Server, id: &RunId) -> PathBuf {
 }
 
 /// Copies each file under its name. A former try's directory is replaced.
-pub(super) fn copy(place: &Path, files: &BTreeMap<String, String>, owner: (u32, u32), uid: u32) -> Makes<()> {
+pub(super) fn copy(
+    place: &Path,
+    files: &BTreeMap<String, String>,
+    owner: (u32, u32),
+    uid: u32,
+    tell: &mut Tell<'_>,
+) -> Makes<()> {
     let named =
         |name: &str, why: String| Unmakeable::new(SpawnStep::Spec, Errno::INVAL, format!("credential {name}: {why}"));
     let mut contents = Vec::new();
@@ -34,6 +40,7 @@ pub(super) fn copy(place: &Path, files: &BTreeMap<String, String>, owner: (u32, 
         if !from.starts_with('/') {
             return Err(named(name, format!("{from:?} is not an absolute path")));
         }
+        tell(&Asked::Credential { name: name.clone(), from: from.clone() });
         let bytes = secret(Path::new(from), uid).map_err(|(errno, why)| {
             Unmakeable::new(SpawnStep::Spec, errno, format!("credential {name}, {from}: {why}"))
         })?;
@@ -113,14 +120,14 @@ mod tests {
         let place = all(dir.path()).join(id(7).to_string());
         let files: BTreeMap<String, String> = [("db".to_string(), from.to_string_lossy().into_owned())].into();
         for _again in 0..2 {
-            copy(&place, &files, owner, uid).expect("copied");
+            copy(&place, &files, owner, uid, &mut |_| ()).expect("copied");
         }
         for (path, mode) in [(place.clone(), 0o500), (place.join("db"), 0o400)] {
             let meta = std::fs::metadata(&path).expect("there");
             assert_eq!((meta.mode() & 0o777, meta.uid(), meta.gid()), (mode, owner.0, owner.1), "{}", path.display());
         }
         assert_eq!(std::fs::read_to_string(place.join("db")).expect("read"), "s3cret");
-        copy(&all(dir.path()).join(id(8).to_string()), &files, owner, uid).expect("copied");
+        copy(&all(dir.path()).join(id(8).to_string()), &files, owner, uid, &mut |_| ()).expect("copied");
         std::fs::create_dir(all(dir.path()).join("stray")).expect("made");
         sweep(dir.path(), |run| run != id(8).no).expect("swept");
         let left: Vec<_> = std::fs::read_dir(all(dir.path())).expect("read").flatten().map(|e| e.file_name()).collect();
@@ -146,7 +153,7 @@ mod tests {
             ("db", open, "chmod 600"),
         ] {
             let files = [(name.to_string(), from.to_string())].into();
-            let refused = copy(&place, &files, (uid, 0), uid).expect_err("refused");
+            let refused = copy(&place, &files, (uid, 0), uid, &mut |_| ()).expect_err("refused");
             assert!(refused.message.contains(word), "{refused}");
         }
         assert!(!place.exists());

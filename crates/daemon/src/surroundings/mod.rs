@@ -8,6 +8,7 @@
 //! read when a run is made, so that a changed file counts for the next run. What cannot be had is named: by the step at
 //! which the run would have failed, an errno, and a sentence that says which key asks for what.
 
+mod asked;
 mod checks;
 mod credentials;
 mod env_file;
@@ -19,10 +20,12 @@ mod port;
 mod program;
 pub mod sockets;
 
+pub use asked::Asked;
 pub use checks::Checks;
 pub(crate) use env_file::secret;
 pub use helper::{helper, helper_of};
 pub use people::People;
+pub(crate) use port::free as free_port;
 pub(crate) use program::{DEFAULT_PATH, open_files, programs};
 
 use crate::http::glob;
@@ -138,6 +141,10 @@ impl Unmakeable {
     fn new(step: SpawnStep, errno: Errno, message: impl Into<String>) -> Unmakeable {
         Unmakeable { step, errno: errno.raw_os_error(), message: message.into() }
     }
+    /// It has no spec.
+    pub(crate) fn spec(errno: i32, message: impl Into<String>) -> Unmakeable {
+        Unmakeable { step: SpawnStep::Spec, errno, message: message.into() }
+    }
     /// The definition itself is at fault.
     fn defined(message: impl Into<String>) -> Unmakeable {
         Unmakeable::new(SpawnStep::Spec, Errno::INVAL, message)
@@ -149,9 +156,15 @@ impl Unmakeable {
 
 type Makes<T> = Result<T, Unmakeable>;
 
-/// Makes the spec of a run. May wait for a directory of users on the network, and for files: not on an async thread.
-pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
+/// Who is told what is asked for, before it is.
+pub type Tell<'a> = dyn FnMut(&Asked) + 'a;
+
+/// Makes the spec of a run. Where `Asked::may_wait` says so it may wait, for ever if nobody answers.
+pub fn make(job: &Job, which: &Which<'_>, server: &Server, tell: &mut Tell<'_>) -> Makes<Made> {
     let around = &job.around;
+    if around.user.is_some() || around.group.is_some() {
+        tell(&Asked::User { user: around.user.clone(), group: around.group.clone() });
+    }
     let person = server.people.person(around.user.as_deref(), around.group.as_deref(), server.uid, server.gid)?;
     let changes = person.as_ref().is_some_and(|person| person.uid != server.uid);
     let port = match &around.port {
@@ -159,7 +172,7 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
         Some(Port::From(first)) => Some(port::from(*first, which.slot)?),
         Some(Port::Auto) => Some(port::auto(which.port, which.given)?),
     };
-    let mut env = environment(job, which, server, person.as_ref().filter(|_| changes))?;
+    let mut env = environment(job, which, server, person.as_ref().filter(|_| changes), tell)?;
     let put = |env: &mut Env, name: &str, value: &[u8]| drop(env.insert(name.into(), value.to_vec()));
     put(&mut env, "KIN_JOB", which.id.job.as_str().as_bytes());
     put(&mut env, "KIN_RUN_ID", which.id.to_string().as_bytes());
@@ -240,26 +253,37 @@ pub fn make(job: &Job, which: &Which<'_>, server: &Server) -> Makes<Made> {
         opened.map_err(|e| Unmakeable::io(SpawnStep::Spec, server.run.display(), &e.into()))?;
     }
     if !around.credentials.is_empty() {
-        credentials::copy(&credentials, &around.credentials, (uid, gid), server.uid)?;
+        credentials::copy(&credentials, &around.credentials, (uid, gid), server.uid, tell)?;
     }
     Ok(Made { spec, checks, port, sockets, warnings })
 }
 
 /// What a run that lives had in the runtime directory, if its names are gone: its credentials, as their files are now, and
 /// the place of its word.
-pub fn restore(job: &Job, id: &RunId, server: &Server) -> Makes<()> {
+pub fn restore(job: &Job, id: &RunId, server: &Server, tell: &mut Tell<'_>) -> Makes<()> {
     let around = &job.around;
     let place = credentials::place(server, id);
     if !around.credentials.is_empty() && !place.exists() {
+        tell(&Asked::User { user: around.user.clone(), group: around.group.clone() });
         let person = server.people.person(around.user.as_deref(), around.group.as_deref(), server.uid, server.gid)?;
         let owner = person.map_or((server.uid, server.gid), |person| (person.uid, person.gid));
-        credentials::copy(&place, &around.credentials, owner, server.uid)?;
+        credentials::copy(&place, &around.credentials, owner, server.uid, tell)?;
     }
-    let by = job.life.ready.as_ref().map(|ready| &ready.by);
-    if matches!(by, Some(Check::Fd(_) | Check::Notify)) && !ready_path(&server.run, id.no).exists() {
+    if lacks_word(job, id, server) {
         ready_file(&server.run, id)?;
     }
     Ok(())
+}
+
+/// Whether there is anything to restore.
+pub fn lacks(job: &Job, id: &RunId, server: &Server) -> bool {
+    let lacks_credentials = !job.around.credentials.is_empty() && !credentials::place(server, id).exists();
+    lacks_credentials || lacks_word(job, id, server)
+}
+
+fn lacks_word(job: &Job, id: &RunId, server: &Server) -> bool {
+    let by = job.life.ready.as_ref().map(|ready| &ready.by);
+    matches!(by, Some(Check::Fd(_) | Check::Notify)) && !ready_path(&server.run, id.no).exists()
 }
 
 /// Where a run of this job begins: of no run in particular.
@@ -269,13 +293,19 @@ pub fn directory_of(job: &Job, server: &Server) -> Makes<PathBuf> {
     let none = BTreeMap::new();
     let which =
         Which { id: &id, slot: 0, attempt: 1, env: &none, here: None, port: None, given: &given, log_base: base };
-    let env = environment(job, &which, server, None)?;
+    let env = environment(job, &which, server, None, &mut |_| ())?;
     let directory = directory(job, &which, &env)?;
     Ok(PathBuf::from(std::ffi::OsString::from_vec(directory)))
 }
 
 /// All but kin's own variables.
-fn environment(job: &Job, which: &Which<'_>, server: &Server, other: Option<&Person>) -> Makes<Env> {
+fn environment(
+    job: &Job,
+    which: &Which<'_>,
+    server: &Server,
+    other: Option<&Person>,
+    tell: &mut Tell<'_>,
+) -> Makes<Env> {
     let around = &job.around;
     let mut env = Env::new();
     for (name, value) in &server.env {
@@ -293,6 +323,8 @@ fn environment(job: &Job, which: &Which<'_>, server: &Server, other: Option<&Per
         let path = expand::text(file, &env).map_err(|why| Unmakeable::defined(format!("env_file {file:?}: {why}")))?;
         let (path, may_miss) = path.strip_prefix('-').map_or((path.as_str(), false), |path| (path, true));
         let path = which.here.map_or_else(|| PathBuf::from(path), |here| here.join(path));
+        tell(&Asked::EnvFile(path.clone()));
+        crate::seams::hang(&path);
         env.extend(env_file::read(&path, server.uid, may_miss)?);
     }
     let given = which.env.iter();

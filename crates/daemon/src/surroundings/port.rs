@@ -18,9 +18,11 @@ pub(super) fn from(first: u16, slot: u32) -> Makes<u16> {
 /// The one it had before. Whether that is free now is its own business: the run before may still be letting go of it, and
 /// the addresses of its clients must stay good. A first one is any that nobody listens on, and that was given to nobody.
 pub(super) fn auto(before: Option<u16>, given: &BTreeSet<u16>) -> Makes<u16> {
-    if let Some(port) = before {
-        return Ok(port);
-    }
+    before.map_or_else(|| free(given), Ok)
+}
+
+/// One that nobody listens on, and that is none of these.
+pub(crate) fn free(given: &BTreeSet<u16>) -> Makes<u16> {
     let none = |e: &io::Error| Unmakeable {
         step: SpawnStep::Spec,
         errno: e.raw_os_error().unwrap_or(Errno::ADDRNOTAVAIL.raw_os_error()),

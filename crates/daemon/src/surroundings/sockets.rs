@@ -40,6 +40,12 @@ pub struct Listening {
     said: String,
 }
 
+impl Listening {
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
 /// One that the keepers keep.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {

@@ -68,7 +68,7 @@ impl Town {
             given: &given,
             log_base,
         };
-        make(job, &which, &self.server)
+        make(job, &which, &self.server, &mut |_| ())
     }
     fn env(&self, job: &Job) -> BTreeMap<String, String> {
         let made = self.make(job).expect("made");

@@ -299,7 +299,7 @@ async fn a_kept_socket_refuses_nobody_while_runs_and_keepers_come_and_go() {
         given: &[].into(),
         log_base: &base,
     };
-    let made = surroundings::make(&job, &which, &around).expect("made");
+    let made = surroundings::make(&job, &which, &around, &mut |_| ()).expect("made");
     let ensure = || surroundings::sockets::ensure(&run, &made.sockets);
     assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     ensure().expect("kept");
@@ -480,7 +480,7 @@ async fn another_users_run_reaches_what_is_its_own_and_nothing_else() {
         given: &[].into(),
         log_base: &base,
     };
-    let mut spec = surroundings::make(&job, &which, &around).expect("made").spec;
+    let mut spec = surroundings::make(&job, &which, &around, &mut |_| ()).expect("made").spec;
     spec.output = Output::Null;
     assert_eq!(helpers.run(no, &spec).await.expect("ran"), HelperEnd::Code(0));
     surroundings::clear(&run, no).expect("cleared");

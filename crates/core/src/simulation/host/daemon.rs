@@ -25,6 +25,7 @@ impl Host {
         self.minted = self.minted.max(self.world.minted());
         self.calendars = self.atlas.calendars.clone();
         self.world = self.loaded();
+        self.making.clear();
         let live: BTreeSet<RunNo> = self.world.live().map(|run| run.no).collect();
         self.specs.retain(|no| live.contains(no));
         self.table.retain(|no, _| live.contains(no));
@@ -178,16 +179,26 @@ impl Host {
     /// Whether it was recorded.
     pub(super) fn commit(&mut self, mut fx: Effects, mut single: bool, cause: Cause<'_>) -> Result<bool, String> {
         let mut todo: Vec<RunNo> = fx.make.iter().copied().collect();
+        let mut slow = Vec::new();
         while let Some(run) = todo.pop() {
-            if !self.calm && self.dice.one_in(100) {
-                let (step, errno, message) = (SpawnStep::Spec, 13, "no env_file".to_string());
+            // It was stopped in the same commit; or it is asked for again.
+            if !self.world.get(run).is_some_and(Run::is_being_made) || self.making.contains(&run) {
+                continue;
+            }
+            if self.dice.one_in(6) {
+                slow.push(run);
+                continue;
+            }
+            let fact = if !self.calm && self.dice.one_in(100) {
                 single = false;
-                let made = fx.make.clone();
-                self.world.fact(self.now(), Fact::Unmakeable { run, step, errno, message }, &mut fx);
-                todo.extend(fx.make.difference(&made));
+                unmakeable(run)
             } else {
                 self.specs.insert(run);
-            }
+                made(run)
+            };
+            let asked = fx.make.clone();
+            self.world.fact(self.now(), fact, &mut fx);
+            todo.extend(fx.make.difference(&asked));
         }
         // Of a decision, or of anything else: refused, or killed before it was recorded. It is the same to who comes after.
         let odds = if fx.ticks.is_empty() { 150 } else { 40 };
@@ -195,6 +206,13 @@ impl Host {
             self.say(|| "the disk is full".into());
             self.daemon_starts()?;
             return Ok(false);
+        }
+        for run in slow {
+            let after = self.soon(2_000);
+            let never = !self.calm && self.dice.one_in(20);
+            let in_time = !never && after < PATIENCE;
+            self.later(if in_time { after } else { PATIENCE }, Happens::Made { run, in_time });
+            self.making.insert(run);
         }
         self.told.commits += 1;
         self.unsaid = 0;
@@ -248,6 +266,11 @@ impl Host {
                     return Ok(());
                 }
                 if !self.specs.contains(&run) {
+                    if let Some(run) =
+                        self.ledger.runs.get(&run).filter(|run| !matches!(run.state, RunState::Stopping { .. }))
+                    {
+                        return Err(format!("{} is given to a keeper, and has no spec", run.id()));
+                    }
                     return self.facts(vec![Fact::Refused { run, generation, why: StartRefusal::NoSpec }]);
                 }
                 self.judge.executed(run, &self.ledger)?;
@@ -311,4 +334,12 @@ impl Host {
             self.later(sickens, Happens::Sickens(run));
         }
     }
+}
+
+pub(super) fn made(run: RunNo) -> Fact {
+    Fact::Made { run, directory: "/".to_string(), port: None, auto: false, left_out: Vec::new() }
+}
+
+pub(super) fn unmakeable(run: RunNo) -> Fact {
+    Fact::Unmakeable { run, step: SpawnStep::Spec, errno: 13, message: "no env_file".to_string() }
 }

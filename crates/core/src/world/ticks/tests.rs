@@ -126,12 +126,14 @@ impl Machine {
     fn fact(&mut self, fact: Fact) {
         let mut fx = Effects::default();
         self.world.fact(self.now, fact, &mut fx);
+        self.world.make_at_once(self.now, &mut fx);
         self.commit(fx);
     }
 
     fn wish(&mut self, wish: Wish) {
         let mut fx = Effects::default();
         self.world.wish(self.now, wish, &mut fx).expect("granted");
+        self.world.make_at_once(self.now, &mut fx);
         self.commit(fx);
     }
 
