@@ -30,6 +30,8 @@ pub(super) struct Shared {
     /// `None`: the machine's own.
     timezone: Option<String>,
     calendars: BTreeMap<String, settings::Calendar>,
+    /// Where more of it stands, and cannot be read.
+    hidden: Option<PathBuf>,
 }
 
 impl Times {
@@ -48,7 +50,8 @@ impl Times {
 
     /// What `[kin]` says now. What it said before, if that is something else.
     pub(super) fn settle(&mut self, settings: &settings::Settings) -> Option<Shared> {
-        let shared = Shared { timezone: settings.timezone.clone(), calendars: settings.calendars.clone() };
+        let (timezone, calendars) = (settings.timezone.clone(), settings.calendars.clone());
+        let shared = Shared { timezone, calendars, hidden: settings.hidden.clone() };
         (self.shared != shared).then(|| self.swap(shared))
     }
 
@@ -96,9 +99,13 @@ impl Times {
 
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
-        let Times { zones, loaded, host, shared: Shared { timezone, calendars }, told: _ } = self;
+        let Times { zones, loaded, host, shared: Shared { timezone, calendars, hidden }, told: _ } = self;
         let mut zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
+            // Rather at no time than hours off.
+            if name.is_none() && hidden.is_some() {
+                return None;
+            }
             if let Some(zone) = loaded.get(&name) {
                 return Some(zone.clone());
             }
@@ -116,6 +123,9 @@ impl Times {
     pub(super) fn why_untimed(&self, job: &Job) -> Option<(Untimed, String)> {
         let zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| self.shared.timezone.clone());
+            if name.is_none() && self.shared.hidden.is_some() {
+                return None;
+            }
             let known = self.loaded.get(&name).cloned();
             known.or_else(|| read(&self.zones, name.as_deref()).ok().map(Arc::new))
         };
@@ -133,6 +143,9 @@ impl Times {
 
     fn words(&self, why: &Untimed) -> String {
         match (why, &self.shared.timezone) {
+            (Untimed::Here | Untimed::Calendar { .. }, _) if let Some(file) = &self.shared.hidden => {
+                format!("{} cannot be read, and says more of [kin]", file.display())
+            }
             (Untimed::Here, Some(name)) => format!("there is no time zone {name:?}, as [kin] timezone names it"),
             (Untimed::Here, None) => no_zone_here(std::env::var_os("TZ").as_deref(), self.zones.local().err()),
             (Untimed::Schedule { .. } | Untimed::Zone { .. } | Untimed::Calendar { .. }, _) => why.to_string(),
