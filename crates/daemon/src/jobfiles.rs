@@ -103,8 +103,8 @@ impl JobFiles {
         self.good.clone().judge(self.inputs())
     }
 
-    /// `believe`: also that a file that held something is empty now. Whoever writes a file in place empties it first; that
-    /// moment must not be taken for the end of all its jobs.
+    /// `believe`: also that a file that held something is empty now, or gone. Whoever writes a file in place empties it first,
+    /// and who brings another in its place may take it away first; that moment must not be taken for the end of all its jobs.
     fn read_again(&mut self, believe: bool) -> Again {
         let inputs = self.inputs();
         self.unread = is_unread(&inputs);
@@ -114,8 +114,11 @@ impl JobFiles {
             return Again::Same;
         }
         let held = |path: &PathBuf| before.iter().any(|(other, text, _)| other == path && !text.trim().is_empty());
+        // A calendar file that nobody names any more is not gone, and of what is in a directory that cannot be read nothing is.
+        let is_there = |path: &Path| now.iter().any(|(other, ..)| path.starts_with(other));
+        let mut before = before.iter().map(|(path, ..)| path).filter(|path| !kin_config::ics::is_calendar(path));
         let is_empty = |(path, text, mistakes): &Seen| text.trim().is_empty() && mistakes.is_empty() && held(path);
-        if !believe && now.iter().any(is_empty) {
+        if !believe && (now.iter().any(is_empty) || before.any(|path| held(path) && !is_there(path))) {
             return Again::Emptied;
         }
         self.seen = Some(now);
@@ -537,6 +540,16 @@ mod tests {
         assert!(matches!(files.read_again(false), Again::Same));
         std::fs::write(&file, job("b")).expect("writes");
         assert!(matches!(files.read_again(false), Again::Told(reading) if jobs(&reading) == ["b"]));
+        // Away for a moment, as when another is brought in its place.
+        let away = dir.path().join("away");
+        std::fs::rename(&file, &away).expect("takes away");
+        assert!(matches!(files.read_again(false), Again::Emptied));
+        std::fs::rename(&away, &file).expect("brings back");
+        assert!(matches!(files.read_again(false), Again::Same));
+        std::fs::remove_file(&file).expect("removes");
+        assert!(matches!(files.read_again(false), Again::Emptied));
+        assert!(matches!(files.read_again(true), Again::Told(reading) if reading.set.jobs.is_empty()));
+        assert!(matches!(files.read_again(false), Again::Same));
     }
 
     #[tokio::test]
