@@ -290,6 +290,9 @@ impl Engine {
         }
         let queues = reading.set.settings.queues.keys();
         self.book.of_files.extend(queues.filter_map(|name| Some((name.clone(), clash::file_of_queue(reading, name)?))));
+        if self.config.times.lacks_some() {
+            self.zones_may_differ(batch);
+        }
         Ok(Reloaded { applied: true, steps, mistakes })
     }
 

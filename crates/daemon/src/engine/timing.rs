@@ -17,11 +17,21 @@ pub struct Times {
     zones: Zones,
     /// As they were when they were first asked for.
     loaded: BTreeMap<Option<String>, Arc<Zone>>,
-    /// Of so many, somebody knows the files.
-    told: usize,
+    /// Asked for, and not to be read: perhaps only just now.
+    missing: BTreeSet<Option<String>>,
+    /// Of so many of both, somebody knows the files.
+    told: (usize, usize),
     /// Whose jitter it is.
     host: String,
     shared: Shared,
+}
+
+/// The files that zones are from.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneFiles {
+    pub files: BTreeSet<PathBuf>,
+    /// One of them is asked for, and could not be read.
+    pub lack: bool,
 }
 
 /// What `[kin]` says of it.
@@ -37,8 +47,8 @@ pub(super) struct Shared {
 impl Times {
     pub fn new(settings: &settings::Settings) -> Times {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut times =
-            Times { zones: Zones::of_process(), loaded: BTreeMap::new(), told: 0, host, shared: Shared::default() };
+        let (loaded, missing, shared) = (BTreeMap::new(), BTreeSet::new(), Shared::default());
+        let mut times = Times { zones: Zones::of_process(), loaded, missing, told: (0, 0), host, shared };
         times.settle(settings);
         times
     }
@@ -61,12 +71,22 @@ impl Times {
     }
 
     /// The files that its zones are from, when there is another zone among them.
-    pub(super) fn other_files(&mut self) -> Option<BTreeSet<PathBuf>> {
-        let grown = std::mem::replace(&mut self.told, self.loaded.len()) != self.loaded.len();
-        grown.then(|| self.loaded.keys().flat_map(|name| self.zones.files(name.as_deref())).collect())
+    pub(super) fn other_files(&mut self) -> Option<ZoneFiles> {
+        let now = (self.loaded.len(), self.missing.len());
+        let names = self.loaded.keys().chain(&self.missing);
+        (std::mem::replace(&mut self.told, now) != now).then(|| ZoneFiles {
+            files: names.flat_map(|name| self.zones.files(name.as_deref())).collect(),
+            lack: !self.missing.is_empty(),
+        })
     }
 
-    /// Reads the zones again: the names of those that say something else now. One that cannot be read stays as it was.
+    /// A zone was asked for, and could not be read.
+    pub(super) fn lacks_some(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Reads the zones again: the names of those that say something else now, or can be read at last. One that cannot be read
+    /// stays as it was.
     pub(super) fn read_again(&mut self) -> Vec<String> {
         let mut others = Vec::new();
         for (name, known) in &mut self.loaded {
@@ -77,6 +97,16 @@ impl Times {
                 }
                 Ok(_) => {}
                 Err(why) => crate::say!("kin daemon: a time zone stays as it was: {why}"),
+            }
+        }
+        for name in std::mem::take(&mut self.missing) {
+            match read(&self.zones, name.as_deref()) {
+                Ok(zone) => {
+                    others.push(zone.name().to_owned());
+                    self.loaded.insert(name, Arc::new(zone));
+                }
+                // It was said of the jobs that need it.
+                Err(_) => drop(self.missing.insert(name)),
             }
         }
         others
@@ -99,7 +129,7 @@ impl Times {
 
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
-        let Times { zones, loaded, host, shared: Shared { timezone, calendars, hidden }, told: _ } = self;
+        let Times { zones, loaded, missing, host, shared: Shared { timezone, calendars, hidden }, told: _ } = self;
         let mut zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
             // Rather at no time than hours off.
@@ -109,9 +139,18 @@ impl Times {
             if let Some(zone) = loaded.get(&name) {
                 return Some(zone.clone());
             }
-            let zone = Arc::new(read(zones, name.as_deref()).ok()?);
-            loaded.insert(name, zone.clone());
-            Some(zone)
+            match read(zones, name.as_deref()) {
+                Ok(zone) => {
+                    let zone = Arc::new(zone);
+                    missing.remove(&name);
+                    loaded.insert(name, zone.clone());
+                    Some(zone)
+                }
+                Err(_) => {
+                    missing.insert(name);
+                    None
+                }
+            }
         };
         // Blackouts without an offset are meant by the server's clocks, whatever the job's are.
         let here = if job.time.calendars.is_empty() { None } else { zone(None) };
