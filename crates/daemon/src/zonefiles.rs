@@ -20,15 +20,14 @@ pub(crate) fn begin(engine: &Handle) -> io::Result<()> {
             watches.set_files(now.files.iter().map(PathBuf::as_path));
             // Also what changed before it was watched.
             engine.zones_changed();
-            let pause = async {
+            let news = async {
                 match now.lack {
-                    true => tokio::time::sleep(AGAIN).await,
-                    false => std::future::pending().await,
+                    true => tokio::time::timeout(AGAIN, watches.quiet_after_news()).await.unwrap_or(Ok(())),
+                    false => watches.quiet_after_news().await,
                 }
             };
             tokio::select! {
-                () = pause => {}
-                heard = watches.quiet_after_news() => if heard.is_err() {
+                heard = news => if heard.is_err() {
                     return;
                 },
                 changed = files.changed() => if changed.is_err() {
