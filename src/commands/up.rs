@@ -16,6 +16,7 @@ use kin_client::api::{Event, Run, RunId, RunQuery};
 use kin_client::{Events, Page};
 use kin_config::files::Reader;
 use kin_config::project::Project;
+use kin_config::set::Form;
 use kin_config::{Code, Input, Severity};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
@@ -94,7 +95,8 @@ impl UpArgs {
         let text = source.text.to_string();
         let colour = face.screen.err_terminal && face.screen.colour;
         let say = |text: String| std::io::stderr().lock().write_all(text.as_bytes()).map_err(Failure::output);
-        match kin_config::project::read(Input { source, rank, mistakes }, self.project.as_deref()) {
+        match kin_config::project::read(Input { source, rank, form: Form::Written, mistakes }, self.project.as_deref())
+        {
             Ok(project) => {
                 say(project.report.text(colour))?;
                 let name = Some(project.name.clone());

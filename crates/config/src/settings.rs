@@ -18,6 +18,8 @@ pub struct Settings {
     pub history: History,
     pub queues: BTreeMap<String, Queue>,
     pub calendars: BTreeMap<String, Calendar>,
+    /// A file that says more of it, and cannot be read: what is not said here is not known.
+    pub hidden: Option<PathBuf>,
 }
 
 /// One place where the server listens.
@@ -123,6 +125,7 @@ impl Default for Settings {
             history: History::default(),
             queues: BTreeMap::new(),
             calendars: BTreeMap::new(),
+            hidden: None,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What people are told: all that is wrong at once, each with its place and what to write instead.
 
+use kin_config::set::Form;
 use kin_config::source::Source;
 use kin_config::{Input, Set};
 use std::path::Path;
@@ -13,6 +14,7 @@ fn files(files: &[(&str, usize, &str)]) -> Set {
     let input = |(path, rank, text): &(&str, usize, &str)| Input {
         source: Source::new(Path::new(path), *text),
         rank: *rank,
+        form: Form::Written,
         mistakes: Vec::new(),
     };
     Set::read(files.iter().map(input).collect())
@@ -489,6 +491,11 @@ fn names_that_nobody_defines_are_said_beside_what_breaks_the_text() {
     let (mut inputs, unread) =
         (Vec::new(), kin_config::files::Reader::of_process().file(Path::new("/no/such.toml"), 0));
     inputs.push(unread);
-    inputs.push(Input { source: Source::new(Path::new(other.0), other.2), rank: 0, mistakes: Vec::new() });
+    inputs.push(Input {
+        source: Source::new(Path::new(other.0), other.2),
+        rank: 0,
+        form: Form::Written,
+        mistakes: Vec::new(),
+    });
     assert_eq!(Set::read(inputs).report.mistakes.len(), 1);
 }

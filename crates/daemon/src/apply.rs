@@ -1,7 +1,8 @@
 //! What the job files say, brought to the engine: one reading after the other, in the order in which they were read.
 
 use crate::engine::Handle;
-use crate::jobfiles::{JobFiles, Look, Told, kept};
+use crate::jobfiles::kept::{self, Kept};
+use crate::jobfiles::{JobFiles, Look, Told};
 use kin_config::good::{Good, Reading};
 use kin_core::Refusal;
 use std::io;
@@ -13,18 +14,20 @@ use tokio::sync::{mpsc, oneshot};
 /// What could not be recorded is tried again after that, unless the files say something else by then.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Watches the job files from now on; the second is there when what they said at first was brought to the engine. `remembered`: of each file, what was good of it; `calendars`: where that is kept of
-/// calendar files.
+/// Watches the job files from now on; the second is there when what they said at first was brought to the engine. `remembered`:
+/// of each file, the canonical texts of its jobs.
 pub(crate) fn job_files(
     dirs: Vec<PathBuf>,
-    mut remembered: Vec<(PathBuf, String)>,
-    calendars: PathBuf,
+    remembered: Vec<(PathBuf, String)>,
+    state: &Path,
     engine: Handle,
 ) -> io::Result<(Look, oneshot::Receiver<()>)> {
-    remembered.extend(kept::all(&calendars));
-    let rank = |path: &Path| dirs.iter().position(|dir| path.starts_with(dir)).unwrap_or(0);
-    let good = Good::remembering(remembered.into_iter().map(|(path, text)| (path.clone(), rank(&path), text)));
-    let (told, look) = JobFiles::new(dirs, good).keeping(calendars).watch()?;
+    let ranked = |(path, text): (PathBuf, String)| {
+        let rank = JobFiles::rank(&dirs, &path);
+        (path, rank, text)
+    };
+    let good = Good::remembering(kept::all(state).into_iter().map(ranked), remembered.into_iter().map(ranked));
+    let (told, look) = JobFiles::new(dirs, good).keeping(Kept::below(state)).watch()?;
     let (first, applied) = oneshot::channel();
     tokio::spawn(apply(told, engine, first));
     Ok((look, applied))

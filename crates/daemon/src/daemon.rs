@@ -211,7 +211,7 @@ async fn serve(
     handle.ready();
     let files = match Home::of_process(rustix::process::geteuid().is_root()) {
         Ok(home) => {
-            let files = apply::job_files(home.config, remembered, kept::dir(&place.state), handle.clone());
+            let files = apply::job_files(home.config, remembered, &place.state, handle.clone());
             let (look, applied) = files.map_err(at("watching the job files"))?;
             // Who asks for a job as soon as there is a server means what stands in the files now. Where they cannot be read
             // for so long, what is known is better than no answer. An engine that has ended brings nothing.
@@ -257,8 +257,8 @@ fn doors(place: &Place, settings: &Settings) -> (Vec<TcpDoor>, Vec<Opened>) {
     (doors, opened)
 }
 
-/// What `[kin]` says. A file with mistakes does not count, and a server serves all the same: whoever started it is told
-/// what is wrong, and `kin check` says it again.
+/// What `[kin]` says. Of a file with mistakes its last good words count, and a server serves all the same: whoever started it
+/// is told what is wrong, and `kin check` says it again.
 fn settings(state: &Path) -> Settings {
     let home = match Home::of_process(rustix::process::geteuid().is_root()) {
         Ok(home) => home,
@@ -267,8 +267,12 @@ fn settings(state: &Path) -> Settings {
             return Settings::default();
         }
     };
-    let kept = kept::all(&kept::dir(state)).into_iter().map(|(path, text)| (path, 0, text));
-    let reading = JobFiles::new(home.config, Good::remembering(kept)).read();
+    let ranked = |(path, text): (PathBuf, String)| {
+        let rank = JobFiles::rank(&home.config, &path);
+        (path, rank, text)
+    };
+    let good = Good::remembering(kept::all(state).into_iter().map(ranked), []);
+    let reading = JobFiles::new(home.config, good).read();
     if !reading.report.mistakes.is_empty() {
         crate::say!("{}kin: the job files have {}", reading.report.text(false), reading.report.sum());
     }

@@ -61,7 +61,7 @@ pub use handle::{
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
-pub use timing::Times;
+pub use timing::{Times, ZoneFiles};
 pub use upgrade::Progress;
 
 use crate::clock;
@@ -187,7 +187,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
     let (sender, inputs) = mpsc::channel();
     let link = Wires::open(&config.run, sender.clone()).map_err(io("listen for keepers"))?;
     let (probed, probed_seen) = watch::channel(Vec::new());
-    let (zones, zones_seen) = watch::channel(BTreeSet::new());
+    let (zones, zones_seen) = watch::channel(ZoneFiles::default());
     let (watching, watching_seen) = watch::channel(Vec::new());
     let (committed, committed_seen) = watch::channel(Committed { event_seq: ledger.last_event() });
     let nobody = ChainInfo {
@@ -346,7 +346,7 @@ struct Engine {
     chain: watch::Sender<ChainInfo>,
     probed: watch::Sender<Vec<Probed>>,
     /// Which files the zones of all schedules are from.
-    zones: watch::Sender<BTreeSet<PathBuf>>,
+    zones: watch::Sender<ZoneFiles>,
     watching: watch::Sender<Vec<std::sync::Arc<kin_core::job::Job>>>,
     found: Found,
     /// Names, tables and the chain have to be looked at before the next commit.

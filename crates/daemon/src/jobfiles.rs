@@ -16,9 +16,10 @@
 pub(crate) mod kept;
 
 use crate::engine::Reloaded;
+use kept::Kept;
 use kin_config::files::Reader;
 use kin_config::good::{Good, Reading};
-use kin_config::{Input, Mistake};
+use kin_config::{Code, Input, Mistake};
 use kin_core::Refusal;
 use rustix::fd::OwnedFd;
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
@@ -37,6 +38,8 @@ use tokio::time::Instant;
 const QUIET: Duration = Duration::from_millis(100);
 /// At the latest then, whatever goes on happening.
 const LATEST: Duration = Duration::from_secs(1);
+/// What cannot be read is looked at again after a second, and then ever less often: nobody tells when it can be.
+const LOOK_AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 /// As many as the kernel follows.
 const LINKS_MAX: usize = 40;
 
@@ -47,8 +50,10 @@ pub struct JobFiles {
     reader: Reader,
     good: Good,
     seen: Option<Vec<Seen>>,
-    /// Where the last good texts of calendar files are kept for the next daemon.
-    keep: Option<PathBuf>,
+    /// Something that is there could not be read.
+    unread: bool,
+    /// Where the last good texts are kept for the next daemon.
+    keep: Option<Kept>,
 }
 
 /// What was read of a file: when all of it is the same again, nothing is told.
@@ -57,19 +62,24 @@ type Seen = (PathBuf, Arc<str>, Vec<Mistake>);
 impl JobFiles {
     /// `good`: what a former daemon knew.
     pub fn new(dirs: Vec<PathBuf>, good: Good) -> JobFiles {
-        JobFiles { dirs, reader: Reader::of_process(), good, seen: None, keep: None }
+        JobFiles { dirs, reader: Reader::of_process(), good, seen: None, unread: false, keep: None }
     }
 
-    /// What is good of calendar files is kept there.
+    /// What is good is kept there.
     #[must_use]
-    pub(crate) fn keeping(self, dir: PathBuf) -> JobFiles {
-        JobFiles { keep: Some(dir), ..self }
+    pub(crate) fn keeping(self, kept: Kept) -> JobFiles {
+        JobFiles { keep: Some(kept), ..self }
+    }
+
+    /// Whose jobs are meant where two have the same.
+    pub(crate) fn rank(dirs: &[PathBuf], path: &Path) -> usize {
+        dirs.iter().position(|dir| path.starts_with(dir)).unwrap_or(0)
     }
 
     fn judge(&mut self, inputs: Vec<Input>) -> Reading {
         let reading = self.good.judge(inputs);
-        if let Some(dir) = &self.keep {
-            kept::keep(dir, self.good.calendars().map(|(path, _, text)| (path, text)));
+        if let Some(kept) = &mut self.keep {
+            kept.keep(self.good.written());
         }
         reading
     }
@@ -83,6 +93,7 @@ impl JobFiles {
     /// What holds now.
     pub fn read(&mut self) -> Reading {
         let inputs = self.inputs();
+        self.unread = is_unread(&inputs);
         self.seen = Some(seen(&inputs));
         self.judge(inputs)
     }
@@ -92,17 +103,22 @@ impl JobFiles {
         self.good.clone().judge(self.inputs())
     }
 
-    /// `believe`: also that a file that held something is empty now. Whoever writes a file in place empties it first; that
-    /// moment must not be taken for the end of all its jobs.
+    /// `believe`: also that a file that held something is empty now, or gone. Whoever writes a file in place empties it first,
+    /// and who brings another in its place may take it away first; that moment must not be taken for the end of all its jobs.
     fn read_again(&mut self, believe: bool) -> Again {
         let inputs = self.inputs();
+        self.unread = is_unread(&inputs);
         let now = seen(&inputs);
         let before = self.seen.as_deref().unwrap_or_default();
         if now == before {
             return Again::Same;
         }
         let held = |path: &PathBuf| before.iter().any(|(other, text, _)| other == path && !text.trim().is_empty());
-        if !believe && now.iter().any(|(path, text, _)| text.trim().is_empty() && held(path)) {
+        // A calendar file that nobody names any more is not gone, and of what is in a directory that cannot be read nothing is.
+        let is_there = |path: &Path| now.iter().any(|(other, ..)| path.starts_with(other));
+        let mut before = before.iter().map(|(path, ..)| path).filter(|path| !kin_config::ics::is_calendar(path));
+        let is_empty = |(path, text, mistakes): &Seen| text.trim().is_empty() && mistakes.is_empty() && held(path);
+        if !believe && (now.iter().any(is_empty) || before.any(|path| held(path) && !is_there(path))) {
             return Again::Emptied;
         }
         self.seen = Some(now);
@@ -155,6 +171,11 @@ fn seen(inputs: &[Input]) -> Vec<Seen> {
     inputs.iter().map(|i| (i.source.path.clone(), i.source.text.clone(), i.mistakes.clone())).collect()
 }
 
+fn is_unread(inputs: &[Input]) -> bool {
+    let of_all = |m: &Mistake| m.code == Code::File && m.at.as_ref().is_none_or(|spot| spot.span.is_empty());
+    inputs.iter().any(|input| input.mistakes.iter().any(of_all))
+}
+
 /// Asks for a reading, whether anything has changed or not.
 #[derive(Clone, Debug)]
 pub struct Look(mpsc::UnboundedSender<Asked>);
@@ -185,6 +206,7 @@ async fn go_on(
 ) {
     let (mut why, mut asked) = (Why::Asked, Vec::new());
     let mut beside = Vec::new();
+    let mut pause = LOOK_AGAIN.0;
     loop {
         watches.set(&files.dirs, &beside);
         // What is only to be planned must not be taken for known afterwards.
@@ -201,7 +223,19 @@ async fn go_on(
         files = back;
         // A calendar file that was not watched may have changed since it was read.
         let more = std::mem::replace(&mut beside, files.beside()) != beside;
-        let doubt = matches!(again, Again::Emptied);
+        // So long nothing needs to happen before it is looked at again, and as what.
+        let again_after = match again {
+            Again::Emptied => Some((LATEST, Why::Still)),
+            Again::Same | Again::Told(_) if files.unread => {
+                let after = pause;
+                pause = LOOK_AGAIN.1.min(pause * 2);
+                Some((after, Why::News))
+            }
+            Again::Same | Again::Told(_) => {
+                pause = LOOK_AGAIN.0;
+                None
+            }
+        };
         if let Again::Told(reading) = again
             && tell.send(Told { reading: Arc::from(reading), asked: std::mem::take(&mut asked) }).await.is_err()
         {
@@ -213,12 +247,12 @@ async fn go_on(
             continue;
         }
         let news = async {
-            if !doubt {
+            let Some((after, why)) = again_after else {
                 return watches.quiet_after_news().await.map(|()| Why::News);
-            }
-            match tokio::time::timeout(LATEST, watches.quiet_after_news()).await {
+            };
+            match tokio::time::timeout(after, watches.quiet_after_news()).await {
                 Ok(heard) => heard.map(|()| Why::News),
-                Err(_) => Ok(Why::Still),
+                Err(_) => Ok(why),
             }
         };
         why = tokio::select! {
@@ -506,6 +540,16 @@ mod tests {
         assert!(matches!(files.read_again(false), Again::Same));
         std::fs::write(&file, job("b")).expect("writes");
         assert!(matches!(files.read_again(false), Again::Told(reading) if jobs(&reading) == ["b"]));
+        // Away for a moment, as when another is brought in its place.
+        let away = dir.path().join("away");
+        std::fs::rename(&file, &away).expect("takes away");
+        assert!(matches!(files.read_again(false), Again::Emptied));
+        std::fs::rename(&away, &file).expect("brings back");
+        assert!(matches!(files.read_again(false), Again::Same));
+        std::fs::remove_file(&file).expect("removes");
+        assert!(matches!(files.read_again(false), Again::Emptied));
+        assert!(matches!(files.read_again(true), Again::Told(reading) if reading.set.jobs.is_empty()));
+        assert!(matches!(files.read_again(false), Again::Same));
     }
 
     #[tokio::test]

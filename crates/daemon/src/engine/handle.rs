@@ -7,6 +7,7 @@
 use super::adopt::Adopt;
 use super::ending::{Ending, Unwritten};
 use super::readers::{PooledReader, Readers};
+use super::timing::ZoneFiles;
 use super::upgrade::Progress;
 use super::{Input, Probed};
 use crate::makers::Makers;
@@ -20,7 +21,7 @@ use kin_core::{
 use kin_keeper::spec::Spec;
 use kin_keeper::wire::Guard;
 use kin_ledger::{ReadError, Source};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -263,7 +264,7 @@ pub struct Handle {
     pub(super) inputs: mpsc::Sender<Input>,
     pub(super) committed: watch::Receiver<Committed>,
     pub(super) probed: watch::Receiver<Vec<Probed>>,
-    pub(super) zones: watch::Receiver<BTreeSet<PathBuf>>,
+    pub(super) zones: watch::Receiver<ZoneFiles>,
     pub(super) watching: watch::Receiver<Vec<Arc<Job>>>,
     pub(super) chain: watch::Receiver<ChainInfo>,
     pub(super) journal: watch::Receiver<Option<String>>,
@@ -426,7 +427,7 @@ impl Handle {
     }
 
     /// The files that schedules depend on.
-    pub fn zones(&self) -> watch::Receiver<BTreeSet<PathBuf>> {
+    pub fn zones(&self) -> watch::Receiver<ZoneFiles> {
         self.zones.clone()
     }
 

@@ -71,7 +71,7 @@ impl Book {
         }
     }
 
-    /// Each file's last good words.
+    /// Each file's jobs, in words that do without what the file says for all of them.
     pub(super) fn remembered(&self) -> Vec<(PathBuf, String)> {
         let mut texts: BTreeMap<PathBuf, String> = BTreeMap::new();
         for known in self.known.values() {
@@ -257,7 +257,13 @@ impl Engine {
         }
         self.say_mistakes(reading, &mistakes, batch);
         let of_files = reading.kept.iter().chain(&reading.left_out);
-        self.book.stale = of_files.map(|path| (path.clone(), why_stale(path, &reading.report))).collect();
+        let why = |path: &Path| match &reading.hides {
+            Some(main) if main != path && !is_wrong(path, &reading.report) => {
+                format!("{} cannot be read, and may have [defaults] for it", main.display())
+            }
+            Some(_) | None => why_stale(path, &reading.report),
+        };
+        self.book.stale = of_files.map(|path| (path.clone(), why(path))).collect();
         self.book.stale.extend(files.iter().map(|path| (path.clone(), why_stale(path, &mistakes))));
         self.book.held_back = (!is_whole).then(|| reading.clone());
         let before = self.settle_times(reading, &mut wanted);
@@ -284,6 +290,9 @@ impl Engine {
         }
         let queues = reading.set.settings.queues.keys();
         self.book.of_files.extend(queues.filter_map(|name| Some((name.clone(), clash::file_of_queue(reading, name)?))));
+        if self.config.times.lacks_some() {
+            self.zones_may_differ(batch);
+        }
         Ok(Reloaded { applied: true, steps, mistakes })
     }
 
@@ -308,7 +317,7 @@ impl Engine {
     /// What all schedules share may be another now: what it was, if so.
     fn settle_times(&mut self, reading: &Reading, wanted: &mut Wanted) -> Option<Shared> {
         // What could not be read may be what held it.
-        if !reading.left_out.is_empty() {
+        if reading.set.settings.hidden.is_some() {
             return None;
         }
         let before = self.config.times.settle(&reading.set.settings)?;
@@ -430,7 +439,7 @@ impl Engine {
             let source = source.and_then(|n| reading.set.report.sources.get(n));
             source.map(|source| source.path.clone()).unwrap_or_default()
         };
-        let may_go = |path: &Path| !reading.left_out.iter().chain(&held.files).any(|out| out == path);
+        let may_go = |path: &Path| !reading.leaves_out(path) && !held.files.contains(path);
         let free = |definition: &kin_config::Definition| !held.files.contains(&path_of(definition.source));
         for (name, definition) in reading.set.jobs.iter().filter(|(_, definition)| free(definition)) {
             let source = Source::File { path: path_of(definition.source).display().to_string() };
@@ -756,6 +765,13 @@ impl Engine {
             JobCall::Look(look) => batch.looks.push(look),
         }
     }
+}
+
+fn is_wrong(path: &Path, report: &Report) -> bool {
+    report.mistakes.iter().filter(|mistake| mistake.is_error()).any(|mistake| {
+        let place = mistake.at.as_ref().and_then(|spot| report.place(spot));
+        place.is_some_and(|(source, _)| source.path == path)
+    })
 }
 
 /// Why a file does not hold as it is, in words.

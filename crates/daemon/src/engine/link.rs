@@ -117,8 +117,9 @@ impl Link {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let nonblocking = rustix::event::EventfdFlags::CLOEXEC | rustix::event::EventfdFlags::NONBLOCK;
         let wake = rustix::event::eventfd(0, nonblocking)?;
-        let names = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK)?;
-        inotify::add_watch(&names, run, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)?;
+        let names = inotify::init(inotify::CreateFlags::CLOEXEC | inotify::CreateFlags::NONBLOCK).map_err(unwatched)?;
+        inotify::add_watch(&names, run, inotify::WatchFlags::CREATE | inotify::WatchFlags::MOVED_TO)
+            .map_err(unwatched)?;
         epoll::add(&epoll, &wake, EventData::new_u64(WAKE), EventFlags::IN)?;
         epoll::add(&epoll, &names, EventData::new_u64(NAMES), EventFlags::IN)?;
         let ear = Arc::new(Ear { epoll, wake, names, shared: Mutex::default() });
@@ -282,6 +283,16 @@ impl Drop for Link {
 }
 
 /// The thread: until the engine is gone.
+/// Of inotify these two words mean other things than of a disk.
+fn unwatched(errno: Errno) -> io::Error {
+    let (what, limit) = match errno {
+        Errno::NOSPC => ("watches", "watches"),
+        Errno::MFILE => ("instances (or descriptors)", "instances"),
+        errno => return errno.into(),
+    };
+    io::Error::other(format!("no inotify {what} are left to this user: raise the sysctl fs.inotify.max_user_{limit}"))
+}
+
 fn listen(ear: &Ear, inputs: &mpsc::Sender<Input>) {
     let mut space = [MaybeUninit::<epoll::Event>::uninit(); 64];
     loop {
@@ -373,5 +384,19 @@ fn hear(ear: &Ear, number: u64, flags: EventFlags, heard: &mut Vec<Heard>) {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_watch_left_is_no_full_disk() {
+        for (errno, limit) in [(Errno::NOSPC, "max_user_watches"), (Errno::MFILE, "max_user_instances")] {
+            let error = unwatched(errno);
+            assert!(error.kind() == io::ErrorKind::Other && error.to_string().ends_with(limit), "{error}");
+        }
+        assert_eq!(unwatched(Errno::ACCESS).kind(), io::ErrorKind::PermissionDenied);
     }
 }

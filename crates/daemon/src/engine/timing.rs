@@ -17,11 +17,21 @@ pub struct Times {
     zones: Zones,
     /// As they were when they were first asked for.
     loaded: BTreeMap<Option<String>, Arc<Zone>>,
-    /// Of so many, somebody knows the files.
-    told: usize,
+    /// Asked for, and not to be read: perhaps only just now.
+    missing: BTreeSet<Option<String>>,
+    /// Of so many of both, somebody knows the files.
+    told: (usize, usize),
     /// Whose jitter it is.
     host: String,
     shared: Shared,
+}
+
+/// The files that zones are from.
+#[derive(Clone, Debug, Default)]
+pub struct ZoneFiles {
+    pub files: BTreeSet<PathBuf>,
+    /// One of them is asked for, and could not be read.
+    pub lack: bool,
 }
 
 /// What `[kin]` says of it.
@@ -30,13 +40,15 @@ pub(super) struct Shared {
     /// `None`: the machine's own.
     timezone: Option<String>,
     calendars: BTreeMap<String, settings::Calendar>,
+    /// Where more of it stands, and cannot be read.
+    hidden: Option<PathBuf>,
 }
 
 impl Times {
     pub fn new(settings: &settings::Settings) -> Times {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let mut times =
-            Times { zones: Zones::of_process(), loaded: BTreeMap::new(), told: 0, host, shared: Shared::default() };
+        let (loaded, missing, shared) = (BTreeMap::new(), BTreeSet::new(), Shared::default());
+        let mut times = Times { zones: Zones::of_process(), loaded, missing, told: (0, 0), host, shared };
         times.settle(settings);
         times
     }
@@ -48,7 +60,8 @@ impl Times {
 
     /// What `[kin]` says now. What it said before, if that is something else.
     pub(super) fn settle(&mut self, settings: &settings::Settings) -> Option<Shared> {
-        let shared = Shared { timezone: settings.timezone.clone(), calendars: settings.calendars.clone() };
+        let (timezone, calendars) = (settings.timezone.clone(), settings.calendars.clone());
+        let shared = Shared { timezone, calendars, hidden: settings.hidden.clone() };
         (self.shared != shared).then(|| self.swap(shared))
     }
 
@@ -58,12 +71,22 @@ impl Times {
     }
 
     /// The files that its zones are from, when there is another zone among them.
-    pub(super) fn other_files(&mut self) -> Option<BTreeSet<PathBuf>> {
-        let grown = std::mem::replace(&mut self.told, self.loaded.len()) != self.loaded.len();
-        grown.then(|| self.loaded.keys().flat_map(|name| self.zones.files(name.as_deref())).collect())
+    pub(super) fn other_files(&mut self) -> Option<ZoneFiles> {
+        let now = (self.loaded.len(), self.missing.len());
+        let names = self.loaded.keys().chain(&self.missing);
+        (std::mem::replace(&mut self.told, now) != now).then(|| ZoneFiles {
+            files: names.flat_map(|name| self.zones.files(name.as_deref())).collect(),
+            lack: !self.missing.is_empty(),
+        })
     }
 
-    /// Reads the zones again: the names of those that say something else now. One that cannot be read stays as it was.
+    /// A zone was asked for, and could not be read.
+    pub(super) fn lacks_some(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
+    /// Reads the zones again: the names of those that say something else now, or can be read at last. One that cannot be read
+    /// stays as it was.
     pub(super) fn read_again(&mut self) -> Vec<String> {
         let mut others = Vec::new();
         for (name, known) in &mut self.loaded {
@@ -74,6 +97,16 @@ impl Times {
                 }
                 Ok(_) => {}
                 Err(why) => crate::say!("kin daemon: a time zone stays as it was: {why}"),
+            }
+        }
+        for name in std::mem::take(&mut self.missing) {
+            match read(&self.zones, name.as_deref()) {
+                Ok(zone) => {
+                    others.push(zone.name().to_owned());
+                    self.loaded.insert(name, Arc::new(zone));
+                }
+                // It was said of the jobs that need it.
+                Err(_) => drop(self.missing.insert(name)),
             }
         }
         others
@@ -96,15 +129,28 @@ impl Times {
 
     /// `None`: it has no schedule.
     pub(super) fn of(&mut self, job: &Job) -> Result<Option<Arc<Timed>>, Untimed> {
-        let Times { zones, loaded, host, shared: Shared { timezone, calendars }, told: _ } = self;
+        let Times { zones, loaded, missing, host, shared: Shared { timezone, calendars, hidden }, told: _ } = self;
         let mut zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| timezone.clone());
+            // Rather at no time than hours off.
+            if name.is_none() && hidden.is_some() {
+                return None;
+            }
             if let Some(zone) = loaded.get(&name) {
                 return Some(zone.clone());
             }
-            let zone = Arc::new(read(zones, name.as_deref()).ok()?);
-            loaded.insert(name, zone.clone());
-            Some(zone)
+            match read(zones, name.as_deref()) {
+                Ok(zone) => {
+                    let zone = Arc::new(zone);
+                    missing.remove(&name);
+                    loaded.insert(name, zone.clone());
+                    Some(zone)
+                }
+                Err(_) => {
+                    missing.insert(name);
+                    None
+                }
+            }
         };
         // Blackouts without an offset are meant by the server's clocks, whatever the job's are.
         let here = if job.time.calendars.is_empty() { None } else { zone(None) };
@@ -116,6 +162,9 @@ impl Times {
     pub(super) fn why_untimed(&self, job: &Job) -> Option<(Untimed, String)> {
         let zone = |name: Option<&str>| {
             let name = name.map(str::to_owned).or_else(|| self.shared.timezone.clone());
+            if name.is_none() && self.shared.hidden.is_some() {
+                return None;
+            }
             let known = self.loaded.get(&name).cloned();
             known.or_else(|| read(&self.zones, name.as_deref()).ok().map(Arc::new))
         };
@@ -133,6 +182,9 @@ impl Times {
 
     fn words(&self, why: &Untimed) -> String {
         match (why, &self.shared.timezone) {
+            (Untimed::Here | Untimed::Calendar { .. }, _) if let Some(file) = &self.shared.hidden => {
+                format!("{} cannot be read, and says more of [kin]", file.display())
+            }
             (Untimed::Here, Some(name)) => format!("there is no time zone {name:?}, as [kin] timezone names it"),
             (Untimed::Here, None) => no_zone_here(std::env::var_os("TZ").as_deref(), self.zones.local().err()),
             (Untimed::Schedule { .. } | Untimed::Zone { .. } | Untimed::Calendar { .. }, _) => why.to_string(),

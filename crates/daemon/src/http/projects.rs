@@ -9,6 +9,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kin_api::project::{Down, Project, ProjectList, Up, UpRequest};
+use kin_config::set::Form;
 use kin_config::{Input, Source, project};
 use kin_core::Refusal;
 use std::sync::Arc;
@@ -20,7 +21,7 @@ pub async fn list(State(door): State<Arc<Door>>) -> Answer<Json<ProjectList>> {
 
 pub async fn up(State(door): State<Arc<Door>>, peer: Peer, Said(wish): Said<UpRequest>) -> Answer<Json<Up>> {
     let source = Source::new(std::path::Path::new(&wish.path), wish.text);
-    let input = Input { source, rank: 0, mistakes: Vec::new() };
+    let input = Input { source, rank: 0, form: Form::Written, mistakes: Vec::new() };
     let read = project::read(input, wish.name.as_deref()).map_err(|report| {
         let failure = Failure::bad(format!("{} has {}", wish.path, report.sum()));
         failure.with_status(StatusCode::UNPROCESSABLE_ENTITY).with_hint(report.text(false).trim_end())

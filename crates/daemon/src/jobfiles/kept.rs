@@ -1,84 +1,121 @@
-//! `<state>/calendars/`: the last good text of each calendar file, for a daemon that finds the file broken when it starts.
+//! `<state>/jobfiles`: the last good texts of all job files, calendar files among them, as they were written: for a daemon that
+//! finds some of them broken when it starts.
 //!
-//! What is good of job files stands in the ledger; of a calendar file it has nothing. Each text has a file of its own, whose first
-//! line is the path that it was read from. It is replaced by rename, so that it is whole, or the one before.
+//! The ledger has the jobs, and not what a file said for all jobs and for the server. All texts are one file, for they fit
+//! together; it is replaced by rename, and on the disk before what it holds comes to be in force. Only its owner may read it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub(crate) fn dir(state: &Path) -> PathBuf {
-    state.join("calendars")
+/// What a daemon keeps there, and knows to be there.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    file: PathBuf,
+    texts: Option<Vec<(PathBuf, Arc<str>)>>,
 }
 
-/// Keeps these texts, and no others.
-pub(super) fn keep(dir: &Path, texts: impl Iterator<Item = (PathBuf, Arc<str>)>) {
-    let wanted: Vec<(PathBuf, String)> = texts
-        .filter_map(|(path, text)| Some((dir.join(name_of(path.to_str()?)), format!("{}\n{text}", path.to_str()?))))
-        .collect();
-    let there: Vec<PathBuf> =
-        std::fs::read_dir(dir).into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path())).collect();
-    for (file, text) in &wanted {
-        if std::fs::read(file).is_ok_and(|known| known == text.as_bytes()) {
-            continue;
+impl Kept {
+    pub(crate) fn below(state: &Path) -> Kept {
+        Kept { file: state.join("jobfiles"), texts: None }
+    }
+
+    /// Keeps these texts, and no others.
+    pub(super) fn keep<'t>(&mut self, texts: impl Iterator<Item = (&'t Path, &'t Arc<str>)>) {
+        // What is no text has no place in it: of that file the ledger's words are known.
+        let texts = texts.filter(|(path, _)| path.to_str().is_some());
+        let texts: Vec<(PathBuf, Arc<str>)> = texts.map(|(path, text)| (path.to_path_buf(), text.clone())).collect();
+        if self.texts.as_ref() == Some(&texts) {
+            return;
         }
-        if let Err(e) = write(dir, file, text) {
-            // Only a daemon that starts while the file is broken would have needed it.
-            crate::say!("kin daemon: a calendar could not be kept in {}: {e}", dir.display());
+        match self.replace(&texts) {
+            Ok(()) => self.texts = Some(texts),
+            Err(e) => {
+                crate::say!("kin daemon: what the job files say could not be kept in {}: {e}", self.file.display());
+                // Old words are worse than none: the ledger knows the jobs better. The next reading tries it again.
+                self.texts = None;
+                drop(std::fs::remove_file(&self.file));
+            }
         }
     }
-    for file in there.iter().filter(|file| wanted.iter().all(|(other, _)| other != *file)) {
-        drop(std::fs::remove_file(file));
+
+    fn replace(&self, texts: &[(PathBuf, Arc<str>)]) -> io::Result<()> {
+        let lines: Vec<(&Path, &str)> = texts.iter().map(|(path, text)| (path.as_path(), &**text)).collect();
+        let bytes = serde_json::to_vec(&lines)?;
+        if std::fs::read(&self.file).is_ok_and(|known| known == bytes) {
+            return Ok(());
+        }
+        write(&self.file, &bytes)
     }
 }
 
 /// What an earlier daemon kept.
-pub(crate) fn all(dir: &Path) -> Vec<(PathBuf, String)> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok);
-    let text = |path: PathBuf| {
-        let whole = std::fs::read_to_string(path).ok()?;
-        let (path, text) = whole.split_once('\n')?;
-        Some((PathBuf::from(path), text.to_string()))
+pub(crate) fn all(state: &Path) -> Vec<(PathBuf, String)> {
+    let file = Kept::below(state).file;
+    let bytes = match std::fs::read(&file) {
+        Ok(bytes) => bytes,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(e) => {
+            crate::say!("kin daemon: {} cannot be read: {e}", file.display());
+            return Vec::new();
+        }
     };
-    entries.filter_map(|entry| text(entry.path())).collect()
+    serde_json::from_slice(&bytes).unwrap_or_else(|e| {
+        crate::say!("kin daemon: {} does not count: {e}", file.display());
+        Vec::new()
+    })
 }
 
-fn write(dir: &Path, file: &Path, text: &str) -> io::Result<()> {
-    use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt;
     let new = file.with_extension("new");
-    let mut options = std::fs::OpenOptions::new();
-    let mut to = options.write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    io::Write::write_all(&mut to, text.as_bytes())?;
-    std::fs::rename(new, file)
-}
-
-/// The same for one path always: FNV-1a, 64 bits.
-fn name_of(path: &str) -> String {
-    let sum = path.bytes().fold(0xcbf2_9ce4_8422_2325u64, |sum, b| (sum ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
-    format!("{sum:016x}")
+    // One that somebody left there may be anybody's to read.
+    match std::fs::remove_file(&new) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+        Ok(()) | Err(_) => {}
+    }
+    let mut to = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    io::Write::write_all(&mut to, bytes)?;
+    to.sync_all()?;
+    std::fs::rename(&new, file)?;
+    std::fs::File::open(file.parent().unwrap_or(Path::new("/")))?.sync_all()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn what_is_kept_is_found_again_and_no_more() {
         let dir = tempfile::tempdir().expect("a directory");
-        let dir = dir.path().join("calendars");
-        assert!(all(&dir).is_empty());
-        let text = |path: &str, text: &str| (PathBuf::from(path), Arc::<str>::from(text));
-        let sorted = || {
-            let mut all = all(&dir);
-            all.sort();
-            all
+        let state = dir.path();
+        assert!(all(state).is_empty());
+        let keep = |kept: &mut Kept, texts: &[(&str, &str)]| {
+            let texts: Vec<(PathBuf, Arc<str>)> =
+                texts.iter().map(|(path, text)| (path.into(), Arc::from(*text))).collect();
+            kept.keep(texts.iter().map(|(path, text)| (path.as_path(), text)));
         };
-        keep(&dir, [text("/a/h.ics", "BEGIN\r\nx\n"), text("/b/h.ics", "")].into_iter());
-        assert_eq!(sorted(), [("/a/h.ics".into(), "BEGIN\r\nx\n".to_string()), ("/b/h.ics".into(), String::new())]);
-        keep(&dir, [text("/a/h.ics", "y")].into_iter());
-        assert_eq!(sorted(), [("/a/h.ics".into(), "y".to_string())]);
-        keep(&dir, std::iter::empty());
-        assert_eq!(std::fs::read_dir(&dir).expect("a directory").count(), 0);
+        let found = |texts: &[(&str, &str)]| {
+            let texts: Vec<(PathBuf, String)> = texts.iter().map(|(p, text)| (p.into(), (*text).into())).collect();
+            assert_eq!(all(state), texts);
+        };
+        let mut kept = Kept::below(state);
+        for texts in [&[("/a/h.ics", "BEGIN\r\nx\n"), ("/b/k.toml", "")][..], &[("/a/h.ics", "ä\u{0}\n")], &[]] {
+            keep(&mut kept, texts);
+            found(texts);
+        }
+        let mode = std::fs::metadata(state.join("jobfiles")).expect("is there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        // What could not be replaced does not count, and is tried again.
+        keep(&mut kept, &[("/a", "old")]);
+        std::fs::create_dir_all(state.join("jobfiles.new/in-the-way")).expect("makes");
+        keep(&mut kept, &[("/a", "new")]);
+        found(&[]);
+        std::fs::remove_dir_all(state.join("jobfiles.new")).expect("removes");
+        keep(&mut kept, &[("/a", "new")]);
+        found(&[("/a", "new")]);
+        std::fs::write(state.join("jobfiles"), "[[\"/a").expect("damages");
+        found(&[]);
     }
 }

@@ -160,7 +160,7 @@ fn read(text: &str) -> Arc<Reading> {
 fn read_all(files: &[(&str, &str)]) -> Arc<Reading> {
     let input = |(path, text): &(&str, &str)| {
         let source = kin_config::Source::new(Path::new(path), *text);
-        kin_config::Input { source, rank: 0, mistakes: Vec::new() }
+        kin_config::Input { source, rank: 0, form: kin_config::set::Form::Written, mistakes: Vec::new() }
     };
     let reading = Good::default().judge(files.iter().map(input).collect());
     assert!(reading.left_out.is_empty(), "{}", reading.report.text(false));
@@ -355,7 +355,7 @@ async fn a_queue_of_a_job_file_is_no_projects_to_take_away() {
     life.handle.files(files, false).await.expect("taken");
     let text = "[kin.queues.light]\nslots = 1\n[a]\ncommand = 'true'\nqueue = 'light'\n";
     let source = kin_config::Source::new(Path::new("/srv/web/kin.toml"), text);
-    let input = kin_config::Input { source, rank: 0, mistakes: Vec::new() };
+    let input = kin_config::Input { source, rank: 0, form: kin_config::set::Form::Written, mistakes: Vec::new() };
     let project = Arc::new(kin_config::project::read(input, Some("web")).expect("a project"));
     for _ in 0..2 {
         life.handle.project_up(Arc::clone(&project), false, by()).await.expect("up");
