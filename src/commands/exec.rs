@@ -46,7 +46,7 @@ EXIT CODES
   124  timed out by kin                 5  refused, skipped or cancelled
     3  no server; the run goes on       1  lost
     2  wrong usage                    141  nobody reads the output; the run goes on
-  130  interrupted before it began      0  with --detach: accepted"
+  130  interrupted before it was taken  0  with --detach: accepted"
 )]
 pub(crate) struct ExecArgs {
     /// The job's name; without it, the program's.
@@ -118,27 +118,49 @@ const TWICE: Duration = Duration::from_secs(5);
 impl ExecArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let mut request = self.request()?;
-        let mut interrupts = if self.detach { None } else { Some(Interrupts::listen()?) };
-        let input = self.hand_over(face, &mut request).await?;
-        let key = Key::random()?;
-        let accepted = face.client.submit(&request, &key);
-        let (run, pending) = match &mut interrupts {
-            None => (accepted.await?, None),
-            Some(interrupts) => match interrupts.meanwhile(accepted).await {
-                Some((run, pending)) => (run?, pending),
-                None => return Ok(INTERRUPTED),
-            },
-        };
-        face.notices();
-        let Some(interrupts) = interrupts else {
+        if self.detach {
+            self.hand_over(face, &mut request).await?;
+            let run = face.client.submit(&request, &Key::random()?).await?;
+            face.notices();
             let text = if self.json { json_line(&run).map_err(unwritable)? } else { run.id };
             face.screen.print(&format!("{text}\n"))?;
             return Ok(0);
+        }
+        let mut interrupts = Interrupts::listen()?;
+        // Nothing was asked for yet, so there is nothing to keep a signal for.
+        let handed = tokio::select! {
+            handed = self.hand_over(face, &mut request) => Some(handed),
+            _ = interrupts.next() => None,
         };
+        let Some(handed) = handed else { return Ok(INTERRUPTED) };
+        let (input, key) = (handed?, Key::random()?);
+        let ends_with_us = self.with_client || self.bypass_output;
+        let mut guard = ends_with_us.then(|| Guard::of(&key, &request)).transpose()?;
+        let Some((accepted, pending)) = interrupts.meanwhile(face.client.submit(&request, &key)).await else {
+            // It may have been accepted. Whoever guards it finds that out, and nothing of it goes on.
+            drop(guard.map_or_else(|| Guard::of(&key, &request), Ok)?);
+            if !self.quiet {
+                face.screen.note("the server has not said whether it took the run; it is withdrawn in the background");
+            }
+            return Ok(INTERRUPTED);
+        };
+        let run = match accepted {
+            Ok(run) => run,
+            Err(error) => {
+                if let (Error::Refused(_), Some(guard)) = (&error, guard) {
+                    guard.release();
+                }
+                return Err(error.into());
+            }
+        };
+        if let Some(guard) = &mut guard {
+            guard.accepted(&run.id);
+        }
+        face.notices();
         if face.screen.err_terminal && !self.quiet {
             face.screen.note(&introduction(&run));
         }
-        match self.attached(face, &run, input, interrupts, pending).await {
+        match self.attached(face, &run, input, interrupts, pending, guard).await {
             Err(failure @ Failure::Client(_)) => {
                 let lives = face.client.server_lives().unwrap_or(false);
                 Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
@@ -174,7 +196,7 @@ impl ExecArgs {
         })
     }
 
-    /// Gives the keeper what the run is to read, and to write to.
+    /// Gives the keeper what the run is to read, and to write to. A server is there then.
     async fn hand_over(&self, face: &Face, request: &mut RunRequest) -> Result<Input, Failure> {
         let wanted = if self.tty || (self.detach && !self.stdin) { Input::Nothing } else { Input::of_process()? };
         let stdin = std::io::stdin();
@@ -186,7 +208,10 @@ impl ExecArgs {
                     hint: Some("give it a file or a pipe: kin exec --detach --stdin -- CMD < FILE".into()),
                 });
             }
-            Input::Nothing if !self.bypass_output => return Ok(wanted),
+            Input::Nothing if !self.bypass_output => {
+                face.client.reach().await?;
+                return Ok(wanted);
+            }
             Input::Nothing => {
                 null = File::open("/dev/null")
                     .map_err(|source| Failure::System { what: "could not open /dev/null", source })?;
@@ -213,8 +238,8 @@ impl ExecArgs {
         input: Input,
         mut interrupts: Interrupts,
         pending: Option<&'static str>,
+        guard: Option<Guard>,
     ) -> Result<u8, Failure> {
-        let guard = (self.with_client || self.bypass_output).then(|| Guard::of(&run.id)).transpose()?;
         let raw_terminal = if self.tty { RawTerminal::begin() } else { None };
         if self.tty {
             type_into(Keyboard::of(&face.client, &run.id)?)?;
