@@ -240,10 +240,10 @@ impl ExecArgs {
         pending: Option<&'static str>,
         guard: Option<Guard>,
     ) -> Result<u8, Failure> {
-        let raw_terminal = if self.tty { RawTerminal::begin() } else { None };
-        if self.tty {
-            type_into(Keyboard::of(&face.client, &run.id)?)?;
-        } else if let Input::Typed { pump, .. } = input
+        let mut raw_terminal = None;
+        let mut begun = std::pin::pin!(until_begun(&face.client, run));
+        let mut typing = false;
+        if let Input::Typed { pump, .. } = input
             && !self.bypass_output
         {
             pump.start()?;
@@ -263,6 +263,15 @@ impl ExecArgs {
                     });
                 }
                 name = interrupts.next() => ladder.pass_on(name, &face.screen),
+                // Until there is a terminal to type into, Ctrl-C is ours.
+                begun = &mut begun, if self.tty && !typing => {
+                    typing = true;
+                    // A server that does not answer is what its output waits for too.
+                    if begun.is_ok() {
+                        raw_terminal = RawTerminal::begin();
+                        type_into(Keyboard::of(&face.client, &run.id)?)?;
+                    }
+                }
             }
         };
         drop(raw_terminal);
@@ -330,6 +339,21 @@ pub(crate) async fn output_of(
     }
     printer.finish().await?;
     ended.ok_or_else(|| Error::Strange { what: "its output ended before the run did".into() }.into())
+}
+
+/// Waits until the run has a process, or had one.
+async fn until_begun(client: &Client, run: &Run) -> Result<(), Error> {
+    let has = |state: &str| matches!(state, "running" | "stopping" | "draining" | "ended");
+    if has(&run.state) {
+        return Ok(());
+    }
+    let mut events = client.events(None, Some(&run.id));
+    // First who listens, then the look, so that nothing happens in between.
+    events.listening().await?;
+    while !has(&client.run(&run.id).await?.state) {
+        events.next().await?;
+    }
+    Ok(())
 }
 
 /// INT and TERM, which are meant for the run.
