@@ -5,6 +5,7 @@ use crate::commands::{reload, unwritable};
 use crate::durations;
 use crate::listing::json_line;
 use crate::merged::{Said, follow, shown};
+use crate::printer::{Cleaned, Printer};
 use crate::project;
 use crate::report::Failure;
 use crate::screen::Colour;
@@ -13,7 +14,7 @@ use crate::when;
 use clap::Args;
 use kin_client::api::project::{Up, UpRequest};
 use kin_client::api::{Event, Run, RunId, RunQuery};
-use kin_client::{Events, Page};
+use kin_client::{Events, Page, Stream};
 use kin_config::files::Reader;
 use kin_config::project::Project;
 use kin_config::{Code, Input, Severity};
@@ -199,6 +200,7 @@ struct Following<'a> {
     later: BTreeMap<String, (String, String)>,
     /// Somebody asked for its end.
     leaving: bool,
+    printer: Printer,
 }
 
 /// A name takes no more of a line than this.
@@ -214,7 +216,10 @@ impl<'a> Following<'a> {
         let width = names.max().unwrap_or(0).min(NAME_MAX);
         let clean = face.screen.out_terminal && !args.raw;
         let (followed, live, slots, later) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Following { face, project, lines: args.lines, clean, width, followed, live, slots, later, leaving: false }
+        // Lines are cleaned one by one, before they get their labels.
+        let printer = Printer::new(Cleaned::of(&face.screen, true));
+        let lines = args.lines;
+        Following { face, project, lines, clean, width, followed, live, slots, later, leaving: false, printer }
     }
 
     async fn run(mut self, events: Events, runs: Vec<Run>) -> Result<u8, Failure> {
@@ -227,15 +232,22 @@ impl<'a> Following<'a> {
             self.follow(run, self.lines, &send);
         }
         loop {
-            tokio::select! {
-                _ = int.recv() => return Ok(self.detach()),
-                _ = term.recv() => return Ok(self.detach()),
-                said = said.recv() => match said {
-                    Some(said) => self.take(said, &send).await?,
-                    None => return Ok(0),
-                },
-            }
+            // Whoever does not read what we print must not keep a Ctrl-C from us.
+            let taken = tokio::select! {
+                _ = int.recv() => None,
+                _ = term.recv() => None,
+                taken = self.take_next(&mut said, &send) => Some(taken),
+            };
+            let Some(taken) = taken else { return Ok(self.detach()) };
+            taken?;
             if self.leaving && self.live.is_empty() {
+                let printed = tokio::select! {
+                    _ = int.recv() => None,
+                    _ = term.recv() => None,
+                    printed = self.printer.finish() => Some(printed),
+                };
+                let Some(printed) = printed else { return Ok(self.detach()) };
+                printed?;
                 self.face.screen.note(&format!("{} is down", self.project.name));
                 return Ok(0);
             }
@@ -270,6 +282,14 @@ impl<'a> Following<'a> {
         }
     }
 
+    async fn take_next(&mut self, said: &mut mpsc::Receiver<Said>, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
+        // We hold a sender ourselves, so there is always a next one.
+        match said.recv().await {
+            Some(said) => self.take(said, send).await,
+            None => Ok(()),
+        }
+    }
+
     async fn take(&mut self, said: Said, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
         match said {
             Said::Line { run, line } => {
@@ -277,18 +297,18 @@ impl<'a> Following<'a> {
                 out.extend_from_slice(b" | ");
                 out.extend_from_slice(&shown(&line, self.clean));
                 out.push(b'\n');
-                self.face.screen.print_bytes(&out)?;
+                self.printer.write(Stream::Out, out).await?;
             }
             Said::Gap { run, stream, count } => {
-                self.word(&run, &format!("{count} bytes of {} were not kept here", stream.word()));
+                self.word(&run, &format!("{count} bytes of {} were not kept here", stream.word())).await?;
             }
             Said::Newcomer(run) => self.follow(*run, usize::MAX, send),
             Said::Ended(run) => {
-                self.word(&run.id, &format!("ended: {}", verdict::outcome(&run)));
+                self.word(&run.id, &format!("ended: {}", verdict::outcome(&run))).await?;
                 self.live.remove(&run.id);
                 let number = RunId::parse(&run.id).map(|id| id.no.to_string());
                 if let Some((next, words)) = number.and_then(|number| self.later.remove(&number)) {
-                    self.word(&next, &words);
+                    self.word(&next, &words).await?;
                 }
             }
             Said::Event(event) => self.event(&event, send).await?,
@@ -310,22 +330,22 @@ impl<'a> Following<'a> {
                 if !self.followed.contains(id) =>
             {
                 let run = self.face.client.run(id).await?;
-                self.begins(state, run, send);
+                self.begins(state, run, send).await?;
             }
             ("run.state" | "run.killed" | "run.stop-asked", _) => {}
-            ("run.ready", _) => self.word(id, "ready"),
-            (_, _) => self.word(id, event.message.as_deref().unwrap_or(&event.kind)),
+            ("run.ready", _) => self.word(id, "ready").await?,
+            (_, _) => self.word(id, event.message.as_deref().unwrap_or(&event.kind)).await?,
         }
         Ok(())
     }
 
     /// A run that is not followed yet, in the state that was told.
-    fn begins(&mut self, state: &str, run: Run, send: &mpsc::Sender<Said>) {
+    async fn begins(&mut self, state: &str, run: Run, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
         self.know(&run);
         match state {
             "starting" | "running" => {
                 let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
-                self.word(&run.id, &format!("started{attempt}"));
+                self.word(&run.id, &format!("started{attempt}")).await?;
                 self.follow(run, usize::MAX, send);
             }
             "waiting" if run.state == "waiting" => {
@@ -336,7 +356,7 @@ impl<'a> Following<'a> {
                 let is_live = |number: &str| self.live.iter().any(|id| id.ends_with(number));
                 match run.follows.filter(|number| is_live(number)) {
                     Some(number) => drop(self.later.insert(number, (run.id, words))),
-                    None => self.word(&run.id, &words),
+                    None => self.word(&run.id, &words).await?,
                 }
             }
             "held" if run.state == "held" => {
@@ -347,30 +367,28 @@ impl<'a> Following<'a> {
                         format!("waits for {}", needs.join(", "))
                     }
                 };
-                self.word(&run.id, &words);
+                self.word(&run.id, &words).await?;
             }
             // It never had a process.
             "ended" => {
-                self.word(&run.id, &verdict::outcome(&run));
+                self.word(&run.id, &verdict::outcome(&run)).await?;
                 self.followed.insert(run.id);
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn is_mine(&self, id: &str) -> bool {
         id.strip_prefix(&self.project.name).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// What kin has to say of a run, beside its output.
-    fn word(&self, run: &str, words: &str) {
+    /// What kin has to say of a run, beside its output and in its place among that.
+    async fn word(&mut self, run: &str, words: &str) -> Result<(), Failure> {
         let colour = self.face.screen.err_terminal && self.face.screen.colour;
         let words = crate::clean::name(words);
-        self.face.screen.aside(&format!(
-            "{} {}",
-            self.label(run, colour),
-            Colour::Dim.paint(&format!("* {words}"), colour)
-        ));
+        let line = format!("{} {}\n", self.label(run, colour), Colour::Dim.paint(&format!("* {words}"), colour));
+        self.printer.write(Stream::Err, line.into_bytes()).await
     }
 
     /// The job's short name, in its colour; of a service with several instances, which.
