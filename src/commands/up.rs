@@ -14,7 +14,7 @@ use crate::when;
 use clap::Args;
 use kin_client::api::project::{Up, UpRequest};
 use kin_client::api::{Event, Run, RunId, RunQuery};
-use kin_client::{Events, Page, Stream};
+use kin_client::{Error, Events, Page, Stream};
 use kin_config::files::Reader;
 use kin_config::project::Project;
 use kin_config::{Code, Input, Severity};
@@ -312,6 +312,11 @@ impl<'a> Following<'a> {
                 }
             }
             Said::Event(event) => self.event(&event, send).await?,
+            // The others are followed all the same; that one is not waited for.
+            Said::Refused { run, error } => {
+                self.word(&run, &error.to_string()).await?;
+                self.live.remove(&run);
+            }
             Said::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -329,8 +334,11 @@ impl<'a> Following<'a> {
             ("run.state", Some(state @ ("starting" | "running" | "waiting" | "held" | "ended")))
                 if !self.followed.contains(id) =>
             {
-                let run = self.face.client.run(id).await?;
-                self.begins(state, run, send).await?;
+                match self.face.client.run(id).await {
+                    Ok(run) => self.begins(state, run, send).await?,
+                    Err(error @ Error::Refused(_)) => self.word(id, &error.to_string()).await?,
+                    Err(error) => return Err(error.into()),
+                }
             }
             ("run.state" | "run.killed" | "run.stop-asked", _) => {}
             ("run.ready", _) => self.word(id, "ready").await?,
