@@ -201,8 +201,8 @@ fn who_does_not_read_what_up_prints_can_still_interrupt_it() {
     for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
         let mut up = server.command();
         let up = up.current_dir(&dir).arg("up").args(["--lines", "60000"]);
-        let mut child = up.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("kin");
-        let out = child.stdout.take().expect("a pipe");
+        let (out, pipe) = std::io::pipe().expect("a pipe");
+        let mut child = up.stdout(pipe.try_clone().expect("a clone")).stderr(pipe).spawn().expect("kin");
         eventually("the pipe is full", DEADLINE, || {
             (rustix::io::ioctl_fionread(&out).expect("a pipe") > 60_000).then_some(())
         });

@@ -6,13 +6,14 @@ use crate::commands::unwritable;
 use crate::commands::with_client::Guard;
 use crate::durations;
 use crate::input::{self, Input, RawTerminal};
+use crate::interrupts::{Interrupts, Ladder};
 use crate::listing::json_line;
 use crate::printer::{Cleaned, Printer};
 use crate::report::Failure;
 use crate::screen::Screen;
 use crate::verdict;
 use clap::Args;
-use kin_client::api::run::{Serial, SignalRequest, StopRequest, TtySize, to_wire};
+use kin_client::api::run::{Serial, TtySize, to_wire};
 use kin_client::api::{JobName, Run, RunRequest};
 use kin_client::{Client, Error, HandKey, Key, Keyboard, Offsets, Piece};
 use std::ffi::OsString;
@@ -20,8 +21,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Run any command under kin, with this directory, environment, umask, limits and nice value.
 ///
@@ -112,8 +112,6 @@ pub(crate) struct ExecArgs {
 pub(crate) const NOBODY_READS: u8 = 141;
 /// And of one that was interrupted: 128 + INT.
 const INTERRUPTED: u8 = 130;
-/// A second signal within this time stops the run.
-const TWICE: Duration = Duration::from_secs(5);
 
 impl ExecArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
@@ -251,7 +249,7 @@ impl ExecArgs {
         let cleaned = Cleaned::of(&face.screen, self.raw || self.tty);
         let output = output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, self.quiet);
         let mut output = tokio::spawn(output);
-        let mut ladder = Ladder { client: face.client.clone(), run: run.id.clone(), last: None };
+        let mut ladder = Ladder::of(&face.client, &run.id);
         if let Some(name) = pending {
             ladder.pass_on(name, &face.screen);
         }
@@ -354,75 +352,6 @@ async fn until_begun(client: &Client, run: &Run) -> Result<(), Error> {
         events.next().await?;
     }
     Ok(())
-}
-
-/// INT and TERM, which are meant for the run.
-struct Interrupts {
-    int: Signal,
-    term: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> Result<Interrupts, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|source| Failure::System { what: "could not listen for signals", source });
-        Ok(Interrupts { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.int.recv() => "INT",
-            _ = self.term.recv() => "TERM",
-        }
-    }
-
-    /// A signal before the run is known is kept for it; a second one ends us: `None`.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<(T, Option<&'static str>)> {
-        let mut work = std::pin::pin!(work);
-        let mut pending = None;
-        loop {
-            tokio::select! {
-                done = &mut work => return Some((done, pending)),
-                name = self.next() => match pending {
-                    None => pending = Some(name),
-                    Some(_) => return None,
-                },
-            }
-        }
-    }
-}
-
-/// Once interrupts, twice stops.
-struct Ladder {
-    client: Client,
-    run: String,
-    last: Option<Instant>,
-}
-
-impl Ladder {
-    fn pass_on(&mut self, name: &'static str, screen: &Screen) {
-        let now = Instant::now();
-        let again = self.last.is_some_and(|last| now - last < TWICE);
-        self.last = Some(now);
-        let (client, run, screen) = (self.client.clone(), self.run.clone(), screen.clone());
-        tokio::spawn(async move {
-            let signal = SignalRequest { signal: name.to_owned(), leader_only: false, interrupt: true };
-            let sent = if again { None } else { Some(client.signal(&run, &signal).await) };
-            let stopped = match sent {
-                Some(Ok(_)) => return,
-                // Nobody to send a signal to yet, or any more: then it is about the run as a whole.
-                Some(Err(Error::Refused(_))) | None => {
-                    client.stop(&run, &StopRequest { kill: false, interrupt: true }).await
-                }
-                Some(Err(error)) => Err(error),
-            };
-            match stopped {
-                // It has ended meanwhile, which its output will say.
-                Ok(_) | Err(Error::Refused(_)) => {}
-                Err(error) => screen.note(&format!("{name} could not be passed on: {error}")),
-            }
-        });
-    }
 }
 
 /// What is typed goes to the run's terminal, and so does the size of ours.

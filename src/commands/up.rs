@@ -23,7 +23,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Bring up the jobs of a project, and follow what they write. Ctrl-C only ends the following; kin down ends the jobs.
 ///
@@ -203,6 +203,8 @@ struct Following<'a> {
     printer: Printer,
 }
 
+/// So long it may take to print.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// A name takes no more of a line than this.
 const NAME_MAX: usize = 20;
 const PALETTE: [Colour; 5] = [Colour::Cyan, Colour::Yellow, Colour::Green, Colour::Magenta, Colour::Blue];
@@ -238,7 +240,7 @@ impl<'a> Following<'a> {
                 _ = term.recv() => None,
                 taken = self.take_next(&mut said, &send) => Some(taken),
             };
-            let Some(taken) = taken else { return Ok(self.detach()) };
+            let Some(taken) = taken else { return Ok(self.detach().await) };
             taken?;
             if self.leaving && self.live.is_empty() {
                 let printed = tokio::select! {
@@ -246,7 +248,7 @@ impl<'a> Following<'a> {
                     _ = term.recv() => None,
                     printed = self.printer.finish() => Some(printed),
                 };
-                let Some(printed) = printed else { return Ok(self.detach()) };
+                let Some(printed) = printed else { return Ok(self.detach().await) };
                 printed?;
                 self.face.screen.note(&format!("{} is down", self.project.name));
                 return Ok(0);
@@ -254,13 +256,19 @@ impl<'a> Following<'a> {
         }
     }
 
-    fn detach(&self) -> u8 {
-        let name = &self.project.name;
-        // After the terminal's ^C.
-        if self.face.screen.err_terminal {
-            self.face.screen.aside("");
-        }
-        self.face.screen.note(&format!("detached: {name} stays up; kin up follows it again, kin down ends it"));
+    async fn detach(&self) -> u8 {
+        let (screen, name) = (self.face.screen.clone(), self.project.name.to_string());
+        let (tell, told) = oneshot::channel();
+        // With our output this word may be stuck too, and then it is not waited for.
+        std::thread::spawn(move || {
+            // After the terminal's ^C.
+            if screen.err_terminal {
+                screen.aside("");
+            }
+            screen.note(&format!("detached: {name} stays up; kin up follows it again, kin down ends it"));
+            tell.send(()).unwrap_or(());
+        });
+        drop(tokio::time::timeout(LAST_WORD, told).await);
         0
     }
 
