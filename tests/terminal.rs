@@ -121,6 +121,26 @@ fn who_follows_all_listens_before_looking() {
     child.wait().expect("an end");
 }
 
+/// Events that are no longer kept may have told what is waited for.
+#[test]
+fn who_waits_looks_again_where_events_were_lost() {
+    let looks = std::sync::atomic::AtomicU32::new(0);
+    let fake = Fake::new(move |asked, _| {
+        if asked.path.starts_with("/v1/events") {
+            let gap = "{\"seq\":7,\"at\":\"2026-11-20T13:54:01.120Z\",\"kind\":\"events.gap\",\"message\":\"1 to 7\"}";
+            return Act::BodyOpen(format!(":\nid: 5\n\nid: 7\ndata: {gap}\n\n").into_bytes());
+        }
+        // Named, looked at, and looked at again.
+        let running = looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 1;
+        Act::Answer(200, run_json("sh-00000001", if running { "running" } else { "queued" }, None))
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kin"));
+    command.args(["wait", "--state", "running", "sh-00000001"]).env("KIN_HOME", fake.home()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("kin");
+    let ended = eventually("it looks again", server::DEADLINE, || child.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(0));
+}
+
 /// A server of one attached run that writes `output` and ends when `end` says so.
 fn server(output: &'static [u8], end: mpsc::Receiver<()>) -> Fake {
     let end = Mutex::new(end);

@@ -147,7 +147,8 @@ async fn output_that_is_gone_is_said_to_be_and_never_empty() {
     // Both streams: what is there, a word about what is not, and the end.
     for query in ["", "?stream=both&follow=true"] {
         let path = format!("/v1/runs/{id}/output{query}");
-        let seen = frames(&Stream::of(server.open(Method::GET, &path, &[], "").await).all().await);
+        let bytes = Stream::of(server.open(Method::GET, &path, &[], "").await).all().await;
+        let seen = frames(&bytes);
         let kinds: Vec<(Kind, u64)> = seen.iter().map(|(kind, at, _)| (*kind, *at)).collect();
         assert_eq!(kinds, [(Kind::Err, 0), (Kind::Gap, 0), (Kind::End, 0)], "{query}");
         assert_eq!(seen[1].2[..9], [4, 0, 0, 0, 0, 0, 0, 0, 0], "four bytes of out");
