@@ -36,10 +36,10 @@ pub(crate) enum Said {
 
 impl Said {
     pub(crate) fn no(run: &str, error: Error) -> Said {
-        match error {
-            Error::Refused(_) => Said::Refused { run: run.to_owned(), error },
-            _ => Said::Failed(error),
+        if error.code().is_some() {
+            return Said::Refused { run: run.to_owned(), error };
         }
+        Said::Failed(error)
     }
 }
 

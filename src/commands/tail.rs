@@ -41,7 +41,7 @@ impl TailArgs {
         // First who listens, then who lives, so that no run begins in between.
         let mut listened = Vec::new();
         for word in if self.follow { self.listened() } else { Vec::new() } {
-            let newcomers = Newcomers::of(&face.client, word);
+            let newcomers = Newcomers::of(&face.client, word.as_deref());
             listened.push(newcomers.listening().await?);
         }
         let selected = if self.what.is_empty() {
@@ -197,9 +197,9 @@ struct Newcomers {
 }
 
 impl Newcomers {
-    fn of(client: &Client, word: Option<String>) -> Newcomers {
-        let tag = word.as_deref().and_then(|word| word.strip_prefix('@')).map(str::to_owned);
-        let events = client.events(None, if tag.is_some() { None } else { word.as_deref() });
+    fn of(client: &Client, word: Option<&str>) -> Newcomers {
+        let tag = word.and_then(|word| word.strip_prefix('@')).map(str::to_owned);
+        let events = client.events(None, if tag.is_some() { None } else { word });
         Newcomers { client: client.clone(), tag, events }
     }
 
