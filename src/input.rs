@@ -185,20 +185,26 @@ pub(crate) fn keys() -> Result<tokio::sync::mpsc::Receiver<Vec<u8>>, Failure> {
     Ok(receive)
 }
 
-/// A terminal has no end of file; its line discipline makes one of Ctrl-D.
+/// A terminal has no end of file; its line discipline makes one of Ctrl-D. Behind an unfinished line the first one only
+/// ends the line, and it takes a second.
 fn each_piped(mut take: impl FnMut(&[u8]) -> bool) -> std::io::Result<()> {
     const CTRL_D: &[u8] = b"\x04";
     let stdin = std::io::stdin();
     let mut buffer = [0u8; 4096];
+    let mut unfinished = false;
     loop {
         let n = rustix::io::retry_on_intr(|| rustix::io::read(&stdin, &mut buffer))?;
         if n == 0 {
-            take(CTRL_D);
+            if !unfinished || take(CTRL_D) {
+                take(CTRL_D);
+            }
             return Ok(());
         }
         if !take(&buffer[..n]) {
             return Ok(());
         }
+        // A terminal that was just made takes a return for a newline.
+        unfinished = !matches!(buffer[n - 1], b'\n' | b'\r' | 4);
     }
 }
 

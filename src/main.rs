@@ -10,6 +10,7 @@ mod commands;
 mod definitions;
 mod durations;
 mod input;
+mod interrupts;
 mod job;
 mod listing;
 mod merged;

@@ -26,7 +26,21 @@ pub(crate) enum Said {
     /// All that it wrote was said.
     Ended(Box<Run>),
     Event(Box<Event>),
+    /// The server has no answer about one run; the others have theirs.
+    Refused {
+        run: String,
+        error: Error,
+    },
     Failed(Error),
+}
+
+impl Said {
+    pub(crate) fn no(run: &str, error: Error) -> Said {
+        if error.code().is_some() {
+            return Said::Refused { run: run.to_owned(), error };
+        }
+        Said::Failed(error)
+    }
 }
 
 /// A line without its end; on a terminal cleaned.
@@ -45,7 +59,7 @@ pub(crate) fn shown(line: &[u8], clean: bool) -> Vec<u8> {
 pub(crate) async fn follow(client: Client, run: Run, lines: usize, send: mpsc::Sender<Said>) {
     if let Err(error) = follow_lines(&client, &run, lines, &send).await {
         // Nobody listens any more: then there is nobody to tell.
-        drop(send.send(Said::Failed(error)).await);
+        drop(send.send(Said::no(&run.id, error)).await);
     }
 }
 
@@ -148,6 +162,8 @@ pub(crate) struct Last {
     pub(crate) end: Offsets,
     /// Of a line only the end is among them.
     pub(crate) cut: bool,
+    /// So many bytes are missing among them.
+    pub(crate) gone: u64,
 }
 
 impl Last {
@@ -177,10 +193,15 @@ impl Last {
             }
         };
         let mut reader = client.follow(&run.id, from, false);
+        let mut gone = 0;
         while let Some(piece) = reader.next().await? {
-            if let Piece::Bytes { stream, bytes, .. } = piece {
-                lines.push(stream, &bytes);
-                lines.ready.drain(..).for_each(|line| keep(line, &mut last));
+            match piece {
+                Piece::Bytes { stream, bytes, .. } => {
+                    lines.push(stream, &bytes);
+                    lines.ready.drain(..).for_each(|line| keep(line, &mut last));
+                }
+                Piece::Gap { count, .. } => gone += count,
+                Piece::Away | Piece::Unrecorded(_) | Piece::End(_) => {}
             }
         }
         lines.end();
@@ -192,7 +213,7 @@ impl Last {
                 cut = true;
             }
         }
-        Ok(Last { lines: last, end: reader.offsets(), cut })
+        Ok(Last { lines: last, end: reader.offsets(), cut, gone })
     }
 }
 

@@ -85,6 +85,7 @@ impl Failure {
                 | Error::Silent { .. }
                 | Error::Unreachable { .. }
                 | Error::Strange { .. } => 3,
+                Error::Hand { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => 3,
                 Error::Hand { .. } | Error::System { .. } => 1,
             },
         }
@@ -117,6 +118,9 @@ impl Failure {
                 Error::Unreachable { .. } => Some("only the user whose server it is, and root, may talk to it".into()),
                 Error::Home(NoHome::Relative(home)) => Some(format!("KIN_HOME=\"$PWD/{}\"", home.display())),
                 Error::Home(NoHome::Unsaid) => Some(OF_ONES_OWN.into()),
+                Error::Hand { source, .. } if source.kind() == std::io::ErrorKind::TimedOut => {
+                    Some("the server's keeper does not answer; kin doctor says how it is".into())
+                }
                 Error::Strange { .. } | Error::Hand { .. } | Error::System { .. } => None,
             },
         }

@@ -213,6 +213,105 @@ fn with_client_stops_the_run_however_the_client_ends() {
     server.shutdown();
 }
 
+/// The processes that this one has made.
+fn children(pid: u32) -> Vec<u32> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+}
+
+fn is_asleep(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('S'))
+}
+
+/// Whether it has said that INT is not to end it.
+fn takes_interrupts(pid: u32) -> Option<()> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"))?.trim();
+    (u64::from_str_radix(caught, 16).ok()? & 1 << (Signal::INT.as_raw() - 1) != 0).then_some(())
+}
+
+fn interrupted_until_it_ends(client: &mut std::process::Child) -> Option<i32> {
+    let pid = Pid::from_child(client);
+    let ended = eventually("it ends", server::DEADLINE, || {
+        kill_process(pid, Signal::INT).expect("is there until it is waited for");
+        client.try_wait().expect("a child")
+    });
+    ended.code()
+}
+
+/// One that has asked a server that does not answer, and keeps a first interrupt for the run.
+fn asking(server: &Server, options: &[&str]) -> std::process::Child {
+    loop {
+        let mut command = server.command();
+        command.args(["exec", "--id", "hasty"]).args(options).args(["--", "sleep", "600"]);
+        let mut client = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("kin");
+        let mut looks = 0;
+        eventually("it waits", server::DEADLINE, || {
+            looks = if takes_interrupts(client.id()).is_some() && is_asleep(client.id()) { looks + 1 } else { 0 };
+            (looks > 20).then_some(())
+        });
+        kill_process(Pid::from_child(&client), Signal::INT).expect("is there");
+        // One that had not asked yet ends at once.
+        if testkit::within(Duration::from_millis(500), || client.try_wait().expect("a child")).is_none() {
+            return client;
+        }
+    }
+}
+
+#[test]
+fn two_interrupts_before_the_answer_leave_nothing_that_runs() {
+    let server = Server::start(KIN);
+    assert!(server.signal(testkit::Role::Daemon, Signal::STOP));
+    for options in [&[][..], &["--bypass-output"], &["--with-client"]] {
+        let mut client = asking(&server, options);
+        assert_eq!(interrupted_until_it_ends(&mut client), Some(130));
+    }
+    assert!(server.signal(testkit::Role::Daemon, Signal::CONT));
+    let runs = eventually("all were found and ended", server::DEADLINE, || {
+        let runs = server.http().get("/v1/runs?job=hasty").json()["runs"].as_array().cloned().unwrap_or_default();
+        (runs.len() == 3 && runs.iter().all(|run| run["state"] == "ended")).then_some(runs)
+    });
+    for run in runs {
+        assert!(["interrupted", "cancelled"].iter().any(|word| run["outcome"] == *word), "{run}");
+    }
+    server.shutdown();
+}
+
+#[test]
+fn an_interrupt_before_anything_was_asked_for_ends_it_at_once() {
+    let server = Server::start(KIN);
+    assert!(server.signal(testkit::Role::Keeper, Signal::STOP));
+    let mut command = server.command();
+    command.args(["exec", "--id", "hasty", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+    let mut client = command.stderr(Stdio::null()).spawn().expect("kin");
+    eventually("it listens for signals", server::DEADLINE, || takes_interrupts(client.id()));
+    let asked = Instant::now();
+    assert_eq!(interrupted_until_it_ends(&mut client), Some(130));
+    assert!(asked.elapsed() < Duration::from_secs(5), "it took {:?}", asked.elapsed());
+    assert!(server.signal(testkit::Role::Keeper, Signal::CONT));
+    assert_eq!(server.http().get("/v1/runs?job=hasty").json()["runs"], json!([]));
+    server.shutdown();
+}
+
+#[test]
+fn a_guard_asks_until_its_run_is_stopped() {
+    let server = Server::start(KIN);
+    let (mut client, id) = attached_with(&server, &["--with-client"]);
+    let guard = children(client.id()).first().copied().expect("a guard");
+    assert!(server.signal(testkit::Role::Daemon, Signal::STOP));
+    client.kill().expect("kills the client");
+    client.wait().expect("reaped");
+    // A single request is given up after ten seconds.
+    let gone = testkit::wait::within(Duration::from_secs(12), || {
+        (!std::path::Path::new(&format!("/proc/{guard}")).exists()).then_some(())
+    });
+    assert!(server.signal(testkit::Role::Daemon, Signal::CONT));
+    let run = server.wait_end(&id);
+    assert_eq!((run["outcome"].as_str(), gone), (Some("interrupted"), None), "{run}");
+    server.shutdown();
+}
+
 #[test]
 fn a_shutdown_is_told_to_whoever_is_attached_at_once() {
     let server = Server::start(KIN);

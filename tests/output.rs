@@ -1,5 +1,6 @@
 //! Output: every byte, apart by stream, whatever the bytes are.
 
+use rustix::process::Signal;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 use testkit::http::Request;
@@ -158,6 +159,94 @@ fn a_follower_gets_each_byte_once_over_the_daemons_deaths() {
         let seen = text.lines().filter(|line| line.ends_with(&format!("line {n}"))).count();
         assert_eq!(seen, 1, "line {n} in\n{text}");
     }
+    server.shutdown();
+}
+
+/// The end of a run is worth more than its output: whoever is attached gets it, and a word about what is gone.
+#[test]
+fn an_end_is_told_also_where_the_output_is_gone() {
+    let server = Server::start(KIN);
+    let go = server.home().join("go");
+    let script = format!("echo a; until [ -e {} ]; do sleep 0.05; done; exit 7", go.display());
+    let mut command = server.command();
+    command.args(["exec", "--id", "bare", "--", "sh", "-c", &script]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut client = command.spawn().expect("kin");
+    let mut line = [0; 2];
+    std::io::Read::read_exact(client.stdout.as_mut().expect("a pipe"), &mut line).expect("its first line");
+    let run = server.http().get("/v1/runs?job=bare").json()["runs"][0].clone();
+    let id = id_of(&run);
+    let pid = server.wait_state(&id, &["running"])["pid"].as_u64().expect("a pid");
+    std::fs::remove_file(server.state().join(format!("logs/bare/{id}.out"))).expect("removes");
+    assert!(server.signal(testkit::Role::Daemon, Signal::STOP));
+    std::fs::write(go, "").expect("writes");
+    let gone = || (!std::path::Path::new(&format!("/proc/{pid}")).exists()).then_some(());
+    eventually("it ends", server::DEADLINE, gone);
+    server.kill(testkit::Role::Daemon).expect("a daemon to kill");
+    let said = client.wait_with_output().expect("an end");
+    assert_eq!(said.status.code(), Some(7), "{}", String::from_utf8_lossy(&said.stderr));
+    let cli = Cli::new(&server);
+    assert!(cli.run(&["jl", &id]).expect(4).errors().contains("is no longer kept; it was 2 bytes"));
+    server.shutdown();
+}
+
+#[test]
+fn one_run_that_cannot_be_read_does_not_hide_the_others() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let ids = ["one", "two"].map(|word| cli.run(&["exec", "-d", "--id", "some", "--", "echo", word]).expect(0).line());
+    ids.iter().for_each(|id| drop(server.wait_end(id)));
+    let out = server.state().join(format!("logs/some/{}.out", ids[0]));
+    std::fs::remove_file(&out).expect("removes");
+    std::fs::create_dir(&out).expect("what cannot be read");
+    let said = cli.run(&["tail", &ids[0], &ids[1]]).expect(1);
+    assert!(said.text().ends_with("two\n") && said.errors().contains(&ids[0]), "{said:?}");
+    let said = cli.run(&["tail", "-f", &ids[0], &ids[1]]).expect(0);
+    assert!(said.text().ends_with("| two\n") && said.errors().contains(&ids[0]), "{said:?}");
+    server.shutdown();
+}
+
+/// Nobody waits for ever for a daemon that does not answer any more.
+#[test]
+fn a_daemon_that_hangs_is_noticed_by_whoever_listens_waits_or_reads() {
+    let server = Server::start(KIN);
+    let long = id_of(&server.submit(&server.request(&["sleep", "600"])));
+    let big = id_of(&server.submit(&server.request(&["head", "-c", "64000000", "/dev/zero"])));
+    server.wait_end(&big);
+    let spawn = |args: &[&str]| {
+        let mut command = server.command();
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kin")
+    };
+    let mut all = [spawn(&["listen"]), spawn(&["wait", "--state", "draining", &long]), spawn(&["jl", "--out", &big])];
+    // Each hears something of the server before that falls silent.
+    for child in &all[..2] {
+        eventually("it waits at the server", server::DEADLINE, || {
+            let fds = std::fs::read_dir(format!("/proc/{}/fd", child.id())).ok()?;
+            let links = fds.filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+            (links.filter(|link| link.to_string_lossy().starts_with("socket:")).count() > 0).then_some(())
+        });
+    }
+    let mut first = [1];
+    std::io::Read::read_exact(all[2].stdout.as_mut().expect("a pipe"), &mut first).expect("the first byte");
+    let heard = id_of(&server.submit(&server.request(&["true"])));
+    server.wait_end(&heard);
+    let mut line = String::new();
+    while !line.contains(&heard) {
+        line.clear();
+        let out = all[0].stdout.as_mut().expect("a pipe");
+        std::io::BufRead::read_line(&mut std::io::BufReader::with_capacity(1, out), &mut line).expect("an event");
+    }
+    assert!(server.signal(testkit::Role::Daemon, Signal::STOP));
+    let threads = all.map(|child| std::thread::spawn(move || child.wait_with_output().expect("an end")));
+    eventually("all notice", Duration::from_secs(60), || {
+        threads.iter().all(std::thread::JoinHandle::is_finished).then_some(())
+    });
+    assert!(server.signal(testkit::Role::Daemon, Signal::CONT));
+    for thread in threads {
+        let said = thread.join().expect("an end");
+        let words = String::from_utf8_lossy(&said.stderr);
+        assert!(said.status.code() == Some(3) && words.contains("has not answered for"), "{words}");
+    }
+    Cli::new(&server).run(&["kill", &long]).expect(0);
     server.shutdown();
 }
 

@@ -191,6 +191,29 @@ fn up_follows_ctrl_c_leaves_it_up_and_down_ends_it_in_order() {
     server.shutdown();
 }
 
+/// As a pager does that is not scrolled.
+#[test]
+fn who_does_not_read_what_up_prints_can_still_interrupt_it() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let text = "[noisy]\ncommand = 'yes 0123456789012345678901234567890123456789 | head -c 3000000; exec sleep 600'\n\
+                restart = 'always'\n";
+    let dir = project(&server, "noisy", text);
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        let mut up = server.command();
+        let up = up.current_dir(&dir).arg("up").args(["--lines", "60000"]);
+        let (out, pipe) = std::io::pipe().expect("a pipe");
+        let mut child = up.stdout(pipe.try_clone().expect("a clone")).stderr(pipe).spawn().expect("kin");
+        eventually("the pipe is full", DEADLINE, || {
+            (rustix::io::ioctl_fionread(&out).expect("a pipe") > 60_000).then_some(())
+        });
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), signal).expect("is there");
+        let ended = eventually("it ends", DEADLINE, || child.try_wait().expect("a child"));
+        assert_eq!(ended.code(), Some(0), "{signal:?}");
+    }
+    kin(&server, &dir, &["down"]).expect(0);
+    server.shutdown();
+}
+
 #[test]
 fn a_second_up_does_what_follows_from_the_change() {
     let server = Server::start(env!("CARGO_BIN_EXE_kin"));

@@ -14,8 +14,9 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, mpsc};
+use testkit::{Server, eventually, server};
 
 /// A terminal of the test's own, with kin in its foreground.
 struct Terminal {
@@ -64,12 +65,91 @@ impl Terminal {
     }
 }
 
+/// As long as there is no terminal to type into, Ctrl-C is what it always is.
+#[test]
+fn what_is_typed_before_the_run_has_a_terminal_is_for_kin() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    let words = ["exec", "--tty", "--pending", "go", "--", "sh", "-c", "printf '? '; read x; echo got $x"];
+    let mut terminal = Terminal::of(server.home(), &words);
+    terminal.until("lets it go\r\n");
+    terminal.master.write_all(b"\x03").expect("typing");
+    let ended = eventually("Ctrl-C ends the waiting", server::DEADLINE, || terminal.child.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(5), "it was cancelled");
+    let mut terminal = Terminal::of(server.home(), &words);
+    terminal.until("lets it go\r\n");
+    assert!(!terminal.is_raw());
+    testkit::Cli::new(&server).run(&["release", "go"]).expect(0);
+    terminal.until("? ");
+    eventually("the keys are the run's", server::DEADLINE, || terminal.is_raw().then_some(()));
+    terminal.master.write_all(b"word\r").expect("typing");
+    terminal.until("got word\r\n");
+    assert_eq!(terminal.child.wait().expect("an end").code(), Some(0));
+    assert!(!terminal.is_raw());
+    server.shutdown();
+}
+
+/// A pipe has an end, also behind a line that has none.
+#[test]
+fn the_end_of_a_pipe_is_the_end_of_a_terminals_input() {
+    let server = Server::start(env!("CARGO_BIN_EXE_kin"));
+    for input in ["", "abc", "abc\n", "abc\nd"] {
+        let mut command = server.command();
+        command.args(["exec", "--tty", "--", "cat"]).stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("kin");
+        child.stdin.take().expect("a pipe").write_all(input.as_bytes()).expect("writes");
+        let ended = eventually("it ends with its input", server::DEADLINE, || child.try_wait().expect("a child"));
+        assert_eq!(ended.code(), Some(0), "{input:?}");
+    }
+    server.shutdown();
+}
+
+/// A run that begins between the two would be followed by nobody.
+#[test]
+fn who_follows_all_listens_before_looking() {
+    let fake = Fake::new(|asked, _| match asked.path.starts_with("/v1/events") {
+        true => Act::BodyOpen(b":\nid: 5\n\n".to_vec()),
+        false => Act::Answer(200, "{\"runs\":[],\"next\":null}".into()),
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kin"));
+    command.args(["tail", "-f"]).env("KIN_HOME", fake.home()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("kin");
+    fake.heard();
+    fake.heard();
+    let asked: Vec<String> = fake.asked().into_iter().map(|asked| asked.path).collect();
+    assert!(asked[0].starts_with("/v1/events") && asked[1].starts_with("/v1/runs"), "{asked:?}");
+    child.kill().expect("follows");
+    child.wait().expect("an end");
+}
+
+/// Events that are no longer kept may have told what is waited for.
+#[test]
+fn who_waits_looks_again_where_events_were_lost() {
+    let looks = std::sync::atomic::AtomicU32::new(0);
+    let fake = Fake::new(move |asked, _| {
+        if asked.path.starts_with("/v1/events") {
+            let gap = "{\"seq\":7,\"at\":\"2026-11-20T13:54:01.120Z\",\"kind\":\"events.gap\",\"message\":\"1 to 7\"}";
+            return Act::BodyOpen(format!(":\nid: 5\n\nid: 7\ndata: {gap}\n\n").into_bytes());
+        }
+        // Named, looked at, and looked at again.
+        let running = looks.fetch_add(1, std::sync::atomic::Ordering::SeqCst) > 1;
+        Act::Answer(200, run_json("sh-00000001", if running { "running" } else { "queued" }, None))
+    });
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kin"));
+    command.args(["wait", "--state", "running", "sh-00000001"]).env("KIN_HOME", fake.home()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("kin");
+    let ended = eventually("it looks again", server::DEADLINE, || child.try_wait().expect("a child"));
+    assert_eq!(ended.code(), Some(0));
+}
+
 /// A server of one attached run that writes `output` and ends when `end` says so.
 fn server(output: &'static [u8], end: mpsc::Receiver<()>) -> Fake {
     let end = Mutex::new(end);
     Fake::new(move |asked, _| {
-        if asked.path == "/v1/runs" {
-            return Act::Answer(201, run_json("sh-00000001", "starting", None));
+        match asked.path.as_str() {
+            "/v1/runs" => return Act::Answer(201, run_json("sh-00000001", "starting", None)),
+            "/v1/runs/sh-00000001" => return Act::Answer(200, run_json("sh-00000001", "running", None)),
+            path if path.starts_with("/v1/events") => return Act::BodyOpen(b":\nid: 5\n\n".to_vec()),
+            _ => {}
         }
         if asked.path.contains("/output") && asked.path.contains("out=0") {
             return Act::BodyCut(frame(0, 0, output));
@@ -147,7 +227,7 @@ fn a_run_on_a_terminal_of_its_own_gets_every_key_and_ours_is_set_back() {
     });
     let mut terminal = Terminal::of(&fake.home(), &["exec", "--tty", "--quiet", "--", "sh"]);
     assert_eq!(terminal.until("$ "), "\u{1b}[2J$ ", "its own screen is its own");
-    assert!(terminal.is_raw());
+    eventually("the keys are the run's", server::DEADLINE, || terminal.is_raw().then_some(()));
     terminal.master.write_all(b"ls\x03\r").expect("typing");
     let mut keys = Vec::new();
     while keys.len() < 4 {

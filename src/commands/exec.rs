@@ -6,13 +6,14 @@ use crate::commands::unwritable;
 use crate::commands::with_client::Guard;
 use crate::durations;
 use crate::input::{self, Input, RawTerminal};
+use crate::interrupts::{Interrupts, Ladder};
 use crate::listing::json_line;
 use crate::printer::{Cleaned, Printer};
 use crate::report::Failure;
 use crate::screen::Screen;
 use crate::verdict;
 use clap::Args;
-use kin_client::api::run::{Serial, SignalRequest, StopRequest, TtySize, to_wire};
+use kin_client::api::run::{Serial, TtySize, to_wire};
 use kin_client::api::{JobName, Run, RunRequest};
 use kin_client::{Client, Error, HandKey, Key, Keyboard, Offsets, Piece};
 use std::ffi::OsString;
@@ -20,8 +21,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::Instant;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Run any command under kin, with this directory, environment, umask, limits and nice value.
 ///
@@ -46,7 +46,7 @@ EXIT CODES
   124  timed out by kin                 5  refused, skipped or cancelled
     3  no server; the run goes on       1  lost
     2  wrong usage                    141  nobody reads the output; the run goes on
-  130  interrupted before it began      0  with --detach: accepted"
+  130  interrupted before it was taken  0  with --detach: accepted"
 )]
 pub(crate) struct ExecArgs {
     /// The job's name; without it, the program's.
@@ -112,33 +112,53 @@ pub(crate) struct ExecArgs {
 pub(crate) const NOBODY_READS: u8 = 141;
 /// And of one that was interrupted: 128 + INT.
 const INTERRUPTED: u8 = 130;
-/// A second signal within this time stops the run.
-const TWICE: Duration = Duration::from_secs(5);
 
 impl ExecArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
         let mut request = self.request()?;
-        let mut interrupts = if self.detach { None } else { Some(Interrupts::listen()?) };
-        let input = self.hand_over(face, &mut request).await?;
-        let key = Key::random()?;
-        let accepted = face.client.submit(&request, &key);
-        let (run, pending) = match &mut interrupts {
-            None => (accepted.await?, None),
-            Some(interrupts) => match interrupts.meanwhile(accepted).await {
-                Some((run, pending)) => (run?, pending),
-                None => return Ok(INTERRUPTED),
-            },
-        };
-        face.notices();
-        let Some(interrupts) = interrupts else {
+        if self.detach {
+            self.hand_over(face, &mut request).await?;
+            let run = face.client.submit(&request, &Key::random()?).await?;
+            face.notices();
             let text = if self.json { json_line(&run).map_err(unwritable)? } else { run.id };
             face.screen.print(&format!("{text}\n"))?;
             return Ok(0);
+        }
+        let mut interrupts = Interrupts::listen()?;
+        // Nothing was asked for yet, so there is nothing to keep a signal for.
+        let handed = tokio::select! {
+            handed = self.hand_over(face, &mut request) => Some(handed),
+            _ = interrupts.next() => None,
         };
+        let Some(handed) = handed else { return Ok(INTERRUPTED) };
+        let (input, key) = (handed?, Key::random()?);
+        let ends_with_us = self.with_client || self.bypass_output;
+        let mut guard = ends_with_us.then(|| Guard::of(&key, &request)).transpose()?;
+        let Some((accepted, pending)) = interrupts.meanwhile(face.client.submit(&request, &key)).await else {
+            // It may have been accepted. Whoever guards it finds that out, and nothing of it goes on.
+            drop(guard.map_or_else(|| Guard::of(&key, &request), Ok)?);
+            if !self.quiet {
+                face.screen.note("the server has not said whether it took the run; it is withdrawn in the background");
+            }
+            return Ok(INTERRUPTED);
+        };
+        let run = match accepted {
+            Ok(run) => run,
+            Err(error) => {
+                if let (Error::Refused(_), Some(guard)) = (&error, guard) {
+                    guard.release();
+                }
+                return Err(error.into());
+            }
+        };
+        if let Some(guard) = &mut guard {
+            guard.accepted(&run.id);
+        }
+        face.notices();
         if face.screen.err_terminal && !self.quiet {
             face.screen.note(&introduction(&run));
         }
-        match self.attached(face, &run, input, interrupts, pending).await {
+        match self.attached(face, &run, input, interrupts, pending, guard).await {
             Err(failure @ Failure::Client(_)) => {
                 let lives = face.client.server_lives().unwrap_or(false);
                 Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
@@ -174,7 +194,7 @@ impl ExecArgs {
         })
     }
 
-    /// Gives the keeper what the run is to read, and to write to.
+    /// Gives the keeper what the run is to read, and to write to. A server is there then.
     async fn hand_over(&self, face: &Face, request: &mut RunRequest) -> Result<Input, Failure> {
         let wanted = if self.tty || (self.detach && !self.stdin) { Input::Nothing } else { Input::of_process()? };
         let stdin = std::io::stdin();
@@ -186,7 +206,10 @@ impl ExecArgs {
                     hint: Some("give it a file or a pipe: kin exec --detach --stdin -- CMD < FILE".into()),
                 });
             }
-            Input::Nothing if !self.bypass_output => return Ok(wanted),
+            Input::Nothing if !self.bypass_output => {
+                face.client.reach().await?;
+                return Ok(wanted);
+            }
             Input::Nothing => {
                 null = File::open("/dev/null")
                     .map_err(|source| Failure::System { what: "could not open /dev/null", source })?;
@@ -213,12 +236,12 @@ impl ExecArgs {
         input: Input,
         mut interrupts: Interrupts,
         pending: Option<&'static str>,
+        guard: Option<Guard>,
     ) -> Result<u8, Failure> {
-        let guard = (self.with_client || self.bypass_output).then(|| Guard::of(&run.id)).transpose()?;
-        let raw_terminal = if self.tty { RawTerminal::begin() } else { None };
-        if self.tty {
-            type_into(Keyboard::of(&face.client, &run.id)?)?;
-        } else if let Input::Typed { pump, .. } = input
+        let mut raw_terminal = None;
+        let mut begun = std::pin::pin!(until_begun(&face.client, run));
+        let mut typing = false;
+        if let Input::Typed { pump, .. } = input
             && !self.bypass_output
         {
             pump.start()?;
@@ -226,7 +249,7 @@ impl ExecArgs {
         let cleaned = Cleaned::of(&face.screen, self.raw || self.tty);
         let output = output_of(face.client.clone(), face.screen.clone(), run.id.clone(), cleaned, self.quiet);
         let mut output = tokio::spawn(output);
-        let mut ladder = Ladder { client: face.client.clone(), run: run.id.clone(), last: None };
+        let mut ladder = Ladder::of(&face.client, &run.id);
         if let Some(name) = pending {
             ladder.pass_on(name, &face.screen);
         }
@@ -238,6 +261,15 @@ impl ExecArgs {
                     });
                 }
                 name = interrupts.next() => ladder.pass_on(name, &face.screen),
+                // Until there is a terminal to type into, Ctrl-C is ours.
+                begun = &mut begun, if self.tty && !typing => {
+                    typing = true;
+                    // A server that does not answer is what its output waits for too.
+                    if begun.is_ok() {
+                        raw_terminal = RawTerminal::begin();
+                        type_into(Keyboard::of(&face.client, &run.id)?)?;
+                    }
+                }
             }
         };
         drop(raw_terminal);
@@ -307,73 +339,19 @@ pub(crate) async fn output_of(
     ended.ok_or_else(|| Error::Strange { what: "its output ended before the run did".into() }.into())
 }
 
-/// INT and TERM, which are meant for the run.
-struct Interrupts {
-    int: Signal,
-    term: Signal,
-}
-
-impl Interrupts {
-    fn listen() -> Result<Interrupts, Failure> {
-        let listen =
-            |kind| signal(kind).map_err(|source| Failure::System { what: "could not listen for signals", source });
-        Ok(Interrupts { int: listen(SignalKind::interrupt())?, term: listen(SignalKind::terminate())? })
+/// Waits until the run has a process, or had one.
+async fn until_begun(client: &Client, run: &Run) -> Result<(), Error> {
+    let has = |state: &str| matches!(state, "running" | "stopping" | "draining" | "ended");
+    if has(&run.state) {
+        return Ok(());
     }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.int.recv() => "INT",
-            _ = self.term.recv() => "TERM",
-        }
+    let mut events = client.events(None, Some(&run.id));
+    // First who listens, then the look, so that nothing happens in between.
+    events.listening().await?;
+    while !has(&client.run(&run.id).await?.state) {
+        events.next().await?;
     }
-
-    /// A signal before the run is known is kept for it; a second one ends us: `None`.
-    async fn meanwhile<T>(&mut self, work: impl Future<Output = T>) -> Option<(T, Option<&'static str>)> {
-        let mut work = std::pin::pin!(work);
-        let mut pending = None;
-        loop {
-            tokio::select! {
-                done = &mut work => return Some((done, pending)),
-                name = self.next() => match pending {
-                    None => pending = Some(name),
-                    Some(_) => return None,
-                },
-            }
-        }
-    }
-}
-
-/// Once interrupts, twice stops.
-struct Ladder {
-    client: Client,
-    run: String,
-    last: Option<Instant>,
-}
-
-impl Ladder {
-    fn pass_on(&mut self, name: &'static str, screen: &Screen) {
-        let now = Instant::now();
-        let again = self.last.is_some_and(|last| now - last < TWICE);
-        self.last = Some(now);
-        let (client, run, screen) = (self.client.clone(), self.run.clone(), screen.clone());
-        tokio::spawn(async move {
-            let signal = SignalRequest { signal: name.to_owned(), leader_only: false, interrupt: true };
-            let sent = if again { None } else { Some(client.signal(&run, &signal).await) };
-            let stopped = match sent {
-                Some(Ok(_)) => return,
-                // Nobody to send a signal to yet, or any more: then it is about the run as a whole.
-                Some(Err(Error::Refused(_))) | None => {
-                    client.stop(&run, &StopRequest { kill: false, interrupt: true }).await
-                }
-                Some(Err(error)) => Err(error),
-            };
-            match stopped {
-                // It has ended meanwhile, which its output will say.
-                Ok(_) | Err(Error::Refused(_)) => {}
-                Err(error) => screen.note(&format!("{name} could not be passed on: {error}")),
-            }
-        });
-    }
+    Ok(())
 }
 
 /// What is typed goes to the run's terminal, and so does the size of ours.

@@ -63,15 +63,28 @@ impl JlArgs {
     async fn both(&self, face: &Face, id: &str) -> Result<u8, Failure> {
         let mut printer = Printer::new(Cleaned::of(&face.screen, self.raw));
         let mut reader = face.client.follow(id, Offsets::default(), false);
+        let (mut read, mut gone) = (0, 0);
         while let Some(piece) = reader.next().await? {
             match piece {
-                Piece::Bytes { bytes, .. } => printer.write(Stream::Out, bytes.into()).await?,
-                Piece::Gap { stream, count, .. } => note_gap(face, stream, count),
+                Piece::Bytes { bytes, .. } => {
+                    read += bytes.len();
+                    printer.write(Stream::Out, bytes.into()).await?;
+                }
+                Piece::Gap { stream, count, .. } => {
+                    gone += count;
+                    note_gap(face, stream, count);
+                }
                 Piece::Away | Piece::Unrecorded(_) | Piece::End(_) => {}
             }
         }
         printer.finish().await?;
-        Ok(0)
+        match (read, gone) {
+            (0, 1..) => Err(Failure::NotFound {
+                message: format!("the output of {id} is no longer kept; it was {gone} bytes"),
+                hint: Some("of each job, the oldest output goes first when there is too much of it".into()),
+            }),
+            (_, _) => Ok(0),
+        }
     }
 
     async fn stream(&self, face: &Face, id: &str, stream: Stream) -> Result<u8, Failure> {

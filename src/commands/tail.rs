@@ -9,7 +9,7 @@ use crate::select::{Selected, Which, select};
 use crate::verdict;
 use clap::Args;
 use kin_client::api::{Run, RunId, RunNo, RunQuery};
-use kin_client::{Client, Page, Piece, Stream};
+use kin_client::{Client, Error, Events, Page, Piece, Stream};
 use std::collections::HashSet;
 use tokio::sync::mpsc;
 
@@ -38,6 +38,12 @@ pub(crate) struct TailArgs {
 impl TailArgs {
     pub(crate) async fn run(mut self, face: &Face) -> Result<u8, Failure> {
         self.what = face.jobs_meant(self.what).await?;
+        // First who listens, then who lives, so that no run begins in between.
+        let mut listened = Vec::new();
+        for word in if self.follow { self.listened() } else { Vec::new() } {
+            let newcomers = Newcomers::of(&face.client, word.as_deref());
+            listened.push(newcomers.listening().await?);
+        }
         let selected = if self.what.is_empty() {
             let live = RunQuery { state: Some("live".into()), ..RunQuery::default() };
             let mut runs = face.client.runs_of(&live, Page::All, |_| true).await?;
@@ -49,8 +55,8 @@ impl TailArgs {
         let code = self.unmatched(face, &selected)?;
         match selected.runs.as_slice() {
             [run] if self.follow && self.only_ids() => self.follow_one(face, run).await?,
-            runs if self.follow => self.follow_all(face, runs).await?,
-            runs => self.last_of_all(face, runs).await?,
+            runs if self.follow => self.follow_all(face, runs, listened).await?,
+            runs => return Ok(code.max(self.last_of_all(face, runs).await?)),
         }
         Ok(code)
     }
@@ -73,20 +79,30 @@ impl TailArgs {
         !self.what.is_empty() && self.what.iter().all(|word| is_id(word))
     }
 
-    async fn last_of_all(&self, face: &Face, runs: &[Run]) -> Result<(), Failure> {
+    /// A refusal is about one run; the others are shown.
+    async fn last_of_all(&self, face: &Face, runs: &[Run]) -> Result<u8, Failure> {
         let mut printer = Printer::new(Cleaned::of(&face.screen, self.raw));
+        let mut code = 0;
         for (i, run) in runs.iter().enumerate() {
             if runs.len() > 1 {
                 let gap = if i == 0 { "" } else { "\n" };
                 printer.write(Stream::Out, format!("{gap}==> {} <==\n", run.id).into_bytes()).await?;
             }
-            let last = Last::of(&face.client, run, self.lines).await?;
+            let last = match Last::of(&face.client, run, self.lines).await {
+                Err(error @ Error::Refused(_)) if runs.len() > 1 => {
+                    face.screen.note(&format!("{}: {error}", run.id));
+                    code = code.max(Failure::from(error).exit_code());
+                    continue;
+                }
+                last => last?,
+            };
             tell_of_cut(face, &run.id, &last);
             for line in last.lines {
                 printer.write(Stream::Out, line.bytes).await?;
             }
         }
-        printer.finish().await
+        printer.finish().await?;
+        Ok(code)
     }
 
     /// One run, as it is: no label, no waiting for the end of a line.
@@ -112,11 +128,10 @@ impl TailArgs {
         printer.finish().await
     }
 
-    async fn follow_all(&self, face: &Face, runs: &[Run]) -> Result<(), Failure> {
+    async fn follow_all(&self, face: &Face, runs: &[Run], listened: Vec<Newcomers>) -> Result<(), Failure> {
         let (send, mut said) = mpsc::channel(64);
-        for word in self.listened() {
-            let (client, send) = (face.client.clone(), send.clone());
-            tokio::spawn(async move { newcomers(client, word, send).await });
+        for newcomers in listened {
+            tokio::spawn(newcomers.tell(send.clone()));
         }
         let mut followed = HashSet::new();
         for run in runs {
@@ -136,6 +151,7 @@ impl TailArgs {
                 Said::Gap { run, stream, count } => {
                     face.screen.note(&format!("{count} bytes of {run}'s {} were not kept here", stream.word()));
                 }
+                Said::Refused { run, error } => face.screen.note(&format!("{run}: {error}")),
                 Said::Failed(error) => return Err(error.into()),
                 Said::Ended(_) | Said::Event(_) => {}
             }
@@ -164,31 +180,56 @@ fn tell_of_cut(face: &Face, run: &str, last: &Last) {
     if last.cut {
         face.screen.note(&format!("of a very long line only the end is shown, after …; kin jl {run} shows all of it"));
     }
+    if last.gone > 0 {
+        face.screen.note(&format!("{} bytes of {run} were not kept here", last.gone));
+    }
 }
 
 fn is_id(word: &str) -> bool {
     RunId::parse(word).is_some() || RunNo::parse(word).is_some()
 }
 
-/// Runs that start from now on and match `word`. Ends when nobody listens to it.
-async fn newcomers(client: Client, word: Option<String>, send: mpsc::Sender<Said>) {
-    let tag = word.as_deref().and_then(|word| word.strip_prefix('@')).map(str::to_owned);
-    let mut events = client.events(None, if tag.is_some() { None } else { word.as_deref() });
-    loop {
-        let said = match events.next().await {
-            Err(error) => Said::Failed(error),
-            Ok(event) => {
-                let (Some(id), Some("starting" | "running")) = (&event.run, event.state.as_deref()) else { continue };
-                match client.run(id).await {
-                    Ok(run) if tag.as_ref().is_none_or(|tag| run.tags.contains(tag)) => Said::Newcomer(Box::new(run)),
-                    Ok(_) => continue,
-                    Err(error) => Said::Failed(error),
+/// Runs that start from now on and match a word.
+struct Newcomers {
+    client: Client,
+    tag: Option<String>,
+    events: Events,
+}
+
+impl Newcomers {
+    fn of(client: &Client, word: Option<&str>) -> Newcomers {
+        let tag = word.and_then(|word| word.strip_prefix('@')).map(str::to_owned);
+        let events = client.events(None, if tag.is_some() { None } else { word });
+        Newcomers { client: client.clone(), tag, events }
+    }
+
+    async fn listening(mut self) -> Result<Newcomers, Error> {
+        self.events.listening().await?;
+        Ok(self)
+    }
+
+    /// Ends when nobody listens to it.
+    async fn tell(mut self, send: mpsc::Sender<Said>) {
+        loop {
+            let said = match self.events.next().await {
+                Err(error) => Said::Failed(error),
+                Ok(event) => {
+                    let (Some(id), Some("starting" | "running")) = (&event.run, event.state.as_deref()) else {
+                        continue;
+                    };
+                    match self.client.run(id).await {
+                        Ok(run) if self.tag.as_ref().is_none_or(|tag| run.tags.contains(tag)) => {
+                            Said::Newcomer(Box::new(run))
+                        }
+                        Ok(_) => continue,
+                        Err(error) => Said::no(id, error),
+                    }
                 }
+            };
+            let last = matches!(said, Said::Failed(_));
+            if send.send(said).await.is_err() || last {
+                return;
             }
-        };
-        let last = matches!(said, Said::Failed(_));
-        if send.send(said).await.is_err() || last {
-            return;
         }
     }
 }

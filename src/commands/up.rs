@@ -5,6 +5,7 @@ use crate::commands::{reload, unwritable};
 use crate::durations;
 use crate::listing::json_line;
 use crate::merged::{Said, follow, shown};
+use crate::printer::{Cleaned, Printer};
 use crate::project;
 use crate::report::Failure;
 use crate::screen::Colour;
@@ -13,7 +14,7 @@ use crate::when;
 use clap::Args;
 use kin_client::api::project::{Up, UpRequest};
 use kin_client::api::{Event, Run, RunId, RunQuery};
-use kin_client::{Events, Page};
+use kin_client::{Error, Events, Page, Stream};
 use kin_config::files::Reader;
 use kin_config::project::Project;
 use kin_config::set::Form;
@@ -23,7 +24,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Bring up the jobs of a project, and follow what they write. Ctrl-C only ends the following; kin down ends the jobs.
 ///
@@ -201,8 +202,11 @@ struct Following<'a> {
     later: BTreeMap<String, (String, String)>,
     /// Somebody asked for its end.
     leaving: bool,
+    printer: Printer,
 }
 
+/// So long it may take to print.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// A name takes no more of a line than this.
 const NAME_MAX: usize = 20;
 const PALETTE: [Colour; 5] = [Colour::Cyan, Colour::Yellow, Colour::Green, Colour::Magenta, Colour::Blue];
@@ -216,7 +220,10 @@ impl<'a> Following<'a> {
         let width = names.max().unwrap_or(0).min(NAME_MAX);
         let clean = face.screen.out_terminal && !args.raw;
         let (followed, live, slots, later) = (BTreeSet::new(), BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
-        Following { face, project, lines: args.lines, clean, width, followed, live, slots, later, leaving: false }
+        // Lines are cleaned one by one, before they get their labels.
+        let printer = Printer::new(Cleaned::of(&face.screen, true));
+        let lines = args.lines;
+        Following { face, project, lines, clean, width, followed, live, slots, later, leaving: false, printer }
     }
 
     async fn run(mut self, events: Events, runs: Vec<Run>) -> Result<u8, Failure> {
@@ -229,28 +236,41 @@ impl<'a> Following<'a> {
             self.follow(run, self.lines, &send);
         }
         loop {
-            tokio::select! {
-                _ = int.recv() => return Ok(self.detach()),
-                _ = term.recv() => return Ok(self.detach()),
-                said = said.recv() => match said {
-                    Some(said) => self.take(said, &send).await?,
-                    None => return Ok(0),
-                },
-            }
+            // Whoever does not read what we print must not keep a Ctrl-C from us.
+            let taken = tokio::select! {
+                _ = int.recv() => None,
+                _ = term.recv() => None,
+                taken = self.take_next(&mut said, &send) => Some(taken),
+            };
+            let Some(taken) = taken else { return Ok(self.detach().await) };
+            taken?;
             if self.leaving && self.live.is_empty() {
+                let printed = tokio::select! {
+                    _ = int.recv() => None,
+                    _ = term.recv() => None,
+                    printed = self.printer.finish() => Some(printed),
+                };
+                let Some(printed) = printed else { return Ok(self.detach().await) };
+                printed?;
                 self.face.screen.note(&format!("{} is down", self.project.name));
                 return Ok(0);
             }
         }
     }
 
-    fn detach(&self) -> u8 {
-        let name = &self.project.name;
-        // After the terminal's ^C.
-        if self.face.screen.err_terminal {
-            self.face.screen.aside("");
-        }
-        self.face.screen.note(&format!("detached: {name} stays up; kin up follows it again, kin down ends it"));
+    async fn detach(&self) -> u8 {
+        let (screen, name) = (self.face.screen.clone(), self.project.name.to_string());
+        let (tell, told) = oneshot::channel();
+        // With our output this word may be stuck too, and then it is not waited for.
+        std::thread::spawn(move || {
+            // After the terminal's ^C.
+            if screen.err_terminal {
+                screen.aside("");
+            }
+            screen.note(&format!("detached: {name} stays up; kin up follows it again, kin down ends it"));
+            tell.send(()).unwrap_or(());
+        });
+        drop(tokio::time::timeout(LAST_WORD, told).await);
         0
     }
 
@@ -272,6 +292,14 @@ impl<'a> Following<'a> {
         }
     }
 
+    async fn take_next(&mut self, said: &mut mpsc::Receiver<Said>, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
+        // We hold a sender ourselves, so there is always a next one.
+        match said.recv().await {
+            Some(said) => self.take(said, send).await,
+            None => Ok(()),
+        }
+    }
+
     async fn take(&mut self, said: Said, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
         match said {
             Said::Line { run, line } => {
@@ -279,21 +307,26 @@ impl<'a> Following<'a> {
                 out.extend_from_slice(b" | ");
                 out.extend_from_slice(&shown(&line, self.clean));
                 out.push(b'\n');
-                self.face.screen.print_bytes(&out)?;
+                self.printer.write(Stream::Out, out).await?;
             }
             Said::Gap { run, stream, count } => {
-                self.word(&run, &format!("{count} bytes of {} were not kept here", stream.word()));
+                self.word(&run, &format!("{count} bytes of {} were not kept here", stream.word())).await?;
             }
             Said::Newcomer(run) => self.follow(*run, usize::MAX, send),
             Said::Ended(run) => {
-                self.word(&run.id, &format!("ended: {}", verdict::outcome(&run)));
+                self.word(&run.id, &format!("ended: {}", verdict::outcome(&run))).await?;
                 self.live.remove(&run.id);
                 let number = RunId::parse(&run.id).map(|id| id.no.to_string());
                 if let Some((next, words)) = number.and_then(|number| self.later.remove(&number)) {
-                    self.word(&next, &words);
+                    self.word(&next, &words).await?;
                 }
             }
             Said::Event(event) => self.event(&event, send).await?,
+            // The others are followed all the same; that one is not waited for.
+            Said::Refused { run, error } => {
+                self.word(&run, &error.to_string()).await?;
+                self.live.remove(&run);
+            }
             Said::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -311,23 +344,26 @@ impl<'a> Following<'a> {
             ("run.state", Some(state @ ("starting" | "running" | "waiting" | "held" | "ended")))
                 if !self.followed.contains(id) =>
             {
-                let run = self.face.client.run(id).await?;
-                self.begins(state, run, send);
+                match self.face.client.run(id).await {
+                    Ok(run) => self.begins(state, run, send).await?,
+                    Err(error @ Error::Refused(_)) => self.word(id, &error.to_string()).await?,
+                    Err(error) => return Err(error.into()),
+                }
             }
             ("run.state" | "run.killed" | "run.stop-asked", _) => {}
-            ("run.ready", _) => self.word(id, "ready"),
-            (_, _) => self.word(id, event.message.as_deref().unwrap_or(&event.kind)),
+            ("run.ready", _) => self.word(id, "ready").await?,
+            (_, _) => self.word(id, event.message.as_deref().unwrap_or(&event.kind)).await?,
         }
         Ok(())
     }
 
     /// A run that is not followed yet, in the state that was told.
-    fn begins(&mut self, state: &str, run: Run, send: &mpsc::Sender<Said>) {
+    async fn begins(&mut self, state: &str, run: Run, send: &mpsc::Sender<Said>) -> Result<(), Failure> {
         self.know(&run);
         match state {
             "starting" | "running" => {
                 let attempt = if run.attempt > 1 { format!(", attempt {}", run.attempt) } else { String::new() };
-                self.word(&run.id, &format!("started{attempt}"));
+                self.word(&run.id, &format!("started{attempt}")).await?;
                 self.follow(run, usize::MAX, send);
             }
             "waiting" if run.state == "waiting" => {
@@ -338,7 +374,7 @@ impl<'a> Following<'a> {
                 let is_live = |number: &str| self.live.iter().any(|id| id.ends_with(number));
                 match run.follows.filter(|number| is_live(number)) {
                     Some(number) => drop(self.later.insert(number, (run.id, words))),
-                    None => self.word(&run.id, &words),
+                    None => self.word(&run.id, &words).await?,
                 }
             }
             "held" if run.state == "held" => {
@@ -349,30 +385,28 @@ impl<'a> Following<'a> {
                         format!("waits for {}", needs.join(", "))
                     }
                 };
-                self.word(&run.id, &words);
+                self.word(&run.id, &words).await?;
             }
             // It never had a process.
             "ended" => {
-                self.word(&run.id, &verdict::outcome(&run));
+                self.word(&run.id, &verdict::outcome(&run)).await?;
                 self.followed.insert(run.id);
             }
             _ => {}
         }
+        Ok(())
     }
 
     fn is_mine(&self, id: &str) -> bool {
         id.strip_prefix(&self.project.name).is_some_and(|rest| rest.starts_with('.'))
     }
 
-    /// What kin has to say of a run, beside its output.
-    fn word(&self, run: &str, words: &str) {
+    /// What kin has to say of a run, beside its output and in its place among that.
+    async fn word(&mut self, run: &str, words: &str) -> Result<(), Failure> {
         let colour = self.face.screen.err_terminal && self.face.screen.colour;
         let words = crate::clean::name(words);
-        self.face.screen.aside(&format!(
-            "{} {}",
-            self.label(run, colour),
-            Colour::Dim.paint(&format!("* {words}"), colour)
-        ));
+        let line = format!("{} {}\n", self.label(run, colour), Colour::Dim.paint(&format!("* {words}"), colour));
+        self.printer.write(Stream::Err, line.into_bytes()).await
     }
 
     /// The job's short name, in its colour; of a service with several instances, which.

@@ -192,6 +192,11 @@ impl WaitArgs {
                 return Ok(code);
             }
             let event = events.next().await?;
+            // What happened meanwhile is not told.
+            if event.kind == "events.gap" || event.kind == "events.reset" {
+                look.clone_from(&waiting);
+                continue;
+            }
             let (Some(id), Some(state)) = (event.run, event.state) else { continue };
             // A state may be over before it can be looked at.
             if waiting.contains(&id) && goal.is_met(&state, event.outcome.as_deref()) {

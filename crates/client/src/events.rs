@@ -8,7 +8,11 @@ use crate::frames::AWAY;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use kin_api::Event;
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// A server says something every 15 s. Silence for longer, and it is asked whether it lives.
+const QUIET: Duration = Duration::from_secs(20);
 
 /// No line of an event is longer than this; a longer one is not an event.
 const LINE_MAX: usize = 1 << 20;
@@ -71,14 +75,22 @@ impl Events {
             }
             self.listening().await?;
             let Some(body) = &mut self.body else { continue };
-            match body.frame().await {
-                Some(Ok(frame)) => {
+            let quiet = QUIET.min(self.client.inner.follow_patience);
+            match timeout(quiet, body.frame()).await {
+                Err(_) => {
+                    match self.client.inner.call(&Ask::get("/v1/server").of_the_running()).await {
+                        Err(silent @ Error::Silent { .. }) => return Err(silent),
+                        // It lives, so it is this connection that is dead; or the next connection says what became of it.
+                        Ok(_) | Err(_) => self.body = None,
+                    }
+                }
+                Ok(Some(Ok(frame))) => {
                     if let Ok(data) = frame.into_data() {
                         self.pause = Pause::new();
                         self.parser.push(&data)?;
                     }
                 }
-                None | Some(Err(_)) => {
+                Ok(None | Some(Err(_))) => {
                     self.body = None;
                     self.pause.take().await;
                 }

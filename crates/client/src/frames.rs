@@ -56,7 +56,7 @@ pub enum Piece {
 }
 
 /// Silence for so long while following, and the server is asked whether it lives.
-const QUIET: Duration = Duration::from_secs(10);
+pub(crate) const QUIET: Duration = Duration::from_secs(10);
 
 /// After a shutdown the next server is waited for so long: a service manager restarts one in less.
 pub const AWAY: Duration = Duration::from_secs(5);

@@ -124,10 +124,10 @@ impl Keyboard {
         Ok(Keyboard { client: client.clone(), run, door: None, offset: 0 })
     }
 
-    /// Sends all of `bytes`, again and again until the terminal has taken them.
+    /// Sends all of `bytes`, again and again until the terminal has taken them. It has no patience of its own: a key is
+    /// as good as ever when a keeper answers again. Whoever knows that the run has ended drops the future.
     pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Error> {
         let mut pause = Pause::new();
-        let mut deadline = Instant::now() + self.client.inner.follow_patience;
         while !bytes.is_empty() {
             let part = &bytes[..bytes.len().min(INPUT_MAX)];
             let mut packet = Vec::with_capacity(24 + part.len());
@@ -141,7 +141,6 @@ impl Keyboard {
                     let taken = usize::try_from(next.saturating_sub(self.offset)).unwrap_or(0).min(part.len());
                     bytes = &bytes[taken..];
                     self.offset += taken as u64;
-                    deadline = Instant::now() + self.client.inner.follow_patience;
                     if taken == 0 {
                         // The terminal is full: its program does not read just now.
                         pause.take().await;
@@ -150,9 +149,7 @@ impl Keyboard {
                     }
                 }
                 Ok(_) => return Err(Error::Strange { what: "the keeper did not take the input".into() }),
-                Err(source) if lasting(&source) || Instant::now() >= deadline => {
-                    return Err(Error::Hand { what: "what was typed", source });
-                }
+                Err(source) if lasting(&source) => return Err(Error::Hand { what: "what was typed", source }),
                 Err(_) => pause.take().await,
             }
         }

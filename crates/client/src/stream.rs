@@ -4,9 +4,12 @@ use crate::call::Ask;
 use crate::client::{Client, escape};
 use crate::door::Pause;
 use crate::error::Error;
+use crate::frames::QUIET;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Stream {
@@ -60,6 +63,7 @@ impl Output {
 
     /// The next bytes; `None` after the last.
     pub async fn next(&mut self) -> Result<Option<Chunk>, Error> {
+        let quiet = self.quiet();
         loop {
             match &mut self.body {
                 Body::Done => return Ok(None),
@@ -68,8 +72,9 @@ impl Output {
                         return Ok(Some(gap));
                     }
                 }
-                Body::Open(body) => match body.frame().await {
-                    Some(Ok(frame)) => {
+                Body::Open(body) => match timeout(quiet, body.frame()).await {
+                    Err(_) => self.still_there().await?,
+                    Ok(Some(Ok(frame))) => {
                         if let Ok(data) = frame.into_data()
                             && !data.is_empty()
                         {
@@ -78,14 +83,26 @@ impl Output {
                             return Ok(Some(Chunk::Bytes(data)));
                         }
                     }
-                    None => self.body = Body::Done,
-                    Some(Err(_)) => {
+                    Ok(None) => self.body = Body::Done,
+                    Ok(Some(Err(_))) => {
                         self.body = Body::Not;
                         self.pause.take().await;
                     }
                 },
             }
         }
+    }
+
+    fn quiet(&self) -> Duration {
+        QUIET.min(self.client.inner.follow_patience)
+    }
+
+    /// A run may be quiet for days; a server that only reads what there is may not.
+    async fn still_there(&self) -> Result<(), Error> {
+        if !self.follow {
+            return Err(self.client.inner.silent(Instant::now() - self.quiet()));
+        }
+        self.client.inner.call(&Ask::get("/v1/server").of_the_running()).await.map(drop)
     }
 
     async fn ask(&mut self) -> Result<Option<Chunk>, Error> {

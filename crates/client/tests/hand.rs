@@ -82,3 +82,19 @@ fn keys_are_taken_once_whatever_the_keeper_takes_at_a_time() {
     .expect("a runtime");
     assert_eq!(told.try_iter().last().expect("keys"), b"every key once");
 }
+
+/// A keeper that does not answer for a time is no reason to lose a key.
+#[test]
+fn what_is_typed_outlasts_a_silent_keeper() {
+    let home = tempfile::tempdir().expect("a directory");
+    let mut asked = 0;
+    keeper(home.path(), move |packet| {
+        asked += 1;
+        let taken = 3u64.to_le_bytes();
+        (asked > 3).then(|| [&packet.bytes[..8], &taken].concat())
+    });
+    let place = Home { config: vec![home.path().to_owned()], state: home.path().join("state"), system: false };
+    let client = Client::with_patience(place, Start::Never, Duration::ZERO, Duration::ZERO);
+    let mut keyboard = Keyboard::of(&client, "vi-00000012").expect("a keyboard");
+    block_on(async { keyboard.send(b"key").await.expect("taken") }).expect("a runtime");
+}

@@ -40,7 +40,8 @@ pub async fn output(State(door): State<Arc<Door>>, named: Named, Asked(asked): A
     let stream = which(&asked)?;
     let (run, ending) = door.run_and_ending(&named).await?;
     let files = door.logs(&run);
-    if ending.now().is_some() {
+    // Frames have a word for what is gone, and whoever follows is owed the end all the same.
+    if let Some(stream) = stream.filter(|_| ending.now().is_some()) {
         still_there(&run, &files, stream).await?;
     }
     let growth = match asked.follow && ending.now().is_none() {
@@ -79,13 +80,13 @@ fn which(asked: &OutputQuery) -> Answer<Option<Stream>> {
 }
 
 /// Of what an ended run wrote and nobody has any more, it is said so: an empty answer would be a false one.
-async fn still_there(run: &Run, files: &LogFiles, asked: Option<Stream>) -> Answer<()> {
-    let mut streams = [(Stream::Out, run.out_bytes), (Stream::Err, run.err_bytes)].map(|(stream, wrote)| {
-        let is_asked = asked.is_none_or(|asked| asked == stream);
-        (is_asked && wrote > 0).then(|| files.stream(stream))
-    });
-    let look = move || streams.iter_mut().flatten().try_fold(false, |gone, s| Ok(gone || s.end()? == 0));
-    if read(look).await? {
+async fn still_there(run: &Run, files: &LogFiles, asked: Stream) -> Answer<()> {
+    let wrote = match asked {
+        Stream::Out => run.out_bytes,
+        Stream::Err => run.err_bytes,
+    };
+    let mut segments = files.stream(asked);
+    if wrote > 0 && read(move || Ok(segments.end()? == 0)).await? {
         let wrote = run.out_bytes + run.err_bytes;
         let message = format!("the output of {} is no longer kept; it was {wrote} bytes", run.id());
         let failure = Failure::new(Code::NotFound, message).with_status(StatusCode::GONE);

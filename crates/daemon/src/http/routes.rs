@@ -216,7 +216,8 @@ pub const ROUTES: &[Route] = &[
         path: "/v1/runs/{id}/output",
         id: "readOutput",
         summary: "Reads what a run wrote: one stream from an offset on, byte for byte, or both as frames in their order. \
-            Followed, it ends when the run has ended and everything was sent.",
+            Followed, it ends when the run has ended and everything was sent. One stream of which nothing is kept any more is \
+            410; among frames it is a gap.",
         asks: Asks {
             body: None,
             query: &[

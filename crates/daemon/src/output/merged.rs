@@ -175,6 +175,17 @@ impl Merged {
         Ok(Piece::Given)
     }
 
+    /// Of a stream that was written, and of which nothing is there at the run's end, that is what there is to say.
+    pub fn give_gone(&mut self, ends: [u64; 2], wrote: [u64; 2], into: &mut Vec<u8>) {
+        for stream in [Stream::Out, Stream::Err] {
+            let i = stream as usize;
+            if ends[i] == 0 && wrote[i] > self.at[i] {
+                put_gap(into, stream, self.at[i], Gap::Hole(wrote[i] - self.at[i]));
+                self.at[i] = wrote[i];
+            }
+        }
+    }
+
     fn fill_rest(&mut self, ends: [u64; 2], into: &mut Vec<u8>) -> io::Result<Progress> {
         for stream in [Stream::Out, Stream::Err] {
             match self.piece(stream, ends[stream as usize], into)? {

@@ -139,14 +139,19 @@ async fn output_that_is_gone_is_said_to_be_and_never_empty() {
         server.get(&format!("/v1/runs/{id}/wait?timeout_ms=20000")).await;
     }
     std::fs::remove_file(server.state().join(format!("logs/job/{id}.out"))).expect("removes");
-    for (end, want) in [("", 410), ("?stream=out", 410), ("?stream=both&follow=true", 410), ("?stream=err", 200)] {
-        let (status, said) = server.get(&format!("/v1/runs/{id}/output{end}")).await;
-        assert_eq!(status.as_u16(), want, "{end}: {said}");
-        if want == 410 {
-            assert_eq!(said["error"]["code"], "not_found", "{said}");
-            let message = said["error"]["message"].as_str().expect("words");
-            assert!(message.contains("no longer kept; it was 8 bytes"), "{message}");
-        }
+    let (status, said) = server.get(&format!("/v1/runs/{id}/output?stream=out")).await;
+    assert_eq!((status.as_u16(), &said["error"]["code"]), (410, &json!("not_found")), "{said}");
+    let message = said["error"]["message"].as_str().expect("words");
+    assert!(message.contains("no longer kept; it was 8 bytes"), "{message}");
+    assert_eq!(server.get(&format!("/v1/runs/{id}/output?stream=err")).await.0, StatusCode::OK);
+    // Both streams: what is there, a word about what is not, and the end.
+    for query in ["", "?stream=both&follow=true"] {
+        let path = format!("/v1/runs/{id}/output{query}");
+        let bytes = Stream::of(server.open(Method::GET, &path, &[], "").await).all().await;
+        let seen = frames(&bytes);
+        let kinds: Vec<(Kind, u64)> = seen.iter().map(|(kind, at, _)| (*kind, *at)).collect();
+        assert_eq!(kinds, [(Kind::Err, 0), (Kind::Gap, 0), (Kind::End, 0)], "{query}");
+        assert_eq!(seen[1].2[..9], [4, 0, 0, 0, 0, 0, 0, 0, 0], "four bytes of out");
     }
     // Of one that wrote nothing, nothing is missing.
     assert_eq!(server.get(&format!("/v1/runs/{quiet}/output?stream=out")).await.0, StatusCode::OK);
