@@ -117,7 +117,12 @@ fn withdrawn(request: &RunRequest, key: &str) -> RunRequest {
 /// Whether asking again gets the same answer.
 const fn is_lasting(code: Code) -> bool {
     match code {
-        Code::BadRequest | Code::MethodNotAllowed | Code::UnsupportedMedia | Code::TooLarge | Code::NotFound => true,
+        Code::BadRequest
+        | Code::MethodNotAllowed
+        | Code::UnsupportedMedia
+        | Code::TooLarge
+        | Code::NotFound
+        | Code::KeyForgotten => true,
         Code::Refused | Code::KeyReused | Code::Unavailable | Code::Closing | Code::Internal => false,
     }
 }
