@@ -352,7 +352,7 @@ fn a_task_says_which_try_is_its_last_and_that_all_are_used_up() {
     assert!(begins(&run).starts_with("backup-NeP8nb4q is attempt 3, after run 00000007 at "), "{}", begins(&run));
     let of = Some(kin_core::run::Nominal { at: 1_796_046_000, missed: 0 });
     let of_tick = Run { trigger: Trigger::Retry { run: no("00000007"), of }, ..run.clone() };
-    let want = "is attempt 3 for its schedule's 2026-11-30T13:00:00.000Z, after run 00000007 at ";
+    let want = "is attempt 3 for its schedule's 2026-11-30T13:40:00.000Z, after run 00000007 at ";
     assert!(begins(&of_tick).contains(want), "{}", begins(&of_tick));
     let last = Outlook { tries: Some(3), next: names(&["load"]), error: names(&["mourn"]), ..outlook() };
     let facts = Facts { outlook: Some(last.clone()), ..Facts::default() };
