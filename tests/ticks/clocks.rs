@@ -222,3 +222,85 @@ fn what_nobody_was_there_for_is_caught_up_as_the_job_says() {
     assert_eq!(news(&server, "ticks.late").len(), 1, "told once");
     server.shutdown();
 }
+
+/// Another name of the machine, and another zone of its own: its schedules are the same words, and nobody edited them.
+#[test]
+fn a_server_that_begins_in_other_surroundings_catches_up() {
+    let mut server = Options::new(KIN).prepare();
+    let clock = server.home().join("clock");
+    std::fs::write(&clock, "0").expect("writes");
+    server.set_env("KIN_TEST_CLOCK", clock.to_str().expect("text"));
+    server.set_env("TZ", "UTC");
+    write(
+        &server,
+        "[hour]\nschedule = '0 * * * *'\ncommand = 'echo ran >> $HOME/ran'\ncatch_up = 'once'\ncatch_up_delay = '0s'\n",
+    );
+    server.start_again();
+    assert!(job(&server, "hour")["next_at"].is_string());
+    server.stop();
+    set_clock(&server, 7300);
+    server.set_env("TZ", "Europe/Berlin");
+    server.start_again();
+    eventually("it is caught up", DEADLINE, || (lines(&server.home().join("ran")).len() == 1).then_some(()));
+    let ticks = ticks_of(&server, "hour");
+    let words: Vec<&str> = ticks.iter().map(|tick| tick["decision"].as_str().expect("a word")).collect();
+    // Two hours and a bit are two full hours, or three.
+    let missed = ticks[0]["missed"].as_u64().unwrap_or(0);
+    assert!(words.last() == Some(&"caught-up") || words.last() == Some(&"started"), "{words:?}");
+    assert!(words[0] == "missed" && (1..=2).contains(&missed), "{ticks:?}");
+    assert_eq!(lines(&server.home().join("ran")).len(), 1, "once");
+    server.shutdown();
+}
+
+/// As the clock of a machine that is set right by the network: what follows real time goes on, whatever it shows.
+#[test]
+fn a_rhythm_goes_on_when_the_clock_is_set_back_two_hours() {
+    let server =
+        with_clock("[each]\nschedule = '@every 2s'\ncommand = 'echo $KIN_TICK >> $HOME/each'\noverlap = 'allow'\n");
+    let each = server.home().join("each");
+    let grows = |what: &str| {
+        let before = lines(&each).len();
+        eventually(what, DEADLINE, || (lines(&each).len() > before + 1).then_some(()));
+    };
+    set_clock(&server, 7000);
+    news_of(&server, "clock.set", 1);
+    grows("it beats two hours ahead");
+    set_clock(&server, 0);
+    let set = news_of(&server, "clock.set", 2);
+    assert!(set[1].ends_with("; 1 schedule goes by what it shows now, and instants may come again"), "{set:?}");
+    grows("and when the clock is right again");
+    let beats: Vec<i64> = lines(&each).iter().map(|line| line.parse().expect("an instant")).collect();
+    let backs = beats.windows(2).filter(|two| two[1] < two[0] - 3600).count();
+    assert_eq!(backs, 1, "{beats:?}");
+    server.shutdown();
+}
+
+/// A laptop whose clock was far ahead once, and which is never there at the time of its backup.
+#[test]
+fn a_clock_that_was_ahead_for_a_moment_ends_no_catching_up() {
+    let hour = (jiff::Timestamp::now().as_second() / 3600 + 22) % 24;
+    let server = with_clock(&format!(
+        "[nightly]\nschedule = '0 {hour} * * *'\ncommand = 'echo ran >> $HOME/ran'\ntimezone = 'UTC'\ncatch_up_delay = '0s'\n"
+    ));
+    let ran = || lines(&server.home().join("ran")).len();
+    // As if its mainboard's battery were new: ten years, and back.
+    let there = |at: i64| {
+        server.stop();
+        set_clock(&server, at);
+        server.start_again();
+        eventually("all that was due is decided", DEADLINE, || {
+            let next: jiff::Timestamp = job(&server, "nightly")["next_at"].as_str()?.parse().ok()?;
+            (next.as_second() > jiff::Timestamp::now().as_second() + at).then_some(())
+        });
+    };
+    there(3650 * 86_400);
+    there(0);
+    let before = ran();
+    for day in 1..=2 {
+        there(day * 86_400);
+    }
+    assert_eq!(ran(), before, "which clock is right is not known yet");
+    there(3 * 86_400);
+    eventually("it is caught up", DEADLINE, || (ran() == before + 1).then_some(()));
+    server.shutdown();
+}

@@ -30,6 +30,10 @@ pub use line::mend_folds;
 pub const FILE_MAX: u64 = 4 << 20;
 /// So many days all events of a file have together, at most: a hundred people who never work are a mistake.
 const DAYS_MAX: usize = 1_000_000;
+/// And so many days are looked at for them: a rule may have few days, and a long way to each.
+const STEPS_MAX: usize = 20_000_000;
+/// Nothing is due before it, so no day before it matters; unless a rule counts them.
+const SINCE: Date = Date { year: 1969, month: 1, day: 1 };
 /// So many mistakes of one file are said.
 const SAID_MAX: usize = 20;
 
@@ -83,7 +87,7 @@ pub fn days(source: usize, text: &str, here: &TimeZone, mistakes: &mut Vec<Mista
             others.entry(&event.uid).or_default().push(instead);
         }
     }
-    let mut left = DAYS_MAX;
+    let mut left = Left { days: DAYS_MAX, steps: STEPS_MAX };
     for event in events.iter().filter(|event| !event.cancelled) {
         let replaced = match event.instead_of {
             None => others.get(event.uid.as_str()).map_or(&[][..], Vec::as_slice),
@@ -212,7 +216,7 @@ fn event(begun: &Range<usize>, said: &[Line]) -> Result<Event, Wrong> {
         None => None,
         Some(line) => {
             let (rule, until) = value::rule(&start, line)?;
-            if rule.days(start.date()).next() != Some(start.date()) && start.is_known() {
+            if !rule.begins(start.date()) && start.is_known() {
                 return wrong(line, "this names other days than DTSTART: which is meant, nobody can know");
             }
             Some((rule, until, line.at.clone()))
@@ -238,8 +242,15 @@ fn event(begun: &Range<usize>, said: &[Line]) -> Result<Event, Wrong> {
     Ok(Event { at: begun.clone(), uid, start, length, rule, also, not, instead_of, cancelled })
 }
 
+/// What the events of a file may still cost.
+struct Left {
+    days: usize,
+    steps: usize,
+}
+
 impl Event {
-    fn days(&self, here: &TimeZone, replaced: &[&Moment], left: &mut usize, days: &mut DaySet) -> Result<(), Wrong> {
+    fn days(&self, here: &TimeZone, replaced: &[&Moment], left: &mut Left, days: &mut DaySet) -> Result<(), Wrong> {
+        let Left { days: days_left, steps } = left;
         let key = |moment: &Moment| moment.key(&self.start);
         let mut gone: Vec<i64> = self.not.iter().map(key).collect();
         gone.extend(replaced.iter().map(|moment| key(moment)));
@@ -251,10 +262,10 @@ impl Event {
             let (from, to) = moment.days(self.length, here);
             let known = from.max(-1)..=to.min(Date { year: 2199, month: 12, day: 31 }.days());
             for day in known {
-                if *left == 0 {
+                if *days_left == 0 {
                     return false;
                 }
-                *left -= 1;
+                *days_left -= 1;
                 days.insert(Date::from_days(day));
             }
             true
@@ -263,9 +274,20 @@ impl Event {
         match &self.rule {
             None => fits &= put(&self.start),
             Some((rule, until, _)) => {
-                let each = rule.days(self.start.date()).map(|day| self.start.on(day));
-                let most = if let Until::Count(n) = until { *n } else { usize::MAX };
-                for moment in each.take(most).take_while(|moment| until.has(moment)) {
+                let first = self.start.date();
+                // What lasts long may reach into what matters.
+                let since = Date::from_days(SINCE.days() - self.length.max(0) / 86_400);
+                let (mut most, from) = if let Until::Count(n) = until { (*n, first) } else { (usize::MAX, since) };
+                for day in rule.walk(first, from) {
+                    if *steps == 0 {
+                        return self.costs_too_much();
+                    }
+                    *steps -= 1;
+                    let Some(moment) = day.map(|day| self.start.on(day)) else { continue };
+                    if most == 0 || !until.has(&moment) {
+                        break;
+                    }
+                    most -= 1;
                     fits &= put(&moment);
                     if !fits {
                         break;
@@ -279,10 +301,22 @@ impl Event {
         if fits {
             return Ok(());
         }
-        let at = self.rule.as_ref().map_or_else(|| self.at.clone(), |(.., at)| at.clone());
         let message =
             format!("the events of this file have more than {DAYS_MAX} days up to 2199: give this one an end");
-        Err(Wrong { at, message })
+        Err(Wrong { at: self.at_rule(), message })
+    }
+
+    fn costs_too_much(&self) -> Result<(), Wrong> {
+        let message = format!(
+            "to find the days of this file's events, more than {STEPS_MAX} would have to be looked at: let this one begin \
+             later, end (UNTIL), or say which days it has by FREQ=YEARLY or MONTHLY"
+        );
+        Err(Wrong { at: self.at_rule(), message })
+    }
+
+    /// What it is about, when its days are.
+    fn at_rule(&self) -> Range<usize> {
+        self.rule.as_ref().map_or_else(|| self.at.clone(), |(.., at)| at.clone())
     }
 }
 

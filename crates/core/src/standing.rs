@@ -62,7 +62,7 @@ pub struct Reckoning {
 pub struct Former {
     /// By it, all up to here was decided.
     pub to: i64,
-    /// Where the clock was set back to.
+    /// From where on this one decides: where the clock was set back to, or a little later.
     pub since: i64,
 }
 

@@ -210,12 +210,13 @@ impl Timed {
         };
         timed.rare = timed.is_rare();
         timed.catch_up = time.catch_up.unwrap_or(if timed.rare { CatchUp::Once } else { CatchUp::None });
-        timed.sum = timed.summed();
+        timed.sum = timed.summed(time.jitter);
         timed
     }
 
-    /// Zones by name: a new edition of their data moves instants that are to come, and is no other schedule.
-    fn summed(&self) -> u64 {
+    /// Zones by name: a new edition of their data moves instants that are to come, and is no other schedule. The jitter by
+    /// its length: which wait comes of that follows from the name of the machine.
+    fn summed(&self, jitter: Millis) -> u64 {
         let words = self
             .parts
             .iter()
@@ -228,8 +229,8 @@ impl Timed {
         };
         text += &format!("{policy} {} {} {}\n", self.window, self.most, self.delay.0);
         text += &match self.jitter {
-            Jitter::Stable(wait) => format!("stable {}\n", wait.0),
-            Jitter::Random(below) => format!("random {}\n", below.0),
+            Jitter::Stable(_) => format!("stable {}\n", jitter.0),
+            Jitter::Random(_) => format!("random {}\n", jitter.0),
         };
         for calendar in &self.calendars {
             text += &format!("{}\n", calendar.name);
@@ -263,6 +264,12 @@ impl Timed {
 
     fn plan(&self) -> Plan<'_> {
         Plan::new(self.parts.iter().map(|(schedule, zone)| (schedule, &**zone)))
+    }
+
+    /// It follows real time in all that it says, and names no time of day.
+    pub(crate) fn is_rhythm(&self) -> bool {
+        let mut parts = self.parts.iter().filter(|(schedule, _)| !schedule.is_reboot()).peekable();
+        self.shift.is_none() && parts.peek().is_some() && parts.all(|(schedule, _)| schedule.follows_real_time())
     }
 
     /// Due once a boot, whatever else it is.

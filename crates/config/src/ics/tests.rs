@@ -212,3 +212,25 @@ proptest! {
         days(0, &format!("{}{}{}", &good[..cut], input.source.text, &good[cut..]), &TimeZone::UTC, &mut mistakes);
     }
 }
+
+/// Few days, and a long way to each: what lies before 1970 is passed over at once, and what must be counted has a limit.
+#[test]
+fn rules_that_are_long_to_walk_are_refused_and_do_not_stop_anybody() {
+    let leap = |end: &str| {
+        let rule = format!("RRULE:FREQ=DAILY;BYMONTH=2;BYMONTHDAY=29;{end}");
+        format!("BEGIN:VEVENT\nDTSTART;VALUE=DATE:00040229\n{rule}\nEND:VEVENT\n")
+    };
+    assert_eq!(read_in(&file(&leap("UNTIL=19690101").repeat(200)), "UTC").map(|days| days.len()), Ok(0));
+    let until = read_in(&file(&leap("UNTIL=19720301")), "UTC");
+    assert_eq!(until, Ok(vec!["1972-02-29".to_string()]));
+    let said = read_in(&file(&leap("COUNT=600").repeat(200)), "UTC").expect_err("too long");
+    assert!(said[0].contains("more than 20000000 would have to be looked at"), "{said:?}");
+    // A counted one begins with its first, whenever that is.
+    let counted = "BEGIN:VEVENT\nDTSTART;VALUE=DATE:19601224\nRRULE:FREQ=YEARLY;COUNT=12\nEND:VEVENT\n";
+    let counted = read_in(&file(counted), "UTC");
+    assert_eq!(counted, Ok(vec!["1970-12-24".to_string(), "1971-12-24".to_string()]));
+    // What lasts until today may have begun long ago.
+    let long = "BEGIN:VEVENT\nDTSTART;VALUE=DATE:19600101\nDTEND;VALUE=DATE:19700103\nRRULE:FREQ=YEARLY;UNTIL=19600102\nEND:VEVENT\n";
+    let long = read_in(&file(long), "UTC").map(|days| days.len());
+    assert!(matches!(long, Ok(2 | 3)), "{long:?}");
+}

@@ -47,12 +47,35 @@ impl Recurrence {
 
     /// The days that fit, in order, from the first one on up to the end of 2199.
     pub fn days(&self, first: Date) -> impl Iterator<Item = Date> + '_ {
-        let periods = (0..).map(move |n: i64| n * i64::from(self.interval.max(1)));
-        periods
-            .map_while(move |n| self.period(first, n))
-            .flatten()
-            .map(Date::from_days)
-            .filter(move |day| *day >= first && day.days() <= LAST && self.fits(*day, first))
+        self.walk(first, first).flatten()
+    }
+
+    /// As `days`, and `None` for each day that was looked at and does not fit: a rule may have few days and a long way to
+    /// each. Days in periods that end before `from` are not looked at.
+    pub fn walk(&self, first: Date, from: Date) -> impl Iterator<Item = Option<Date>> + '_ {
+        let interval = i64::from(self.interval.max(1));
+        // No period is longer than that; the first that matters is not passed over.
+        let (gap, longest) = ((from.days() - first.days()).max(0), self.longest());
+        let passed = (gap / longest - 1).max(0) / interval;
+        let periods = (passed..).map(move |n: i64| n.saturating_mul(interval));
+        let fits = move |day: Date| day >= first && day.days() <= LAST && self.fits(day, first);
+        let days = periods.map_while(move |n| self.period(first, n)).flatten().map(Date::from_days);
+        days.map(move |day| fits(day).then_some(day))
+    }
+
+    /// Whether the first day is one of them.
+    pub fn begins(&self, first: Date) -> bool {
+        first.days() <= LAST && self.fits(first, first)
+    }
+
+    /// A period has at most so many days.
+    const fn longest(&self) -> i64 {
+        match self.every {
+            Every::Year => 366,
+            Every::Month => 31,
+            Every::Week => 7,
+            Every::Day => 1,
+        }
     }
 
     /// Days among which those of the n-th period after the first one are. `None`: schedules do not know it any more.
@@ -366,6 +389,15 @@ mod tests {
             let until = Date::from_days(first.days() + 2500);
             let fast: Vec<Date> = rule.days(first).take_while(|day| *day <= until).collect();
             prop_assert_eq!(fast, slow(&rule, first, until));
+            prop_assert_eq!(rule.begins(first), rule.days(first).next() == Some(first));
+        }
+
+        #[test]
+        fn what_lies_before_is_passed_over(rule in rules(), first in 0i64..40_000, after in 0i64..20_000) {
+            let (first, from) = (Date::from_days(first), Date::from_days(first + after));
+            let near: Vec<Date> = rule.walk(first, from).flatten().filter(|day| *day >= from).take(50).collect();
+            let all: Vec<Date> = rule.days(first).filter(|day| *day >= from).take(50).collect();
+            prop_assert_eq!(near, all);
         }
     }
 }

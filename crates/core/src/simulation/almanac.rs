@@ -270,6 +270,8 @@ pub(super) struct Due {
 #[derive(Debug)]
 pub(super) struct Words {
     pub(super) timing: Timing,
+    /// Which zone was the machine's own.
+    pub(super) here: usize,
     parts: Vec<(Shape, Rc<Area>)>,
     /// Those whose days `shift` asks for, and which way it moves; `None`: nothing is moved.
     moves: Option<(Way, Vec<Cal>)>,
@@ -289,8 +291,8 @@ struct Known {
 
 impl Words {
     /// With `shift` by the days that count now: when others do, these are other words.
-    pub(super) fn new(timing: Timing, parts: Vec<(Shape, Rc<Area>)>, calendars: &Arc<Vec<Cal>>) -> Words {
-        let mut words = Words { timing, parts, moves: None, known: RefCell::default(), rare: true };
+    pub(super) fn new(timing: Timing, here: usize, parts: Vec<(Shape, Rc<Area>)>, calendars: &Arc<Vec<Cal>>) -> Words {
+        let mut words = Words { timing, here, parts, moves: None, known: RefCell::default(), rare: true };
         // As of 2025, and as far as forty instants go. What has fewer by then has no more than what is due once.
         let from = days(2025, 1, 1);
         let once = |(shape, _): &(Shape, Rc<Area>)| match &shape.when {
@@ -363,6 +365,28 @@ impl Words {
     pub(super) fn due(&self, at: i64) -> Option<Due> {
         self.work_out(at.div_euclid(DAY), at.div_euclid(DAY));
         self.known.borrow().all.get(&at).copied()
+    }
+
+    /// All of them follow real time; none names a time of day.
+    pub(super) fn is_rhythm(&self) -> bool {
+        let beats = |when: &When| matches!(when, When::Every { .. } | When::Marks(Marks { fixed: false, .. }));
+        let whens: Vec<&When> = self.parts.iter().map(|(shape, _)| &shape.when).collect();
+        self.timing.shift.is_none()
+            && whens.iter().any(|when| beats(when))
+            && whens.iter().all(|when| beats(when) || matches!(when, When::Reboot))
+    }
+
+    /// Of the last 420 days.
+    pub(super) fn last_until(&self, at: i64) -> Option<i64> {
+        let mut to = at;
+        for _ in 0..420 {
+            let begin = to.div_euclid(DAY) * DAY;
+            if let Some(last) = self.within(begin, to).last() {
+                return Some(*last);
+            }
+            to = begin - 1;
+        }
+        None
     }
 
     /// Within the next 420 days.

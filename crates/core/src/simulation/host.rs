@@ -75,6 +75,8 @@ enum Cause<'a> {
     Facts {
         looked: bool,
         only: bool,
+        /// The clock was set by so much.
+        stepped: Option<i64>,
     },
     Wish(&'a Wish),
 }
@@ -372,6 +374,9 @@ impl Host {
             Happens::Back => {
                 self.say(|| "the daemon is there again".into());
                 self.away = false;
+                if self.dice.one_in(3) {
+                    self.elsewhere();
+                }
                 self.judge.slept(self.passed, self.passed - self.away_since);
                 self.daemon_starts()?;
             }

@@ -16,6 +16,7 @@ use std::rc::Rc;
 use std::string::String;
 use std::vec::Vec;
 
+const SECOND: i64 = 1_000_000_000;
 /// So late, a tick is on time.
 const GRACE: i64 = 60;
 /// So long no job may be silent because a clock was set back; and one that is due daily or more rarely.
@@ -31,6 +32,8 @@ pub(super) struct Commit<'a> {
     pub(super) ticks: &'a [Decided],
     pub(super) now: Time,
     pub(super) passed: i64,
+    /// The clock was set, and it is told that it was, by so many nanoseconds.
+    pub(super) stepped: Option<i64>,
     /// Of a fact, which notices the clock; else of a wish.
     pub(super) fact: bool,
     /// The rules were asked what is due.
@@ -75,6 +78,11 @@ pub(super) struct TickJudge {
 }
 
 impl TickJudge {
+    /// The machine has another name: which wait a stable jitter is follows from that.
+    pub(super) fn elsewhere(&mut self) {
+        self.jitter.clear();
+    }
+
     pub(super) fn rebooted(&mut self, ledger: &Ledger) {
         self.boot = Some(ledger.standings.keys().cloned().collect());
     }
@@ -115,6 +123,9 @@ impl TickJudge {
         }
         self.left.clear();
         let mut gone_back: BTreeMap<JobName, Option<Rc<Words>>> = BTreeMap::new();
+        for by in commit.stepped.into_iter().filter(|by| *by < 0) {
+            self.books.values_mut().for_each(|book| book.stepped(now, by));
+        }
         if commit.fact {
             self.notice(now);
         }
@@ -296,8 +307,13 @@ impl TickJudge {
         let want = wanted(book, &words, commit.calendars, now, disabled, pause.unwrap_or(i64::MIN));
         self.instants += want.len() as u64;
         // What this line of time has shown: it is right when it goes on for a day, and decides what is due.
+        // (Or decides on two days, less than a year from each other.)
         let on_time = want.iter().any(|(at, want)| *want != Want::Missed && now - at <= GRACE);
-        let proved = book.former.is_none_or(|(to, since)| now > to || (on_time && now - since > DAY));
+        let days = now.div_euclid(DAY) - book.done.div_euclid(DAY);
+        let proved = book.former.is_none_or(|(to, since)| {
+            let goes_on = !want.is_empty() && book.done > since && days > 0 && days <= 366;
+            now > to || ((on_time || goes_on) && now - since > DAY)
+        });
         if proved {
             book.former = None;
         }
@@ -460,6 +476,29 @@ impl TickJudge {
 }
 
 impl Book {
+    /// What follows real time beats on. What the clock shows again is a beat if half the time from one to the next has
+    /// passed since the last, or if it would be silent for too long.
+    fn stepped(&mut self, now: i64, by: i64) {
+        let Some(words) = self.words.clone().filter(|words| words.is_rhythm()) else { return };
+        let Some(last) = words.last_until(self.done) else { return };
+        let distance = [words.next_after(last).map(|next| next - last), words.last_until(last - 1).map(|at| last - at)];
+        let Some(distance) = distance.into_iter().flatten().min() else { return };
+        let silent = if words.rare { SILENT_RARE } else { SILENT };
+        let is_near = |at: i64| 2 * (at * SECOND - (last * SECOND + by)) <= distance * SECOND;
+        let stays = |at: &i64| is_near(*at) && *at <= now + silent;
+        let mut beats = core::iter::successors(words.next_after(now), |at| words.next_after(*at));
+        let Some(beat) = beats.find(|at| !stays(at)).filter(|at| self.next.is_none_or(|next| *at < next)) else {
+            return;
+        };
+        let half = (2 * last * SECOND + 2 * by + distance * SECOND).div_euclid(2 * SECOND);
+        let from = half.max(now).min(now + silent);
+        debug_assert!(words.next_after(from) == Some(beat));
+        let to = self.former.map_or(self.done, |(to, _)| to.max(self.done));
+        self.former = Some((to, from));
+        self.done = from;
+        self.find_next();
+    }
+
     fn notice(&mut self, now: i64) {
         let silent = if self.words.as_ref().is_some_and(|words| !words.rare) { SILENT } else { SILENT_RARE };
         if self.done - now > silent {
@@ -519,7 +558,21 @@ fn wanted(book: &Book, words: &Words, calendars: &[Cal], now: i64, disabled: boo
         CatchUp::None => Vec::new(),
         CatchUp::Once if on_time.iter().any(|at| open(*at)) => Vec::new(),
         CatchUp::Once => young.iter().rev().find(|at| open(**at)).copied().into_iter().collect(),
-        CatchUp::All => young.split_off(young.len().saturating_sub(words.timing.catch_up_max as usize)),
+        // So many that are open; the closed ones among them are no runs, and as many of these are told one by one.
+        CatchUp::All => {
+            let (mut opened, mut shut) = (0, 0);
+            let most = words.timing.catch_up_max;
+            young.reverse();
+            young.retain(|at| {
+                if opened == most {
+                    return false;
+                }
+                let counted = if open(*at) { &mut opened } else { &mut shut };
+                *counted += 1;
+                *counted <= most
+            });
+            young
+        }
     };
     let mut wants = BTreeMap::new();
     let mut missed = 0;

@@ -20,6 +20,9 @@ pub(super) struct Atlas {
     /// The second at which the world begins.
     pub(super) begin: i64,
     jitter: Millis,
+    /// What this machine is called, and which zone is its own: another server may begin in other surroundings.
+    pub(super) host: String,
+    here: usize,
     areas: Vec<(Rc<Area>, Arc<Zone>)>,
     pub(super) calendars: Arc<Vec<Cal>>,
     shapes: BTreeMap<String, Shape>,
@@ -42,10 +45,28 @@ impl Atlas {
         areas.push(wild(dice, begin, pace));
         let areas = areas.into_iter().map(|area| (Rc::new(area.clone()), Arc::new(area.zone()))).collect();
         let jitter = Millis(dice.between(1, 600) * 1000 * pace as u64);
-        let mut atlas =
-            Atlas { pace, begin, jitter, areas, calendars: Arc::default(), shapes: BTreeMap::new(), words: Vec::new() };
+        let mut atlas = Atlas {
+            pace,
+            begin,
+            jitter,
+            host: "host".into(),
+            here: 0,
+            areas,
+            calendars: Arc::default(),
+            shapes: BTreeMap::new(),
+            words: Vec::new(),
+        };
         atlas.calendars = Arc::new(atlas.some_calendars(dice, begin));
         atlas
+    }
+
+    /// The machine gets another name, or another zone.
+    pub(super) fn elsewhere(&mut self, dice: &mut Dice) {
+        if dice.one_in(2) {
+            self.host = format!("host{}", dice.below(9));
+        } else {
+            self.here = dice.below(3) as usize;
+        }
     }
 
     /// Days off and stretches of time, near now.
@@ -81,7 +102,7 @@ impl Atlas {
     pub(super) fn timed(&self, job: &Job) -> Option<Arc<Timed>> {
         let zone = |name: Option<&str>| {
             let found = self.areas.iter().find(|(area, _)| Some(area.name.as_str()) == name);
-            Some(found.unwrap_or(&self.areas[0]).1.clone())
+            Some(found.unwrap_or(&self.areas[self.here]).1.clone())
         };
         let calendar = |name: &str| {
             let cal = self.calendars.iter().find(|cal| cal.name == name)?;
@@ -99,20 +120,23 @@ impl Atlas {
                 ..Calendar::open(name)
             })
         };
-        Timed::read(job, "host", zone, calendar).expect("what is written can be read").map(Arc::new)
+        Timed::read(job, &self.host, zone, calendar).expect("what is written can be read").map(Arc::new)
     }
 
     pub(super) fn words(&mut self, timing: &Timing) -> Option<Rc<Words>> {
         if timing.schedules.is_empty() {
             return None;
         }
-        if let Some(words) = self.words.iter().find(|words| words.timing == *timing && words.hold_with(&self.calendars))
+        if let Some(words) = self
+            .words
+            .iter()
+            .find(|words| words.timing == *timing && words.here == self.here && words.hold_with(&self.calendars))
         {
             return Some(words.clone());
         }
         let area = |name: Option<&str>| {
             let found = self.areas.iter().find(|(area, _)| Some(area.name.as_str()) == name);
-            found.unwrap_or(&self.areas[0]).0.clone()
+            found.unwrap_or(&self.areas[self.here]).0.clone()
         };
         let part = |text: &String| {
             let shape = self.shapes[text].clone();
@@ -120,7 +144,7 @@ impl Atlas {
             (shape, area)
         };
         let parts = timing.schedules.iter().map(part).collect();
-        let words = Rc::new(Words::new(timing.clone(), parts, &self.calendars));
+        let words = Rc::new(Words::new(timing.clone(), self.here, parts, &self.calendars));
         self.words.push(words.clone());
         Some(words)
     }

@@ -44,7 +44,7 @@ impl World {
 
     /// The wall clock was set by so much.
     pub(super) fn stepped(&mut self, now: Time, by: i64, fx: &mut Effects) {
-        let far = self.tell_ticks_of_the_clock(now, fx);
+        let far = self.tell_ticks_of_the_clock(now, Some(by), fx);
         let way = if by < 0 { "back" } else { "forward" };
         let schedules = if far == 0 { String::new() } else { gone_back(far) };
         self.note(now, "clock.set", None, format!("the clock was set {way} by {}{schedules}", length(by)), fx);
@@ -59,7 +59,7 @@ impl World {
         let back = now < self.latest;
         self.latest = now;
         if back {
-            let far = self.tell_ticks_of_the_clock(now, fx);
+            let far = self.tell_ticks_of_the_clock(now, None, fx);
             if far > 0 {
                 self.note(now, "clock.back", None, format!("the clock was set back far{}", gone_back(far)), fx);
             }

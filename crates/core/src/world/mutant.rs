@@ -69,6 +69,8 @@ pub enum Mutant {
     IgnoreWindow,
     /// One more is caught up than may be.
     OverCap,
+    /// What a calendar says no to counts as caught up.
+    ClosedFillUp,
     /// What is caught up does not wait for the machine to come to itself.
     NoDelay,
     /// A stable jitter is drawn for each run.
@@ -103,10 +105,16 @@ pub enum Mutant {
     FireAtEdit,
     /// What was due by the old words is not decided when new ones come.
     DropAtEdit,
+    /// The same words in other surroundings count from now.
+    FromNowElsewhere,
     /// A schedule that was away and comes again goes on where it was.
     ForgetAbsence,
     /// A clock that was set back far silences jobs.
     StaySilent,
+    /// A clock that was set back a little silences rhythms.
+    SilentRhythm,
+    /// A line of time is proved by nothing but a run at its time.
+    ProvedOnTime,
     /// What another line of time has decided is caught up.
     CatchUpFormer,
     /// A boot is no tick.
@@ -144,7 +152,7 @@ pub enum Mutant {
 }
 
 impl Mutant {
-    pub const ALL: [Mutant; 65] = [
+    pub const ALL: [Mutant; 69] = [
         Mutant::ForgetFollow,
         Mutant::HalfBackoff,
         Mutant::LongBackoff,
@@ -174,6 +182,7 @@ impl Mutant {
         Mutant::CatchUpNone,
         Mutant::IgnoreWindow,
         Mutant::OverCap,
+        Mutant::ClosedFillUp,
         Mutant::NoDelay,
         Mutant::DrawAgain,
         Mutant::LongJitter,
@@ -191,8 +200,11 @@ impl Mutant {
         Mutant::OvertakeCaughtUp,
         Mutant::FireAtEdit,
         Mutant::DropAtEdit,
+        Mutant::FromNowElsewhere,
         Mutant::ForgetAbsence,
         Mutant::StaySilent,
+        Mutant::SilentRhythm,
+        Mutant::ProvedOnTime,
         Mutant::CatchUpFormer,
         Mutant::ForgetBoot,
         Mutant::BootTwice,

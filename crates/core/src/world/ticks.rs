@@ -5,7 +5,11 @@
 //!
 //! - A schedule that is new, or another, counts from now: writing it down fires nothing. Before it comes into force, what
 //!   was due by the old one is decided by the old one.
+//! - The same words may mean another schedule to the next server, whose own zone is another. That is no edit: what has come
+//!   since the last decision is decided by what they mean now, as after any absence.
 //! - A clock that is set back shows instants again that are decided. They stay decided.
+//! - A rhythm follows real time all the same: when it is told that the clock was set back, it begins a new line of time
+//!   where its next beat is, and what the clock shows again is another tick.
 //! - A clock that is set back very far was wrong before, or is wrong now, and nobody can know which. It begins a new line
 //!   of time, so that a job does not wait for years: what comes is decided anew. If the clock then goes forward again, to
 //!   where it was, what the former line has decided is not caught up.
@@ -30,10 +34,16 @@ use alloc::string::{String, ToString};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 
-/// What is due more often than daily is never silent for longer than this, whatever is done to the clock; as cron has it.
+/// What is due more often than daily is never silent for longer than this, whatever is done to the clock. It is cron's
+/// number: set back by less, its jobs at times of day wait until the clock is there again, and those with a wildcard in
+/// the minute or hour go on; set back by more, all go by what it shows.
 const SILENT: i64 = 3 * HOUR;
 /// And this for all else.
 const SILENT_RARE: i64 = DAY;
+
+/// In days. Between two decisions there are not more on one line of time: a clock that begins in 1970, and then leaps to
+/// some year before the right one, has shown nothing by that.
+const YEAR: i64 = 366;
 
 /// So many jobs that are due together are decided in one commit.
 const TURN: usize = 64;
@@ -51,8 +61,8 @@ const fn seconds(now: Time) -> i64 {
 }
 
 impl World {
-    /// With `know`: the timing of each revision that has one. What has none, or another than it was decided by, counts from
-    /// the next `Fact::Time` on.
+    /// With `know`: the timing of each revision that has one. What has none counts from the next
+    /// `Fact::Time` on.
     pub fn know_times(&mut self, timed: impl IntoIterator<Item = (JobName, u64, Arc<Timed>)>) {
         for (job, rev, timed) in timed {
             if let Some(post) = self.jobs.get_mut(&job).filter(|post| post.definitions.contains_key(&rev)) {
@@ -176,40 +186,60 @@ impl World {
     /// It may be due more often than what was there when the clock was set back.
     fn is_not_silent(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
         if self.is_far_back(now, job) && !self.breaks(Mutant::StaySilent) {
-            self.begin_line(now, job, fx);
+            self.begin_line(now, seconds(now), job, fx);
         }
     }
 
-    /// The clock was set, or may have been. How many schedules begin a new line of time.
-    pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, fx: &mut Effects) -> usize {
-        if self.breaks(Mutant::StaySilent) {
-            return 0;
-        }
+    /// The clock was set, or may have been; `by`: where it is known by how much, in nanoseconds. How many schedules begin a
+    /// new line of time.
+    pub(super) fn tell_ticks_of_the_clock(&mut self, now: Time, by: Option<i64>, fx: &mut Effects) -> usize {
+        let by = by.filter(|by| *by < 0 && !self.breaks(Mutant::SilentRhythm));
+        let silent = self.breaks(Mutant::StaySilent);
         let all: Vec<JobName> = self.jobs.keys().cloned().collect();
-        let far_back: Vec<JobName> = all.into_iter().filter(|job| self.is_far_back(now, job)).collect();
-        for job in &far_back {
-            self.begin_line(now, job, fx);
+        let mut begun = 0;
+        for job in all {
+            let from = by.and_then(|by| self.goes_on_in_rhythm(now, by, &job));
+            let from = from.or_else(|| (!silent && self.is_far_back(now, &job)).then(|| seconds(now)));
+            let Some(from) = from else { continue };
+            self.begin_line(now, from, &job, fx);
+            begun += 1;
         }
-        far_back.len()
+        begun
+    }
+
+    /// A rhythm follows real time, and the clock was set back by that much: from where on it is to go by what it shows now.
+    /// An instant that is shown again is due again if it is nearer to the next beat than to the last one; so it leaves out
+    /// no beat, and makes no two of one.
+    fn goes_on_in_rhythm(&self, now: Time, by: i64, job: &JobName) -> Option<i64> {
+        let timed = self.timed(job).filter(|timed| timed.is_rhythm())?;
+        let ticks = self.standing(job).and_then(|standing| standing.ticks)?;
+        let last = timed.last_before(ticks.to.saturating_add(1))?;
+        let next = timed.next_after(ticks.to);
+        // Some fall silent for a night: the distance that it has while it beats.
+        let after = next.map(|next| next - last);
+        let beat = after.into_iter().chain(timed.last_before(last).map(|before| last - before)).min()?;
+        // By what the clock shows now, the last was then.
+        let last = last.saturating_mul(NS).saturating_add(by);
+        let half = last.saturating_add(beat.saturating_mul(NS / 2)).div_euclid(NS);
+        let from = half.clamp(seconds(now), seconds(now) + silence(Some(timed)));
+        let again = timed.next_after(from)?;
+        next.is_none_or(|next| again < next).then_some(from)
     }
 
     /// Whether it would be silent for too long until the clock shows again what is decided.
     fn is_far_back(&self, now: Time, job: &JobName) -> bool {
-        let silent = match self.timed(job) {
-            Some(timed) if !timed.rare => SILENT,
-            Some(_) | None => SILENT_RARE,
-        };
+        let silent = silence(self.timed(job));
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
         ticks.is_some_and(|ticks| ticks.to - seconds(now) > silent)
     }
 
-    fn begin_line(&mut self, now: Time, job: &JobName, fx: &mut Effects) {
+    fn begin_line(&mut self, now: Time, from: i64, job: &JobName, fx: &mut Effects) {
         self.alter(job, fx, |standing| {
             if let Some(ticks) = &mut standing.ticks {
                 let to = ticks.former.map_or(ticks.to, |former| former.to.max(ticks.to));
                 ticks.line = stable(&format!("{} {}", ticks.line, now.0), "line");
-                ticks.former = Some(Former { to, since: seconds(now) });
-                ticks.to = seconds(now);
+                ticks.former = Some(Former { to, since: from });
+                ticks.to = from;
             }
         });
     }
@@ -255,9 +285,22 @@ impl World {
     fn decide_ticks_of(&mut self, now: Time, job: &JobName, absence: &mut Absence, fx: &mut Effects) {
         let Some(timed) = self.timed(job).cloned().map(|timed| self.as_broken(timed)) else { return };
         let ticks = self.standing(job).and_then(|standing| standing.ticks);
-        let Some(ticks) = ticks.filter(|ticks| ticks.schedule == timed.sum) else {
+        let counted = |ticks: &Reckoning| {
+            ticks.schedule == timed.sum || (ticks.schedule != NO_SCHEDULE && !self.breaks(Mutant::FromNowElsewhere))
+        };
+        let Some(ticks) = ticks.filter(counted) else {
             return self.reckon(now, job, false, fx);
         };
+        // Other words are reckoned with when they come. So the words are the same, and what they mean here is other than
+        // it was for the server before: its zone has another name. It goes on by that, as after any absence.
+        let elsewhere = ticks.schedule != timed.sum;
+        let ticks = Reckoning { schedule: timed.sum, ..ticks };
+        if elsewhere {
+            self.alter(job, fx, |standing| standing.ticks = Some(ticks));
+            if timed.next_after(ticks.to).is_none_or(|next| next > seconds(now)) {
+                return;
+            }
+        }
         let now_s = seconds(now);
         // Where the former line has decided, only what happens just now is new.
         let after =
@@ -266,11 +309,15 @@ impl World {
         let after = if self.breaks(Mutant::CatchUpFormer) { ticks.to } else { after };
         let disabled = self.is_disabled(job) && !self.breaks(Mutant::CatchUpDisabled);
         let catch_up = if again || disabled { CatchUp::None } else { timed.catch_up };
-        let verdicts = verdicts(&timed, after, now_s, catch_up);
+        let verdicts = verdicts(&timed, after, now_s, catch_up, self.breaks(Mutant::ClosedFillUp));
         let proved = ticks.former.is_none_or(|former| {
             let on_time =
                 verdicts.iter().any(|(at, verdict)| !matches!(verdict, Verdict::Missed { .. }) && now_s - at <= GRACE);
-            now_s > former.to || (on_time && now_s - former.since > DAY)
+            // Or it decides on two different days, however late: a laptop may never be there in time.
+            let (day, before) = (now_s.div_euclid(DAY), ticks.to.div_euclid(DAY));
+            let goes_on = ticks.to > former.since && day > before && day - before <= YEAR;
+            let goes_on = goes_on && !verdicts.is_empty() && !self.breaks(Mutant::ProvedOnTime);
+            now_s > former.to || ((on_time || goes_on) && now_s - former.since > DAY)
         });
         // First the watermark: what the runs start may look at it.
         let to = match () {
@@ -458,6 +505,14 @@ impl Standing {
         if let Some(ticks) = &mut self.ticks {
             ticks.to = ticks.to.max(at);
         }
+    }
+}
+
+/// For so long a job is not silent because a clock was set back.
+fn silence(timed: Option<&Arc<Timed>>) -> i64 {
+    match timed {
+        Some(timed) if !timed.rare => SILENT,
+        Some(_) | None => SILENT_RARE,
     }
 }
 

@@ -35,7 +35,13 @@ pub(super) enum Verdict {
 }
 
 /// All instants after `after`, up to `now` and with it. In order.
-pub(super) fn verdicts(timed: &Timed, after: i64, now: i64, catch_up: CatchUp) -> Vec<(i64, Verdict)> {
+pub(super) fn verdicts(
+    timed: &Timed,
+    after: i64,
+    now: i64,
+    catch_up: CatchUp,
+    closed_fill_up: bool,
+) -> Vec<(i64, Verdict)> {
     let Some(last) = timed.last_before(now.saturating_add(1)).filter(|last| *last > after) else {
         return Vec::new();
     };
@@ -49,8 +55,7 @@ pub(super) fn verdicts(timed: &Timed, after: i64, now: i64, catch_up: CatchUp) -
         CatchUp::Once => chosen.extend(newest_open(timed, last, floor)),
         CatchUp::All => {
             let before = if on_time { timed.last_before(last) } else { Some(last) };
-            let older = core::iter::successors(before, |at| timed.last_before(*at));
-            chosen.extend(older.take_while(|at| *at >= floor).take(timed.most as usize));
+            chosen.extend(newest(timed, before, floor, closed_fill_up));
         }
     }
     chosen.sort_unstable();
@@ -81,6 +86,26 @@ fn stretch(timed: &Timed, after: i64, before: i64, verdicts: &mut Vec<(i64, Verd
     let count = timed.count(first, until);
     verdicts.push((first, Verdict::Missed { count, until }));
     count
+}
+
+/// The last `most` instants at which no calendar says no, back from `before`, and as many of the closed ones among them:
+/// these are no runs, and take nobody's place. Where there are more of them, it steps over a closed day or blackout at once.
+fn newest(timed: &Timed, before: Option<i64>, floor: i64, closed_fill_up: bool) -> Vec<i64> {
+    let (mut open, mut closed) = (0, 0);
+    let (mut chosen, mut next) = (Vec::new(), before);
+    while let Some(at) = next.filter(|at| *at >= floor && open < timed.most) {
+        next = timed.last_before(at);
+        match timed.closed(at) {
+            Some(_) if closed < timed.most && !closed_fill_up => closed += 1,
+            Some(shut) if !closed_fill_up => {
+                next = timed.last_before(shut.since.min(at));
+                continue;
+            }
+            Some(_) | None => open += 1,
+        }
+        chosen.push(at);
+    }
+    chosen
 }
 
 /// The last instant at which no calendar says no. It steps over a closed day or blackout at once.

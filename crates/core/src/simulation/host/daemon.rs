@@ -47,13 +47,14 @@ impl Host {
 
     pub(in crate::simulation) fn facts(&mut self, facts: Vec<Fact>) -> Result<(), String> {
         let single = facts.len() == 1;
+        let stepped = facts.iter().find_map(|fact| if let Fact::Stepped { by } = fact { Some(*by) } else { None });
         let looked = facts.contains(&Fact::Time);
         let mut fx = Effects::default();
         for fact in facts {
             self.say(|| format!("fact {fact:?}"));
             self.world.fact(self.now(), fact, &mut fx);
         }
-        self.commit(fx, single, Cause::Facts { looked, only: single && looked }).map(|_| ())
+        self.commit(fx, single, Cause::Facts { looked, only: single && looked, stepped }).map(|_| ())
     }
 
     pub(in crate::simulation) fn stop(&mut self, run: RunNo) -> Result<(), String> {
@@ -112,6 +113,19 @@ impl Host {
         }
     }
 
+    /// The next server has another environment, or its machine another name; the words are as they were.
+    pub(in crate::simulation) fn elsewhere(&mut self) {
+        self.say(|| "the next server begins in other surroundings".into());
+        self.atlas.elsewhere(&mut self.dice);
+        self.judge.ticks.elsewhere();
+        for ((name, rev), timed) in &mut self.times {
+            let Some(job) = self.ledger.definitions.get(&(name.clone(), *rev)) else { continue };
+            *timed = self.atlas.timed(job).expect("it has a schedule");
+            let words = self.atlas.words(&job.time).expect("it has a schedule");
+            self.words.insert((name.clone(), *rev), words);
+        }
+    }
+
     /// Other days off: what is in force goes by them from now on.
     pub(in crate::simulation) fn other_calendars(&mut self) -> Wish {
         let now = self.now().0.div_euclid(SECOND);
@@ -142,9 +156,9 @@ impl Host {
         single: bool,
         cause: &Cause<'_>,
     ) -> Result<(), String> {
-        let (fact, looked, only_time) = match cause {
-            Cause::Facts { looked, only } => (true, *looked, *only && single),
-            Cause::Wish(wish) => (false, matches!(wish, Wish::Plan(_)), false),
+        let (fact, looked, only_time, stepped) = match cause {
+            Cause::Facts { looked, only, stepped } => (true, *looked, *only && single, *stepped),
+            Cause::Wish(wish) => (false, matches!(wish, Wish::Plan(_)), false, None),
         };
         let wish = match cause {
             Cause::Wish(wish) => Some(*wish),
@@ -168,6 +182,7 @@ impl Host {
             ticks,
             now: self.now(),
             passed: self.passed,
+            stepped,
             fact,
             looked,
             only_time,

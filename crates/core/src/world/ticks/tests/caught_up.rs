@@ -223,3 +223,27 @@ fn a_tick_that_replaces_is_run_for_what_waited_to_be_caught_up() {
     machine.look(DAY_0 + 3 * HOUR);
     assert_eq!(machine.told(), ["3:00 caught up for 1"]);
 }
+
+/// Closed days are no runs, and take nobody's place among those that are caught up.
+#[test]
+fn closed_days_leave_the_places_of_what_is_caught_up_to_others() {
+    let told = |text: &str| {
+        let mut machine = Machine::at(DAY_0 + DAY + 12 * HOUR);
+        machine.calendars.push(Calendar { weekdays: 0b011_1110, ..Calendar::open("work") });
+        let mut job = job(text);
+        job.time.catch_up = Some(CatchUp::All);
+        (job.time.catch_up_max, job.time.catch_up_window) = (2, Millis::seconds(7 * 86_400));
+        job.time.calendars = vec!["work".into()];
+        machine.put(job);
+        machine.look(DAY_0 + 8 * DAY + 11 * HOUR + 1800);
+        machine.told()
+    };
+    let nightly = told("0 3 * * *");
+    let open = ["123:00 caught up for 0", "147:00 caught up for 0"];
+    assert_eq!(nightly, [&["51:00 3 missed to 99:00"], &open[..], &["171:00 work", "195:00 work"]].concat());
+    // Of many closed ones the last are told one by one.
+    let hourly = told("0 * * * *");
+    let open = ["166:00 caught up for 0", "167:00 caught up for 0"];
+    let rest = ["168:00 34 missed to 201:00", "202:00 work", "203:00 work"];
+    assert_eq!(hourly[1..], [&open[..], &rest].concat());
+}
