@@ -410,7 +410,7 @@ fn prepare(place: &Place) -> io::Result<()> {
     for name in [CLOSING, CLOSED] {
         std::fs::remove_file(place.run.join(name)).or_else(gone_is_fine)?;
     }
-    let runtime = ["spec", "ready", "credentials"].map(|dir| place.run.join(dir));
+    let runtime = ["spec", "ready", "credentials", "hands"].map(|dir| place.run.join(dir));
     for dir in runtime.into_iter().chain([place.state.join("logs")]) {
         match rustix::fs::mkdir(&dir, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}

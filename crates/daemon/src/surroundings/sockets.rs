@@ -23,6 +23,7 @@ use std::time::{Duration, Instant};
 const KEEP: &[u8; 8] = b"KINKEEP1";
 const HAVE: &[u8; 8] = b"KINHAVE1";
 const DROP: &[u8; 8] = b"KINDROP1";
+const TAKEN: &[u8; 8] = b"KINHAND+";
 /// A keeper that dies has a successor long before.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// One that does not answer is asked again on a connection to whoever is there by then.
@@ -130,7 +131,9 @@ pub fn ensure(run: &Path, sockets: &[Listening]) -> Makes<()> {
             continue;
         }
         let bound = bind(&socket.at).map_err(|e| failed(&e))?;
-        ask(run, KEEP, socket.key, Some(bound.as_fd()), until).map_err(|e| failed(&e))?;
+        if !ask(run, KEEP, socket.key, Some(bound.as_fd()), until).map_err(|e| failed(&e))?.starts_with(TAKEN) {
+            return Err(failed(&io::Error::other("the keepers hold as many descriptors for others as they can")));
+        }
     }
     Ok(())
 }
