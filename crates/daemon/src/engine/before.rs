@@ -105,7 +105,7 @@ impl Engine {
         for entry in std::fs::read_dir(self.dirs.run.join("hands")).into_iter().flatten().flatten() {
             let no = std::fs::read_link(entry.path()).ok();
             let no = no.as_deref().and_then(Path::file_name).and_then(|name| RunNo::parse(name.to_str()?));
-            if !no.is_some_and(|no| self.world.get(no).is_some()) {
+            if no.is_none_or(|no| self.world.get(no).is_none()) {
                 perform::remove(&entry.path());
             }
         }
