@@ -11,14 +11,15 @@ use crate::sys::misc::{self, Packet};
 use crate::table::{INTENT, Slot};
 use crate::token::Token;
 use rustix::event::epoll::EventFlags;
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 use std::sync::atomic::Ordering;
 
 const HAND: &[u8; 8] = b"KINHAND1";
-/// One descriptor, kept; whether a key is kept; no longer.
+/// One descriptor, kept; whether a key is kept; a duplicate of what is; no longer.
 const KEEP: &[u8; 8] = b"KINKEEP1";
 const HAVE: &[u8; 8] = b"KINHAVE1";
+const GIVE: &[u8; 8] = b"KINGIVE1";
 const DROP: &[u8; 8] = b"KINDROP1";
 const TAKEN: &[u8; 8] = b"KINHAND+";
 /// So many are held that this one is not.
@@ -247,6 +248,8 @@ impl Keeper {
             answer[..8].copy_from_slice(HAVE);
             answer[8] = u8::from(self.hands.kept(number).is_some());
             self.hand_answer(at, &answer);
+        } else if kind == GIVE {
+            self.hand_give(at, number);
         } else if kind == DROP {
             drop(self.hands.take(number));
             self.hand_used(number);
@@ -274,8 +277,24 @@ impl Keeper {
 
     fn hand_answer(&mut self, at: usize, bytes: &[u8]) {
         let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref) else { return };
+        let sent = misc::send(&conn.socket, bytes, &[]);
+        self.hand_answered(at, sent);
+    }
+
+    /// A duplicate of what is kept; we keep it all the same.
+    fn hand_give(&mut self, at: usize, key: u64) {
+        let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref) else { return };
+        let kept = self.hands.kept(key).map(AsFd::as_fd);
+        let mut answer = [0u8; 16];
+        answer[..8].copy_from_slice(GIVE);
+        answer[8] = u8::from(kept.is_some());
+        let sent = misc::send(&conn.socket, &answer, kept.as_slice());
+        self.hand_answered(at, sent);
+    }
+
+    fn hand_answered<T>(&mut self, at: usize, sent: Result<T, Errno>) {
         // A client that does not read its answers asks again.
-        if let Err(errno) = misc::send(&conn.socket, bytes, &[])
+        if let Err(errno) = sent
             && errno != Errno::AGAIN
             && let Some(gone) = self.hands.conns[at].take()
         {

@@ -48,7 +48,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.extend(roll_backs(&said.went_back));
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
-    checks.extend(about.doors.iter().map(door));
+    checks.extend(about.doors.borrow().iter().map(door));
     checks.extend([
         memory(&about.run),
         cgroups(&about.run),
@@ -391,7 +391,7 @@ mod tests {
             ledger: "good".into(),
             files_soft: None,
             server: crate::surroundings::Server::this(dir.path(), dir.path(), None),
-            doors: Vec::new(),
+            doors: tokio::sync::watch::channel(Vec::new()).1,
         };
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");
