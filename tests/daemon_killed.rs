@@ -6,7 +6,7 @@ use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use testkit::http::Request;
-use testkit::server::DEADLINE;
+use testkit::server::{self, DEADLINE};
 use testkit::torture::story::{self, Size};
 use testkit::watcher::Watcher;
 use testkit::{Cli, Role, Server, eventually, procfs};
@@ -149,4 +149,66 @@ fn each_event_is_one_line_of_the_log_while_the_daemon_dies() {
         assert_eq!(state, "ended", "{id}");
     }
     assert!(text.contains(" event=[server.closing] "), "{text}");
+}
+
+/// What was granted under a key is not done again, nor refused, when its answer was lost with the daemon.
+#[test]
+fn a_wish_under_a_key_is_granted_once() {
+    let config = "[svc]\nexec = ['sleep', '1000']\nrestart = 'always'\n";
+    let server = server::Options::new(KIN).config(config).start();
+    let ask = |request: &Request| server.http().send(request).expect("an answer");
+    let nothing = serde_json::json!({});
+    let text = "command = 'true'\n";
+    ask(&Request::put("/v1/jobs/api", &serde_json::json!({ "text": text })).key("define")).expect(200);
+    let mut held = server.request(&["true"]);
+    held["latch"] = "go".into();
+    let held = server.submit(&held)["id"].clone();
+    let stopped = server.submit(&server.request(&["sleep", "1000"]))["id"].as_str().expect("an id").to_string();
+    server.wait_state(&stopped, &["running"]);
+    let mut child = std::process::Command::new("sleep").arg("1000").spawn().expect("sleep");
+    let adopted = ask(&Request::post("/v1/adopt", &serde_json::json!({ "pid": child.id() }))).expect(201).json();
+    let path = server.home().join("shop.toml");
+    let up = serde_json::json!({ "path": path, "text": "[a]\ncommand = 'sleep 1000'\nrestart = 'always'\n", "name": "shop" });
+    ask(&Request::post("/v1/projects", &up)).expect(200);
+    let running = |job: &str, not: &serde_json::Value| {
+        eventually("it runs", server::DEADLINE, || {
+            let runs = ask(&Request::get(format!("/v1/runs?job={job}&state=running"))).expect(200).json();
+            Some(runs["runs"][0]["id"].clone()).filter(|id| !id.is_null() && id != not)
+        })
+    };
+    let before = running("svc", &serde_json::Value::Null);
+    running("shop.a", &serde_json::Value::Null);
+    let wishes = [
+        Request::post("/v1/jobs/svc/restart", &nothing).key("restart"),
+        Request::post("/v1/latches/go/release", &nothing).key("release"),
+        Request::post(format!("/v1/runs/{stopped}/stop"), &nothing).key("stop"),
+        Request::post(format!("/v1/runs/{}/disown", adopted["id"].as_str().expect("an id")), &nothing).key("disown"),
+        Request::delete("/v1/jobs/api").key("delete"),
+        Request::delete("/v1/projects/shop").key("down"),
+    ];
+    let first: Vec<_> = wishes.iter().map(|wish| ask(wish).expect(200).json()).collect();
+    let after = running("svc", &before);
+    server.wait_end(&stopped);
+    server.kill(Role::Daemon).expect("killed");
+    let again: Vec<_> = wishes.iter().map(|wish| ask(wish).expect(200).json()).collect();
+    assert_eq!(again[1], serde_json::json!({ "latch": "go", "runs": [held] }), "{}", first[1]);
+    assert_eq!((&again[2]["id"], &again[2]["state"]), (&stopped.as_str().into(), &"ended".into()));
+    assert_eq!(again[3]["outcome"], "lost", "{}", again[3]);
+    assert_eq!(again[4], first[4]);
+    assert_eq!(again[5]["path"], path.to_str().expect("text"));
+    assert_eq!(again[5]["runs"][0]["id"], first[5]["runs"][0]["id"], "{}", first[5]);
+    assert_eq!(running("svc", &before), after, "it was restarted once");
+    let runs = ask(&Request::get("/v1/runs?job=svc")).expect(200).json();
+    assert_eq!(runs["runs"].as_array().map(Vec::len), Some(2), "{runs}");
+    for other in [
+        Request::post("/v1/jobs/svc/stop", &nothing).key("restart"),
+        Request::post("/v1/jobs/svc/restart", &serde_json::json!({ "rolling": true })).key("restart"),
+        Request::post("/v1/runs", &server.request(&["true"])).key("restart"),
+    ] {
+        assert_eq!(ask(&other).expect(409).json()["error"]["code"], "key_reused");
+    }
+    ask(&Request::delete("/v1/jobs/api")).expect(404);
+    child.kill().expect("killed");
+    child.wait().expect("reaped");
+    server.shutdown();
 }

@@ -112,16 +112,57 @@ fn a_door_that_is_stuck_ends_no_server_and_is_told_of() {
     assert_eq!(server.wait_end(&id)["outcome"], "ok");
     let said = Cli::new(&server).run(&["doctor"]).expect(1).text();
     assert!(said.contains(&format!("{address} lets nobody in: ")) && said.contains("in use"), "{said}");
-    // Freed: the next daemon listens.
+    // Freed: it is tried again.
     drop(taken);
     let token = Cli::new(&server).run(&["token"]).expect(0).line();
-    server.kill(Role::Daemon).expect("a daemon");
-    server.wait_whole(DEADLINE);
     let lines = [format!("Host: {address}"), format!("Authorization: Bearer {token}")];
     eventually("it listens", DEADLINE, || {
         let answer = try_ask(address, "GET /v1/server", &[&lines[0], &lines[1]], "").ok();
         answer.filter(|(status, _)| *status == 200)
     });
+    let said = Cli::new(&server).run(&["doctor"]).text();
+    assert!(!said.contains("lets nobody in"), "{said}");
+    server.shutdown();
+}
+
+/// Whoever got the port while a daemon is dead would be shown the token by the next caller.
+#[test]
+fn the_port_is_never_free_while_the_server_lives() {
+    let address = free_address();
+    let server = listening(&format!("'{address}'"));
+    let token = Cli::new(&server).run(&["token"]).expect(0).line();
+    let lines = [format!("Host: {address}"), format!("Authorization: Bearer {token}")];
+    let take = || TcpListener::bind(address).expect_err("it is never free").kind();
+    for role in [Role::Daemon, Role::Keeper, Role::Daemon, Role::Elder, Role::Daemon] {
+        let victim = server.pid(role).expect("one to kill");
+        assert!(server.signal(role, rustix::process::Signal::KILL));
+        eventually("there is another", DEADLINE, || {
+            assert_eq!(take(), std::io::ErrorKind::AddrInUse);
+            server.pid(role).filter(|pid| *pid != victim)
+        });
+        // Who knocks meanwhile is let in by the next.
+        assert_eq!(ask(address, "GET /v1/server", &[&lines[0], &lines[1]]).0, 200);
+        server.wait_whole(DEADLINE);
+    }
+    // Not named any more, it is closed by the next daemon.
+    std::fs::write(server.home().join("kin.toml"), "[kin]\n").expect("written");
+    server.kill(Role::Daemon).expect("a daemon");
+    server.wait_whole(DEADLINE);
+    eventually("the door is closed", DEADLINE, || TcpListener::bind(address).ok());
+    server.shutdown();
+}
+
+/// What is left open after a refusal would keep others out.
+#[test]
+fn a_stranger_is_refused_and_let_go() {
+    let address = free_address();
+    let server = listening(&format!("'{address}'"));
+    let mut stream = TcpStream::connect(address).expect("connects");
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(5))).expect("set");
+    stream.write_all(format!("GET /v1/server HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes()).expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer, and its end");
+    assert!(answer.starts_with("HTTP/1.1 401") && answer.contains("connection: close"), "{answer}");
     server.shutdown();
 }
 

@@ -2,9 +2,12 @@
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
-use testkit::{Cli, Server, eventually, guest_path, server};
+use testkit::server::Options;
+use testkit::wait::let_time_pass;
+use testkit::{Cli, Role, Server, eventually, guest_path, server};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
 
@@ -96,6 +99,45 @@ fn a_run_at_a_latch_waits_for_its_release() {
     cli.run(&["stop", &id]).expect(0);
     let run = server.wait_end(&id);
     assert_eq!((run["outcome"].as_str(), &run["started_at"]), (Some("cancelled"), &Value::Null), "{run}");
+    server.shutdown();
+}
+
+/// What a waiting run was handed as its stdin is held as long as it waits, also by the keepers that come after; and no longer.
+#[test]
+fn a_run_that_waits_long_keeps_its_stdin() {
+    let server = Options::new(KIN).env("KIN_TEST_HAND_MS", "100").start();
+    let waits = |latch: &str| {
+        let mut command = server.command();
+        command.args(["exec", "--id", latch, "--pending", latch, "--", "cat"]);
+        let client = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+        let id = eventually("it is accepted", server::DEADLINE, || {
+            let runs = server.http().get(&format!("/v1/runs?job={latch}")).json();
+            runs["runs"][0]["id"].as_str().map(String::from)
+        });
+        (client.expect("kin exec starts"), id)
+    };
+    let (mut client, id) = waits("go");
+    client.stdin.take().expect("a pipe").write_all(b"hi\n").expect("written");
+    let_time_pass(Duration::from_millis(500));
+    for role in [Role::Keeper, Role::Elder, Role::Daemon, Role::Keeper] {
+        server.kill(role).expect("killed");
+        server.wait_whole(server::DEADLINE);
+        let_time_pass(Duration::from_millis(300));
+    }
+    Cli::new(&server).run(&["release", "go"]).expect(0);
+    let said = client.wait_with_output().expect("it ends");
+    assert_eq!(said.stdout, b"hi\n", "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(server.show(&id)["outcome"], "ok");
+
+    let (mut client, id) = waits("never");
+    let mut typed = client.stdin.take().expect("a pipe");
+    Cli::new(&server).run(&["stop", &id]).expect(0);
+    client.wait().expect("it ends");
+    eventually("its writer hears that nobody reads", server::DEADLINE, || typed.write_all(b"x").is_err().then_some(()));
+    eventually("no key is left", server::DEADLINE, || {
+        let hands = std::fs::read_dir(server.run_dir().join("hands")).expect("a directory");
+        (hands.count() == 0).then_some(())
+    });
     server.shutdown();
 }
 

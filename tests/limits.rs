@@ -3,7 +3,7 @@
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
-use testkit::server::Options;
+use testkit::server::{self, Options};
 use testkit::{Role, Server, is_root, not_run};
 
 const KIN: &str = env!("CARGO_BIN_EXE_kin");
@@ -217,5 +217,49 @@ fn a_server_without_cgroups_says_so_once_and_does_its_work() {
     server.http().post(&format!("/v1/runs/{id}/stop"), &serde_json::json!({"kill": true})).expect(200);
     assert_eq!(server.wait_end(&id)["outcome"], "stopped");
     assert_eq!(told(&server, "server.cgroups"), 1, "once, however often somebody dies");
+    server.shutdown();
+}
+
+/// However many follow, there is room for a short question, and for a stop; one follower too many is told so.
+#[test]
+fn followers_leave_room_for_short_questions() {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    let (_dir, script) = limited("exec prlimit --nofile=512:512");
+    let server = Options::new(script).start();
+    let id = server.submit(&server.request(&["sleep", "1000"]))["id"].as_str().expect("an id").to_string();
+    server.wait_state(&id, &["running"]);
+    let paths = ["/v1/events".into(), format!("/v1/runs/{id}/output?follow=true"), format!("/v1/runs/{id}/wait")];
+    let (mut open, mut refused) = (Vec::new(), 0);
+    for path in paths.iter().cycle().take(200) {
+        let mut stream = std::os::unix::net::UnixStream::connect(server.socket()).expect("connects");
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: kin\r\n\r\n").expect("asked");
+        if path.ends_with("/wait") {
+            open.push(stream);
+            continue;
+        }
+        stream.set_read_timeout(Some(server::DEADLINE)).expect("set");
+        let mut line = String::new();
+        BufReader::new(&stream).read_line(&mut line).expect("an answer");
+        match line.split(' ').nth(1) {
+            Some("200") => open.push(stream),
+            Some("503") => refused += 1,
+            _ => panic!("{line:?}"),
+        }
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0, "{} were let in", open.len());
+    let cli = testkit::Cli::new(&server);
+    let said = cli.run(&["listen"]).expect(5).errors();
+    assert!(said.contains("so many follow or wait here already"), "{said}");
+    let asked = std::time::Instant::now();
+    cli.run(&["stop", &id]).expect(0);
+    assert!(asked.elapsed() < std::time::Duration::from_secs(5), "{:?}", asked.elapsed());
+    drop(open);
+    testkit::eventually("there is room again", server::DEADLINE, || {
+        let said = server.http().get(&format!("/v1/runs/{id}/wait"));
+        (said.status == 200).then_some(())
+    });
     server.shutdown();
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, timeout};
 
 const GIVE: &[u8; 8] = b"KINHAND1";
 const TAKEN: &[u8; 8] = b"KINHAND+";
+const FULL: &[u8; 8] = b"KINHAND-";
 const INPUT: &[u8; 8] = b"KININPUT";
 const SIZE: &[u8; 8] = b"KINSIZE1";
 /// Bytes of input in one packet.
@@ -92,6 +93,13 @@ impl Client {
             let attempt = async { Door::open(self)?.ask(&packet, fds).await };
             match attempt.await {
                 Ok(answer) if answer.starts_with(TAKEN) => return Ok(()),
+                Ok(answer) if answer.starts_with(FULL) => {
+                    let source = std::io::Error::other(
+                        "so many runs wait with a standard input of their own that no more is held; \
+                         try again when some have begun, or use `--detach`, which needs none",
+                    );
+                    return Err(Error::Hand { what: "standard input", source });
+                }
                 Ok(_) => return Err(Error::Strange { what: "the keeper did not take what was handed over".into() }),
                 Err(error) if lasting(&error) || Instant::now() >= deadline => {
                     return Err(Error::Hand { what: "standard input", source: error });

@@ -63,6 +63,8 @@ pub enum Refusal {
     NotAdopted { run: RunId },
     /// The same idempotency key with other content.
     KeyReused { key: String, first: RunId },
+    /// The same idempotency key, of another kind of request or with other content; it made no run.
+    KeyOfOther { key: String },
     /// The run that was made with this idempotency key is not remembered any more. `job` is its job when the request is the
     /// same; of another request nobody knows that.
     KeyForgotten { key: String, first: RunNo, job: Option<JobName> },
@@ -120,7 +122,7 @@ impl Refusal {
                 "the number is that of a process that this server sees; `ps` shows it".to_string()
             }
             Refusal::NotAdopted { run } => alloc::format!("`kin stop {run}` ends it"),
-            Refusal::KeyReused { .. } => "use a new key for a new request".to_string(),
+            Refusal::KeyReused { .. } | Refusal::KeyOfOther { .. } => "use a new key for a new request".to_string(),
             Refusal::KeyForgotten { job: Some(_), .. } => {
                 "nothing was started twice; a new key makes a new run".to_string()
             }
@@ -190,6 +192,7 @@ impl fmt::Display for Refusal {
             Refusal::KeyReused { key, first } => {
                 write!(f, "the idempotency key {key:?} was used for run {first}, with another request")
             }
+            Refusal::KeyOfOther { key } => write!(f, "the idempotency key {key:?} was used for another request"),
             Refusal::KeyForgotten { key, first, job: Some(job) } => {
                 write!(
                     f,

@@ -13,7 +13,7 @@ use crate::helper::Helpers;
 use crate::http::door::About;
 use crate::http::error::chain;
 use crate::http::serve::{Entrance, Notice};
-use crate::http::tcp::{self, Opened, TcpDoor};
+use crate::http::tcp::{self, Doors, Opened, Stuck};
 use crate::http::{self, Door};
 use crate::jobfiles::{JobFiles, kept};
 use crate::place::Place;
@@ -44,6 +44,8 @@ use std::time::Duration;
 use tokio::net::UnixListener;
 use tokio::sync::{oneshot, watch};
 
+/// A door that could not be opened is tried again so often.
+const STUCK: Duration = Duration::from_secs(2);
 const USAGE: &str = "`kin daemon` is started by the elder; `kin serve` starts a server";
 /// Files are read, and SQLite asked, by at most so many threads at once.
 const READERS: usize = 16;
@@ -186,7 +188,7 @@ fn run(args: &Args) -> Result<(), DaemonError> {
 async fn serve(
     place: &Place,
     settings: &Settings,
-    (listener, (tcp, opened)): (OwnedFd, (Vec<TcpDoor>, Vec<Opened>)),
+    (listener, doors): (OwnedFd, Doors),
     notify: Option<OwnedFd>,
     started: Started,
 ) -> Result<Ended, DaemonError> {
@@ -221,6 +223,7 @@ async fn serve(
         // It was said when the settings were read.
         Err(_) => None,
     };
+    let (said, opened) = watch::channel(doors.said);
     let about = About { doors: opened, ..about(place, settings, &found) };
     let door = Door::new(handle, about, files).map_err(at("watching the logs"))?;
     let (stop, stopped) = watch::channel(false);
@@ -230,14 +233,38 @@ async fn serve(
         stop.send_replace(true);
         ended
     };
-    let tcp = tcp.into_iter().map(Entrance::tcp).collect::<io::Result<Vec<_>>>().map_err(at("listening on TCP"))?;
+    let tcp =
+        doors.open.into_iter().map(Entrance::tcp).collect::<io::Result<Vec<_>>>().map_err(at("listening on TCP"))?;
     let entrances = std::iter::once(Entrance::User { listener, uid }).chain(tcp);
     let notice = Notice::new(door.engine.watch_trouble());
     let router = http::router(door);
+    let stuck = doors.stuck.into_iter().map(|stuck| unstick(stuck, &place.run, &said, &router, &notice, &stopped));
+    let stuck = join_all(stuck);
     let serve =
         entrances.map(|entrance| http::serve::serve(entrance, router.clone(), Arc::clone(&notice), stopped.clone()));
-    let (ended, _) = tokio::join!(wait, join_all(serve));
+    let (ended, ..) = tokio::join!(wait, join_all(serve), stuck);
     Ok(ended)
+}
+
+/// Tries to open a door again and again, and serves it then.
+async fn unstick(
+    stuck: Stuck,
+    run: &Path,
+    said: &watch::Sender<Vec<Opened>>,
+    router: &axum::Router,
+    notice: &Arc<Notice>,
+    stopped: &watch::Receiver<bool>,
+) {
+    let stuck = Arc::new(stuck);
+    let mut ending = stopped.clone();
+    // Whoever would have said that it ends is gone, which says it as well.
+    while tokio::time::timeout(STUCK, ending.wait_for(|stop| *stop)).await.is_err() {
+        let (again, run) = (Arc::clone(&stuck), run.to_path_buf());
+        let opened = tokio::task::spawn_blocking(move || again.again(&run)).await;
+        let Ok(Ok(Ok(entrance))) = opened.map(|opened| opened.map(Entrance::tcp)) else { continue };
+        said.send_modify(|said| said[stuck.at].token = Ok(stuck.file.clone()));
+        return http::serve::serve(entrance, router.clone(), Arc::clone(notice), stopped.clone()).await;
+    }
 }
 
 async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
@@ -245,16 +272,16 @@ async fn end_of(ended: oneshot::Receiver<Ended>) -> Ended {
 }
 
 /// A door that cannot be opened ends no server: its runs are worth more than its visitors.
-fn doors(place: &Place, settings: &Settings) -> (Vec<TcpDoor>, Vec<Opened>) {
+fn doors(place: &Place, settings: &Settings) -> Doors {
     let Ok(home) = Home::of_process(rustix::process::geteuid().is_root()) else { return Default::default() };
     let config = home.config.first().unwrap_or(&place.state);
-    let (doors, opened) = tcp::open(settings, config, &place.state);
-    for one in &opened {
+    let doors = tcp::open(settings, config, &place.state, &place.run);
+    for one in &doors.said {
         if let Err(why) = &one.token {
             crate::say!("kin: nothing listens on {}: {why}", one.address);
         }
     }
-    (doors, opened)
+    doors
 }
 
 /// What `[kin]` says. Of a file with mistakes its last good words count, and a server serves all the same: whoever started it
@@ -349,7 +376,7 @@ fn about(place: &Place, settings: &Settings, found: &Found) -> About {
         ledger,
         files_soft: files_soft(),
         server: Server::this(&place.run, &place.state, files_soft()),
-        doors: Vec::new(),
+        doors: watch::channel(Vec::new()).1,
     }
 }
 
@@ -413,7 +440,7 @@ fn prepare(place: &Place) -> io::Result<()> {
     for name in [CLOSING, CLOSED] {
         std::fs::remove_file(place.run.join(name)).or_else(gone_is_fine)?;
     }
-    let runtime = ["spec", "ready", "credentials"].map(|dir| place.run.join(dir));
+    let runtime = ["spec", "ready", "credentials", "hands"].map(|dir| place.run.join(dir));
     for dir in runtime.into_iter().chain([place.state.join("logs")]) {
         match rustix::fs::mkdir(&dir, Mode::RWXU) {
             Ok(()) | Err(rustix::io::Errno::EXIST) => {}

@@ -23,6 +23,7 @@ mod chain;
 mod clash;
 mod commit;
 mod dirs;
+mod done;
 mod ending;
 pub mod handle;
 mod jobs;
@@ -56,8 +57,8 @@ pub use adopt::{Adopt, Adopted};
 pub(crate) use care::JOB_OUTPUT_MAX;
 pub use ending::Unwritten;
 pub use handle::{
-    Accepted, ChainInfo, Committed, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step, Submit,
-    TimedNow, Timetable, Trouble,
+    Accepted, ChainInfo, Committed, Gone, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step,
+    Submit, TimedNow, Timetable, Trouble,
 };
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
@@ -75,7 +76,7 @@ use handle::Call;
 use journal::Journal;
 use kin_core::{Act, Effects, Event, Fact, JobName, Mint, Refusal, RunNo, Time, What, World};
 use kin_keeper::wire::{Ask, Guard};
-use kin_ledger::{Durability, Found, Ledger, NewKey, OpenError, Opened, ReadError, Retention};
+use kin_ledger::{Durability, Found, Ledger, NewDone, NewKey, OpenError, Opened, ReadError, Retention};
 use link::Link as Wires;
 use reserve::Reserve;
 use rustix::fd::OwnedFd;
@@ -216,6 +217,7 @@ pub fn start(config: Config) -> Result<Started, StartError> {
         watching: watching_seen,
         chain: chain_seen,
         readers: Readers::new(config.state.clone(), ledger.footing()),
+        key: None,
     };
     let reserved = ledger.mint_reserved();
     let ringing = sender.clone();
@@ -302,7 +304,7 @@ fn only_one(dirs: &Dirs) -> io::Result<OwnedFd> {
 #[derive(Debug)]
 enum Input {
     /// Somebody in the daemon wants something.
-    Call(Call),
+    Call(Call, Option<Key>),
     /// The link heard something.
     Mail,
     /// The files of time zones may be others.
@@ -407,6 +409,8 @@ type Answer = Box<dyn FnOnce(Option<&Refusal>)>;
 struct Batch {
     fx: Effects,
     keys: BTreeMap<String, NewKey>,
+    /// Wishes that made no run, by their keys.
+    done: BTreeMap<String, NewDone>,
     /// Specs written for runs that are not committed yet.
     specs: Vec<RunNo>,
     /// Runs of which a keeper counted all they wrote.
@@ -550,7 +554,7 @@ impl Engine {
 
     fn take(&mut self, input: Input, batch: &mut Batch) {
         match input {
-            Input::Call(call) => self.call(call, batch),
+            Input::Call(call, key) => self.call(call, key, batch),
             Input::Mail => self.mail(batch),
             Input::Alarm => self.alarm.rang(),
             Input::Zones => self.zones_may_differ(batch),

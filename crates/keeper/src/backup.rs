@@ -258,16 +258,15 @@ impl Keeper {
             if kind == Kind::Run as u64 {
                 whole &= self.take_backup(at, id, slot, run, arrived);
             } else if kind == Kind::Hand as u64 || kind == Kind::Keep as u64 {
-                // Handed in, and not whole: the run that names it will fail to start if the keeper dies before it does, and
-                // says so. Kept, and not whole: it must be here all the same.
-                if kind == Kind::Keep as u64 && arrived.is_none() {
+                // Not whole: it must be here all the same, or a run that waits for it could not begin after the keeper's death.
+                if arrived.is_none() {
                     (self.kept, whole) = (Kept::Missing, false);
                 }
                 if let Some(Arrived { fds: [a, b, c, ..], .. }) = arrived {
                     if kind == Kind::Keep as u64 {
                         self.hands.keep_on(run, [a, b, c], true);
                     } else {
-                        self.hands.keep(run, [a, b, c]);
+                        self.hands.keep(run, [a, b, c], true);
                     }
                 }
             } else if kind == Kind::HandUsed as u64 {
@@ -377,13 +376,13 @@ impl Keeper {
         self.back_up_again();
     }
 
-    /// Every kept descriptor that the elder has not got.
+    /// Every descriptor held under a key that the elder has not got.
     fn send_kept_again(&mut self) {
         let Role::Keeper { backup, .. } = &self.role else { return };
-        for (key, fds, unsent) in self.hands.kept_unsent() {
-            *unsent = send_hand(backup, Kind::Keep, key, fds).is_err();
+        for (key, kept, fds, unsent) in self.hands.unsent() {
+            *unsent = send_hand(backup, if kept { Kind::Keep } else { Kind::Hand }, key, fds).is_err();
         }
-        let all = self.hands.kept_unsent().next().is_none();
+        let all = self.hands.unsent().next().is_none();
         if !all || misc::send(backup, &head(Kind::KeptSent, 0, 0, 0, 0), &[]).is_err() {
             self.kick_soon();
         }
@@ -391,6 +390,7 @@ impl Keeper {
 
     /// The child has them: a duplicate kept at the elder would keep a writer from ever hearing that its reader is gone.
     pub(crate) fn hand_used(&mut self, key: u64) {
+        self.place.forget_hand(key);
         let Role::Keeper { backup, .. } = &self.role else { return };
         if let Err(errno) = misc::send(backup, &head(Kind::HandUsed, 0, 0, 0, key), &[]) {
             crate::say(format_args!("the elder keeps a descriptor a minute longer: {errno}"));
@@ -401,7 +401,7 @@ impl Keeper {
     /// `false`: it could not be sent now.
     pub(crate) fn back_up_hand(&mut self, kind: Kind, key: u64, fds: &[Option<OwnedFd>; HANDED]) -> bool {
         let Role::Keeper { backup, .. } = &self.role else { return true };
-        // EAGAIN: a run that names what was handed in will fail to start if we die before it does, and says so.
+        // EAGAIN: it is sent again soon; a run that names it will fail to start if we die before that, and says so.
         let sent = send_hand(backup, kind, key, fds);
         if let Err(errno) = sent {
             crate::say(format_args!("the elder cannot take a descriptor now: {errno}"));

@@ -3,9 +3,10 @@
 use crate::logs::Logs;
 use kin_core::RunNo;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+use std::mem::MaybeUninit;
 use std::path::{Path, PathBuf};
 
 #[derive(Debug)]
@@ -84,6 +85,29 @@ impl Place {
         rustix::fs::openat(&self.run_dir, &name[..], own_file(OFlags::WRONLY | OFlags::APPEND), Mode::empty())
     }
 
+    /// The run whose spec names what was handed in under a key: the daemon leaves a link to that spec before the run is
+    /// accepted. `None`: nobody waits for it.
+    pub(crate) fn waits_for_hand(&self, key: u64) -> Option<u64> {
+        let name = hand_name(key);
+        let mut target = [MaybeUninit::<u8>::uninit(); 64];
+        let (target, _) = rustix::fs::readlinkat_raw(&self.run_dir, &name[..], &mut target[..]).ok()?;
+        let run = RunNo::parse(std::str::from_utf8(target.rsplit(|b| *b == b'/').next()?).ok()?)?;
+        // A link to nothing: the run has ended without it.
+        match rustix::fs::statat(&self.run_dir, &name[..], AtFlags::empty()) {
+            Err(Errno::NOENT) => None,
+            Ok(_) | Err(_) => Some(run.get()),
+        }
+    }
+
+    /// Nobody waits for it any more.
+    pub(crate) fn forget_hand(&self, key: u64) {
+        if let Err(errno) = rustix::fs::unlinkat(&self.run_dir, &hand_name(key)[..], AtFlags::empty())
+            && errno != Errno::NOENT
+        {
+            crate::say(format_args!("the link of a hand stays: {errno}"));
+        }
+    }
+
     /// What names a run's logs, by the name of its spec; nothing, when that is gone or cannot be opened now.
     pub(crate) fn logs(&self, run: u64) -> Logs {
         Logs::of(self.open_spec(run).ok())
@@ -92,6 +116,14 @@ impl Place {
 
 pub(crate) fn own_file(more: OFlags) -> OFlags {
     more | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NOCTTY
+}
+
+fn hand_name(key: u64) -> [u8; 22] {
+    let mut name = *b"hands/0000000000000000";
+    for (i, digit) in name[6..].iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(key >> (60 - 4 * i) & 0xf) as usize];
+    }
+    name
 }
 
 fn open_dir(path: &Path) -> std::io::Result<OwnedFd> {

@@ -135,7 +135,7 @@ impl Keeper {
         if self.daemon.wake_at() <= now {
             self.want_daemon_now();
         }
-        self.hands.expire(now);
+        self.expire_hands(now);
         self.kick_if_due(now);
         if let Role::Elder { fork_at, .. } = &self.role
             && *fork_at != 0

@@ -274,7 +274,7 @@ pub(crate) fn resume(number: i32) -> io::Result<Keeper> {
             // Sent once more than needed, at worst.
             hands_now.keep_on(key, fds, false);
         } else {
-            hands_now.keep(key, fds);
+            hands_now.keep(key, fds, false);
         }
     }
     let place = crate::place::Place::open(&state, &run)?;

@@ -24,7 +24,7 @@ pub(crate) struct Lost {
 }
 
 /// What the daemon keeps there; it fills them again.
-const DIRS: [&str; 3] = ["spec", "ready", "credentials"];
+const DIRS: [&str; 4] = ["spec", "ready", "credentials", "hands"];
 
 /// Left in a directory that was made again, for the daemon, who tells it and takes it away.
 pub const MADE_AGAIN: &str = "again";

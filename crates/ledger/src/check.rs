@@ -251,6 +251,10 @@ impl Shelf {
         if kept != good {
             look.complaints.push(format!("{} idempotency keys are unreadable", kept - good));
         }
+        let (kept, good) = crate::done::count(self)?;
+        if kept != good {
+            look.complaints.push(format!("{} idempotency keys of wishes are unreadable", kept - good));
+        }
         let (kept, good) = crate::definition::count(self)?;
         if kept != good {
             look.complaints.push(format!("{} definitions of jobs are unreadable", kept - good));

@@ -5,7 +5,7 @@ use crate::period;
 use crate::row::Row;
 use crate::shelf::Shelf;
 use crate::write::Work;
-use crate::{Durability, Error, Ledger, key};
+use crate::{Durability, Error, Ledger, done, key};
 use kin_core::{Run, RunId, RunNo, Time};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -79,7 +79,7 @@ impl Work<'_> {
         self.sweep_old(&mut broom, retention, now, slice, &mut swept)?;
         self.sweep_jobs(&mut broom, retention, slice, &mut swept)?;
         swept.events = self.sweep_events(retention, now, slice)?;
-        swept.keys = key::sweep(self.shelf, now, slice)?;
+        swept.keys = key::sweep(self.shelf, now, slice)?.max(done::sweep(self.shelf, now, slice)?);
         if let Some(ms) = retention.max_age_ms {
             (swept.ticks, broom.tick) = self.sweep_ticks(broom.tick, before(now, ms), now, slice)?;
         }

@@ -17,7 +17,8 @@ use crate::open::{BACKUP, DB, KNOWN, NEW, SAVED};
 use crate::row::{Row, progress};
 use crate::shelf::Shelf;
 use crate::{
-    Batch, Definition, Durability, Error, Ledger, NewKey, ReadError, definition, key, read, schema, standing, tick,
+    Batch, Definition, Durability, Error, Ledger, NewKey, ReadError, definition, done, key, read, schema, standing,
+    tick,
 };
 use kin_core::{Decided, JobName, Run, RunNo, RunState, Time};
 use rusqlite::{Connection, OpenFlags};
@@ -281,6 +282,15 @@ fn take_rest(ledger: &mut Ledger, source: &Shelf, rest: &mut Rest) -> Result<(),
     for key in keys {
         if ledger.key(&key.key)?.is_none() {
             batch.keys.push(key);
+        }
+    }
+    let mut done = Vec::new();
+    if done::all(source, |found| done.push(found)).is_err() {
+        // As above. (A ledger of before there were any has no such table.)
+    }
+    for found in done {
+        if ledger.done(&found.key)?.is_none() {
+            batch.done.push(found);
         }
     }
     let mut definitions = Vec::new();

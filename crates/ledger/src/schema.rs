@@ -16,6 +16,7 @@ pub(crate) const APPLICATION_ID: u32 = 0x6b69_6e31;
 /// `definition` has a row for each revision of each job's definition (definition.rs).
 /// `standing` has a row for each job that is there, `queue` one for each queue that was defined or changed (standing.rs).
 /// `tick` has a row for each decision about an instant of a schedule; `tick_once` is why there is only one (tick.rs).
+/// `done` has a row for each wish that made no run and was granted under an idempotency key (done.rs).
 /// `tagged` has a row for each job that ever had a run with the tag: more than it need be, never less.
 pub(crate) const STEPS: &[&str] = &["
     CREATE TABLE book (one INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
@@ -43,6 +44,10 @@ pub(crate) const STEPS: &[&str] = &["
                        body BLOB NOT NULL) STRICT;
     CREATE UNIQUE INDEX tick_once ON tick (job, at, schedule);
     CREATE INDEX tick_by_job ON tick (job);
+", "
+    CREATE TABLE done (key TEXT PRIMARY KEY, content INTEGER NOT NULL, at INTEGER NOT NULL, answer TEXT NOT NULL,
+                       sum INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE INDEX done_by_at ON done (at);
 "];
 
 /// The version that this kin writes.

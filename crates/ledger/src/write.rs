@@ -23,6 +23,7 @@ pub struct Batch<'a> {
     pub runs: Vec<&'a Run>,
     pub events: Vec<NewEvent>,
     pub keys: Vec<NewKey>,
+    pub done: Vec<NewDone>,
     pub definitions: Vec<Definition>,
     /// Revisions that stay however old they are: those in force, those that may be gone back to, and those of living runs.
     pub in_use: BTreeSet<(JobName, u64)>,
@@ -42,6 +43,17 @@ pub struct NewKey {
     pub content: u64,
     pub run: RunNo,
     pub at: Time,
+}
+
+/// A wish that made no run, granted under an idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewDone {
+    pub key: String,
+    /// As of a [`NewKey`].
+    pub content: u64,
+    pub at: Time,
+    /// What a repeat is told, in words that only its writer knows.
+    pub answer: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +84,7 @@ impl Ledger {
         if batch.runs.is_empty()
             && batch.events.is_empty()
             && batch.keys.is_empty()
+            && batch.done.is_empty()
             && batch.definitions.is_empty()
             && batch.standings.is_empty()
             && batch.queues.is_empty()
@@ -180,6 +193,9 @@ impl Work<'_> {
         }
         for key in &batch.keys {
             key::put(self.shelf, key)?;
+        }
+        for done in &batch.done {
+            crate::done::put(self.shelf, done)?;
         }
         for new in &batch.definitions {
             definition::put(self.shelf, new, &batch.in_use)?;

@@ -81,6 +81,7 @@ impl Engine {
         if let Err(e) = crate::surroundings::sweep(&self.dirs.run, |no| self.world.get(no).is_some()) {
             crate::say!("kin daemon: cannot take away what earlier runs had: {e}");
         }
+        self.sweep_hands();
         let Ok(entries) = std::fs::read_dir(self.dirs.specs()) else { return };
         for entry in entries.flatten() {
             let path = entry.path();
@@ -95,6 +96,17 @@ impl Engine {
                     }
                 }
                 _ => perform::remove(&path),
+            }
+        }
+    }
+
+    /// Links of keys whose runs are gone.
+    fn sweep_hands(&self) {
+        for entry in std::fs::read_dir(self.dirs.run.join("hands")).into_iter().flatten().flatten() {
+            let no = std::fs::read_link(entry.path()).ok();
+            let no = no.as_deref().and_then(Path::file_name).and_then(|name| RunNo::parse(name.to_str()?));
+            if no.is_none_or(|no| self.world.get(no).is_none()) {
+                perform::remove(&entry.path());
             }
         }
     }

@@ -31,6 +31,7 @@ impl Engine {
             runs: fx.changed.values().collect(),
             events: fx.events.iter().map(row_of_event).collect(),
             keys: std::mem::take(&mut batch.keys).into_values().collect(),
+            done: std::mem::take(&mut batch.done).into_values().collect(),
             mint_reserved: reserve,
             in_use: if definitions.is_empty() { BTreeSet::new() } else { self.revisions_in_use() },
             definitions,
@@ -50,6 +51,7 @@ impl Engine {
         let changes = !(rows.runs.is_empty()
             && rows.events.is_empty()
             && rows.keys.is_empty()
+            && rows.done.is_empty()
             && rows.definitions.is_empty()
             && rows.standings.is_empty()
             && rows.queues.is_empty()

@@ -23,6 +23,10 @@ impl Dirs {
     pub(super) fn spec(&self, no: RunNo) -> PathBuf {
         self.run.join("spec").join(no.to_string())
     }
+    /// Leads to the spec of the run that waits for what was handed in under a key.
+    pub(super) fn hand(&self, key: u64) -> PathBuf {
+        self.run.join("hands").join(format!("{key:016x}"))
+    }
     /// A spec that is being written.
     pub(super) fn spec_new(&self, no: RunNo) -> PathBuf {
         self.run.join("spec").join(format!(".tmp-{no}"))

@@ -13,7 +13,7 @@
 //! a fact like any other: it is recorded as soon as there is room. What lies only in the ledger, a run that has not
 //! started, cannot be cancelled without it; that is refused, and nothing runs.
 
-use super::handle::Reply;
+use super::handle::{Key, Reply};
 use super::{Batch, Closing, Engine, words};
 use kin_core::{
     Act, Event, Farewell, Granted, JobName, Refusal, Run, RunId, RunNo, StopKind, StopWhy, Time, What, Wish,
@@ -62,6 +62,7 @@ pub(super) enum Ending {
 #[derive(Debug)]
 pub(super) struct Wished {
     ending: Ending,
+    key: Option<Key>,
     granted: Result<Granted, Refusal>,
 }
 
@@ -164,7 +165,7 @@ impl Wished {
 }
 
 impl Engine {
-    pub(super) fn wish_end(&mut self, ending: Ending, batch: &mut Batch) {
+    pub(super) fn wish_end(&mut self, ending: Ending, key: Option<Key>, batch: &mut Batch) {
         let begin = batch.fx.events.len();
         let granted = match &ending {
             Ending::Stop { no, .. } | Ending::Signal { no, .. } => {
@@ -180,15 +181,16 @@ impl Engine {
             // Who asked comes before what became of it.
             batch.fx.events.splice(begin..begin, notes);
         }
+        self.keep_done(key.clone(), &granted, batch);
         batch.closing = ending.closing().or(batch.closing);
-        batch.endings.push(Wished { ending, granted });
+        batch.endings.push(Wished { ending, key, granted });
     }
 
     /// Once more, in a commit that accepts nothing.
     pub(super) fn wish_ends_again(&mut self, endings: Vec<Wished>) {
         let mut batch = Batch::default();
-        for Wished { ending, .. } in endings {
-            self.wish_end(ending, &mut batch);
+        for Wished { ending, key, .. } in endings {
+            self.wish_end(ending, key, &mut batch);
         }
         self.commit(batch);
     }

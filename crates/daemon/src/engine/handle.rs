@@ -175,6 +175,14 @@ pub struct ProjectNow {
     pub latches: Vec<String>,
 }
 
+/// A project that is not up any more.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Gone {
+    pub path: String,
+    /// Those that lived, as they are now.
+    pub runs: Vec<Run>,
+}
+
 #[derive(Clone, Debug)]
 pub struct QueueNow {
     pub queue: Queue,
@@ -224,7 +232,7 @@ pub(super) enum JobCall {
     Run { wish: Box<RunJob>, reply: Reply<Accepted> },
     Wish { wish: Wish, reply: Reply<Granted> },
     Up { project: Arc<Project>, plan: bool, by: String, reply: Reply<Reloaded> },
-    ProjectDown { project: String, by: String, reply: Reply<Vec<Run>> },
+    ProjectDown { project: String, by: String, reply: Reply<Gone> },
     Look(Look),
 }
 
@@ -272,9 +280,16 @@ pub struct Handle {
     pub(super) readers: Arc<Readers>,
     pub(super) makers: Makers,
     pub(super) make_within: Duration,
+    /// Under which the next wish is granted once.
+    pub(super) key: Option<Key>,
 }
 
 impl Handle {
+    /// For one wish: a repeat under the same key is answered by what the first one came to.
+    pub fn under(&self, key: Option<Key>) -> Handle {
+        Handle { key, ..self.clone() }
+    }
+
     pub async fn submit(&self, submit: Submit) -> Result<Accepted, Refusal> {
         self.submit_batch(vec![submit]).await.pop().unwrap_or(Err(Refusal::Closing))
     }
@@ -284,7 +299,7 @@ impl Handle {
         let count = submits.len();
         let (reply, answer) = oneshot::channel();
         let gone = |count| std::iter::repeat_with(|| Err(Refusal::Closing)).take(count).collect();
-        if self.inputs.send(Input::Call(Call::Submit { submits, reply })).is_err() {
+        if self.inputs.send(Input::Call(Call::Submit { submits, reply }, None)).is_err() {
             return gone(count);
         }
         answer.await.unwrap_or_else(|_| gone(count))
@@ -373,7 +388,7 @@ impl Handle {
     }
 
     /// All of its jobs end and are forgotten. The runs that lived, as they are now.
-    pub async fn project_down(&self, project: String, by: String) -> Result<Vec<Run>, Refusal> {
+    pub async fn project_down(&self, project: String, by: String) -> Result<Gone, Refusal> {
         self.ask(|reply| Call::Job(JobCall::ProjectDown { project, by, reply })).await
     }
 
@@ -394,7 +409,7 @@ impl Handle {
 
     async fn look<T>(&self, look: impl FnOnce(oneshot::Sender<T>) -> Look) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        let input = Input::Call(Call::Job(JobCall::Look(look(reply))));
+        let input = Input::Call(Call::Job(JobCall::Look(look(reply))), None);
         self.inputs.send(input).map_err(|_| Refusal::Closing)?;
         answer.await.map_err(|_| Refusal::Closing)
     }
@@ -412,7 +427,7 @@ impl Handle {
     /// The daemon accepts callers: the keepers are told now, and each time one of them is new.
     pub fn ready(&self) {
         // An engine that has ended has nobody to tell any more.
-        drop(self.inputs.send(Input::Call(Call::Ready)));
+        drop(self.inputs.send(Input::Call(Call::Ready, None)));
     }
 
     /// Somebody who read the ledger met damage. True: this daemon is over, and the next one mends it.
@@ -510,7 +525,7 @@ impl Handle {
     /// An engine that has ended refuses everything: the server is closing.
     async fn ask<T>(&self, call: impl FnOnce(Reply<T>) -> Call) -> Result<T, Refusal> {
         let (reply, answer) = oneshot::channel();
-        self.inputs.send(Input::Call(call(reply))).map_err(|_| Refusal::Closing)?;
+        self.inputs.send(Input::Call(call(reply), self.key.clone())).map_err(|_| Refusal::Closing)?;
         answer.await.unwrap_or(Err(Refusal::Closing))
     }
 }

@@ -731,7 +731,7 @@ impl Engine {
     }
 
     /// What a call about jobs answers, once it is recorded.
-    pub(super) fn job_call(&mut self, call: super::handle::JobCall, batch: &mut Batch) {
+    pub(super) fn job_call(&mut self, call: super::handle::JobCall, key: Option<Key>, batch: &mut Batch) {
         use super::handle::JobCall;
         match call {
             JobCall::Files { reading, plan, reply } => {
@@ -740,10 +740,12 @@ impl Engine {
             }
             JobCall::Define { job, by, reply } => {
                 let answer = self.define(&job, by, batch);
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             JobCall::Undefine { job, by, reply } => {
                 let answer = self.undefine(&job, by, batch);
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             JobCall::Run { wish, reply } => {
@@ -752,6 +754,7 @@ impl Engine {
             }
             JobCall::Wish { wish, reply } => {
                 let answer = self.wish_job(wish, batch);
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             JobCall::Up { project, plan, by, reply } => {
@@ -760,6 +763,7 @@ impl Engine {
             }
             JobCall::ProjectDown { project, by, reply } => {
                 let answer = self.project_down(&project, &by, batch);
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             JobCall::Look(look) => batch.looks.push(look),

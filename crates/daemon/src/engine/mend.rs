@@ -108,6 +108,7 @@ impl Engine {
             runs: runs.into_values().collect(),
             events: last.events.clone(),
             keys: last.keys.clone(),
+            done: last.done.clone(),
             definitions,
             in_use: self.revisions_in_use(),
             standings: self.world.standings().map(|now| (now.job.clone(), Some(now.clone()))).collect(),

@@ -43,7 +43,25 @@ impl Engine {
         let begun = Run { group, group_max, trigger, tags, ..rebuild::bare(id.clone(), self.now()) };
         spec.memo = kin_ledger::memo(&begun).into_bytes();
         let bytes = spec.encode().map_err(|bad| Refusal::Malformed { what: bad.to_string() })?;
-        self.put_spec(id.no, &bytes).map_err(put)
+        let key = spec.hand_key;
+        self.put_spec(id.no, &bytes).and_then(|()| self.hold_hand(id.no, key)).map_err(put)
+    }
+
+    /// Keepers hold what was handed in under this key for as long as the run waits: they find its spec by the key.
+    fn hold_hand(&self, no: RunNo, key: u64) -> io::Result<()> {
+        if key == 0 {
+            return Ok(());
+        }
+        let link = self.dirs.hand(key);
+        let target = Path::new("../spec").join(no.to_string());
+        match std::os::unix::fs::symlink(&target, &link) {
+            // Of a run that was not recorded in the end.
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                remove(&link);
+                std::os::unix::fs::symlink(&target, &link)
+            }
+            made => made,
+        }
     }
 
     pub(super) fn remove_spec(&self, no: RunNo) {

@@ -4,7 +4,7 @@
 //! that some definition in force names.
 
 use super::jobs::{Known, Wanted};
-use super::{Batch, Engine, ProjectNow, Reloaded, Step};
+use super::{Batch, Engine, Gone, ProjectNow, Reloaded, Step};
 use kin_config::Report;
 use kin_config::project::Project;
 use kin_core::{JobName, JobPlan, QueuePlan, Refusal, Run, StopKind, StopWhy, Wish};
@@ -74,7 +74,7 @@ impl Engine {
     }
 
     /// One commit: its definitions go, and with them its services; what else runs of it is stopped.
-    pub(super) fn project_down(&mut self, project: &str, by: &str, batch: &mut Batch) -> Result<Vec<Run>, Refusal> {
+    pub(super) fn project_down(&mut self, project: &str, by: &str, batch: &mut Batch) -> Result<Gone, Refusal> {
         let jobs = self.jobs_of(project);
         let Some(source) = jobs.first().and_then(|name| self.book.known.get(name)).map(|known| known.source.clone())
         else {
@@ -106,7 +106,11 @@ impl Engine {
             }
         }
         let as_it_is = |run: Run| self.world.get(run.no).cloned().or_else(|| batch.fx.changed.get(&run.no).cloned());
-        Ok(runs.into_iter().filter_map(as_it_is).collect())
+        let path = match &source {
+            Source::Project { path, .. } => path.clone(),
+            Source::File { .. } | Source::Api { .. } => String::new(),
+        };
+        Ok(Gone { path, runs: runs.into_iter().filter_map(as_it_is).collect() })
     }
 
     pub(super) fn projects_now(&self) -> Vec<ProjectNow> {

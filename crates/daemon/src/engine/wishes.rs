@@ -8,8 +8,9 @@ use kin_keeper::wire::Guard;
 use kin_ledger::{NewKey, ReadError};
 
 impl Engine {
-    pub(super) fn call(&mut self, call: Call, batch: &mut Batch) {
+    pub(super) fn call(&mut self, call: Call, key: Option<Key>, batch: &mut Batch) {
         let now = self.now();
+        let Some(call) = self.not_done_before(call, key.as_ref(), batch) else { return };
         match call {
             Call::Submit { submits, reply } => {
                 let results: Vec<Result<Accepted, Refusal>> =
@@ -23,14 +24,15 @@ impl Engine {
                     drop(reply.send(answer));
                 }));
             }
-            Call::End(ending) => self.wish_end(ending, batch),
-            Call::Job(call) => self.job_call(call, batch),
+            Call::End(ending) => self.wish_end(ending, key, batch),
+            Call::Job(call) => self.job_call(call, key, batch),
             Call::Adopt { wish, reply } => {
                 let answer = self.adopt_process(*wish, batch);
                 batch.answers.push(answering(reply, answer));
             }
             Call::Disown { no, by, reply } => {
                 let answer = self.disown_process(no, &by, batch);
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             Call::Release { latch, reply } => {
@@ -41,6 +43,7 @@ impl Engine {
                     Granted::Run(_) | Granted::Job(_) | Granted::Done | Granted::Farewell(_) => Vec::new(),
                 });
                 batch.accepts |= answer.as_ref().is_ok_and(|ids| !ids.is_empty());
+                self.keep_done(key, &answer, batch);
                 batch.answers.push(answering(reply, answer));
             }
             Call::Upgrade { program, reply } => {
@@ -92,7 +95,12 @@ impl Engine {
     /// The run of the first request under this key, if there was one.
     pub(super) fn repeat(&self, key: Option<&Key>, job: &JobName, batch: &Batch) -> Result<Option<Accepted>, Refusal> {
         let Some(key) = key else { return Ok(None) };
-        let Some((content, no)) = self.known_key(&key.text, batch)? else { return Ok(None) };
+        let Some((content, no)) = self.known_key(&key.text, batch)? else {
+            return match self.known_done(&key.text, batch)? {
+                Some(_) => Err(Refusal::KeyOfOther { key: key.text.clone() }),
+                None => Ok(None),
+            };
+        };
         let run = match batch.fx.changed.get(&no) {
             Some(run) => Some(run.clone()),
             None => self.any_run(no)?,

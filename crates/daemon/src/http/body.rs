@@ -1,6 +1,7 @@
 //! What comes in, read with our own errors: bodies, queries, names in paths, and who sent it.
 
 use super::error::Failure;
+use crate::engine::Key;
 use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
@@ -46,6 +47,13 @@ pub struct Named {
 /// The `{job}` in the path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OfJob(pub JobName);
+
+/// What is asked, and the idempotency key under which it is to be done once.
+#[derive(Debug)]
+pub struct Once {
+    key: Option<String>,
+    asked: String,
+}
 
 /// Whoever opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,6 +175,33 @@ impl<S: Send + Sync> FromRequestParts<S> for OfJob {
         let Path(text) = path.map_err(|e| Failure::bad(super::error::chain(&e)))?;
         JobName::parse(&text).map(OfJob).map_err(|e| Failure::bad(format!("{text:?}: {e}")))
     }
+}
+
+impl<S: Sync> FromRequestParts<S> for Once {
+    type Rejection = Failure;
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Once, Failure> {
+        let key = super::runs::key(&parts.headers)?.map(str::to_owned);
+        Ok(Once { key, asked: format!("{} {}\n", parts.method, parts.uri.path()) })
+    }
+}
+
+impl Once {
+    /// For a request without a body.
+    pub fn bare(self) -> Option<Key> {
+        let content = sum(self.asked.as_bytes());
+        self.key.map(|text| Key { text, content })
+    }
+
+    /// With what it says: the same key with other words is another request.
+    pub fn saying(mut self, wish: &impl serde::Serialize) -> Result<Option<Key>, Failure> {
+        let said = serde_json::to_string(wish).map_err(|e| Failure::internal(e.to_string()))?;
+        self.asked.push_str(&said);
+        Ok(self.bare())
+    }
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x100_0000_01b3))
 }
 
 impl Named {

@@ -52,7 +52,7 @@ pub fn examine(about: &About, said: Said) -> Doctor {
     checks.push(disk(&about.state, &said.trouble));
     checks.extend(outputs(&about.run, &said.live));
     checks.extend(said.hanging.0.iter().map(|at| surroundings(at, said.hanging.1)));
-    checks.extend(about.doors.iter().map(door));
+    checks.extend(about.doors.borrow().iter().map(door));
     checks.extend([
         memory(&about.run),
         cgroups(&about.run),
@@ -408,7 +408,7 @@ mod tests {
             ledger: "good".into(),
             files_soft: None,
             server: crate::surroundings::Server::this(dir.path(), dir.path(), None),
-            doors: Vec::new(),
+            doors: tokio::sync::watch::channel(Vec::new()).1,
         };
         assert_eq!(link(&about).result, "failed");
         std::os::unix::fs::symlink(&about.run, dir.path().join("run")).expect("a link");

@@ -15,6 +15,7 @@ use kin_keeper::index::Stream;
 use kin_ledger::Reader;
 use std::path::PathBuf;
 use std::sync::Arc;
+use tokio::sync::watch;
 
 #[derive(Debug)]
 pub struct Door {
@@ -45,7 +46,7 @@ pub struct About {
     /// What all runs of defined jobs share.
     pub server: Runs,
     /// Those on TCP.
-    pub doors: Vec<Opened>,
+    pub doors: watch::Receiver<Vec<Opened>>,
 }
 
 impl Door {

@@ -85,6 +85,7 @@ impl From<Refusal> for Failure {
             | Refusal::TooMany { .. }
             | Refusal::NoPort { .. } => (Code::BadRequest, None),
             Refusal::KeyReused { first, .. } => (Code::KeyReused, Some(first)),
+            Refusal::KeyOfOther { .. } => (Code::KeyReused, None),
             Refusal::KeyForgotten { first, job, .. } => {
                 forgotten = job.clone().map(|job| RunId { job, no: *first });
                 (Code::KeyForgotten, forgotten.as_ref())

@@ -1,6 +1,6 @@
 //! Jobs: what is defined, how it stands, and what is wished of it.
 
-use super::body::{Asked, MaySay, OfJob, Peer, Said};
+use super::body::{Asked, MaySay, OfJob, Once, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, job_state, reason, runs};
@@ -50,18 +50,24 @@ pub async fn define(
     State(door): State<Arc<Door>>,
     peer: Peer,
     OfJob(name): OfJob,
+    once: Once,
     Said(wish): Said<DefineRequest>,
 ) -> Answer<Json<Job>> {
     let job = kin_config::set::job_of_text(name.as_str(), &wish.text).map_err(|report| {
         let failure = Failure::bad(format!("the definition of {name} has {}", report.sum()));
         failure.with_status(StatusCode::UNPROCESSABLE_ENTITY).with_hint(report.text(false).trim_end())
     })?;
-    door.engine.define(job, peer.words()).await?;
+    door.engine.under(once.saying(&wish)?).define(job, peer.words()).await?;
     one(&door, name).await.map(Json)
 }
 
-pub async fn remove(State(door): State<Arc<Door>>, peer: Peer, OfJob(name): OfJob) -> Answer<Json<Definition>> {
-    door.engine.undefine(name.clone(), peer.words()).await?;
+pub async fn remove(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    OfJob(name): OfJob,
+    once: Once,
+) -> Answer<Json<Definition>> {
+    door.engine.under(once.bare()).undefine(name.clone(), peer.words()).await?;
     let job = name.clone();
     let newest = door.read(move |ledger| Ok(ledger.revisions(&job)?.into_iter().next())).await?;
     newest.map(job_state::definition).map(Json).ok_or_else(|| Refusal::UnknownJob { job: name }.into())
@@ -87,12 +93,12 @@ pub async fn run(
     Ok((status, Json(door.said(&run))).into_response())
 }
 
-pub async fn start(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Up { job, by: peer.words() }).await
+pub async fn start(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob, once: Once) -> Answer<Json<Job>> {
+    after(&door, once.bare(), job.clone(), Wish::Up { job, by: peer.words() }).await
 }
 
-pub async fn stop(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
-    door.engine.stop_job(job.clone(), peer.words()).await?;
+pub async fn stop(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob, once: Once) -> Answer<Json<Job>> {
+    door.engine.under(once.bare()).stop_job(job.clone(), peer.words()).await?;
     one(&door, job).await.map(Json)
 }
 
@@ -100,33 +106,39 @@ pub async fn restart(
     State(door): State<Arc<Door>>,
     peer: Peer,
     OfJob(job): OfJob,
+    once: Once,
     MaySay(wish): MaySay<RestartRequest>,
 ) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Restart { job, by: peer.words(), rolling: wish.rolling }).await
+    let key = once.saying(&wish)?;
+    after(&door, key, job.clone(), Wish::Restart { job, by: peer.words(), rolling: wish.rolling }).await
 }
 
 pub async fn scale(
     State(door): State<Arc<Door>>,
     peer: Peer,
     OfJob(job): OfJob,
+    once: Once,
     Said(wish): Said<ScaleRequest>,
 ) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Scale { job, instances: wish.instances, by: peer.words() }).await
+    let key = once.saying(&wish)?;
+    after(&door, key, job.clone(), Wish::Scale { job, instances: wish.instances, by: peer.words() }).await
 }
 
-pub async fn enable(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob) -> Answer<Json<Job>> {
-    after(&door, job.clone(), Wish::Enable { job, by: peer.words() }).await
+pub async fn enable(State(door): State<Arc<Door>>, peer: Peer, OfJob(job): OfJob, once: Once) -> Answer<Json<Job>> {
+    after(&door, once.bare(), job.clone(), Wish::Enable { job, by: peer.words() }).await
 }
 
 pub async fn disable(
     State(door): State<Arc<Door>>,
     OfJob(job): OfJob,
+    once: Once,
     MaySay(wish): MaySay<DisableRequest>,
 ) -> Answer<Json<Job>> {
-    let Some(until) = wish.until else { return after(&door, job.clone(), Wish::Disable { job }).await };
+    let key = once.saying(&wish)?;
+    let Some(until) = wish.until else { return after(&door, key, job.clone(), Wish::Disable { job }).await };
     let bad = || Failure::bad(format!("`until` is an instant to come, as 2026-12-24T18:00:00Z, and {until:?} is none"));
     let until = convert::parse_time(&until).filter(|until| *until > clock::now()).ok_or_else(bad)?;
-    after(&door, job.clone(), Wish::Pause { job, until }).await
+    after(&door, key, job.clone(), Wish::Pause { job, until }).await
 }
 
 pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRequest>) -> Answer<Json<Reload>> {
@@ -141,8 +153,8 @@ pub async fn reload(State(door): State<Arc<Door>>, MaySay(wish): MaySay<ReloadRe
 }
 
 /// The job as it stands once the wish is granted.
-async fn after(door: &Door, job: JobName, wish: Wish) -> Answer<Json<Job>> {
-    door.engine.wish(wish).await?;
+async fn after(door: &Door, key: Option<Key>, job: JobName, wish: Wish) -> Answer<Json<Job>> {
+    door.engine.under(key).wish(wish).await?;
     one(door, job).await.map(Json)
 }
 

@@ -1,17 +1,16 @@
 //! Projects: the jobs of one file, up and down together.
 
-use super::body::{Peer, Said};
+use super::body::{Once, Peer, Said};
 use super::door::Door;
 use super::error::{Answer, Failure};
 use super::job_state;
-use crate::engine::ProjectNow;
+use crate::engine::{Gone, ProjectNow};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use kin_api::project::{Down, Project, ProjectList, Up, UpRequest};
 use kin_config::set::Form;
 use kin_config::{Input, Source, project};
-use kin_core::Refusal;
 use std::sync::Arc;
 
 pub async fn list(State(door): State<Arc<Door>>) -> Answer<Json<ProjectList>> {
@@ -37,10 +36,13 @@ pub async fn up(State(door): State<Arc<Door>>, peer: Peer, Said(wish): Said<UpRe
     }))
 }
 
-pub async fn down(State(door): State<Arc<Door>>, peer: Peer, Path(name): Path<String>) -> Answer<Json<Down>> {
-    let of_name = door.engine.projects().await?.into_iter().find(|project| project.name == name);
-    let path = of_name.ok_or_else(|| Refusal::UnknownProject { project: name.clone() })?.path;
-    let runs = door.engine.project_down(name.clone(), peer.words()).await?;
+pub async fn down(
+    State(door): State<Arc<Door>>,
+    peer: Peer,
+    Path(name): Path<String>,
+    once: Once,
+) -> Answer<Json<Down>> {
+    let Gone { path, runs } = door.engine.under(once.bare()).project_down(name.clone(), peer.words()).await?;
     Ok(Json(Down { project: name, path, runs: runs.iter().map(|run| door.said(run)).collect() }))
 }
 

@@ -1,6 +1,6 @@
 //! Runs: wishes for them, listings, one run, its end, its signals.
 
-use super::body::{Asked, MaySay, Named, Peer, Said};
+use super::body::{Asked, MaySay, Named, Once, Peer, Said};
 use super::convert;
 use super::door::Door;
 use super::error::{Answer, Failure};
@@ -165,20 +165,21 @@ pub async fn stop(
     State(door): State<Arc<Door>>,
     peer: Peer,
     named: Named,
+    once: Once,
     MaySay(wish): MaySay<StopRequest>,
 ) -> Answer<Json<Run>> {
     door.run(&named).await?;
     let kind = if wish.kill { StopKind::Kill } else { StopKind::Ladder };
     let why = if wish.interrupt { StopWhy::Interrupt } else { StopWhy::Asked };
-    match door.engine.stop(named.no, kind, why, peer.words()).await {
+    match door.engine.under(once.saying(&wish)?).stop(named.no, kind, why, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
 }
 
-pub async fn disown(State(door): State<Arc<Door>>, peer: Peer, named: Named) -> Answer<Json<Run>> {
+pub async fn disown(State(door): State<Arc<Door>>, peer: Peer, named: Named, once: Once) -> Answer<Json<Run>> {
     door.run(&named).await?;
-    match door.engine.disown(named.no, peer.words()).await {
+    match door.engine.under(once.bare()).disown(named.no, peer.words()).await {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }
@@ -188,11 +189,17 @@ pub async fn signal(
     State(door): State<Arc<Door>>,
     peer: Peer,
     named: Named,
+    once: Once,
     Said(wish): Said<SignalRequest>,
 ) -> Answer<Json<Run>> {
     let number = signal::parse(&wish.signal).map_err(Failure::bad)?;
     door.run(&named).await?;
-    match door.engine.signal(named.no, number, wish.leader_only, wish.interrupt, peer.words()).await {
+    match door
+        .engine
+        .under(once.saying(&wish)?)
+        .signal(named.no, number, wish.leader_only, wish.interrupt, peer.words())
+        .await
+    {
         Ok(run) => Ok(Json(door.said(&run))),
         Err(refusal) => Err(door.or_ended(&named, refusal).await),
     }

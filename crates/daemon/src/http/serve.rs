@@ -6,6 +6,7 @@ use super::tcp::{Lock, TcpDoor};
 use crate::engine::Trouble;
 use axum::Router;
 use axum::body::Body;
+use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, Request, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt;
@@ -21,7 +22,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt;
 
@@ -31,6 +32,9 @@ const FILES_EACH: u64 = 8;
 const CONNECTIONS: (u64, u64) = (64, 4096);
 /// By each door on TCP: whatever strangers do there, the socket of the user has its own.
 const STRANGERS: usize = 64;
+/// Of those that are open, at most so many of four have an answer that may go on for as long as a run does: there is always
+/// room for a short question, and for a stop.
+const LONG_OF_FOUR: usize = 3;
 const HEADER_TIME: Duration = Duration::from_secs(10);
 const HEADER_BYTES: usize = 16 << 10;
 /// Answers that are under way when the server ends get so long.
@@ -72,6 +76,7 @@ enum Stream {
 /// Serves until `stop` becomes true, then lets what is under way end.
 pub async fn serve(entrance: Entrance, router: Router, notice: Arc<Notice>, mut stop: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(entrance.most()));
+    let long = Arc::new(Semaphore::new(entrance.most() * LONG_OF_FOUR / 4));
     let mut open = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -83,10 +88,11 @@ pub async fn serve(entrance: Entrance, router: Router, notice: Arc<Notice>, mut 
         match accepted {
             Ok((guest, stream, permit)) => {
                 let (router, notice, stop) = (router.clone(), Arc::clone(&notice), stop.clone());
+                let long = Arc::clone(&long);
                 open.spawn(async move {
                     match stream {
-                        Stream::User(stream) => converse(stream, router, notice, guest, stop).await,
-                        Stream::Tcp(stream) => converse(stream, router, notice, guest, stop).await,
+                        Stream::User(stream) => converse(stream, router, notice, guest, long, stop).await,
+                        Stream::Tcp(stream) => converse(stream, router, notice, guest, long, stop).await,
                     }
                     drop(permit);
                 });
@@ -139,10 +145,7 @@ impl Entrance {
     }
 }
 
-async fn accept(
-    entrance: &Entrance,
-    permits: &Arc<Semaphore>,
-) -> io::Result<(Guest, Stream, tokio::sync::OwnedSemaphorePermit)> {
+async fn accept(entrance: &Entrance, permits: &Arc<Semaphore>) -> io::Result<(Guest, Stream, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits).acquire_owned().await.map_err(io::Error::other)?;
     let (guest, stream) = entrance.accept().await?;
     Ok((guest, stream, permit))
@@ -154,15 +157,25 @@ async fn stopped(stop: &mut watch::Receiver<bool>) {
     }
 }
 
-async fn converse<S>(stream: S, router: Router, notice: Arc<Notice>, guest: Guest, mut stop: watch::Receiver<bool>)
-where
+async fn converse<S>(
+    stream: S,
+    router: Router,
+    notice: Arc<Notice>,
+    guest: Guest,
+    long: Arc<Semaphore>,
+    mut stop: watch::Receiver<bool>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     let stopping = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let (router, notice, stopping, guest) = (router.clone(), Arc::clone(&notice), stopping.clone(), guest.clone());
+        let long = Arc::clone(&long);
         async move {
-            let response = answer(router, &notice, request, &guest).await;
+            let response = match room(&request, long) {
+                Ok(permit) => hold(answer(router, &notice, request, &guest).await, permit),
+                Err(full) => full.into_response(),
+            };
             // It is the next daemon that has the answer: a connection that breaks without one means, ask again.
             if response.status().is_server_error() && notice.trouble.borrow().mending {
                 return Err(Mending);
@@ -197,7 +210,13 @@ impl Guest {
                     Failure::new(Code::Refused, format!("this server belongs to another user than uid {uid}"));
                 Err(failure.with_status(StatusCode::FORBIDDEN).into_response().into())
             }
-            Guest::Tcp { from, lock } => lock.admit(*from, request.uri(), request.headers()),
+            Guest::Tcp { from, lock } => {
+                lock.admit(*from, request.uri(), request.headers()).map_err(|mut refused| {
+                    // A stranger keeps no place that others need.
+                    refused.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                    refused
+                })
+            }
         }
     }
 }
@@ -218,6 +237,37 @@ async fn answer(router: Router, notice: &Notice, request: Request<Incoming>, gue
         response.headers_mut().insert(NOTICE, words);
     }
     response
+}
+
+/// Whether the answer may go on for as long as a run does, or for ever.
+fn is_long(request: &Request<Incoming>) -> bool {
+    let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
+    let follows = || query.split('&').any(|word| word == "follow=true");
+    path == "/v1/events" || path.ends_with("/wait") || (path.ends_with("/output") && follows())
+}
+
+/// A place among the long ones, for an answer that needs it.
+fn room(request: &Request<Incoming>, long: Arc<Semaphore>) -> Result<Option<OwnedSemaphorePermit>, Failure> {
+    if !is_long(request) {
+        return Ok(None);
+    }
+    long.try_acquire_owned().map(Some).map_err(|_| {
+        let words = "so many follow or wait here already that one more would leave no room for short questions";
+        let failure = Failure::new(Code::Unavailable, words).with_status(StatusCode::SERVICE_UNAVAILABLE);
+        failure.with_hint(
+            "end some `kin tail -f`, `kin wait` or `kin listen`, or give the server more descriptors (`ulimit -n`)",
+        )
+    })
+}
+
+/// Given back when the last of the answer is said, or nobody hears it any more.
+fn hold(response: Response, permit: Option<OwnedSemaphorePermit>) -> Response {
+    let Some(permit) = permit else { return response };
+    response.map(|body| {
+        Body::from_stream(body.into_data_stream().inspect(move |_| {
+            let _held: &OwnedSemaphorePermit = &permit;
+        }))
+    })
 }
 
 /// What somebody is to be told who may not have asked: a header of the next answer to a caller who shows it to people.

@@ -2,23 +2,32 @@
 //!
 //! A page of the web can make a browser ask here, and any user of the machine can: that a request comes from this machine
 //! says nothing of who sent it.
+//!
+//! The keepers keep each listening socket, so that nobody else gets its port, and with it what is shown to it, while a
+//! daemon is dead; the next one takes it from them. `<run>/doors/<key>` says where it listens.
 
 use super::body::Peer;
 use super::error::Failure;
 use super::token;
+use crate::surroundings::sockets;
 use axum::http::header::{AUTHORIZATION, HOST, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use kin_api::Code;
 use kin_config::Settings;
+use rustix::fd::AsFd;
 use rustix::net::sockopt;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const BACKLOG: i32 = 128;
+/// A keeper that dies has a successor long before.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One that is open.
 #[derive(Debug)]
@@ -41,32 +50,101 @@ pub struct Opened {
     pub token: Result<PathBuf, String>,
 }
 
-/// Opens all that can be opened; a server whose door is stuck goes on with its runs, and says so.
-pub fn open(settings: &Settings, config: &Path, state: &Path) -> (Vec<TcpDoor>, Vec<Opened>) {
-    let (mut doors, mut said) = (Vec::new(), Vec::new());
+/// One that could not be opened, to be tried again.
+#[derive(Debug)]
+pub struct Stuck {
+    /// Which of those that were said.
+    pub at: usize,
+    pub file: PathBuf,
+    address: SocketAddr,
+    own: bool,
+}
+
+/// What became of all entries.
+#[derive(Debug, Default)]
+pub struct Doors {
+    pub open: Vec<TcpDoor>,
+    pub said: Vec<Opened>,
+    pub stuck: Vec<Stuck>,
+}
+
+/// Opens all that can be opened; a server whose door is stuck goes on with its runs, says so, and tries again.
+pub fn open(settings: &Settings, config: &Path, state: &Path, run: &Path) -> Doors {
+    let Doors { open: mut doors, mut said, mut stuck } = Doors::default();
+    let named: Vec<SocketAddr> = settings.listen.iter().filter_map(|entry| entry.native()).collect();
+    close_others(run, &named);
     for entry in &settings.listen {
         let file = entry.token_file(config, state);
         let own = entry.token_file.is_none();
         let opened = match entry.native() {
-            Some(address) => one(address, &file, own),
+            Some(address) => one(run, address, &file, own),
             None => Err(format!("this kin does not speak {:?}", entry.dialect.as_deref().unwrap_or_default())),
         };
+        if let (Err(_), Some(address)) = (&opened, entry.native()) {
+            stuck.push(Stuck { at: said.len(), file: file.clone(), address, own });
+        }
         said.push(Opened {
             address: entry.address.clone(),
             token: opened.as_ref().map_or_else(|why| Err(why.clone()), |_| Ok(file)),
         });
         doors.extend(opened.ok());
     }
-    (doors, said)
+    Doors { open: doors, said, stuck }
 }
 
-fn one(address: SocketAddr, file: &Path, own: bool) -> Result<TcpDoor, String> {
+impl Stuck {
+    pub fn again(&self, run: &Path) -> Result<TcpDoor, String> {
+        one(run, self.address, &self.file, self.own)
+    }
+}
+
+fn one(run: &Path, address: SocketAddr, file: &Path, own: bool) -> Result<TcpDoor, String> {
     if own {
         token::make(file).map_err(|e| format!("{}: {e}", file.display()))?;
     }
     token::read(file).map_err(|why| format!("{}: {why}", file.display()))?;
-    let listener = listen(address).map_err(|e| e.to_string())?;
+    let listener = kept_or_new(run, address).map_err(|e| e.to_string())?;
     Ok(TcpDoor { listener, lock: Lock { token: file.into() } })
+}
+
+fn key(address: SocketAddr) -> u64 {
+    kin_keeper::text::hash(format!("door\n{address}").as_bytes()).max(1)
+}
+
+fn kept_or_new(run: &Path, address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let (key, until) = (key(address), Instant::now() + PATIENCE);
+    let asked = sockets::take(run, key, until);
+    if let Ok(Some(kept)) = asked {
+        let kept = std::net::TcpListener::from(kept);
+        if kept.local_addr().is_ok_and(|at| at == address) {
+            return Ok(kept);
+        }
+    }
+    let made = listen(address)?;
+    // Without them the door is open all the same, as long as this daemon lives.
+    if let Err(e) = note(run, key, address).and_then(|()| sockets::keep(run, key, made.as_fd(), until)) {
+        crate::say!("kin: the keepers do not keep {address}, which is free for others while no daemon lives: {e}");
+    }
+    Ok(made)
+}
+
+fn note(run: &Path, key: u64, address: SocketAddr) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(run.join("doors"))?;
+    std::fs::write(run.join("doors").join(key.to_string()), address.to_string())
+}
+
+/// Those that an earlier daemon opened and `listen` does not name any more.
+fn close_others(run: &Path, named: &[SocketAddr]) {
+    for entry in std::fs::read_dir(run.join("doors")).into_iter().flatten().flatten() {
+        let key_of = |name: &std::ffi::OsStr| name.to_str()?.parse::<u64>().ok();
+        let Some(kept) = key_of(&entry.file_name()).filter(|kept| !named.iter().any(|at| key(*at) == *kept)) else {
+            continue;
+        };
+        let gone = sockets::let_go(run, kept, Instant::now() + PATIENCE);
+        if let Err(e) = gone.and_then(|()| std::fs::remove_file(entry.path())) {
+            crate::say!("kin: a door that is not named any more is not closed: {e}");
+        }
+    }
 }
 
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {

@@ -53,7 +53,7 @@ impl Merged {
     pub fn new(files: &LogFiles, at: [u64; 2]) -> Merged {
         Merged {
             streams: [files.stream(Stream::Out), files.stream(Stream::Err)],
-            index: IndexTail::new(files.index()),
+            index: IndexTail::new(files.index(), at),
             at,
             pending: VecDeque::new(),
         }

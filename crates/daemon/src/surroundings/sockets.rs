@@ -22,7 +22,9 @@ use std::time::{Duration, Instant};
 
 const KEEP: &[u8; 8] = b"KINKEEP1";
 const HAVE: &[u8; 8] = b"KINHAVE1";
+const GIVE: &[u8; 8] = b"KINGIVE1";
 const DROP: &[u8; 8] = b"KINDROP1";
+const TAKEN: &[u8; 8] = b"KINHAND+";
 /// A keeper that dies has a successor long before.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// One that does not answer is asked again on a connection to whoever is there by then.
@@ -136,15 +138,33 @@ pub fn ensure(run: &Path, sockets: &[Listening]) -> Makes<()> {
             continue;
         }
         let bound = bind(&socket.at).map_err(|e| failed(&e))?;
-        ask(run, KEEP, socket.key, Some(bound.as_fd()), until).map_err(|e| failed(&e))?;
+        keep(run, socket.key, bound.as_fd(), until).map_err(|e| failed(&e))?;
     }
     Ok(())
+}
+
+/// A duplicate of what the keepers keep under a key, if they keep anything.
+pub fn take(run: &Path, key: u64, until: Instant) -> io::Result<Option<OwnedFd>> {
+    Ok(ask_for(run, GIVE, key, None, until)?.1)
+}
+
+/// From now on the keepers keep it too.
+pub fn keep(run: &Path, key: u64, socket: BorrowedFd<'_>, until: Instant) -> io::Result<()> {
+    match ask(run, KEEP, key, Some(socket), until)?.starts_with(TAKEN) {
+        true => Ok(()),
+        false => Err(io::Error::other("the keepers hold as many descriptors for others as they can")),
+    }
+}
+
+/// The keepers keep it no longer.
+pub fn let_go(run: &Path, key: u64, until: Instant) -> io::Result<()> {
+    ask(run, DROP, key, None, until).map(drop)
 }
 
 /// Closes one that no definition names any more.
 pub fn release(run: &Path, kept: &Kept) -> io::Result<()> {
     let socket = &kept.socket;
-    ask(run, DROP, socket.key, None, Instant::now() + PATIENCE)?;
+    let_go(run, socket.key, Instant::now() + PATIENCE)?;
     // Somebody may have taken it away.
     let gone = |e: io::Error| if e.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(e) };
     if let SocketAt::Unix(path) = &socket.at {
@@ -167,8 +187,15 @@ fn bind(at: &SocketAt) -> io::Result<OwnedFd> {
     })
 }
 
+/// What was answered, and a descriptor that came with it.
+type Answered = (Vec<u8>, Option<OwnedFd>);
+
 /// Asks until there is an answer: each of these may be said twice.
 fn ask(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>, until: Instant) -> io::Result<Vec<u8>> {
+    Ok(ask_for(run, kind, key, fd, until)?.0)
+}
+
+fn ask_for(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>, until: Instant) -> io::Result<Answered> {
     loop {
         match ask_once(run, kind, key, fd) {
             Ok(answer) => return Ok(answer),
@@ -179,7 +206,7 @@ fn ask(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>, until: 
     }
 }
 
-fn ask_once(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>) -> io::Result<Vec<u8>> {
+fn ask_once(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>) -> io::Result<Answered> {
     let dir = std::fs::File::open(run)?;
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
@@ -193,8 +220,11 @@ fn ask_once(run: &Path, kind: &[u8; 8], key: u64, fd: Option<BorrowedFd<'_>>) ->
         return Err(Errno::TIMEDOUT.into());
     }
     let mut answer = [0; 16];
-    match receive(&socket, &mut answer)?.len {
+    let received = receive(&socket, &mut answer)?;
+    match received.len {
         0 => Err(Errno::CONNRESET.into()),
-        len => Ok(answer[..len].to_vec()),
+        // A descriptor that came and found no place: we have too many open.
+        _ if received.cut => Err(Errno::MFILE.into()),
+        len => Ok((answer[..len].to_vec(), received.fds.into_iter().flatten().next())),
     }
 }
