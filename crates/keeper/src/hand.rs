@@ -278,7 +278,7 @@ impl Keeper {
     fn hand_answer(&mut self, at: usize, bytes: &[u8]) {
         let Some(conn) = self.hands.conns.get(at).and_then(Option::as_ref) else { return };
         let sent = misc::send(&conn.socket, bytes, &[]);
-        self.hand_answered(at, sent);
+        self.hand_answered(at, &sent);
     }
 
     /// A duplicate of what is kept; we keep it all the same.
@@ -289,13 +289,13 @@ impl Keeper {
         answer[..8].copy_from_slice(GIVE);
         answer[8] = u8::from(kept.is_some());
         let sent = misc::send(&conn.socket, &answer, kept.as_slice());
-        self.hand_answered(at, sent);
+        self.hand_answered(at, &sent);
     }
 
-    fn hand_answered<T>(&mut self, at: usize, sent: Result<T, Errno>) {
+    fn hand_answered<T>(&mut self, at: usize, sent: &Result<T, Errno>) {
         // A client that does not read its answers asks again.
         if let Err(errno) = sent
-            && errno != Errno::AGAIN
+            && *errno != Errno::AGAIN
             && let Some(gone) = self.hands.conns[at].take()
         {
             disarm(&self.epoll, &gone.socket);

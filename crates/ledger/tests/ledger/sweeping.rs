@@ -2,7 +2,7 @@
 
 use crate::runs::*;
 use kin_core::{Decided, Decision, RunState, Tick, Time};
-use kin_ledger::{Batch, Durability, Ledger, NewKey, Query, Retention, Swept};
+use kin_ledger::{Batch, Durability, Ledger, NewDone, NewKey, Query, Retention, Swept};
 
 fn sweep_all(ledger: &mut Ledger, retention: &Retention, now: Time, slice: u32) -> Swept {
     let mut all = Swept::default();
@@ -245,4 +245,23 @@ fn a_name_that_is_named_again_after_the_look_stays() {
     let tagged = reader.runs(&Query { tag: Some("t".into()), ..Query::default() }).expect("a page").runs;
     assert_eq!(tagged.len(), 1);
     assert!(reader.events_after(0, 10).is_ok());
+}
+
+#[test]
+fn what_was_done_under_a_key_stays_a_day_and_is_done_once() {
+    let dir = scratch();
+    let mut ledger = open(dir.path());
+    let new = NewDone { key: "k\0é".into(), content: u64::MAX - 7, at: NOON, answer: "backup-00000001\n".into() };
+    let batch = Batch { done: vec![new.clone()], ..Batch::default() };
+    ledger.apply(&batch, Durability::Full).expect("a commit");
+    drop(ledger);
+    let mut ledger = open(dir.path());
+    assert_eq!(ledger.done("k\0é").expect("readable"), Some((new.content, new.answer)));
+    assert_eq!(ledger.done("k").expect("readable"), None);
+    ledger.apply(&batch, Durability::Full).expect_err("it was done");
+    assert_eq!(ledger.quick_check().expect("a check"), Vec::<String>::new());
+    let hours = |n: i64| NOON.plus(n * 3_600_000_000_000);
+    assert_eq!(sweep_all(&mut ledger, &Retention::default(), hours(23), 10).keys, 0);
+    assert_eq!(sweep_all(&mut ledger, &Retention::default(), hours(25), 10).keys, 1);
+    assert_eq!(ledger.done("k\0é").expect("readable"), None);
 }
