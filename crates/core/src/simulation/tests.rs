@@ -36,7 +36,7 @@ fn no_world_breaks_a_rule_of_jobs() {
 fn every_broken_rule_is_noticed() {
     let mut unnoticed = Vec::new();
     for mutant in Mutant::ALL {
-        let caught = (1..=400).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
+        let caught = (1..=1_500).find_map(|seed| Some((seed, life(seed, Some(mutant)).err()?)));
         match caught {
             Some((seed, what)) => {
                 println!("{mutant:?}: seed {seed}: {what}");
