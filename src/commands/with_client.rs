@@ -55,7 +55,7 @@ impl WithClientArgs {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody tells when a server that does not answer will")]
-async fn rest(pause: Duration) {
+pub(crate) async fn rest(pause: Duration) {
     tokio::time::sleep(pause).await;
 }
 
