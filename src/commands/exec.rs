@@ -9,7 +9,7 @@ use crate::input::{self, Input, RawTerminal};
 use crate::interrupts::{Interrupts, Ladder};
 use crate::listing::json_line;
 use crate::printer::{Cleaned, Printer};
-use crate::report::Failure;
+use crate::report::{Failure, Fate};
 use crate::screen::Screen;
 use crate::verdict;
 use clap::Args;
@@ -162,8 +162,11 @@ impl ExecArgs {
         }
         match self.attached(face, &run, input, interrupts, pending, guard).await {
             Err(failure @ Failure::Client(_)) => {
-                let lives = face.client.server_lives().unwrap_or(false);
-                Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
+                let fate = match ends_with_us {
+                    true => Fate::Stopped,
+                    false => Fate::of_what_goes_on(face.client.server_lives().unwrap_or(false)),
+                };
+                Err(Failure::Left { run: run.id, fate, source: Box::new(failure) })
             }
             ended => ended,
         }
