@@ -36,9 +36,33 @@ pub(crate) enum Failure {
     Closed,
     #[error("{what}: {source}")]
     System { what: &'static str, source: std::io::Error },
-    /// The run goes on, whatever became of the one who followed it; or nobody knows.
-    #[error("{source}; {}", left_words(run, *lives))]
-    Left { run: String, lives: bool, source: Box<Failure> },
+    /// Who followed the run does so no more.
+    #[error("{source}; {}", fate.words(run))]
+    Left { run: String, fate: Fate, source: Box<Failure> },
+}
+
+/// What becomes of a run whose follower leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    GoesOn,
+    /// It was to end with its client.
+    Stopped,
+    /// No server is there to say.
+    Unknown,
+}
+
+impl Fate {
+    pub(crate) fn of_what_goes_on(server_lives: bool) -> Fate {
+        if server_lives { Fate::GoesOn } else { Fate::Unknown }
+    }
+
+    fn words(self, run: &str) -> String {
+        match self {
+            Fate::GoesOn => format!("the run {run} goes on"),
+            Fate::Stopped => format!("the run {run} is stopped with us"),
+            Fate::Unknown => format!("what became of {run}, the next one knows"),
+        }
+    }
 }
 
 impl Failure {
@@ -94,11 +118,15 @@ impl Failure {
     fn hint(&self) -> Option<String> {
         match self {
             Failure::Usage { hint, .. } | Failure::NotFound { hint, .. } => hint.clone(),
-            Failure::Left { run, source, .. } => {
+            Failure::Left { run, source, fate } => {
                 // Where there is no server, asking for the run starts one.
                 let no_server = matches!(source.as_ref(), Failure::Client(Error::NoServer { .. }));
                 let first = source.hint().filter(|_| !no_server).map(|hint| format!("{hint}; then "));
-                Some(format!("{}kin tail -f {run} follows it again", first.unwrap_or_default()))
+                let then = match fate {
+                    Fate::GoesOn | Fate::Unknown => format!("kin tail -f {run} follows it again"),
+                    Fate::Stopped => format!("kin why {run} says what became of it"),
+                };
+                Some(format!("{}{then}", first.unwrap_or_default()))
             }
             Failure::TimedOut(_) | Failure::Closed | Failure::System { .. } => None,
             Failure::Client(error) => match error {
@@ -131,10 +159,6 @@ impl Failure {
         lines.extend(self.hint().map(|hint| format!("  hint: {}", clean::name(&hint))));
         lines
     }
-}
-
-fn left_words(run: &str, lives: bool) -> String {
-    if lives { format!("the run {run} goes on") } else { format!("what became of {run}, the next one knows") }
 }
 
 /// Says on stderr what there is to say, and ends the program with the right code.
@@ -194,7 +218,7 @@ mod tests {
         assert_eq!(refused(Code::Refused).lines(), ["kin: another run of backup lives", "  hint: kin stop backup"]);
         let daemon = Some(DaemonProcess { pid: 7, doing: "stopped by a signal" });
         let silent = Error::Silent { state: "/s".into(), daemon, why: None, seconds: 30 };
-        let left = Failure::Left { run: "a-00000001".into(), lives: true, source: Box::new(silent.into()) };
+        let left = Failure::Left { run: "a-00000001".into(), fate: Fate::GoesOn, source: Box::new(silent.into()) };
         assert_eq!(
             left.lines(),
             [

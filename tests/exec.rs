@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
+use testkit::procfs::is_alive;
 use testkit::server::Options;
 use testkit::wait::let_time_pass;
 use testkit::{Cli, Role, Server, eventually, guest_path, server};
@@ -351,6 +352,51 @@ fn a_guard_asks_until_its_run_is_stopped() {
     assert!(server.signal(testkit::Role::Daemon, Signal::CONT));
     let run = server.wait_end(&id);
     assert_eq!((run["outcome"].as_str(), gone), (Some("interrupted"), None), "{run}");
+    server.shutdown();
+}
+
+/// Nothing that lives needs a server then, so none is begun for it; what waits does not outlive its client all the same.
+#[test]
+fn a_guard_begins_no_server_that_was_shut_down() {
+    let server = Server::start(KIN);
+    let mut command = server.command();
+    command.args(["exec", "--id", "waits", "--pending", "go", "--with-client", "--", "sleep", "60"]);
+    let mut client = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("kin exec starts");
+    let runs = || server.http().get("/v1/runs?job=waits").json();
+    let id = eventually("it waits", server::DEADLINE, || runs()["runs"][0]["id"].as_str().map(String::from));
+    let guard = eventually("a guard", server::DEADLINE, || children(client.id()).first().copied());
+    let cli = Cli::new(&server);
+    cli.run(&["shutdown", "--leave-runs", "--wait"]).expect(0);
+    assert_eq!(client.wait().expect("it gives up").code(), Some(3));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut client.stderr.take().expect("a pipe"), &mut said).expect("its words");
+    assert!(said.contains(&format!("the run {id} is stopped with us")), "{said}");
+    let begun = testkit::within(Duration::from_secs(3), || server.pid(Role::Daemon));
+    assert_eq!((begun, is_alive(guard)), (None, true));
+    cli.run(&["ps"]).expect(0);
+    assert_eq!(server.wait_end(&id)["outcome"], "cancelled");
+    eventually("the guard is done", server::DEADLINE, || (!is_alive(guard)).then_some(()));
+    server.shutdown();
+}
+
+/// A run that goes on needs somebody to stop it.
+#[test]
+fn a_guard_begins_a_server_for_a_run_that_goes_on() {
+    let server = Server::start(KIN);
+    let mut command = server.command();
+    command.args(["exec", "--id", "left", "--with-client", "--", "sh", "-c", "echo on; exec sleep 60"]);
+    let mut client = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("kin");
+    let mut line = String::new();
+    let out = client.stdout.as_mut().expect("a pipe");
+    std::io::BufRead::read_line(&mut std::io::BufReader::new(out), &mut line).expect("its first line");
+    let id = server.http().get("/v1/runs?job=left").json()["runs"][0]["id"].as_str().expect("a run").to_string();
+    Cli::new(&server).run(&["shutdown", "--leave-runs"]).expect(0);
+    assert_eq!(client.wait().expect("it gives up").code(), Some(3));
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut client.stderr.take().expect("a pipe"), &mut said).expect("its words");
+    assert!(said.contains(&format!("the run {id} is stopped with us")), "{said}");
+    eventually("a server is there again", server::DEADLINE, || server.pid(Role::Daemon));
+    assert_eq!(server.wait_end(&id)["outcome"], "interrupted");
     server.shutdown();
 }
 

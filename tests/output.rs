@@ -189,6 +189,28 @@ fn an_end_is_told_also_where_the_output_is_gone() {
     server.shutdown();
 }
 
+/// What somebody cuts from a living run's log is counted to the byte, and never given out as zeros.
+#[test]
+fn what_was_cut_from_a_living_log_is_a_gap() {
+    let server = Server::start(KIN);
+    let cli = Cli::new(&server);
+    let go = server.home().join("go");
+    let script =
+        format!("head -c 13893 /dev/zero | tr '\\0' x; until [ -e {} ]; do sleep 0.05; done; echo after", go.display());
+    let id = cli.run(&["exec", "-d", "--id", "cut", "--", "sh", "-c", &script]).expect(0).line();
+    let log = server.state().join(format!("logs/cut/{id}.out"));
+    eventually("all is written", server::DEADLINE, || {
+        log.metadata().is_ok_and(|meta| meta.len() == 13_893).then_some(())
+    });
+    std::fs::File::options().write(true).open(&log).and_then(|file| file.set_len(100)).expect("cut");
+    std::fs::write(go, "").expect("writes");
+    assert_eq!(server.wait_end(&id)["out_bytes"], 13_899);
+    let said = cli.run(&["jl", &id]).expect(0);
+    assert_eq!(said.text(), format!("{}after\n", "x".repeat(100)));
+    assert!(said.errors().contains("13793 bytes"), "{}", said.errors());
+    server.shutdown();
+}
+
 #[test]
 fn one_run_that_cannot_be_read_does_not_hide_the_others() {
     let server = Server::start(KIN);

@@ -6,7 +6,7 @@ mod fake;
 #[path = "../crates/client/tests/fake/keeper.rs"]
 mod keeper;
 
-use fake::{Act, Fake, frame, run_json};
+use fake::{Act, Asked, Fake, frame, run_json};
 use keeper::{Packet, keeper};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pty::OpenptFlags;
@@ -88,6 +88,32 @@ fn what_is_typed_before_the_run_has_a_terminal_is_for_kin() {
     server.shutdown();
 }
 
+/// A server that cannot say whether the run has begun is asked again: the keys are the run's as soon as it has.
+#[test]
+fn a_server_that_hung_while_the_run_waited_costs_no_key() {
+    let (end, ended) = mpsc::channel();
+    let server = answers(b"? ", ended);
+    let asked = std::sync::atomic::AtomicU32::new(0);
+    let fake = Fake::new(move |request, before| {
+        if request.path.starts_with("/v1/events") && asked.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            return Act::Answer(503, r#"{"error":{"code":"unavailable","message":"not now"}}"#.into());
+        }
+        server(request, before)
+    });
+    let (tell, told) = mpsc::channel::<Vec<u8>>();
+    keeper(&fake.home(), move |packet: Packet| {
+        tell.send(packet.bytes[24..].to_vec()).expect("a listener");
+        Some([&b"KININPUT"[..], &1u64.to_le_bytes()].concat())
+    });
+    let mut terminal = Terminal::of(&fake.home(), &["exec", "--tty", "--quiet", "--", "sh"]);
+    terminal.until("? ");
+    eventually("the keys are the run's", server::DEADLINE, || terminal.is_raw().then_some(()));
+    terminal.master.write_all(b"y").expect("typing");
+    assert_eq!(told.recv_timeout(server::DEADLINE).expect("a key"), b"y");
+    end.send(()).expect("a server");
+    assert_eq!(terminal.child.wait().expect("an end").code(), Some(3));
+}
+
 /// A pipe has an end, also behind a line that has none.
 #[test]
 fn the_end_of_a_pipe_is_the_end_of_a_terminals_input() {
@@ -143,8 +169,12 @@ fn who_waits_looks_again_where_events_were_lost() {
 
 /// A server of one attached run that writes `output` and ends when `end` says so.
 fn server(output: &'static [u8], end: mpsc::Receiver<()>) -> Fake {
+    Fake::new(answers(output, end))
+}
+
+fn answers(output: &'static [u8], end: mpsc::Receiver<()>) -> impl Fn(&Asked, usize) -> Act + Send + Sync {
     let end = Mutex::new(end);
-    Fake::new(move |asked, _| {
+    move |asked, _| {
         match asked.path.as_str() {
             "/v1/runs" => return Act::Answer(201, run_json("sh-00000001", "starting", None)),
             "/v1/runs/sh-00000001" => return Act::Answer(200, run_json("sh-00000001", "running", None)),
@@ -156,7 +186,7 @@ fn server(output: &'static [u8], end: mpsc::Receiver<()>) -> Fake {
         }
         end.lock().expect("a lock").recv().expect("an end");
         Act::Body(frame(9, 0, run_json("sh-00000001", "ended", Some("failed")).as_bytes()))
-    })
+    }
 }
 
 #[test]

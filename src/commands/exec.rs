@@ -3,19 +3,19 @@
 use crate::caller;
 use crate::cli::Face;
 use crate::commands::unwritable;
-use crate::commands::with_client::Guard;
+use crate::commands::with_client::{Guard, rest};
 use crate::durations;
 use crate::input::{self, Input, RawTerminal};
 use crate::interrupts::{Interrupts, Ladder};
 use crate::listing::json_line;
 use crate::printer::{Cleaned, Printer};
-use crate::report::Failure;
+use crate::report::{Failure, Fate};
 use crate::screen::Screen;
 use crate::verdict;
 use clap::Args;
 use kin_client::api::run::{Serial, TtySize, to_wire};
 use kin_client::api::{JobName, Run, RunRequest};
-use kin_client::{Client, Error, HandKey, Key, Keyboard, Offsets, Piece};
+use kin_client::{Client, Error, Events, HandKey, Key, Keyboard, Offsets, Piece};
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::fd::AsFd;
@@ -112,6 +112,8 @@ pub(crate) struct ExecArgs {
 pub(crate) const NOBODY_READS: u8 = 141;
 /// And of one that was interrupted: 128 + INT.
 const INTERRUPTED: u8 = 130;
+/// How long after a server did not say whether the run has begun.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 impl ExecArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
@@ -160,8 +162,11 @@ impl ExecArgs {
         }
         match self.attached(face, &run, input, interrupts, pending, guard).await {
             Err(failure @ Failure::Client(_)) => {
-                let lives = face.client.server_lives().unwrap_or(false);
-                Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
+                let fate = match ends_with_us {
+                    true => Fate::Stopped,
+                    false => Fate::of_what_goes_on(face.client.server_lives().unwrap_or(false)),
+                };
+                Err(Failure::Left { run: run.id, fate, source: Box::new(failure) })
             }
             ended => ended,
         }
@@ -262,13 +267,10 @@ impl ExecArgs {
                 }
                 name = interrupts.next() => ladder.pass_on(name, &face.screen),
                 // Until there is a terminal to type into, Ctrl-C is ours.
-                begun = &mut begun, if self.tty && !typing => {
+                () = &mut begun, if self.tty && !typing => {
                     typing = true;
-                    // A server that does not answer is what its output waits for too.
-                    if begun.is_ok() {
-                        raw_terminal = RawTerminal::begin();
-                        type_into(Keyboard::of(&face.client, &run.id)?)?;
-                    }
+                    raw_terminal = RawTerminal::begin();
+                    type_into(Keyboard::of(&face.client, &run.id)?)?;
                 }
             }
         };
@@ -339,19 +341,30 @@ pub(crate) async fn output_of(
     ended.ok_or_else(|| Error::Strange { what: "its output ended before the run did".into() }.into())
 }
 
-/// Waits until the run has a process, or had one.
-async fn until_begun(client: &Client, run: &Run) -> Result<(), Error> {
-    let has = |state: &str| matches!(state, "running" | "stopping" | "draining" | "ended");
-    if has(&run.state) {
-        return Ok(());
+/// Waits until the run has a process, or had one. Whoever follows its output finds out that nobody will ever say so; here a
+/// server that is silent, or was shut down, is only asked again.
+async fn until_begun(client: &Client, run: &Run) {
+    if has_begun(&run.state) {
+        return;
     }
+    let client = client.of_the_running();
     let mut events = client.events(None, Some(&run.id));
+    while has_told(&client, &mut events, &run.id).await.is_err() {
+        rest(ASK_AGAIN).await;
+    }
+}
+
+async fn has_told(client: &Client, events: &mut Events, run: &str) -> Result<(), Error> {
     // First who listens, then the look, so that nothing happens in between.
     events.listening().await?;
-    while !has(&client.run(&run.id).await?.state) {
+    while !has_begun(&client.run(run).await?.state) {
         events.next().await?;
     }
     Ok(())
+}
+
+fn has_begun(state: &str) -> bool {
+    matches!(state, "running" | "stopping" | "draining" | "ended")
 }
 
 /// What is typed goes to the run's terminal, and so does the size of ours.

@@ -6,7 +6,7 @@ use crate::commands::unwritable;
 use crate::job;
 use crate::listing::{self, json_line};
 use crate::printer::Cleaned;
-use crate::report::Failure;
+use crate::report::{Failure, Fate};
 use crate::verdict;
 use crate::when;
 use clap::Args;
@@ -89,7 +89,7 @@ impl RunArgs {
             }
             Err(failure @ Failure::Client(_)) => {
                 let lives = face.client.server_lives().unwrap_or(false);
-                Err(Failure::Left { run: run.id, lives, source: Box::new(failure) })
+                Err(Failure::Left { run: run.id, fate: Fate::of_what_goes_on(lives), source: Box::new(failure) })
             }
             ended => ended,
         }

@@ -12,12 +12,12 @@ use crate::report::Failure;
 use clap::Args;
 use kin_client::api::run::StopRequest;
 use kin_client::api::{ApiError, Code, RunRequest};
-use kin_client::{Error, Key};
+use kin_client::{Client, Error, Key};
 use serde::{Deserialize, Serialize};
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{ChildStdin, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Stop a run when stdin ends without a word.
 #[derive(Args, Debug)]
@@ -37,6 +37,8 @@ enum Word {
 /// Between two attempts; a server that is silent takes its own time.
 const PAUSE: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// So long a server knows the key. Whoever has said no until then, or was not there, is not asked any more.
+const KEPT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl WithClientArgs {
     pub(crate) async fn run(self, face: &Face) -> Result<u8, Failure> {
@@ -44,9 +46,10 @@ impl WithClientArgs {
         // Whatever ends the pipe is the client's end.
         drop(std::io::stdin().lock().read_to_end(&mut said));
         let Some(mut left) = Left::of(&said) else { return Ok(0) };
-        let mut pause = PAUSE;
+        let (mut pause, since) = (PAUSE, Instant::now());
+        let client = &face.client;
         // Without its state there is no server that could have the run.
-        while !left.end(face).await? && face.client.home().state.exists() {
+        while !left.end(&that_may_start(client)).await? && client.home().state.exists() && since.elapsed() < KEPT {
             rest(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
@@ -55,8 +58,15 @@ impl WithClientArgs {
 }
 
 #[expect(clippy::disallowed_methods, reason = "nobody tells when a server that does not answer will")]
-async fn rest(pause: Duration) {
+pub(crate) async fn rest(pause: Duration) {
     tokio::time::sleep(pause).await;
+}
+
+/// A server that was shut down is begun again only for runs that go on without it, which the keepers tell by living. Where
+/// none lives nothing runs, and what waits is withdrawn from the next one.
+fn that_may_start(client: &Client) -> Client {
+    // Who cannot be asked may live.
+    if client.server_lives().unwrap_or(true) { client.clone() } else { client.of_the_running() }
 }
 
 /// What a client left behind.
@@ -83,9 +93,9 @@ impl Left {
     }
 
     /// One attempt; true when nothing of it lives or will.
-    async fn end(&mut self, face: &Face) -> Result<bool, Failure> {
+    async fn end(&mut self, client: &Client) -> Result<bool, Failure> {
         if let Left::Asked { key, request } = self {
-            match face.client.submit(&withdrawn(request, key), &Key::given(key.clone())).await {
+            match client.submit(&withdrawn(request, key), &Key::given(key.clone())).await {
                 Ok(held) => *self = Left::Run(held.id),
                 Err(Error::Refused(ApiError { code: Code::KeyReused, run: Some(run), .. })) => *self = Left::Run(run),
                 Err(Error::Refused(no)) if is_lasting(no.code) => return Err(Error::Refused(no).into()),
@@ -93,11 +103,11 @@ impl Left {
             }
         }
         let Left::Run(run) = self else { return Ok(false) };
-        match face.client.stop(run, &StopRequest { kill: false, interrupt: true }).await {
+        match client.stop(run, &StopRequest { kill: false, interrupt: true }).await {
             Ok(_) => Ok(true),
             Err(error) if error.is_not_found() => Ok(true),
             // Refused, perhaps because it has ended.
-            Err(Error::Refused(_)) => Ok(face.client.run(run).await.is_ok_and(|run| run.state == "ended")),
+            Err(Error::Refused(_)) => Ok(client.run(run).await.is_ok_and(|run| run.state == "ended")),
             Err(_) => Ok(false),
         }
     }

@@ -102,6 +102,12 @@ impl Client {
         }
     }
 
+    /// One of the same server that starts none.
+    pub fn of_the_running(&self) -> Client {
+        let Inner { home, patience, follow_patience, .. } = &*self.inner;
+        Client::with_patience(home.clone(), Start::Never, *patience, *follow_patience)
+    }
+
     pub fn home(&self) -> &Home {
         &self.inner.home
     }

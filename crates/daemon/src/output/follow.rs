@@ -137,8 +137,8 @@ impl Follower {
     /// The last piece: with it goes the run itself, where both streams were asked for and it has ended.
     fn finish(&mut self, mut bytes: Vec<u8>) -> io::Result<Vec<u8>> {
         let stage = std::mem::replace(&mut self.stage, Stage::Done);
-        if let (Stage::Rest { run: Some(run), ends }, Some(Source::Both(merged))) = (stage, &mut self.source) {
-            merged.give_gone(ends, [run.out_bytes, run.err_bytes], &mut bytes);
+        if let (Stage::Rest { run: Some(run), .. }, Some(Source::Both(merged))) = (stage, &mut self.source) {
+            merged.give_gone([run.out_bytes, run.err_bytes], &mut bytes);
             let json = serde_json::to_vec(run.as_ref())?;
             bytes.extend_from_slice(&frame::head(Kind::End, 0, json.len() as u32));
             bytes.extend_from_slice(&json);

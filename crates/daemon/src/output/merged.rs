@@ -175,11 +175,11 @@ impl Merged {
         Ok(Piece::Given)
     }
 
-    /// Of a stream that was written, and of which nothing is there at the run's end, that is what there is to say.
-    pub fn give_gone(&mut self, ends: [u64; 2], wrote: [u64; 2], into: &mut Vec<u8>) {
+    /// At a run's end, when all that is there is given out: what it wrote behind that is not there any more.
+    pub fn give_gone(&mut self, wrote: [u64; 2], into: &mut Vec<u8>) {
         for stream in [Stream::Out, Stream::Err] {
             let i = stream as usize;
-            if ends[i] == 0 && wrote[i] > self.at[i] {
+            if wrote[i] > self.at[i] {
                 put_gap(into, stream, self.at[i], Gap::Hole(wrote[i] - self.at[i]));
                 self.at[i] = wrote[i];
             }
@@ -424,5 +424,22 @@ mod tests {
         let want =
             [(Kind::Out, 10, 54), (Kind::Gap, 64, 17), (Kind::Out, 128, 64), (Kind::Out, 192, 8), (Kind::Gap, 200, 17)];
         assert_eq!(kinds, want);
+    }
+    #[test]
+    fn what_is_gone_at_the_end_is_a_gap_there() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut writer = Writer::new(dir.path());
+        writer.write(Stream::Out, 200);
+        writer.note(Stream::Out, false);
+        std::fs::remove_file(dir.path().join("a-00000001.out.4")).expect("removes");
+        let (mut reader, mut client) = (Merged::new(&writer.files, [0; 2]), Client::default());
+        let ends = reader.lens().expect("lengths");
+        drain(&mut reader, &mut client, Upto::All { ends });
+        assert_eq!((client.at(), client.gaps.clone()), ([192, 0], vec![]));
+        let mut bytes = Vec::new();
+        reader.give_gone([200, 0], &mut bytes);
+        reader.give_gone([200, 0], &mut bytes);
+        client.take(&bytes);
+        assert_eq!((client.gaps, reader.at()), (vec![(0, 192, 8)], [200, 0]));
     }
 }

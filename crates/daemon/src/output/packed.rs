@@ -193,7 +193,7 @@ pub enum Done {
 pub fn pack(plain: &Path) -> io::Result<Done> {
     let Some(file) = segments::open(plain)? else { return Ok(Done::Gone) };
     let place = packed(plain);
-    if segments::after_hole(&file, 0)?.is_some() {
+    if segments::hole_in(&file, 0..file.metadata()?.len())?.is_some() {
         return Ok(Done::Holed);
     }
     let before = file.metadata()?.len();

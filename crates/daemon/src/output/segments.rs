@@ -1,7 +1,7 @@
 //! One stream of a run as it lies on disk: segments of one size, `<run id>.out`, then `<run id>.out.2`, and so on.
 //!
 //! Offsets count what the program wrote and kin kept room for; a segment that was removed to stay below a cap is a hole
-//! in them. So is the head of a segment that somebody removed while its run went on: there is none of it on the disk. Only
+//! in them. So is what somebody removed or cut while its run went on: there is none of it on the disk. Only
 //! the last segment may be shorter than the others. Of a run that ended long ago each may be packed
 //! (`<run id>.out.zst`); where both forms are there, the plain one counts.
 
@@ -10,6 +10,7 @@ use rustix::fs::{Mode, OFlags, SeekFrom};
 use rustix::io::Errno;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -74,12 +75,16 @@ impl Segments {
             }
         }
         // What somebody took away has left a hole, and a hole reads as zeros.
-        if into.get(before) == Some(&0)
+        if into[before..].contains(&0)
             && let Some((_, Form::Plain(file))) = &self.open
-            && let Some(data) = after_hole(file, within)?
+            && let Some(hole) = hole_in(file, within..within + got as u64)?
         {
-            into.truncate(before);
-            return Ok(Found::Missing { until: self.start(number) + data });
+            if hole.start == within {
+                into.truncate(before);
+                return Ok(Found::Missing { until: self.start(number) + hole.end });
+            }
+            got = (hole.start - within) as usize;
+            into.truncate(before + got);
         }
         Ok(if got == 0 { Found::End } else { Found::Bytes(got) })
     }
@@ -244,20 +249,45 @@ pub(super) fn open(path: &Path) -> io::Result<Option<File>> {
     }
 }
 
-/// Where the first byte after a hole in a file is, if there is a hole at that place. File systems keep whole blocks: the zeros
-/// before what was written into the first one are the hole's.
-pub(super) fn after_hole(file: &File, at: u64) -> io::Result<Option<u64>> {
-    let data = match rustix::fs::seek(file, SeekFrom::Data(at)) {
-        Ok(data) if data > at => data,
-        // It ends in one: what is to follow it is not written yet.
-        Err(Errno::NXIO) => return Ok(Some(file.metadata()?.len()).filter(|len| *len > at)),
-        // Or this file system knows of no holes.
-        Ok(_) | Err(Errno::INVAL) => return Ok(None),
+/// The first hole that has any of that range, cut off at the range's start. File systems keep whole blocks: the zeros next to a
+/// hole, in the block before it and in the one after it, are the hole's.
+pub(super) fn hole_in(file: &File, range: Range<u64>) -> io::Result<Option<Range<u64>>> {
+    let len = file.metadata()?.len();
+    // The last byte of the block before it: the range may begin among the zeros behind a hole.
+    let mut from = (range.start - range.start % BLOCK as u64).saturating_sub(1);
+    while let Some(hole) = next_hole(file, from, len)? {
+        let (mut before, mut after) = ([0; BLOCK], [0; BLOCK]);
+        let first = hole.start.saturating_sub(BLOCK as u64).max(from);
+        let got = read_at(file, &mut before[..(hole.start - first) as usize], first)?;
+        let zeros = |bytes: &mut dyn Iterator<Item = &u8>| bytes.take_while(|byte| **byte == 0).count() as u64;
+        let start = (hole.start - zeros(&mut before[..got].iter().rev())).max(range.start);
+        let got = read_at(file, &mut after, hole.end)?;
+        let end = hole.end + zeros(&mut after[..got].iter());
+        if start >= range.end {
+            return Ok(None);
+        }
+        if end > range.start {
+            return Ok(Some(start..end));
+        }
+        from = hole.end;
+    }
+    Ok(None)
+}
+
+/// As the file system says it. What lies behind the file's end is none.
+fn next_hole(file: &File, from: u64, len: u64) -> io::Result<Option<Range<u64>>> {
+    let hole = match rustix::fs::seek(file, SeekFrom::Hole(from)) {
+        Ok(hole) if hole < len => hole,
+        // It has none there, or this file system knows of no holes.
+        Ok(_) | Err(Errno::NXIO | Errno::INVAL) => return Ok(None),
         Err(errno) => return Err(errno.into()),
     };
-    let mut block = [0; BLOCK];
-    let got = read_at(file, &mut block, data)?;
-    Ok(Some(data + block[..got].iter().take_while(|byte| **byte == 0).count() as u64))
+    match rustix::fs::seek(file, SeekFrom::Data(hole)) {
+        Ok(data) => Ok(Some(hole..data)),
+        // It ends in one: what is to follow it is not written yet.
+        Err(Errno::NXIO) => Ok(Some(hole..len)),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 pub(super) fn read_at(file: &File, into: &mut [u8], at: u64) -> io::Result<usize> {
@@ -329,6 +359,30 @@ mod tests {
         file.write_all_at(&[0; 5], 9_005).expect("written");
         assert_eq!(all(&mut segments, 9_001), (b"more\0\0\0\0\0".to_vec(), vec![]));
         assert_eq!(segments.end().expect("a length"), 9_010);
+    }
+
+    #[test]
+    fn what_was_cut_away_behind_a_head_that_stayed_is_missing_to_the_byte() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let first = dir.path().join("a-00000001.out");
+        let file = File::create(&first).expect("made");
+        file.write_all_at(&[b'x'; 13_893], 0).expect("written");
+        // Somebody cuts it; the keeper makes it as long as it was and goes on.
+        file.set_len(100).expect("cut");
+        file.set_len(13_893).expect("longer");
+        let mut segments = Segments::new(first);
+        assert_eq!(all(&mut segments, 0), (vec![b'x'; 100], vec![(100, 13_893)]));
+        file.write_all_at(b"after\0\n", 13_893).expect("written");
+        let want = [&[b'x'; 100][..], b"after\0\n"].concat();
+        assert_eq!(all(&mut segments, 0), (want, vec![(100, 13_893)]));
+        // In the kept block's rest, in the hole, and among the zeros of the block that was begun after it.
+        for at in [100, 4_095, 4_096, 8_191, 8_192, 12_287, 12_288, 13_000, 13_892] {
+            assert_eq!(all(&mut segments, at), (b"after\0\n".to_vec(), vec![(at, 13_893)]), "from {at}");
+        }
+        assert_eq!(all(&mut segments, 13_898), (b"\0\n".to_vec(), vec![]));
+        let mut whole = Vec::new();
+        assert_eq!(segments.read(0, 65_536, &mut whole).expect("reads"), Found::Bytes(100));
+        assert_eq!(whole, [b'x'; 100]);
     }
 
     #[test]
