@@ -289,7 +289,7 @@ impl Judge {
         Ok(())
     }
 
-    fn begins(&self, run: &Run, before: &Ledger, after: &Ledger, passed: i64, single: bool) -> Check {
+    pub(super) fn begins(&self, run: &Run, before: &Ledger, after: &Ledger, passed: i64, single: bool) -> Check {
         let say = |what: String| Err(format!("{} begins, {what}", run.id()));
         if let Some(wait) = self.waits.get(&run.no)
             && passed < wait.least
@@ -307,7 +307,11 @@ impl Judge {
         if !run.is_defined() {
             return Ok(());
         }
-        let (Some(standing), Some(job)) = (after.standings.get(&run.job), in_force(after, &run.job)) else {
+        // A tick that was due by the words before a plan began it, and the same plan took its job away.
+        let due = !before.runs.contains_key(&run.no) && matches!(run.trigger, Trigger::Schedule { .. });
+        let taken = due && in_force(after, &run.job).is_none();
+        let defined = if taken { before } else { after };
+        let (Some(standing), Some(job)) = (defined.standings.get(&run.job), in_force(defined, &run.job)) else {
             return say("and nobody has defined it".into());
         };
         if is_disabled(standing, job) {

@@ -436,6 +436,28 @@ fn a_task_that_gave_way_with_what_it_needs_is_asked_for_again_by_who_waits_for_i
     assert_eq!(stage.words("web"), ["starting"]);
 }
 
+/// Seed 144071242 of the simulation, in short.
+#[test]
+fn who_is_asked_for_again_stands_in_the_line_before_a_place_is_given_away() {
+    let queued = |text: &str, priority| {
+        let mut job = job(text);
+        job.gates.queue = Some("q".into());
+        job.gates.priority = priority;
+        job
+    };
+    let (mut first, mut mends) = (queued("first", 5), queued("mends", 0));
+    first.chain.error = vec![name("mends")];
+    mends.gates.overlap = Overlap::Replace;
+    let web = needing(needing(service("web", 1), "first"), "mends");
+    let mut stage = Stage::new([first, mends, queued("other", 1), web]);
+    stage.run_job("other").expect("granted");
+    stage.all_live();
+    assert_eq!((stage.words("first"), stage.words("mends")), (vec!["running"], vec!["queued"]));
+    stage.first_ends("first", 1);
+    // The run of `mends` that waited gives way to the one of the chain, so `web` asks again for all that it needs.
+    assert_eq!((stage.words("first"), stage.words("other")), (vec!["starting"], vec!["queued"]));
+}
+
 #[test]
 fn what_is_adopted_cannot_have_the_name_of_a_defined_job() {
     let mut stage = Stage::new([job("fd")]);

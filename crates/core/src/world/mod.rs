@@ -328,10 +328,11 @@ impl World {
         loop {
             if let Some(job) = self.look_jobs.pop_first() {
                 self.tend(now, &job, fx);
-            } else if let Some(gate) = self.look_gates.pop_first() {
-                self.admit(now, &gate, fx);
             } else if let Some(job) = self.gave_way.pop_first() {
                 self.dependents_ask_again(now, &job, fx);
+            } else if let Some(gate) = self.look_gates.pop_first() {
+                // Last: whom the others bring to a line stands in it when its first is let through.
+                self.admit(now, &gate, fx);
             } else {
                 break;
             }
