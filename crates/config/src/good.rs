@@ -84,6 +84,20 @@ impl Good {
         Good { texts: all, former: Former::Unproved(canonical), complete: false }
     }
 
+    /// A file of these directories that held something when it was kept is not among these, or is empty: gone, or away for a moment.
+    pub fn misses(&self, inputs: &[Input], dirs: &[PathBuf]) -> Option<&Path> {
+        let held = |(path, text): &(&PathBuf, &Text)| {
+            let is_there = path.parent().is_some_and(|parent| dirs.iter().any(|dir| dir == parent));
+            is_there && text.form == Form::Written && !text.text.trim().is_empty() && !crate::ics::is_calendar(path)
+        };
+        let mut held = self.texts.iter().filter(held).map(|(path, _)| path.as_path());
+        held.find(|path| {
+            // Of what is in a directory that cannot be read nothing is known.
+            let read = inputs.iter().find(|input| path.starts_with(&input.source.path));
+            read.is_none_or(|read| read.source.text.trim().is_empty() && read.mistakes.is_empty())
+        })
+    }
+
     /// Judges what was read. `inputs` are all files there are: one that is not among them was removed, unless its
     /// directory is among them as one that cannot be read.
     pub fn judge(&mut self, inputs: Vec<Input>) -> Reading {
@@ -165,7 +179,11 @@ impl Good {
         let set = Set::read(self.texts.iter().map(|(path, text)| text.input(path)).collect());
         match set.is_whole() {
             // Only what was complete was kept.
-            true => self.complete = self.texts.values().any(|text| text.form == Form::Written),
+            true => {
+                let is_written =
+                    |(path, text): (&PathBuf, &Text)| text.form == Form::Written && !crate::ics::is_calendar(path);
+                self.complete = self.texts.iter().any(is_written);
+            }
             false => self.texts = canonical,
         }
     }

@@ -171,6 +171,10 @@ fn what_was_never_understood_hides_its_settings_also_from_the_next_daemon() {
         assert_eq!(reading.set.settings.hidden.as_deref(), Some(Path::new(NEW)), "daemon {daemon}");
         good = next(&good, &[(OTHER, other)]);
     }
+    // Calendar files alone are not all that was in force.
+    let calendar = "BEGIN:VCALENDAR\nEND:VCALENDAR\n";
+    let mut good = Good::remembering(kept(&[("/c/h.ics", calendar)]), []);
+    assert!(good.judge(inputs(&[(NEW, BROKEN), (OTHER, other)])).set.settings.hidden.is_some());
     // A line of a command says nothing of it, and what a name of it begins may.
     for (line, hides) in [("kin run t", false), ("kin.timezone = 'UTC'", true), ("\"kin\" = {", true), ("[ kin", true)]
     {
