@@ -19,7 +19,7 @@ fn server(files: &[(&str, &str)]) -> Server {
 }
 
 fn append(server: &Server, file: &str, text: &str) {
-    let mut file = std::fs::OpenOptions::new().append(true).open(server.home().join(file)).expect("opens");
+    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(server.home().join(file)).expect("opens");
     file.write_all(text.as_bytes()).expect("writes");
 }
 
@@ -115,6 +115,29 @@ fn a_first_start_runs_nothing_without_the_defaults_that_a_mistake_hides() {
     std::fs::write(server.home().join("kin.toml"), "[defaults]\nenv.GIVEN = 'by all'\n").expect("mends");
     pid(&server, "web");
     assert_eq!(job(&server, "web")["rev"], 1);
+}
+
+#[test]
+fn a_file_that_is_away_or_new_and_broken_while_a_daemon_begins_changes_nothing_of_what_is_in_force() {
+    let text =
+        "[web]\ncommand = 'exec sleep 1000'\nrestart = 'always'\n[t]\nschedule = '0 9 * * *'\ncommand = 'true'\n";
+    let server = server(&[("kin.toml", text)]);
+    let (web, before) = (pid(&server, "web"), words_of(&server, &["web", "t"]));
+    let (file, away) = (server.home().join("kin.toml"), server.home().join("away"));
+    std::fs::rename(&file, &away).expect("takes away");
+    server.kill(Role::Daemon).expect("a daemon");
+    let log = server.state().join("server.log");
+    let missed =
+        || std::fs::read_to_string(&log).is_ok_and(|log| log.contains("kin.toml is gone or empty")).then_some(());
+    eventually("the next daemon misses it", DEADLINE, missed);
+    std::fs::rename(&away, &file).expect("brings back");
+    server.wait_whole(DEADLINE);
+    assert_eq!(reload(&server)["steps"], json!([]));
+    assert_eq!((pid(&server, "web"), words_of(&server, &["web", "t"])), (web, before.clone()));
+    // What is new, and never was good, said nothing until now.
+    append(&server, "new.toml", "[kin]\ntimezone = 'Asia/Tokyo'\nx y\n");
+    another_daemon(&server);
+    assert_eq!((pid(&server, "web"), words_of(&server, &["web", "t"])), (web, before));
 }
 
 /// No file can be opened by it any more.

@@ -10,7 +10,7 @@ use crate::set::{Form, Input};
 use crate::source::Source;
 use rustix::fs::{FileType, Mode, OFlags, Stat};
 use std::collections::BTreeSet;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 /// Ten thousand jobs are two of these millions.
@@ -48,7 +48,8 @@ impl Reader {
     fn directory(self, dir: &Path, rank: usize) -> Vec<Input> {
         let mut paths: Vec<PathBuf> = match entries(dir) {
             Ok(paths) => paths.into_iter().filter(|path| is_job_file(path)).collect(),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Vec::new(),
+            // What is no directory has no files in it.
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Vec::new(),
             // Nothing is known of any file in it: not even that one is gone.
             Err(e) => {
                 let why = format!("the directory could not be read: {e}");

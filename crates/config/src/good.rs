@@ -19,6 +19,8 @@ use std::sync::Arc;
 pub struct Good {
     texts: BTreeMap<PathBuf, Text>,
     former: Former,
+    /// What they say for all was all that held: a file that is not among them never said anything.
+    complete: bool,
 }
 
 /// One file's.
@@ -79,7 +81,21 @@ impl Good {
         let kept = texts(Form::Written, &mut kept.into_iter());
         let mut all = canonical.clone();
         all.extend(kept);
-        Good { texts: all, former: Former::Unproved(canonical) }
+        Good { texts: all, former: Former::Unproved(canonical), complete: false }
+    }
+
+    /// A file of these directories that held something when it was kept is not among these, or is empty: gone, or away for a moment.
+    pub fn misses(&self, inputs: &[Input], dirs: &[PathBuf]) -> Option<&Path> {
+        let held = |(path, text): &(&PathBuf, &Text)| {
+            let is_there = path.parent().is_some_and(|parent| dirs.iter().any(|dir| dir == parent));
+            is_there && text.form == Form::Written && !text.text.trim().is_empty() && !crate::ics::is_calendar(path)
+        };
+        let mut held = self.texts.iter().filter(held).map(|(path, _)| path.as_path());
+        held.find(|path| {
+            // Of what is in a directory that cannot be read nothing is known.
+            let read = inputs.iter().find(|input| path.starts_with(&input.source.path));
+            read.is_none_or(|read| read.source.text.trim().is_empty() && read.mistakes.is_empty())
+        })
     }
 
     /// Judges what was read. `inputs` are all files there are: one that is not among them was removed, unless its
@@ -90,6 +106,7 @@ impl Good {
         if first.is_whole() {
             self.texts = read.into_iter().collect();
             self.former = Former::Known;
+            self.complete = true;
             return Reading::whole(first);
         }
         self.prove();
@@ -139,6 +156,7 @@ impl Good {
                     self.texts.insert(path.clone(), text.clone());
                 }
                 self.texts.retain(|path, _| read.iter().any(|(other, _)| other == path));
+                self.complete = hides.is_none() && set.settings.hidden.is_none();
                 // A name that its file's last good text defines was none only as the text is now.
                 let held = |path: &PathBuf| kept.contains(path) || left_out.contains(path);
                 let sources = std::mem::take(&mut report.sources);
@@ -159,8 +177,14 @@ impl Good {
     fn prove(&mut self) {
         let Former::Unproved(canonical) = std::mem::take(&mut self.former) else { return };
         let set = Set::read(self.texts.iter().map(|(path, text)| text.input(path)).collect());
-        if !set.is_whole() {
-            self.texts = canonical;
+        match set.is_whole() {
+            // Only what was complete was kept.
+            true => {
+                let is_written =
+                    |(path, text): (&PathBuf, &Text)| text.form == Form::Written && !crate::ics::is_calendar(path);
+                self.complete = self.texts.iter().any(is_written);
+            }
+            false => self.texts = canonical,
         }
     }
 
@@ -174,7 +198,7 @@ impl Good {
         let of_all = |(path, text): &&(PathBuf, Text)| is_main(path, text.rank) || text.form == Form::Directory;
         let unknown = |(path, text): &&(PathBuf, Text)| match text.form {
             // It may be in there, if it is not known already.
-            Form::Directory => text.rank == 0 && !self.texts.keys().any(|path| is_main(path, 0)),
+            Form::Directory => text.rank == 0 && !self.texts.iter().any(|(path, text)| is_main(path, text.rank)),
             Form::Written | Form::Canonical if kept.contains(path) => {
                 self.texts.get(path).is_some_and(|text| text.form == Form::Canonical)
             }
@@ -190,18 +214,24 @@ impl Good {
         kept: &BTreeSet<PathBuf>,
         left_out: &BTreeSet<PathBuf>,
     ) -> Option<PathBuf> {
+        // What is new said nothing until now, and that goes on to hold.
+        if self.complete && self.texts.values().all(|text| text.form == Form::Written) {
+            return None;
+        }
         let canonical = |path: &PathBuf| self.texts.get(path).is_some_and(|text| text.form == Form::Canonical);
         let unknown = |path: &PathBuf| left_out.contains(path) || kept.contains(path) && canonical(path);
-        let hides = |(path, text): &&(PathBuf, Text)| {
-            let known = text.form == Form::Directory && self.texts.keys().any(|file| file.parent() == Some(path));
-            !crate::ics::is_calendar(path) && !known && unknown(path) && text.may_say(SETTINGS)
+        let may_say = |(path, text): &(PathBuf, Text)| match text.form {
+            Form::Directory => text.rank == 0 && !self.texts.keys().any(|file| file.parent() == Some(path)),
+            Form::Written | Form::Canonical => text.may_say(SETTINGS),
         };
+        let hides = |file: &&(PathBuf, Text)| !crate::ics::is_calendar(&file.0) && unknown(&file.0) && may_say(file);
         read.iter().find(hides).map(|(path, _)| path.clone())
     }
 
-    /// The last good texts, as they were written: what the next daemon is to know.
+    /// The last good texts, as they were written: what the next daemon is to know. None while something is missing that they
+    /// may depend on: it would take them for all there is.
     pub fn written(&self) -> impl Iterator<Item = (&Path, &Arc<str>)> {
-        let written = self.texts.iter().filter(|(_, text)| text.form == Form::Written);
+        let written = self.texts.iter().filter(|(_, text)| self.complete && text.form == Form::Written);
         written.map(|(path, text)| (path.as_path(), &text.text))
     }
 

@@ -357,9 +357,14 @@ pub(crate) fn is_main(path: &Path, rank: usize) -> bool {
 /// A line of it may say something of this table, as far as one can see without understanding it.
 pub(crate) fn may_say(text: &str, table: &str) -> bool {
     let begins = |line: &str| {
-        let line = line.trim_start_matches(|c: char| c.is_whitespace() || matches!(c, '[' | '"' | '\''));
-        line.strip_prefix(table)
-            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-'))
+        let quoted = |c: char| c.is_whitespace() || matches!(c, '"' | '\'');
+        let name = line.trim_start_matches(|c: char| c == '[' || quoted(c));
+        let Some(rest) = name.strip_prefix(table) else { return false };
+        // Without a bracket it may also be a line of a command.
+        match line.trim_start().starts_with('[') {
+            true => !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_' || c == '-'),
+            false => rest.trim_start_matches(quoted).starts_with(['.', '=']),
+        }
     };
     text.lines().any(begins)
 }

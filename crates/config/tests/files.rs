@@ -119,3 +119,12 @@ fn a_file_that_is_not_there_has_no_line() {
     let json = set.report.json();
     assert_eq!((json[0]["file"].as_str(), &json[0]["line"]), (Some("/no/such/jobs.toml"), &serde_json::Value::Null));
 }
+
+#[test]
+fn what_is_in_the_place_of_a_directory_has_no_files() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join(".pm_dir");
+    std::fs::write(&file, "").expect("writes");
+    let all = Reader { uid: me() }.directories(&[file.clone(), file.join("below")]);
+    assert!(all.is_empty(), "{all:?}");
+}

@@ -107,13 +107,14 @@ fn at_a_first_start_nothing_runs_without_the_defaults_that_a_mistake_hides() {
     assert_eq!((reading.hides, reading.set.settings.hidden), (None, None));
 }
 
+fn unread(dir: &str) -> Input {
+    let input = inputs(&[(dir, "")]).remove(0);
+    let mistake = Mistake::error(Code::File, "Too many open files").at(0, &(0..0));
+    Input { form: Form::Directory, mistakes: vec![mistake], ..input }
+}
+
 #[test]
 fn of_a_directory_that_cannot_be_read_all_stays() {
-    let unread = |dir: &str| {
-        let input = inputs(&[(dir, "")]).remove(0);
-        let mistake = Mistake::error(Code::File, "Too many open files").at(0, &(0..0));
-        Input { form: Form::Directory, mistakes: vec![mistake], ..input }
-    };
     let mut good = Good::default();
     assert_eq!(jobs(&good.judge(inputs(&BOTH))), as_defined());
     for _ in 0..2 {
@@ -129,4 +130,67 @@ fn of_a_directory_that_cannot_be_read_all_stays() {
     elsewhere[0].rank = 1;
     elsewhere.push(unread("/c"));
     assert_eq!(jobs(&Good::default().judge(elsewhere)), []);
+}
+
+const TICK: &str = "[t]\nschedule = '* * * * *'\ncommand = 'x'\n";
+const NEW: &str = "/c/new.toml";
+const BROKEN: &str = "[kin]\ntimezone = 'Asia/Tokyo'\nx y\n";
+
+/// As the next daemon has it.
+fn next(good: &Good, files: &[(&str, &str)]) -> Good {
+    let kept: Vec<_> = good.written().map(|(path, text)| (path.to_path_buf(), 0, text.to_string())).collect();
+    Good::remembering(kept, canonical(files))
+}
+
+#[test]
+fn what_was_never_in_force_hides_nothing_of_what_is_known_completely() {
+    let mut good = Good::default();
+    good.judge(inputs(&[(MAIN, TICK)]));
+    let mut next = next(&good, &[(MAIN, TICK)]);
+    for good in [&mut good, &mut next] {
+        for new in [BROKEN, "[b]\ncomand = \"\"\"\nkin run t\n\"\"\"\n"] {
+            let reading = good.judge(inputs(&[(MAIN, TICK), (NEW, new)]));
+            assert_eq!((jobs(&reading).len(), reading.set.settings.hidden), (1, None), "{new}");
+            assert_eq!(reading.left_out, [Path::new(NEW)]);
+        }
+        // Nor what cannot be read beside it.
+        let mut inputs = inputs(&[(MAIN, TICK)]);
+        inputs.push(unread("/d"));
+        let reading = good.judge(inputs);
+        assert_eq!((jobs(&reading).len(), reading.set.settings.hidden), (1, None));
+    }
+}
+
+#[test]
+fn what_was_never_understood_hides_its_settings_also_from_the_next_daemon() {
+    let other = "[t]\ncommand = 'x'\n";
+    let mut good = Good::default();
+    for daemon in 0..3 {
+        let reading = good.judge(inputs(&[(NEW, BROKEN), (OTHER, other)]));
+        assert_eq!(jobs(&reading).len(), 1);
+        assert_eq!(reading.set.settings.hidden.as_deref(), Some(Path::new(NEW)), "daemon {daemon}");
+        good = next(&good, &[(OTHER, other)]);
+    }
+    // Calendar files alone are not all that was in force.
+    let calendar = "BEGIN:VCALENDAR\nEND:VCALENDAR\n";
+    let mut good = Good::remembering(kept(&[("/c/h.ics", calendar)]), []);
+    assert!(good.judge(inputs(&[(NEW, BROKEN), (OTHER, other)])).set.settings.hidden.is_some());
+    // A line of a command says nothing of it, and what a name of it begins may.
+    for (line, hides) in [("kin run t", false), ("kin.timezone = 'UTC'", true), ("\"kin\" = {", true), ("[ kin", true)]
+    {
+        let reading = Good::default().judge(inputs(&[(NEW, &format!("x y\n{line}\n")), (OTHER, other)]));
+        assert_eq!(reading.set.settings.hidden.is_some(), hides, "{line}");
+    }
+}
+
+#[test]
+fn at_a_first_start_only_the_first_directory_may_hold_what_is_said_for_all() {
+    let judged = |rank: usize| {
+        let mut inputs = inputs(&[(OTHER, TICK)]);
+        inputs.push(Input { rank, ..unread("/d") });
+        Good::default().judge(inputs)
+    };
+    let reading = judged(1);
+    assert_eq!((jobs(&reading).len(), reading.set.settings.hidden), (1, None));
+    assert_eq!(judged(0).set.settings.hidden.as_deref(), Some(Path::new("/d")));
 }

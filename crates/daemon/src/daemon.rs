@@ -299,7 +299,7 @@ fn settings(state: &Path) -> Settings {
         (path, rank, text)
     };
     let good = Good::remembering(kept::all(state).into_iter().map(ranked), []);
-    let reading = JobFiles::new(home.config, good).read();
+    let reading = JobFiles::new(home.config, good).read_when_whole();
     if !reading.report.mistakes.is_empty() {
         crate::say!("{}kin: the job files have {}", reading.report.text(false), reading.report.sum());
     }

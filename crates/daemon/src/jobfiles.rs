@@ -98,6 +98,22 @@ impl JobFiles {
         self.judge(inputs)
     }
 
+    /// What holds now: for whoever cannot wait for news, and reads only once.
+    #[expect(clippy::disallowed_methods, reason = "what is away for a moment is polled: no watch is there yet to tell")]
+    pub(crate) fn read_when_whole(mut self) -> Reading {
+        let latest = std::time::Instant::now() + LATEST;
+        if let Some(away) = self.good.misses(&self.inputs(), &self.dirs) {
+            crate::say!("kin daemon: {} is gone or empty: it is looked at again for a second", away.display());
+        }
+        while std::time::Instant::now() < latest {
+            if let Again::Told(reading) = self.read_again(false) {
+                return *reading;
+            }
+            std::thread::sleep(QUIET);
+        }
+        self.read()
+    }
+
     /// What would hold now, without remembering it.
     fn peek(&self) -> Reading {
         self.good.clone().judge(self.inputs())
@@ -109,7 +125,14 @@ impl JobFiles {
         let inputs = self.inputs();
         self.unread = is_unread(&inputs);
         let now = seen(&inputs);
-        let before = self.seen.as_deref().unwrap_or_default();
+        let Some(before) = self.seen.as_deref() else {
+            // A daemon that begins knows what the one before it read.
+            if !believe && self.good.misses(&inputs, &self.dirs).is_some() {
+                return Again::Emptied;
+            }
+            self.seen = Some(now);
+            return Again::Told(Box::new(self.judge(inputs)));
+        };
         if now == before {
             return Again::Same;
         }
@@ -129,7 +152,7 @@ impl JobFiles {
         self.reader.directories(&self.dirs)
     }
 
-    /// Reads and goes on reading. The first reading is told at once, the others when something has changed. It ends when
+    /// Reads and goes on reading. The first reading is told at once (or, when a file is away that was there, after a second), the others when something has changed. It ends when
     /// nobody listens any more. Must be called inside the runtime.
     pub fn watch(self) -> io::Result<(mpsc::Receiver<Told>, Look)> {
         let watches = Watches::new()?;
@@ -204,7 +227,7 @@ async fn go_on(
     tell: mpsc::Sender<Told>,
     mut look: mpsc::UnboundedReceiver<Asked>,
 ) {
-    let (mut why, mut asked) = (Why::Asked, Vec::new());
+    let (mut why, mut asked) = (Why::News, Vec::new());
     let mut beside = Vec::new();
     let mut pause = LOOK_AGAIN.0;
     loop {
@@ -550,6 +573,34 @@ mod tests {
         assert!(matches!(files.read_again(false), Again::Emptied));
         assert!(matches!(files.read_again(true), Again::Told(reading) if reading.set.jobs.is_empty()));
         assert!(matches!(files.read_again(false), Again::Same));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_is_away_when_a_daemon_begins_is_gone_only_after_a_moment() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (file, away) = (dir.path().join("a.toml"), dir.path().join("away"));
+        let dirs = vec![dir.path().to_path_buf()];
+        let known = |path: &Path| Good::remembering([(path.to_path_buf(), 0, job("a"))], []);
+        let begin = || JobFiles::new(dirs.clone(), known(&file));
+        for empties in [false, true] {
+            std::fs::write(&away, job("a")).expect("writes");
+            if empties {
+                std::fs::write(&file, "").expect("empties");
+            }
+            let mut files = begin();
+            assert!(matches!(files.read_again(false), Again::Emptied));
+            std::fs::rename(&away, &file).expect("brings back");
+            assert!(matches!(files.read_again(false), Again::Told(reading) if jobs(&reading) == ["a"]));
+            assert!(matches!(files.read_again(false), Again::Same));
+            std::fs::remove_file(&file).expect("removes");
+        }
+        assert!(matches!(begin().read_again(true), Again::Told(reading) if reading.set.jobs.is_empty()));
+        // It is believed in the end, and a file of another directory was never meant.
+        assert!(jobs(&begin().read_when_whole()).is_empty());
+        let (mut told, _look) = begin().watch().expect("watches");
+        assert!(jobs(&next(&mut told).await).is_empty());
+        let mut elsewhere = JobFiles::new(dirs.clone(), known(Path::new("/elsewhere/a.toml")));
+        assert!(matches!(elsewhere.read_again(false), Again::Told(_)));
     }
 
     #[tokio::test]

@@ -17,7 +17,8 @@ pub struct Times {
     zones: Zones,
     /// As they were when they were first asked for.
     loaded: BTreeMap<Option<String>, Arc<Zone>>,
-    /// Asked for, and not to be read: perhaps only just now.
+    /// Asked for, and not to be read: perhaps only just now. Somebody has no times because of it, also when another who asked
+    /// later found it.
     missing: BTreeSet<Option<String>>,
     /// Of so many of both, somebody knows the files.
     told: (usize, usize),
@@ -102,7 +103,9 @@ impl Times {
         for name in std::mem::take(&mut self.missing) {
             match read(&self.zones, name.as_deref()) {
                 Ok(zone) => {
-                    others.push(zone.name().to_owned());
+                    if !others.iter().any(|other| other == zone.name()) {
+                        others.push(zone.name().to_owned());
+                    }
                     self.loaded.insert(name, Arc::new(zone));
                 }
                 // It was said of the jobs that need it.
@@ -142,7 +145,7 @@ impl Times {
             match read(zones, name.as_deref()) {
                 Ok(zone) => {
                     let zone = Arc::new(zone);
-                    missing.remove(&name);
+                    // Who asked for it in vain before has no times yet: it stays missing until all are told.
                     loaded.insert(name, zone.clone());
                     Some(zone)
                 }
@@ -224,6 +227,39 @@ fn stretch(text: &str, here: &Zone) -> Option<(i64, i64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a machine has of a zone that is always UTC.
+    fn tzif() -> Vec<u8> {
+        let mut part = b"TZif2".to_vec();
+        part.extend([0; 15]);
+        for count in [0u32, 0, 0, 0, 1, 4] {
+            part.extend(count.to_be_bytes());
+        }
+        part.extend([0; 6]);
+        part.extend(b"UTC\0");
+        [&part[..], &part, b"\nUTC0\n"].concat()
+    }
+
+    #[test]
+    fn a_zone_that_one_job_found_is_new_to_another_that_asked_in_vain() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut times = Times::new(&settings::Settings::default());
+        times.zones = Zones::new([dir.path().to_path_buf()]);
+        let file = dir.path().join("Asia/Tokyo");
+        std::fs::create_dir(dir.path().join("Asia")).expect("makes");
+        std::fs::write(&file, "half of it").expect("writes");
+        let job = |name: &str| {
+            let text = format!("[{name}]\ncommand = 'x'\nschedule = '* * * * *'\ntimezone = 'Asia/Tokyo'\n");
+            kin_config::canon::parse(&text).expect("a job")
+        };
+        assert_eq!(times.of(&job("a")).expect_err("is damaged"), Untimed::Zone { name: "Asia/Tokyo".into() });
+        std::fs::write(&file, tzif()).expect("writes");
+        assert!(times.of(&job("b")).expect("is whole").is_some());
+        assert!(times.lacks_some(), "a has no times");
+        assert!(times.other_files().expect("others").lack);
+        assert_eq!(times.read_again(), ["Asia/Tokyo"], "of which a is told");
+        assert!(!times.lacks_some() && times.read_again().is_empty());
+    }
 
     #[test]
     fn a_zone_that_cannot_be_read_is_named_with_what_to_do() {

@@ -29,7 +29,13 @@ impl Kept {
             return;
         }
         match self.replace(&texts) {
-            Ok(()) => self.texts = Some(texts),
+            Ok(()) => {
+                // What was kept in it is kept here now.
+                if !texts.is_empty() {
+                    drop(std::fs::remove_dir_all(self.file.with_file_name(CALENDARS)));
+                }
+                self.texts = Some(texts);
+            }
             Err(e) => {
                 crate::say!("kin daemon: what the job files say could not be kept in {}: {e}", self.file.display());
                 // Old words are worse than none: the ledger knows the jobs better. The next reading tries it again.
@@ -54,16 +60,30 @@ pub(crate) fn all(state: &Path) -> Vec<(PathBuf, String)> {
     let file = Kept::below(state).file;
     let bytes = match std::fs::read(&file) {
         Ok(bytes) => bytes,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return calendars(state),
         Err(e) => {
             crate::say!("kin daemon: {} cannot be read: {e}", file.display());
             return Vec::new();
         }
     };
-    serde_json::from_slice(&bytes).unwrap_or_else(|e| {
+    let texts: Vec<_> = serde_json::from_slice(&bytes).unwrap_or_else(|e| {
         crate::say!("kin daemon: {} does not count: {e}", file.display());
         Vec::new()
-    })
+    });
+    if texts.is_empty() { calendars(state) } else { texts }
+}
+
+/// Where kin kept calendar files before, one text a file, below the path that it was read from.
+const CALENDARS: &str = "calendars";
+
+fn calendars(state: &Path) -> Vec<(PathBuf, String)> {
+    let entries = std::fs::read_dir(state.join(CALENDARS)).into_iter().flatten().filter_map(Result::ok);
+    let text = |path: PathBuf| {
+        let whole = std::fs::read_to_string(path).ok()?;
+        let (path, text) = whole.split_once('\n')?;
+        Some((PathBuf::from(path), text.to_owned()))
+    };
+    entries.filter_map(|entry| text(entry.path())).filter(|(path, _)| kin_config::ics::is_calendar(path)).collect()
 }
 
 fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
@@ -85,6 +105,22 @@ fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_calendars_that_kin_kept_before_count_until_there_is_something_newer() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (state, before) = (dir.path(), dir.path().join("calendars"));
+        std::fs::create_dir(&before).expect("makes");
+        std::fs::write(before.join("0123"), "/a/h.ics\nBEGIN\nx\n").expect("writes");
+        std::fs::write(before.join("0123.new"), "half").expect("writes");
+        assert_eq!(all(state), [("/a/h.ics".into(), "BEGIN\nx\n".to_owned())]);
+        Kept::below(state).keep(std::iter::empty());
+        assert_eq!(all(state).len(), 1);
+        let text = Arc::from("new");
+        Kept::below(state).keep([(Path::new("/a/k.toml"), &text)].into_iter());
+        assert_eq!(all(state), [("/a/k.toml".into(), "new".to_owned())]);
+        assert!(!before.exists());
+    }
 
     #[test]
     fn what_is_kept_is_found_again_and_no_more() {
