@@ -140,18 +140,67 @@ fn who_does_not_answer_in_time_is_named_and_the_next_try_may_have_it() {
     assert!(outcome(&server, &slow).starts_with("spawn-failed"));
     let why = Cli::new(&server).run(&["why", &slow]).expect(0).text();
     assert!(why.contains("its env_file $KIN_HOME/secrets could not be read within 1.5s"), "{why}");
-    // More than there are threads: the last of them hears whom it waited for.
-    let more: Vec<String> = (0..4).map(|_| run(&server, "slow")).collect();
-    for id in &more {
+    // While it hangs nothing else of its job is begun: who comes meanwhile hears at once whom to look for.
+    for _ in 0..5 {
+        let next = run(&server, "slow");
+        assert_eq!(outcome(&server, &next), "spawn-failed");
+        let why = Cli::new(&server).run(&["why", &next]).expect(0).text();
+        let want = format!("{slow} has waited for its env_file $KIN_HOME/secrets to be read since ");
+        assert!(why.contains(&want), "{why}");
+    }
+    hanging.answers();
+    eventually("the next may have it", DEADLINE, || (outcome(&server, &run(&server, "slow")) == "ok").then_some(()));
+}
+
+#[test]
+fn who_only_waits_in_line_is_made_when_those_before_him_are_given_up() {
+    let server = server(Duration::from_millis(1500));
+    let hanging = Hanging::new(&server, "secrets");
+    let fine = server.home().join("fine");
+    std::fs::write(&fine, "WORD=fine\n").expect("written");
+    std::fs::set_permissions(&fine, PermissionsExt::from_mode(0o600)).expect("set");
+    let mut text = format!("[web]\ncommand = \"echo $WORD\"\nenv_file = {fine:?}\n");
+    for n in 0..4 {
+        text += &format!("[hang{n}]\ncommand = \"true\"\nenv_file = {:?}\n", hanging.file);
+    }
+    text += &format!("[tick]\ncommand = \"true\"\nschedule = \"@every 1s\"\nenv_file = {:?}\n", hanging.file);
+    define(&server, &text);
+    // As many as have places, of jobs with schedules too, and then one that asks somebody who answers.
+    let hangs: Vec<String> = (0..4).map(|n| run(&server, &format!("hang{n}"))).collect();
+    let web = run(&server, "web");
+    assert_eq!(outcome(&server, &web), "ok");
+    assert_eq!(server.output(&web, "out"), b"fine\n");
+    for id in &hangs {
         assert!(outcome(&server, id).starts_with("spawn-failed"));
     }
-    let why = Cli::new(&server).run(&["why", more.last().expect("one")]).expect(0).text();
-    assert!(
-        why.contains("its surroundings could not be looked at within 1.5s: each of 4 others waits longer"),
-        "{why}"
-    );
+    // They hang for good, and hold up nobody.
+    assert_eq!(outcome(&server, &run(&server, "web")), "ok");
     hanging.answers();
-    assert_eq!(outcome(&server, &run(&server, "slow")), "ok");
+}
+
+#[test]
+fn rehearsals_that_hang_keep_no_start_from_its_place() {
+    let server = server(Duration::from_millis(1500));
+    let hanging = Hanging::new(&server, "secrets");
+    let fine = server.home().join("fine");
+    std::fs::write(&fine, "WORD=fine\n").expect("written");
+    std::fs::set_permissions(&fine, PermissionsExt::from_mode(0o600)).expect("set");
+    let text = format!("[web]\ncommand = \"true\"\nenv_file = [{fine:?}, {:?}]\n", hanging.file);
+    define(&server, &text);
+    let cli = Cli::new(&server);
+    let first = cli.run(&["run", "web", "--dry-run"]).errors();
+    assert!(first.contains("could not be read within 1.5s"), "{first}");
+    let second = cli.run(&["run", "web", "--dry-run"]).errors();
+    assert!(second.contains("has waited for its env_file"), "{second}");
+    // Its thread stays there; the job's own runs are not kept back by it.
+    std::fs::write(
+        server.home().join("jobs.toml"),
+        "[web]\ncommand = \"true\"\nenv_file = \"FINE\"\n".replace("FINE", &fine.display().to_string()),
+    )
+    .expect("written");
+    cli.run(&["reload"]).expect(0);
+    assert_eq!(outcome(&server, &run(&server, "web")), "ok");
+    hanging.answers();
 }
 
 #[test]

@@ -60,6 +60,7 @@ pub use handle::{
     Accepted, ChainInfo, Committed, Gone, Handle, JobNow, Key, Link, ProjectNow, QueueNow, Reloaded, RunJob, Step,
     Submit, TimedNow, Timetable, Trouble,
 };
+pub(crate) use making::not_begun;
 pub use probed::Probed;
 pub use readers::{PooledReader, Readers};
 pub use timing::{Times, ZoneFiles};

@@ -415,13 +415,17 @@ fn index_of(live: &mut Live) -> Option<&mut Index> {
     Some(&mut live.index)
 }
 
-/// Writes down what is missing, and where.
-pub(crate) fn note_gap(live: &mut Live, entry: &[u8; index::ENTRY]) {
-    let Some(index) = index_of(live) else { return };
+/// Writes down what is missing, and where. True: it is written.
+pub(crate) fn note_gap(live: &mut Live, entry: &[u8; index::ENTRY]) -> bool {
+    let Some(index) = index_of(live) else { return false };
     index.last = None;
-    if index.file.as_ref().is_some_and(|file| rustix::io::pwrite(file, entry, index.len).is_ok()) {
+    // A part of it is nothing: the next entry is written over it.
+    let is_written =
+        index.file.as_ref().is_some_and(|file| rustix::io::pwrite(file, entry, index.len) == Ok(index::ENTRY));
+    if is_written {
         index.len += index::ENTRY as u64;
     }
+    is_written
 }
 
 /// Beyond the cap the oldest segment goes, but never the first; its bytes become a gap.

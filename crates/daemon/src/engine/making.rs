@@ -11,10 +11,11 @@
 
 use super::specs::Order;
 use super::{Batch, Engine, Input};
-use crate::makers::{MOST, Makers, Progress, Ticket};
+use crate::http::convert;
+use crate::makers::{AtWork, Errand, Makers, Progress, Ticket};
 use crate::surroundings::{self, Asked, Server, Tell, Unmakeable, sockets};
 use kin_core::run::Notes;
-use kin_core::{Fact, Run, RunNo};
+use kin_core::{Fact, JobName, Run, RunNo};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -85,28 +86,51 @@ impl Making {
         }
     }
 
+    /// Whoever is at it leaves his place to others.
+    fn give_up(&self, no: RunNo) {
+        if let Some(under_way) = self.under_way.get(&no) {
+            self.makers.give_up(under_way.ticket);
+        }
+    }
+
     /// That they are not made in time could not be recorded: it is said again.
     pub(super) fn too_late_again(&mut self, late: &[RunNo]) {
         let now = Instant::now();
         late.iter().for_each(|no| self.until.push_front((now, *no)));
     }
 
-    fn why_late(&self, no: RunNo) -> Unmakeable {
-        let progress = self.under_way.get(&no).map(|under_way| self.makers.progress(under_way.ticket));
-        match progress {
-            Some(Progress::At(at)) => at.asked.not_in_time(self.within),
-            Some(Progress::InLine { behind }) => {
-                let mut late = Asked::Nothing.not_in_time(self.within);
-                if let Some(first) = behind {
-                    let wait =
-                        format!(": each of {MOST} others waits longer, {} for {}", first.run, first.asked.wait());
-                    late.message.push_str(&wait);
-                }
-                late
+    /// Until when it has time: who only waits in line, or has just been begun with, is not late. `None`: it is.
+    fn more_time(&self, no: RunNo, job: &JobName, now: Instant) -> Option<Instant> {
+        let under_way = self.under_way.get(&no)?;
+        match (self.makers.begun(under_way.ticket), self.makers.progress(under_way.ticket)) {
+            (Some(begun), _) => Some(begun + self.within).filter(|until| *until > now),
+            (None, Progress::InLine { .. }) if self.makers.hangs(Errand::Start, job).is_none() => {
+                Some(now + self.within)
             }
-            Some(Progress::Nothing) | None => Asked::Nothing.not_in_time(self.within),
+            (None, _) => None,
         }
     }
+
+    fn wait_until(&mut self, until: Instant, no: RunNo) {
+        let at = self.until.partition_point(|(before, _)| *before <= until);
+        self.until.insert(at, (until, no));
+    }
+
+    fn why_late(&self, no: RunNo, job: &JobName) -> Unmakeable {
+        match self.under_way.get(&no).map(|under_way| self.makers.progress(under_way.ticket)) {
+            Some(Progress::At(at)) => at.asked.not_in_time(self.within),
+            Some(Progress::InLine { .. } | Progress::Nothing) | None => match self.makers.hangs(Errand::Start, job) {
+                Some(at) => not_begun(&at),
+                None => Asked::Nothing.not_in_time(self.within),
+            },
+        }
+    }
+}
+
+/// Nothing is begun for a job while one of its runs hangs.
+pub(crate) fn not_begun(hangs: &AtWork) -> Unmakeable {
+    let AtWork { run, asked, since } = hangs;
+    asked.hangs(&format!("{run} has waited for {} since {}", asked.wait(), convert::time(*since)))
 }
 
 impl Order {
@@ -114,7 +138,7 @@ impl Order {
     pub(super) fn make(&self, server: &Server, tell: &mut Tell<'_>) -> Result<Ready, Unmakeable> {
         let given = BTreeSet::new();
         let mut made = surroundings::make(&self.job, &self.which(&given), server, tell)?;
-        made.spec.logs_by_hand = self.logs_by_hand;
+        made.spec.logs_by_hand = self.make_room()?;
         for socket in &made.sockets {
             tell(&Asked::Socket(socket.name().into()));
             sockets::ensure(&server.run, std::slice::from_ref(socket))?;
@@ -136,13 +160,12 @@ impl Engine {
             if !wanted || self.making.under_way.contains_key(&no) {
                 continue;
             }
-            match self.order(no) {
+            let hangs = self.world.get(no).and_then(|run| self.making.makers.hangs(Errand::Start, &run.job));
+            match hangs.map_or_else(|| self.order(no), |at| Err(not_begun(&at))) {
                 Ok(order) => {
                     let (id, port) = (order.id.clone(), order.port);
-                    // Two that open the same socket at once would be in each other's way.
-                    let alone = !order.job.around.sockets.is_empty();
                     let (answers, server) = (self.sender.clone(), Arc::clone(&self.making.server));
-                    let ticket = self.making.makers.send(&id, alone, move |tell| {
+                    let ticket = self.making.makers.send(&id, Errand::Start, move |tell| {
                         let made = order.make(&server, tell);
                         // An engine that has ended leaves it to the next.
                         drop(answers.send(Input::Made(no, Answer::Made(made))));
@@ -188,10 +211,19 @@ impl Engine {
                 return;
             }
             self.making.until.pop_front();
-            if self.closing.is_some() || !self.world.get(no).is_some_and(Run::is_being_made) {
+            let Some(job) = self.world.get(no).filter(|run| run.is_being_made()).map(|run| run.job.clone()) else {
+                self.making.give_up(no);
+                continue;
+            };
+            if let Some(until) = self.making.more_time(no, &job, now) {
+                self.making.wait_until(until, no);
                 continue;
             }
-            let Unmakeable { step, errno, message } = self.making.why_late(no);
+            let Unmakeable { step, errno, message } = self.making.why_late(no, &job);
+            self.making.give_up(no);
+            if self.closing.is_some() {
+                continue;
+            }
             self.fact(Fact::Unmakeable { run: no, step, errno, message }, batch);
             batch.late.push(no);
         }
@@ -211,7 +243,7 @@ impl Engine {
                 continue;
             }
             let (job, server, answers) = (Arc::clone(job), Arc::clone(&server), self.sender.clone());
-            self.making.makers.send(&run.id(), false, move |tell| {
+            self.making.makers.send(&run.id(), Errand::Restore, move |tell| {
                 let restored = surroundings::restore(&job, &id, &server, tell);
                 drop(answers.send(Input::Made(no, Answer::Restored(restored))));
             });

@@ -3,6 +3,7 @@
 //! Nothing here decides anything. Every act may be done twice, and may be left undone by a death: recovery finds out.
 
 use super::handle::Submit;
+use super::specs::make_room;
 use super::{Engine, rebuild};
 use kin_core::{Act, Fact, Refusal, Run, RunId, RunNo, StopKind};
 use kin_keeper::table::INTENT;
@@ -37,7 +38,7 @@ impl Engine {
             }
             Refusal::Unavailable { why: format!("the run's spec could not be written: {e}") }
         };
-        spec.logs_by_hand = self.make_room(&base).map_err(put)?;
+        spec.logs_by_hand = make_room(&base, &self.dirs.state).map_err(put)?;
         let (group, group_max) = submit.new.serial.clone().map_or((None, 0), |serial| (Some(serial.group), serial.max));
         let (trigger, tags) = (submit.new.trigger.clone(), submit.new.tags.clone());
         let begun = Run { group, group_max, trigger, tags, ..rebuild::bare(id.clone(), self.now()) };

@@ -31,7 +31,8 @@ pub(super) struct Order {
     pub(super) port: Option<u16>,
     pub(super) auto: bool,
     base: PathBuf,
-    pub(super) logs_by_hand: bool,
+    /// Where all that is kept lies.
+    state: PathBuf,
 }
 
 impl Order {
@@ -40,6 +41,20 @@ impl Order {
         let Order { id, run, env, port, base, .. } = self;
         Which { id, slot: run.slot, attempt: run.attempt, env, here: None, port: *port, given, log_base: base }
     }
+
+    /// Asks the file system of the logs.
+    pub(super) fn make_room(&self) -> Result<bool, Unmakeable> {
+        make_room(&self.base, &self.state).map_err(|e| io("its logs have no directory", &e))
+    }
+}
+
+/// The directory of a run's logs, and whether output goes there by hand: on another file system than the rest of them
+/// (something is mounted there, or linked to) there may be no splice.
+pub(super) fn make_room(base: &Path, state: &Path) -> io::Result<bool> {
+    let Some(dir) = base.parent() else { return Ok(false) };
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+    let device = |dir: &Path| Ok::<u64, io::Error>(std::fs::metadata(dir)?.dev());
+    Ok(device(dir)? != device(state)? && !kin_keeper::splices(dir))
 }
 
 fn io(what: &str, e: &io::Error) -> Unmakeable {
@@ -86,12 +101,11 @@ impl Engine {
         let mut env = self.given(no).map_err(|e| io("what it was given", &e))?;
         env.extend(self.instant_of(run).into_iter().flat_map(variables));
         let base = self.dirs.log_base(&id);
-        let logs_by_hand = self.make_room(&base).map_err(|e| io("its logs have no directory", &e))?;
         let port = match self.world.port_before(no) {
             None if auto => Some(surroundings::free_port(&self.world.ports().chain(self.making.ports()).collect())?),
             before => before,
         };
-        Ok(Order { id, job, run: run.clone(), env, port, auto, base, logs_by_hand })
+        Ok(Order { id, job, run: run.clone(), env, port, auto, base, state: self.dirs.state.clone() })
     }
 
     /// A keeper can start it from now on, and is not told before that is recorded.
@@ -133,15 +147,6 @@ impl Engine {
             // A try before it that is not known any more: nobody knows its instant either.
             run = self.any_run(before).ok()??;
         }
-    }
-
-    /// The directory of a run's logs, and whether output goes there by hand: on another file system than the rest of them
-    /// (something is mounted there, or linked to) there may be no splice.
-    pub(super) fn make_room(&self, base: &Path) -> io::Result<bool> {
-        let Some(dir) = base.parent() else { return Ok(false) };
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-        let device = |dir: &Path| Ok::<u64, io::Error>(std::fs::metadata(dir)?.dev());
-        Ok(device(dir)? != device(&self.dirs.state)? && !kin_keeper::splices(dir))
     }
 
     pub(super) fn put_spec(&self, no: RunNo, bytes: &[u8]) -> io::Result<()> {

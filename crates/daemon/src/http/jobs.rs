@@ -5,8 +5,8 @@ use super::door::Door;
 use super::error::{Answer, Failure};
 use super::{convert, job_state, reason, runs};
 use crate::clock;
-use crate::engine::{JobNow, Key, RunJob};
-use crate::makers::Progress;
+use crate::engine::{JobNow, Key, RunJob, not_begun};
+use crate::makers::{Errand, Progress};
 use crate::surroundings::{self, Asked as AskedFor, Made, Unmakeable, Which};
 use axum::Json;
 use axum::extract::State;
@@ -223,13 +223,19 @@ async fn rehearsed(
 ) -> Answer<(Result<Made, Unmakeable>, bool)> {
     let (id, server) = (id.clone(), door.about.server.clone());
     let (makers, within) = (door.engine.makers(), door.engine.make_within());
+    // Only then there is something to clear away, for which no other may be under way.
+    let errand = Errand::Rehearsal { alone: surroundings::leaves_names(&job) };
+    if let Some(at) = makers.hangs(errand, &id.job) {
+        return Ok((Err(not_begun(&at)), false));
+    }
     let (reply, answer) = tokio::sync::oneshot::channel();
-    let ticket = makers.send(&id.clone(), true, move |tell| {
+    let ticket = makers.send(&id.clone(), errand, move |tell| {
         let (given, base) = (BTreeSet::new(), Path::new("/"));
         let which =
             Which { id: &id, slot: 0, attempt: 1, env: &env, here: None, port: None, given: &given, log_base: base };
         let made = surroundings::make(&job, &which, &server, tell);
-        let cleared = surroundings::clear(&server.run, id.no);
+        let leaves = surroundings::leaves_names(&job);
+        let cleared = if leaves { surroundings::clear(&server.run, id.no) } else { Ok(()) };
         // Whether the job's user may enter it only its start can tell.
         let is_there = made.as_ref().is_ok_and(|made| {
             let dir = OsStr::from_bytes(&made.spec.directory);
@@ -240,18 +246,25 @@ async fn rehearsed(
         // Whoever asked may have gone.
         drop(reply.send(cleared.map(|()| (made, is_there))));
     });
-    match tokio::time::timeout(within, answer).await {
-        Ok(Ok(looked)) => looked.map_err(|e| Failure::internal(e.to_string())),
-        Ok(Err(_)) => Err(Failure::internal("the rehearsal broke off")),
-        Err(_) => {
-            let asked = match makers.progress(ticket) {
-                Progress::At(at) => at.asked,
-                Progress::InLine { .. } | Progress::Nothing => AskedFor::Nothing,
-            };
-            makers.forget(ticket);
-            Ok((Err(asked.not_in_time(within)), false))
+    let makers = makers.clone();
+    // Also when whoever asked has gone, it is given up in time.
+    let looked = tokio::spawn(async move {
+        match tokio::time::timeout(within, answer).await {
+            Ok(Ok(looked)) => looked.map_err(|e| Failure::internal(e.to_string())),
+            Ok(Err(_)) => Err(Failure::internal("the rehearsal broke off")),
+            Err(_) => {
+                let why = match makers.progress(ticket) {
+                    Progress::At(at) => at.asked.not_in_time(within),
+                    Progress::InLine { behind: Some(at) } => not_begun(&at),
+                    Progress::InLine { behind: None } | Progress::Nothing => AskedFor::Nothing.not_in_time(within),
+                };
+                makers.forget(ticket);
+                makers.give_up(ticket);
+                Ok((Err(why), false))
+            }
         }
-    }
+    });
+    looked.await.map_err(|_| Failure::internal("the rehearsal broke off"))?
 }
 
 /// How it would end without a start, said of what would be.

@@ -62,6 +62,12 @@ impl Asked {
         Unmakeable::new(self.step(), Errno::TIMEDOUT, message)
     }
 
+    /// `who` waits for it, and so nobody else asks.
+    pub(crate) fn hangs(&self, who: &str) -> Unmakeable {
+        let message = format!("its surroundings are not looked at: {who}, and still does");
+        Unmakeable::new(self.step(), Errno::TIMEDOUT, message)
+    }
+
     const fn done(&self) -> &'static str {
         match self {
             Asked::Nothing | Asked::Directory(_) => "looked at",

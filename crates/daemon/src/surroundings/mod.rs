@@ -383,6 +383,12 @@ pub fn ready_path(run: &Path, no: RunNo) -> PathBuf {
     run.join("ready").join(format!("{no}.word"))
 }
 
+/// Whether making a run of this job leaves names in the runtime directory.
+pub fn leaves_names(job: &Job) -> bool {
+    let by = job.life.ready.as_ref().map(|ready| &ready.by);
+    !job.around.credentials.is_empty() || matches!(by, Some(Check::Fd(_) | Check::Notify))
+}
+
 /// Takes away what a run had beside its spec: it has ended.
 pub fn clear(run: &Path, no: RunNo) -> std::io::Result<()> {
     for path in [ready_path(run, no), crate::stopping::mark(run, no)] {
