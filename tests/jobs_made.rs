@@ -179,6 +179,28 @@ fn who_only_waits_in_line_is_made_when_those_before_him_are_given_up() {
 }
 
 #[test]
+fn a_directory_of_logs_that_does_not_answer_holds_up_only_its_run() {
+    let server = server(Duration::from_secs(3600));
+    let fine = server.home().join("fine");
+    std::fs::write(&fine, "WORD=fine\n").expect("written");
+    std::fs::set_permissions(&fine, PermissionsExt::from_mode(0o600)).expect("set");
+    define(&server, &format!("[slow]\ncommand = \"true\"\nenv_file = {fine:?}\n[quick]\ncommand = \"true\"\n"));
+    let first = run(&server, "slow");
+    assert_eq!(outcome(&server, &first), "ok");
+    assert!(server.state().join("logs/slow").is_dir());
+    let mark = server.state().join("logs/slow.hangs");
+    std::fs::write(&mark, "").expect("written");
+    let slow = run(&server, "slow");
+    assert_eq!(outcome(&server, &run(&server, "quick")), "ok");
+    assert_eq!(show(&server, &slow)["state"], "starting");
+    eventually("it says so", DEADLINE, || {
+        Cli::new(&server).run(&["why", &slow]).expect(0).text().contains("the directory of its logs").then_some(())
+    });
+    std::fs::remove_file(mark).expect("removed");
+    assert_eq!(outcome(&server, &slow), "ok");
+}
+
+#[test]
 fn rehearsals_that_hang_keep_no_start_from_its_place() {
     let server = server(Duration::from_millis(1500));
     let hanging = Hanging::new(&server, "secrets");

@@ -2,7 +2,7 @@
 //!
 //! `KIN_TEST_CARE_MS` says how long after a run's end old runs and logs are looked at; `KIN_TEST_KEEP` says what of them
 //! is kept: `count=100 per_job=10 events=1000 job_bytes=100000`. `KIN_TEST_MAKE_MS` says how long a run's surroundings are waited for; with
-//! `KIN_TEST_HANGS` an env file does not answer while another of its name with `.hangs` after it is there. The clock's own is in
+//! `KIN_TEST_HANGS` an env file, or a run's directory of logs, does not answer while another of its name with `.hangs` after it is there. The clock's own is in
 //! `clock.rs`.
 
 use kin_ledger::Retention;

@@ -41,6 +41,13 @@ fn all_is_said(slot: &Slot, stream: Stream) {
     said(slot, stream).store(count(slot, stream).load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
+/// So many bytes more are said: the files themselves tell that they are missing. What was unsaid before them stays so.
+fn said_by_files(slot: &Slot, stream: Stream, bytes: u64) {
+    let all = count(slot, stream).load(Ordering::Relaxed) + 1;
+    let before = said(slot, stream).load(Ordering::Relaxed);
+    said(slot, stream).store(before.saturating_add(bytes).min(all), Ordering::Relaxed);
+}
+
 /// Dropped since the index was told of it last.
 fn unsaid(slot: &Slot, stream: Stream) -> u64 {
     match said(slot, stream).load(Ordering::Relaxed) {
@@ -53,9 +60,12 @@ fn unsaid(slot: &Slot, stream: Stream) -> u64 {
 pub(crate) fn say(slot: &Slot, live: &mut Live, stream: Stream, offset: u64) {
     let lost = unsaid(slot, stream);
     if lost > 0 {
-        note_gap(live, &index::gap(stream, offset, lost));
+        let is_noted = note_gap(live, &index::gap(stream, offset, lost));
         crate::fault::point("gap-noted");
-        all_is_said(slot, stream);
+        // What the index could not take is said with what comes next.
+        if is_noted {
+            all_is_said(slot, stream);
+        }
     }
 }
 
@@ -120,9 +130,9 @@ fn lose(
     Ok(())
 }
 
-/// The loss is said, or a hole in its files says it.
-fn is_lost(slot: &Slot, stream: Stream) {
-    all_is_said(slot, stream);
+/// A hole in its files says it, also where the index could not take the gap.
+fn is_lost(slot: &Slot, stream: Stream, bytes: u64) {
+    said_by_files(slot, stream, bytes);
     slot.losing.store(0, Ordering::Relaxed);
 }
 
@@ -135,7 +145,7 @@ pub(crate) fn remove(slot: &Slot, live: &mut Live, stream: Stream, victim: u32) 
         return false;
     }
     note_gap(live, &gap_of(stream, victim));
-    is_lost(slot, stream);
+    is_lost(slot, stream, SEGMENT);
     true
 }
 
@@ -151,7 +161,7 @@ pub(crate) fn head_is_gone(
     say(slot, live, stream, at);
     let within = at - u64::from(segment - 1) * SEGMENT;
     lose(slot, stream, Act::Lengthen, (segment, lost), || rustix::fs::ftruncate(file, within))?;
-    is_lost(slot, stream);
+    is_lost(slot, stream, lost);
     Ok(())
 }
 
@@ -171,10 +181,15 @@ pub(crate) fn resync(slot: &Slot, live: &mut Live, stream: Stream, before: u64, 
         if was_done {
             let counted = count(slot, stream);
             counted.fetch_add(then.wrapping_sub(counted.load(Ordering::Relaxed) as u32).into(), Ordering::Relaxed);
-            if act == Act::Remove {
-                say_once(live, &gap_of(stream, segment));
-            }
-            is_lost(slot, stream);
+            let lost = match act {
+                Act::Remove => {
+                    say_once(live, &gap_of(stream, segment));
+                    SEGMENT
+                }
+                // How many nobody knows any more; before them all was said, unless the index could not take it.
+                Act::Lengthen => u64::MAX,
+            };
+            is_lost(slot, stream, lost);
         } else {
             slot.losing.store(0, Ordering::Relaxed);
         }
@@ -185,10 +200,8 @@ pub(crate) fn resync(slot: &Slot, live: &mut Live, stream: Stream, before: u64, 
     }
     let gap = index::gap(stream, before, lost);
     // What is not written down yet and has nothing behind it may still grow.
-    if at > before {
-        say_once(live, &gap);
-        all_is_said(slot, stream);
-    } else if is_said(live, &gap) {
+    let is_told = if at > before { say_once(live, &gap) } else { is_said(live, &gap) };
+    if is_told {
         all_is_said(slot, stream);
     }
 }
@@ -197,11 +210,9 @@ fn is_said(live: &Live, gap: &[u8; index::ENTRY]) -> bool {
     live.logs.index_ends_with(gap).unwrap_or(false)
 }
 
-/// The keeper before us may have done it just before its end.
-fn say_once(live: &mut Live, gap: &[u8; index::ENTRY]) {
-    if !is_said(live, gap) {
-        note_gap(live, gap);
-    }
+/// The keeper before us may have done it just before its end. True: it is said.
+fn say_once(live: &mut Live, gap: &[u8; index::ENTRY]) -> bool {
+    is_said(live, gap) || note_gap(live, gap)
 }
 
 #[cfg(test)]

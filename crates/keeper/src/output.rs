@@ -599,6 +599,57 @@ mod tests {
     }
 
     #[test]
+    fn what_the_index_could_not_take_is_said_when_it_can() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (mut live, write) = run(dir.path());
+        let table = table(dir.path());
+        let slot = &table.slots()[0];
+        let mover = Mover::new(true, Kept::nowhere()).expect("a mover");
+        let writes = |live: &mut Live, text: &str| {
+            live.out.file = None;
+            rustix::io::write(&write, text.as_bytes()).expect("written");
+            assert_eq!(mover.look(slot, live, Stream::Out, 1), Look::Moved(text.len()));
+        };
+        let full = || Some(rustix::fs::open("/dev/full", OFlags::WRONLY, Mode::empty()).expect("opens"));
+        let drops = |live: &mut Live| {
+            (live.out.file, live.out.segment) = (full(), 1);
+            rustix::io::write(&write, b"dropped").expect("written");
+            for now in [1, PATIENCE + 1] {
+                assert_eq!(mover.look(slot, live, Stream::Out, now), Look::Blocked);
+            }
+        };
+        writes(&mut live, "said");
+        drops(&mut live);
+        live.index.file = full();
+        writes(&mut live, " more");
+        assert_eq!(gaps(dir.path()), []);
+        live.index = Index::default();
+        writes(&mut live, " again");
+        assert_eq!(gaps(dir.path()), [(9, 7)]);
+        // Somebody removes the log while nothing can be said: only what its hole does not tell is said later.
+        drops(&mut live);
+        live.index.file = full();
+        std::fs::remove_file(dir.path().join("logs/a-1.out")).expect("removed");
+        writes(&mut live, " more");
+        assert_eq!(slot.out_dropped.load(Ordering::Relaxed), 7 + 7 + 15);
+        live.index = Index::default();
+        writes(&mut live, " again");
+        assert_eq!(gaps(dir.path()), [(9, 7), (20, 7)]);
+        // Whoever takes over cannot say it either: it is said later all the same.
+        drops(&mut live);
+        let (index, away) = (dir.path().join("logs/a-1.idx"), dir.path().join("logs/away"));
+        std::fs::rename(&index, &away).expect("moved");
+        std::fs::create_dir(&index).expect("made");
+        segment(dir.path(), "a-1.out", 30);
+        resync(slot, &mut live);
+        std::fs::remove_dir(&index).expect("removed");
+        std::fs::rename(&away, &index).expect("moved");
+        assert_eq!(gaps(dir.path()), [(9, 7), (20, 7)]);
+        writes(&mut live, " end");
+        assert_eq!(gaps(dir.path()), [(9, 7), (20, 7), (30, 7)]);
+    }
+
+    #[test]
     fn a_stream_whose_log_was_removed_goes_on_at_a_new_offset() {
         let dir = tempfile::tempdir().expect("a directory");
         let (mut live, write) = run(dir.path());

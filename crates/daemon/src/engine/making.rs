@@ -138,6 +138,7 @@ impl Order {
     pub(super) fn make(&self, server: &Server, tell: &mut Tell<'_>) -> Result<Ready, Unmakeable> {
         let given = BTreeSet::new();
         let mut made = surroundings::make(&self.job, &self.which(&given), server, tell)?;
+        tell(&Asked::Logs(self.logs().into()));
         made.spec.logs_by_hand = self.make_room()?;
         for socket in &made.sockets {
             tell(&Asked::Socket(socket.name().into()));

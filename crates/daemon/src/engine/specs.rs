@@ -42,8 +42,14 @@ impl Order {
         Which { id, slot: run.slot, attempt: run.attempt, env, here: None, port: *port, given, log_base: base }
     }
 
+    /// The directory of its logs.
+    pub(super) fn logs(&self) -> &Path {
+        self.base.parent().unwrap_or(&self.base)
+    }
+
     /// Asks the file system of the logs.
     pub(super) fn make_room(&self) -> Result<bool, Unmakeable> {
+        crate::seams::hang(self.logs());
         make_room(&self.base, &self.state).map_err(|e| io("its logs have no directory", &e))
     }
 }

@@ -22,6 +22,7 @@ pub enum Asked {
     },
     Socket(String),
     Directory(PathBuf),
+    Logs(PathBuf),
 }
 
 impl Asked {
@@ -49,6 +50,7 @@ impl Asked {
             Asked::Credential { name, from } => format!("its credential {name}, {from},"),
             Asked::Socket(name) => format!("its socket {name}"),
             Asked::Directory(path) => format!("its directory {}", path.display()),
+            Asked::Logs(path) => format!("the directory of its logs {}", path.display()),
         }
     }
 
@@ -70,7 +72,7 @@ impl Asked {
 
     const fn done(&self) -> &'static str {
         match self {
-            Asked::Nothing | Asked::Directory(_) => "looked at",
+            Asked::Nothing | Asked::Directory(_) | Asked::Logs(_) => "looked at",
             Asked::User { .. } => "looked up",
             Asked::EnvFile(_) | Asked::Credential { .. } => "read",
             Asked::Socket(_) => "opened",
@@ -80,7 +82,7 @@ impl Asked {
     const fn step(&self) -> SpawnStep {
         match self {
             Asked::User { .. } => SpawnStep::User,
-            Asked::Nothing | Asked::EnvFile(_) | Asked::Credential { .. } => SpawnStep::Spec,
+            Asked::Nothing | Asked::EnvFile(_) | Asked::Credential { .. } | Asked::Logs(_) => SpawnStep::Spec,
             Asked::Socket(_) => SpawnStep::Stdio,
             Asked::Directory(_) => SpawnStep::Directory,
         }
