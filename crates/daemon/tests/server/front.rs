@@ -154,7 +154,8 @@ fn a_ledger_of_a_newer_kin_is_left_alone_and_said() {
     let said = server.output(&["serve"]);
     let words = String::from_utf8_lossy(&said.stderr).into_owned();
     assert_eq!(said.status.code(), Some(2), "{words}");
-    assert!(words.starts_with(&format!("kin: {} was written by a newer kin (its version is 9999", path.display())));
+    let newer = format!("kin: {} was written by a newer kin (its version is 9999", path.display());
+    assert!(words.starts_with(&newer), "{words}");
     assert!(words.ends_with("start that one, or move the file away\n") && words.lines().count() == 1, "{words}");
     assert_eq!(std::fs::read(&path).expect("reads"), ledger);
     server.wait_for_the_end();

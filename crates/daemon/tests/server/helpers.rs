@@ -392,7 +392,7 @@ async fn a_ladder_goes_on_where_a_dead_keeper_left_it() {
     spec.timeout_ms = 100;
     spec.stop_signal = 2;
     spec.stop_more = vec![15, 1];
-    spec.stop_wait_ms = 400;
+    spec.stop_wait_ms = 1_500;
     let waiting = helpers.run(no, &spec);
     let kill = async {
         for (lines, role) in [(1, "keeper"), (2, "elder")] {
@@ -432,7 +432,7 @@ async fn a_rung_that_was_noted_and_not_sent_is_sent_by_whoever_takes_over() {
         spec.timeout_ms = 200;
         spec.stop_signal = 15;
         spec.stop_more = vec![10, 1];
-        spec.stop_wait_ms = 400;
+        spec.stop_wait_ms = 1_500;
         let waiting = helpers.run(no, &spec);
         let kill = async {
             let text = || std::fs::read_to_string(heard).unwrap_or_default();
